@@ -1,0 +1,29 @@
+//! The wall clock and random numbers: the only place that reads either.
+
+use crate::{
+    core::time::{Draw, Timestamp},
+    ports::Clock,
+};
+use async_trait::async_trait;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)] // this is the one place
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn draw(&self) -> Draw {
+        Draw(fastrand::u64(..))
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        tokio::time::sleep(until.since(self.now())).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! The shared records in DynamoDB: strongly consistent reads, and conditional writes only.
+
+use super::item::{self, Item};
+use crate::{
+    core::{
+        flow::{StoreProblem, Written},
+        record::{Account, AccountName, Ledger, Version},
+    },
+    ports::Store,
+};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    error::ProvideErrorMetadata,
+    operation::put_item::PutItemError,
+    types::AttributeValue,
+};
+use std::time::Duration;
+
+/// DynamoDB answers in milliseconds; what takes longer is not going to come.
+const ATTEMPT: Duration = Duration::from_millis(1000);
+const CONNECT: Duration = Duration::from_millis(1000);
+const ALL_ATTEMPTS: Duration = Duration::from_millis(2500);
+const ATTEMPTS: u32 = 3;
+
+/// The table.
+pub struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    /// The table `name`, reached with the SDK's own settings and time limits that fit into a request.
+    pub fn new(sdk: &aws_config::SdkConfig, name: String) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(ALL_ATTEMPTS)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(Duration::from_millis(50));
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .build();
+        Self { client: Client::from_conf(config), name }
+    }
+
+    async fn get(&self, key: String) -> Result<Option<Item>, StoreProblem> {
+        let request = self.client.get_item().table_name(&self.name).consistent_read(true);
+        match request.key("pk", AttributeValue::S(key)).send().await {
+            Ok(output) => Ok(output.item),
+            Err(error) => {
+                log_unreachable("GetItem", error.code());
+                Err(StoreProblem::Unreachable)
+            }
+        }
+    }
+
+    async fn put(&self, item: Item, expected: Version) -> Written {
+        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        let request = if expected == Version(0) {
+            request.condition_expression("attribute_not_exists(pk)")
+        } else {
+            request
+                .condition_expression("#version = :expected")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":expected", AttributeValue::N(expected.0.to_string()))
+        };
+        match request.send().await {
+            Ok(_) => Written::Done,
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(PutItemError::ConditionalCheckFailedException(_))
+                ) =>
+            {
+                Written::Conflict
+            }
+            // Even an outright refusal proves nothing: it may be the answer to a retry of the SDK's, whose
+            // first try was carried out. The core reads back.
+            Err(error) => {
+                log_unreachable("PutItem", error.code());
+                Written::Unknown
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Table {
+    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreProblem> {
+        match self.get(item::account_key(name)).await? {
+            Some(item) => item::to_account(&item).map_err(|what| unreadable(&item::account_key(name), &what)),
+            None => Ok(Account::default()),
+        }
+    }
+
+    async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> Written {
+        self.put(item::from_account(name, next), expected).await
+    }
+
+    async fn read_ledger(&self) -> Result<Ledger, StoreProblem> {
+        match self.get(item::LEDGER_KEY.to_owned()).await? {
+            Some(item) => item::to_ledger(&item).map_err(|what| unreadable(item::LEDGER_KEY, &what)),
+            None => Ok(Ledger::default()),
+        }
+    }
+
+    async fn write_ledger(&self, expected: Version, next: &Ledger) -> Written {
+        self.put(item::from_ledger(next), expected).await
+    }
+
+    async fn list_accounts(&self) -> Result<Vec<(AccountName, Account)>, StoreProblem> {
+        let request = self.client.scan().table_name(&self.name).consistent_read(true);
+        let mut pages = request.into_paginator().items().send();
+        let mut accounts = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| {
+                log_unreachable("Scan", error.code());
+                StoreProblem::Unreachable
+            })?;
+            if let Some(name) = item::account_of(&item) {
+                let account =
+                    item::to_account(&item).map_err(|what| unreadable(&item::account_key(&name), &what))?;
+                accounts.push((name, account));
+            }
+        }
+        accounts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(accounts)
+    }
+}
+
+fn unreadable(key: &str, what: &str) -> StoreProblem {
+    StoreProblem::Unreadable(format!("item `{key}`: {what}"))
+}
+
+fn log_unreachable(operation: &str, code: Option<&str>) {
+    tracing::warn!(operation, code = code.unwrap_or("no answer"), "DynamoDB failed");
+}

@@ -1,0 +1,156 @@
+//! The function's four ways in: a direct invoke, a REST API, an HTTP API or Function URL, and a schedule.
+//!
+//! [`payload`] reads what is asked, [`http`] the HTTP requests around it, [`answer`] writes the answers and
+//! errors of the contract. Here is what they have in common: who asks, may they, and who answers.
+
+pub mod answer;
+pub mod http;
+pub mod payload;
+
+use crate::{
+    broker::Broker,
+    core::{
+        callers::{Action, Caller, Callers},
+        decide::{Ask, Goal, Replaced},
+        error::Failure,
+        flow::StoreProblem,
+        policy::Entry,
+        time::Timestamp,
+    },
+};
+use answer::Problem;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use payload::Command;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Answers the function's invocations.
+#[derive(Clone)]
+pub struct Handler {
+    broker: Arc<Broker>,
+    callers: Arc<Callers>,
+}
+
+impl Handler {
+    /// A handler in front of a broker, which lets in whom `callers` allow.
+    pub fn new(broker: Broker, callers: Callers) -> Self {
+        Self { broker: Arc::new(broker), callers: Arc::new(callers) }
+    }
+
+    /// Answers one invocation: a JSON answer, an HTTP response for an HTTP event, or a function error for a
+    /// direct invoke that failed.
+    ///
+    /// # Errors
+    /// A direct invoke's problem, whose `errorType` is the contract's code.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+        let LambdaEvent { payload, context } = event;
+        match http::Request::from_event(payload) {
+            Ok(request) => {
+                let caller = request.caller();
+                let command = request.command();
+                let result = match command {
+                    Ok(command) => self.answer(&context, Entry::Http, &caller, command).await,
+                    Err(problem) => Err(problem),
+                };
+                Ok(request.respond(result, &context.request_id))
+            }
+            Err(payload) => {
+                let caller = Caller::Direct { alias: alias_of(&context.invoked_function_arn) };
+                let result = match payload::from_json(payload) {
+                    Ok(command) => self.answer(&context, Entry::Direct, &caller, command).await,
+                    Err(problem) => Err(problem),
+                };
+                result.map_err(Diagnostic::from)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        context: &Context,
+        entry: Entry,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Value, Problem> {
+        let request_id = context.request_id.as_str();
+        let (action, account) = (command.action(), command.account());
+        if !self.callers.allow(caller, action, account) {
+            let account = account.map_or("*", |name| name.as_str());
+            tracing::warn!(request_id, %caller, action = action.name(), account, "access denied");
+            return Err(Problem::AccessDenied);
+        }
+        let now = self.broker.now();
+        let deadline = entry.deadline(Timestamp::from_millis(context.deadline), now);
+        let policy = self.broker.policy();
+        let ask = match command {
+            Command::Token { account, min_ttl, rejected } => {
+                let min_ttl = payload::checked_min_ttl(min_ttl, policy.max_ttl)?;
+                Ask { account, goal: Goal::Token { min_ttl, rejected }, arrived_at: now, deadline }
+            }
+            Command::Refresh { account } => {
+                Ask { account, goal: Goal::Replace(Replaced::Unknown), arrived_at: now, deadline }
+            }
+            Command::Status { account } => {
+                let (accounts, ledger) = self.broker.status(account.as_ref()).await.map_err(|problem| {
+                    Problem::Failed(match problem {
+                        StoreProblem::Unreachable => Failure::StoreUnavailable,
+                        StoreProblem::Unreadable(what) => Failure::UnreadableItem(what),
+                    })
+                })?;
+                return Ok(answer::status(&accounts, &ledger, now));
+            }
+            Command::NotYet(action) => return Err(Problem::not_yet(action)),
+        };
+        let account = ask.account.clone();
+        let result = self.broker.token(ask).await;
+        log(request_id, caller, action, account.as_str(), &result);
+        Ok(answer::token(&account, &result?))
+    }
+}
+
+/// One line a request; an answer from memory is worth one only to whoever asked for details.
+fn log(
+    request_id: &str,
+    caller: &Caller,
+    action: Action,
+    account: &str,
+    result: &Result<crate::core::decide::Answer, Failure>,
+) {
+    use crate::core::decide::ServedFrom;
+    let action = action.name();
+    match result {
+        Ok(answer) => {
+            let (generation, served_from) = (answer.generation.0, answer::served_from(answer.served_from));
+            if answer.served_from == ServedFrom::Memory {
+                tracing::debug!(request_id, %caller, action, account, generation, served_from, "answered");
+            } else {
+                tracing::info!(request_id, %caller, action, account, generation, served_from, "answered");
+            }
+        }
+        Err(failure) => {
+            let code = answer::code_of(failure);
+            tracing::warn!(request_id, %caller, action, account, code, %failure, "not answered");
+        }
+    }
+}
+
+/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version number is none.
+fn alias_of(arn: &str) -> Option<String> {
+    let qualifier = arn.split(':').nth(7)?;
+    let is_version = qualifier == "$LATEST" || qualifier.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_version).then(|| qualifier.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alias_of;
+
+    #[test]
+    fn an_alias_is_told_from_a_version() {
+        let arn = "arn:aws:lambda:eu-central-1:123456789012:function:token-broker";
+        assert_eq!(alias_of(&format!("{arn}:live")).as_deref(), Some("live"));
+        for none in [String::new(), arn.to_owned(), format!("{arn}:$LATEST"), format!("{arn}:12")] {
+            assert_eq!(alias_of(&none), None, "{none}");
+        }
+    }
+}

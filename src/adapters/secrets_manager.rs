@@ -1,0 +1,148 @@
+//! The accounts' credentials in Secrets Manager. Read only when a login needs them, and never kept.
+
+use crate::{
+    config::checked_url,
+    core::{
+        flow::SecretProblem,
+        grant::Credentials,
+        record::{AccountName, SecretVersion},
+    },
+    ports::Secrets,
+    secret::Secret,
+};
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::{
+    Client,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    error::ProvideErrorMetadata,
+    operation::get_secret_value::GetSecretValueError,
+};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+const ATTEMPT: Duration = Duration::from_millis(1500);
+const CONNECT: Duration = Duration::from_millis(1000);
+const ALL_ATTEMPTS: Duration = Duration::from_millis(4000);
+
+/// The secrets whose names begin with a prefix.
+pub struct SecretsManager {
+    client: Client,
+    prefix: String,
+}
+
+impl SecretsManager {
+    /// The secrets below `prefix`, reached with the SDK's own settings and time limits that fit into a
+    /// request.
+    pub fn new(sdk: &aws_config::SdkConfig, prefix: String) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(ALL_ATTEMPTS)
+            .build();
+        let config = aws_sdk_secretsmanager::config::Builder::from(sdk)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard())
+            .build();
+        Self { client: Client::from_conf(config), prefix }
+    }
+}
+
+#[async_trait]
+impl Secrets for SecretsManager {
+    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretProblem> {
+        let id = format!("{}{name}", self.prefix);
+        let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
+            match error.as_service_error() {
+                Some(GetSecretValueError::ResourceNotFoundException(_)) => SecretProblem::Missing,
+                _ => {
+                    tracing::warn!(account = %name, code = error.code().unwrap_or("no answer"), "Secrets Manager failed");
+                    SecretProblem::Unreachable
+                }
+            }
+        })?;
+        let version = SecretVersion(output.version_id.unwrap_or_default());
+        let text = output
+            .secret_string
+            .map(zeroize::Zeroizing::new)
+            .ok_or_else(|| SecretProblem::Bad("it is binary, and has to be text".to_owned()))?;
+        parse(&text, version).map_err(SecretProblem::Bad)
+    }
+}
+
+/// Reads the JSON of a secret.
+///
+/// # Errors
+/// What is missing or of another form. Never what is there.
+pub fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
+    let mut fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
+    match fields.remove("dialect") {
+        None => {}
+        Some(Value::String(dialect)) if dialect == "convirza-v3" => {}
+        Some(Value::String(dialect)) if dialect == "convirza-v2" => {
+            return Err("`dialect` convirza-v2 is not supported yet".to_owned());
+        }
+        Some(_) => return Err("`dialect` has to be convirza-v3".to_owned()),
+    }
+    let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url")).transpose()?;
+    fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
+    Ok(Credentials {
+        version,
+        email: text_field(&mut fields, "email")?,
+        password: text_field(&mut fields, "password")?,
+        oauth_url,
+    })
+}
+
+fn text_field(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, String> {
+    match fields.remove(name) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(Secret::new(text)),
+        Some(_) => Err(format!("`{name}` has to be a text that is not empty")),
+        None => Err(format!("`{name}` is missing")),
+    }
+}
+
+fn url_field(value: &Value, name: &str) -> Result<String, String> {
+    let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a text"))?;
+    checked_url(text).map_err(|rule| format!("`{name}` {rule}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Credentials, String> {
+        parse(text, SecretVersion("v1".to_owned()))
+    }
+
+    #[test]
+    fn a_good_secret_is_read() {
+        let credentials = parsed(
+            r#"{"email":"who@example.invalid","password":"p","dialect":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
+        )
+        .unwrap();
+        assert_eq!(credentials.password, Secret::from("p"));
+        assert_eq!(credentials.oauth_url.as_deref(), Some("https://oauth.example"));
+    }
+
+    #[test]
+    fn a_bad_secret_says_what_is_missing_and_never_what_is_there() {
+        for (text, says) in [
+            ("", "it has to be a JSON object"),
+            ("\"tell-tale\"", "it has to be a JSON object"),
+            ("{}", "`email` is missing"),
+            (r#"{"email":"tell-tale"}"#, "`password` is missing"),
+            (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a text that is not empty"),
+            (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a text that is not empty"),
+            (r#"{"email":"e","password":"p","dialect":"tell-tale"}"#, "`dialect` has to be convirza-v3"),
+            (
+                r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
+                "`oauth_url` has to be an https URL (http on loopback only) without user, query or fragment",
+            ),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert_eq!(error, says);
+            assert!(!error.contains("tell-tale"));
+        }
+    }
+}

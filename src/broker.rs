@@ -1,0 +1,211 @@
+//! Performs what the core asks for. No policy of its own: every *whether* and *when* is decided in
+//! [`crate::core`].
+//!
+//! Where one process serves several invocations at once they share what they know of an account: the first
+//! one takes the turn and does the work, the others watch what it learns, and are answered from that as soon
+//! as it serves them.
+
+use crate::{
+    core::{
+        decide::{Answer, Ask},
+        error::Failure,
+        flow::{Effect, Event, Flow, Notice, StoreProblem},
+        grant::{Call, Reply},
+        memory::{Memory, Recall},
+        policy::Policy,
+        record::AccountName,
+        status::{self, AccountStatus, LedgerStatus},
+        time::Timestamp,
+    },
+    ports::Ports,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// The broker of one process.
+pub struct Broker {
+    policy: Policy,
+    ports: Ports,
+    slots: Mutex<HashMap<AccountName, Arc<Slot>>>,
+}
+
+/// What one process knows of one account, and whose turn it is to find out more.
+#[derive(Default)]
+struct Slot {
+    memory: watch::Sender<Memory>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Broker {
+    /// A broker that knows nothing yet.
+    pub fn new(policy: Policy, ports: Ports) -> Self {
+        Self { policy, ports, slots: Mutex::default() }
+    }
+
+    /// The operator's numbers.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The present, by this process's clock.
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// Answers a request with a token.
+    pub async fn token(&self, ask: Ask) -> Result<Answer, Failure> {
+        let clock = &self.ports.clock;
+        let slot = self.slot(&ask.account);
+        let mut memory = slot.memory.subscribe();
+        // One draw for the whole request: whether to renew a pair ahead of its expiry is decided once.
+        let draw = clock.draw();
+        let turn = loop {
+            match memory.borrow_and_update().recall(&ask, &self.policy, clock.now(), draw) {
+                Recall::Answer(answer) => return Ok(answer),
+                Recall::Fail(failure) => return Err(failure),
+                Recall::Look { .. } => {}
+            }
+            tokio::select! {
+                biased;
+                turn = slot.turn.lock() => break turn,
+                Ok(()) = memory.changed() => {}
+                () = clock.sleep_until(ask.deadline) => return Err(Failure::in_progress(ask.deadline, ask.deadline)),
+            }
+        };
+        let account = ask.account.clone();
+        let mut flow = Flow::new(ask, slot.memory.borrow().clone());
+        let mut effect = flow.step(&self.policy, Event::Begin, clock.now(), draw);
+        let result = loop {
+            slot.publish(flow.memory());
+            for notice in flow.take_notices() {
+                log(&account, &notice);
+            }
+            let event = match effect {
+                Effect::Done(result) => break result,
+                effect => self.perform(&account, effect).await,
+            };
+            effect = flow.step(&self.policy, event, clock.now(), clock.draw());
+        };
+        drop(turn);
+        if flow.memory().copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {
+            // Nothing is known of this account, and anybody can ask for any name.
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+        }
+        result
+    }
+
+    /// What is known of one account, or of all in the table.
+    pub async fn status(
+        &self,
+        only: Option<&AccountName>,
+    ) -> Result<(Vec<AccountStatus>, LedgerStatus), StoreProblem> {
+        let store = &self.ports.store;
+        let records = match only {
+            Some(name) => vec![(name.clone(), store.read_account(name).await?)],
+            None => store.list_accounts().await?,
+        };
+        let ledger = store.read_ledger().await?;
+        let now = self.now();
+        let accounts = records
+            .into_iter()
+            .map(|(name, account)| status::of_account(name, &account, &self.policy, now))
+            .collect();
+        Ok((accounts, status::of_ledger(&ledger, &self.policy, now)))
+    }
+
+    fn slot(&self, account: &AccountName) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(account) {
+            return Arc::clone(slot);
+        }
+        Arc::clone(slots.entry(account.clone()).or_default())
+    }
+
+    async fn perform(&self, account: &AccountName, effect: Effect) -> Event {
+        let Ports { store, secrets, upstream, clock } = &self.ports;
+        match effect {
+            Effect::ReadAccount => Event::Account(store.read_account(account).await),
+            Effect::WriteAccount { expected, next } => {
+                Event::Written(store.write_account(account, expected, &next).await)
+            }
+            Effect::ReadLedger => Event::Ledger(store.read_ledger().await),
+            Effect::WriteLedger { expected, next } => {
+                Event::Written(store.write_ledger(expected, &next).await)
+            }
+            Effect::ReadSecret => Event::Secret(secrets.read(account).await),
+            Effect::Send { call, not_after } => {
+                // The process may have been paused since this was decided.
+                let left_at = clock.now();
+                let reply = if left_at > not_after { Reply::TooLate } else { upstream.send(&call).await };
+                log_call(account, &call, &reply, clock.now().since(left_at).as_millis());
+                Event::Replied(reply)
+            }
+            Effect::Pause { until } => {
+                clock.sleep_until(until).await;
+                Event::Resumed
+            }
+            Effect::Done(_) => Event::Begin, // never performed: the loop ends with it
+        }
+    }
+}
+
+impl Slot {
+    fn publish(&self, memory: &Memory) {
+        self.memory.send_if_modified(|known| {
+            let changed = known != memory;
+            if changed {
+                known.clone_from(memory);
+            }
+            changed
+        });
+    }
+}
+
+fn log_call(account: &AccountName, call: &Call, reply: &Reply, elapsed_ms: u128) {
+    let call = match call {
+        Call::Login(_) => "login",
+        Call::Refresh { .. } => "refresh",
+        Call::Revoke { .. } => "revoke",
+    };
+    let outcome = match reply {
+        Reply::Granted(_) => "granted",
+        Reply::Revoked => "revoked",
+        Reply::Refused => "refused",
+        Reply::RateLimited(_) => "rate_limited",
+        Reply::Unclear => "unclear",
+        Reply::NeverLeft => "never_left",
+        Reply::TooLate => "too_late",
+    };
+    if matches!(reply, Reply::Granted(_) | Reply::Revoked) {
+        tracing::info!(%account, call, outcome, elapsed_ms, "upstream call");
+    } else {
+        tracing::warn!(%account, call, outcome, elapsed_ms, "upstream call");
+    }
+}
+
+fn log(account: &AccountName, notice: &Notice) {
+    match notice {
+        Notice::Acquired(fence) => tracing::debug!(%account, fence = fence.0, "lease taken"),
+        Notice::Outrun => tracing::debug!(%account, "another attempt was faster"),
+        Notice::ExpiryAssumed => {
+            tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; one hour is assumed");
+        }
+        Notice::RefreshRefused => tracing::warn!(%account, "the refresh token was refused; a login follows"),
+        Notice::Saved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
+        Notice::Unsaved(generation) => {
+            tracing::warn!(%account, generation = generation.0, "pair not saved yet; served from memory meanwhile");
+        }
+        Notice::Orphaned(generation) => {
+            tracing::warn!(%account, generation = generation.0, "another instance took over; this pair is revoked");
+        }
+        Notice::Resting(until) => {
+            tracing::warn!(%account, until_ms = until.as_millis(), "no renewal before this instant");
+        }
+        Notice::Parked(version) => {
+            tracing::error!(%account, secret_version = %version, "credentials refused; put a new version of the secret");
+        }
+    }
+}

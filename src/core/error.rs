@@ -1,0 +1,90 @@
+//! Why a request could not be answered with a token.
+
+use super::{
+    record::SecretVersion,
+    time::{Timestamp, seconds_rounded_up},
+};
+use std::time::Duration;
+
+/// What went wrong, as the caller has to know it. The texts say what happened and what to do; none of them
+/// ever holds a token, a password or anything that the upstream answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Failure {
+    /// There is no secret for the account.
+    #[error("there is no secret for this account; create it, or ask for an account that exists")]
+    UnknownAccount,
+    /// The secret is not what it should be. Says what is missing, never what is there.
+    #[error("the account's secret cannot be used: {0}; put a new version of it")]
+    BadSecret(String),
+    /// Secrets Manager is out of reach, and a login is needed.
+    #[error("a login is needed, and Secrets Manager is out of reach; try again")]
+    SecretUnavailable,
+    /// The upstream refused email and password of this version of the secret.
+    #[error(
+        "the upstream refused the email and password of secret version {0}; they are not tried again until the secret has a new version"
+    )]
+    CredentialsRejected(SecretVersion),
+    /// A login now would exceed the fleet's budget.
+    #[error("the fleet has used up its logins for now; keep the token that you have, or try again later")]
+    LoginBudgetExhausted {
+        /// When a login is free.
+        retry_after: Duration,
+    },
+    /// The upstream said 429.
+    #[error("the upstream limits the rate of requests from this address; try again later")]
+    UpstreamRateLimited {
+        /// When the pause is over.
+        retry_after: Duration,
+    },
+    /// The upstream did not answer, or not in a way that can be read.
+    #[error("the upstream does not answer as it should; try again later")]
+    UpstreamUnavailable {
+        /// When the pause is over.
+        retry_after: Duration,
+    },
+    /// Another instance renews the pair, and the caller's time ran out first.
+    #[error("the token is being renewed, and the time of this request ran out first; try again")]
+    RefreshInProgress {
+        /// When the lease of the other instance lapses at the latest.
+        retry_after: Duration,
+    },
+    /// Too little of the invocation's time is left for a renewal.
+    #[error(
+        "the token has to be renewed, and too little time is left for it; call again, and if this stays so raise the function's timeout to 30 s"
+    )]
+    TooLittleTime,
+    /// DynamoDB is out of reach, and memory holds nothing usable.
+    #[error("DynamoDB is out of reach and nothing usable is in memory; try again")]
+    StoreUnavailable,
+    /// A stored item is not in the form that the broker writes. It is left as it is.
+    #[error(
+        "a stored item cannot be read: {0}; it was left as it is, delete it from the table to start afresh"
+    )]
+    UnreadableItem(String),
+    /// The broker itself is wrong.
+    #[error("the broker has a defect: {0}; please report it with the request id")]
+    Defect(&'static str),
+}
+
+impl Failure {
+    /// How long to wait before trying again, in whole seconds, where that is known.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::LoginBudgetExhausted { retry_after }
+            | Self::UpstreamRateLimited { retry_after }
+            | Self::UpstreamUnavailable { retry_after }
+            | Self::RefreshInProgress { retry_after } => Some(seconds_rounded_up(*retry_after).max(1)),
+            Self::TooLittleTime | Self::StoreUnavailable | Self::SecretUnavailable => Some(1),
+            Self::UnknownAccount
+            | Self::BadSecret(_)
+            | Self::CredentialsRejected(_)
+            | Self::UnreadableItem(_)
+            | Self::Defect(_) => None,
+        }
+    }
+
+    /// Another attempt is on it until `until`.
+    pub fn in_progress(until: Timestamp, now: Timestamp) -> Self {
+        Self::RefreshInProgress { retry_after: until.since(now) }
+    }
+}

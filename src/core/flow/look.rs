@@ -1,0 +1,131 @@
+//! Looking at the record, deciding, and waiting for somebody else.
+
+use super::{
+    super::{
+        decide::{Answer, Decision, Goal, Replaced, ServedFrom, decide},
+        error::Failure,
+        memory::{Copied, Recall},
+        policy::COMMIT_RESERVE,
+        record::{Account, Grant},
+        time::{Draw, Timestamp},
+    },
+    Effect, Flow, State, Step, StoreProblem,
+};
+use std::time::Duration;
+
+/// Kept free at the end of a wait, for one last look at the record.
+const LAST_LOOK: Duration = Duration::from_millis(250);
+
+impl Flow {
+    pub(super) fn begin(&mut self, step: Step<'_>) -> Effect {
+        match self.memory.recall(&self.ask, step.policy, step.now, step.draw) {
+            Recall::Answer(answer) => Effect::Done(Ok(answer)),
+            Recall::Fail(failure) => Effect::Done(Err(failure)),
+            Recall::Look { volunteered } => {
+                self.volunteered = volunteered;
+                match self.memory.unsaved.clone() {
+                    Some(unsaved) => self.save_what_memory_holds(step, unsaved),
+                    None => self.look(step),
+                }
+            }
+        }
+    }
+
+    /// Reads the record afresh.
+    pub(super) fn look(&mut self, step: Step<'_>) -> Effect {
+        self.state = State::Looking { asked_at: step.now };
+        Effect::ReadAccount
+    }
+
+    pub(super) fn looked(
+        &mut self,
+        step: Step<'_>,
+        asked_at: Timestamp,
+        read: Result<Account, StoreProblem>,
+    ) -> Effect {
+        match read {
+            Ok(account) => {
+                if self.ask.goal == Goal::Replace(Replaced::Unknown) {
+                    self.ask.goal = Goal::Replace(Replaced::Pair(account.generation()));
+                }
+                self.remember(account, asked_at);
+                self.act(step)
+            }
+            Err(problem) => self.store_failed(step, problem),
+        }
+    }
+
+    /// Decides on the record as it was last read, and does it.
+    pub(super) fn act(&mut self, step: Step<'_>) -> Effect {
+        let draw = if self.volunteered { Draw(0) } else { step.draw };
+        match decide(&self.ask, &self.account(), step.policy, step.now, draw) {
+            Decision::Answer => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
+            Decision::Renew(grant) => self.renew(step, grant),
+            Decision::Wait(until) => self.wait(step, until),
+            Decision::Fail(failure) => self.finish(step, failure),
+        }
+    }
+
+    fn renew(&mut self, step: Step<'_>, grant: Grant) -> Effect {
+        let needed = step.policy.upstream_timeout + COMMIT_RESERVE;
+        if step.now.plus(needed) > self.ask.deadline {
+            return self.finish(step, Failure::TooLittleTime);
+        }
+        match grant {
+            Grant::Refresh => self.acquire(step, None),
+            Grant::Login => self.check_secret(step),
+        }
+    }
+
+    /// Waits for whoever holds the lease, with growing pauses, never beyond the caller's own time.
+    fn wait(&mut self, step: Step<'_>, lease_until: Timestamp) -> Effect {
+        let last_look = self.ask.deadline.minus(LAST_LOOK);
+        if step.now >= last_look {
+            return self.finish(step, Failure::in_progress(lease_until, step.now));
+        }
+        let pause = step.policy.poll_pause(self.looks, step.draw);
+        self.pause(step.now.plus(pause).min(last_look))
+    }
+
+    /// Looks again after a pause that grows with every look.
+    pub(super) fn look_later(&mut self, step: Step<'_>) -> Effect {
+        if step.now >= self.ask.deadline {
+            return self.finish(step, Failure::StoreUnavailable);
+        }
+        let pause = step.policy.poll_pause(self.looks, step.draw);
+        self.pause(step.now.plus(pause))
+    }
+
+    fn pause(&mut self, until: Timestamp) -> Effect {
+        self.looks += 1;
+        self.state = State::Waiting;
+        Effect::Pause { until }
+    }
+
+    /// Ends the flow: with a token if the last known pair serves, whatever has failed, and else with the
+    /// failure.
+    pub(super) fn finish(&self, step: Step<'_>, failure: Failure) -> Effect {
+        let served = self.memory.serve(&self.ask, step.policy, step.now);
+        Effect::Done(served.map(|answer| Answer { served_from: self.source, ..answer }).ok_or(failure))
+    }
+
+    pub(super) fn store_failed(&mut self, step: Step<'_>, problem: StoreProblem) -> Effect {
+        self.memory.store_failed_at = Some(step.now);
+        let failure = match problem {
+            StoreProblem::Unreachable => Failure::StoreUnavailable,
+            StoreProblem::Unreadable(what) => Failure::UnreadableItem(what),
+        };
+        self.finish(step, failure)
+    }
+
+    pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {
+        self.memory.copy = Some(Copied { account, read_at });
+        self.memory.store_failed_at = None;
+        self.source = ServedFrom::Table;
+    }
+
+    /// The record as it was last read; the empty one before that.
+    pub(super) fn account(&self) -> Account {
+        self.memory.copy.as_ref().map(|copy| copy.account.clone()).unwrap_or_default()
+    }
+}

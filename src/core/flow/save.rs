@@ -1,0 +1,221 @@
+//! Writing down what came of a lease: a pair, a failure, or nothing. One conditional write ends the lease.
+
+use super::{
+    super::{
+        decide::ServedFrom,
+        error::Failure,
+        grant::TokenKind,
+        memory::{Copied, Unsaved},
+        policy::COMMIT_RESERVE,
+        record::{Account, Version},
+        time::Timestamp,
+    },
+    Effect, Flow, Held, Notice, State, Step, StoreProblem, Written,
+};
+use crate::secret::Secret;
+
+/// Tries to write down a failure. The lease lapses by itself, so there is no need to insist.
+const TRIES_FOR_A_FAILURE: u32 = 3;
+
+/// What came of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    /// A pair.
+    Obtained,
+    /// A pair, by an earlier request of this instance which could not save it.
+    Remembered,
+    /// No pair, and the reason.
+    Failed(Failure),
+    /// No pair, because nothing was sent in time: decide again.
+    Released,
+}
+
+/// The write that ends a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Saving {
+    /// The fence: nobody must have written since.
+    expected: Version,
+    next: Account,
+    outcome: Outcome,
+    tries: u32,
+    asked_at: Timestamp,
+}
+
+impl Saving {
+    fn brings_a_pair(&self) -> bool {
+        matches!(self.outcome, Outcome::Obtained | Outcome::Remembered)
+    }
+
+    /// Whether a record that was read shows that this write was carried out.
+    fn is_in(&self, account: &Account) -> bool {
+        if self.brings_a_pair() {
+            account.generation() == self.next.generation()
+        } else {
+            *account == self.next
+        }
+    }
+}
+
+/// A pair that nobody will use, because somebody took over before it was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Orphan {
+    tokens: Vec<(Secret, TokenKind)>,
+    oauth_url: Option<String>,
+}
+
+impl Flow {
+    /// Ends the lease with `change` applied to the record.
+    pub(super) fn settle(
+        &mut self,
+        step: Step<'_>,
+        held: Held,
+        outcome: Outcome,
+        change: impl FnOnce(&mut Account),
+    ) -> Effect {
+        let expected = held.account.version;
+        let mut next = Account { version: expected.next(step.now), lease: None, ..held.account };
+        if let Some(refused) = held.refused {
+            self.note_parked(step, refused.clone());
+            next.parked = Some(refused);
+        }
+        change(&mut next);
+        self.write(step, Saving { expected, next, outcome, tries: 0, asked_at: step.now })
+    }
+
+    /// Goes on with a pair that an earlier request of this instance could not save.
+    pub(super) fn save_what_memory_holds(&mut self, step: Step<'_>, unsaved: Unsaved) -> Effect {
+        let Unsaved { expected, next } = unsaved;
+        self.write(
+            step,
+            Saving { expected, next, outcome: Outcome::Remembered, tries: 0, asked_at: step.now },
+        )
+    }
+
+    pub(super) fn write(&mut self, step: Step<'_>, saving: Saving) -> Effect {
+        let saving = Saving { asked_at: step.now, ..saving };
+        let effect = Effect::WriteAccount { expected: saving.expected, next: saving.next.clone() };
+        self.state = State::Saving(saving);
+        effect
+    }
+
+    pub(super) fn wrote(&mut self, step: Step<'_>, saving: Saving, written: Written) -> Effect {
+        match written {
+            Written::Done => {
+                let account = saving.next.clone();
+                let asked_at = saving.asked_at;
+                self.saved(step, saving, account, asked_at)
+            }
+            Written::Conflict | Written::Unknown => {
+                self.state = State::ConfirmingSave { saving, asked_at: step.now };
+                Effect::ReadAccount
+            }
+        }
+    }
+
+    pub(super) fn confirmed_save(
+        &mut self,
+        step: Step<'_>,
+        saving: Saving,
+        asked_at: Timestamp,
+        read: Result<Account, StoreProblem>,
+    ) -> Effect {
+        match read {
+            Ok(account) if saving.is_in(&account) => self.saved(step, saving, account, asked_at),
+            Ok(account) if account.version == saving.expected => self.try_again(step, saving),
+            Ok(account) => self.taken_over(step, &saving, account, asked_at),
+            Err(_) => self.try_again(step, saving),
+        }
+    }
+
+    fn saved(&mut self, step: Step<'_>, saving: Saving, account: Account, asked_at: Timestamp) -> Effect {
+        if let Some(generation) = saving.next.generation().filter(|_| saving.brings_a_pair()) {
+            self.notices.push(Notice::Saved(generation));
+        }
+        self.memory.unsaved = None;
+        self.remember(account, asked_at);
+        match saving.outcome {
+            Outcome::Obtained => self.hand_out(step, &saving.next),
+            Outcome::Failed(failure) => self.finish(step, failure),
+            Outcome::Remembered => self.act(step),
+            Outcome::Released => self.look(step),
+        }
+    }
+
+    /// The write did not get through, or nobody can tell. A pair is worth insisting on.
+    fn try_again(&mut self, step: Step<'_>, saving: Saving) -> Effect {
+        let tries = saving.tries + 1;
+        let pause_until = step.now.plus(step.policy.poll_pause(tries, step.draw));
+        let patient = match saving.outcome {
+            Outcome::Obtained => pause_until.plus(COMMIT_RESERVE) < self.ask.deadline,
+            Outcome::Remembered => false,
+            Outcome::Failed(_) | Outcome::Released => {
+                tries < TRIES_FOR_A_FAILURE && pause_until < self.ask.deadline
+            }
+        };
+        if patient {
+            self.state = State::PausingSave(Saving { tries, ..saving });
+            return Effect::Pause { until: pause_until };
+        }
+        self.memory.store_failed_at = Some(step.now);
+        match saving.outcome {
+            Outcome::Obtained => {
+                self.notices.extend(saving.next.generation().map(Notice::Unsaved));
+                self.memory.unsaved = Some(Unsaved { expected: saving.expected, next: saving.next.clone() });
+                self.memory.copy = Some(Copied { account: saving.next.clone(), read_at: saving.asked_at });
+                self.hand_out(step, &saving.next)
+            }
+            Outcome::Failed(failure) => self.finish(step, failure),
+            Outcome::Remembered | Outcome::Released => self.finish(step, Failure::StoreUnavailable),
+        }
+    }
+
+    /// Somebody else holds the lease by now, or has ended it: decide again, on what they wrote.
+    fn taken_over(
+        &mut self,
+        step: Step<'_>,
+        saving: &Saving,
+        account: Account,
+        asked_at: Timestamp,
+    ) -> Effect {
+        let orphan = saving.next.pair.clone().filter(|_| saving.brings_a_pair());
+        self.memory.unsaved = None;
+        self.remember(account, asked_at);
+        let Some(orphan) = orphan else { return self.act(step) };
+        self.notices.push(Notice::Orphaned(orphan.generation));
+        // Never a token that the record holds: the upstream may give the same one twice.
+        let current = self.account().pair;
+        let in_use = |token: &Secret| {
+            current
+                .as_ref()
+                .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token))
+        };
+        let tokens =
+            [(Some(orphan.access_token), TokenKind::Access), (orphan.refresh_token, TokenKind::Refresh)]
+                .into_iter()
+                .filter_map(|(token, kind)| Some((token.filter(|token| !in_use(token))?, kind)))
+                .collect();
+        self.revoke_next(step, Orphan { tokens, oauth_url: orphan.oauth_url })
+    }
+
+    pub(super) fn revoke_next(&mut self, step: Step<'_>, mut orphan: Orphan) -> Effect {
+        let in_time = step.now.plus(step.policy.upstream_timeout) <= self.ask.deadline;
+        match orphan.tokens.pop().filter(|_| in_time) {
+            Some((token, kind)) => {
+                let effect = self.revoke(token, kind, orphan.oauth_url.clone(), step);
+                self.state = State::Revoking(orphan);
+                effect
+            }
+            None => self.look(step),
+        }
+    }
+
+    /// Answers with the pair that was just obtained, even where it lives too short for what was asked.
+    fn hand_out(&self, step: Step<'_>, account: &Account) -> Effect {
+        let answer = account
+            .pair
+            .as_ref()
+            .and_then(|pair| self.ask.answer(pair, step.policy, step.now, ServedFrom::Upstream));
+        let retry_after = account.cooldown.map(|cooldown| cooldown.until.since(step.now)).unwrap_or_default();
+        Effect::Done(answer.ok_or(Failure::UpstreamUnavailable { retry_after }))
+    }
+}

@@ -1,0 +1,48 @@
+//! The function's entry point: wiring only.
+
+use std::{process::ExitCode, sync::Arc};
+use token_broker::{
+    adapters::{
+        clock::SystemClock, convirza::Convirza, dynamodb::Table, lambda::Handler,
+        secrets_manager::SecretsManager,
+    },
+    broker::Broker,
+    config::Config,
+    ports::Ports,
+    telemetry,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the log may not be set up, and this is the last word")]
+            {
+                eprintln!("token-broker: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), lambda_runtime::Error> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read, once")]
+    let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = Config::from_environment(lookup)?;
+    telemetry::start(config.log);
+    let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+    let clock = Arc::new(SystemClock);
+    let ports = Ports {
+        store: Arc::new(Table::new(&sdk, config.table)),
+        secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix)),
+        upstream: Arc::new(Convirza::new(config.oauth_url, config.policy.upstream_timeout, clock.clone())?),
+        clock,
+    };
+    let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
+    lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event| {
+        let handler = handler.clone();
+        async move { handler.handle(event).await }
+    }))
+    .await
+}

@@ -1,0 +1,58 @@
+//! The one type that holds a secret.
+//!
+//! Tokens, passwords and client secrets live in [`Secret`] from the moment they are read until the moment
+//! they are sent. It has no `Display` and no `Serialize`, its `Debug` says nothing, and its memory is wiped
+//! when the last copy goes. Whoever needs the text has to call [`Secret::expose`], which is easy to search for.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+use zeroize::Zeroizing;
+
+/// A text that must never be printed. Clones share one buffer, which is wiped with the last of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Arc::new(Zeroizing::new(text)))
+    }
+
+    /// The text itself, for sending or storing it. Never for a log, an error or a metric.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn a_secret_says_nothing_when_it_is_printed() {
+        let secret = Secret::from("the text");
+        assert_eq!(format!("{secret:?} {secret:#?}"), "Secret Secret");
+        assert_eq!(secret.expose(), "the text");
+    }
+}

@@ -1,1 +1,49 @@
-fn main() {}
+//! `cargo local`: the broker in an embedded world, with nothing installed but Rust.
+//!
+//! | module | is about |
+//! | --- | --- |
+//! | [`world`] | Convirza, DynamoDB and Secrets Manager, emulated |
+//! | [`wiring`] | a real broker that lives in that world |
+//! | [`front`] | HTTP in front of the real handler |
+//! | [`serve`] | `cargo local` |
+//! | [`fleet`] | `cargo local fleet` |
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
+#![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
+
+mod fleet;
+mod front;
+mod serve;
+mod wiring;
+mod world;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The broker on an embedded default: everything in memory, on loopback.
+#[derive(Parser)]
+#[command(name = "cargo local", bin_name = "cargo local", version, subcommand_negates_reqs = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Puts many brokers on one store under load, and reports what the upstream saw
+    Fleet(fleet::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => serve::run(arguments.serve).await,
+        Some(Command::Fleet(options)) => fleet::run(options).await,
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("cargo local: {error}");
+        ExitCode::FAILURE
+    })
+}

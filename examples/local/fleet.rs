@@ -1,0 +1,82 @@
+//! `cargo local fleet`: many brokers, each with a memory of its own, on one store, under load.
+
+mod faults;
+mod load;
+mod report;
+
+use super::{
+    wiring,
+    world::{
+        Ports, World,
+        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings},
+    },
+};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use token_broker::{adapters::lambda::Handler, broker::Broker};
+
+#[derive(Args)]
+pub struct Options {
+    /// Independent brokers
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    instances: u32,
+    /// Requests, over all brokers
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+    /// How long an access token lives. If given, the load is spread over four lifetimes, so that there is
+    /// something to renew
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..))]
+    token_lifetime: Option<u64>,
+    /// A fault that happens once, such as refresh=lost_reply or store=unavailable; may be given several
+    /// times. `--fault help` lists them
+    #[arg(long = "fault", value_name = "WHERE=WHAT")]
+    faults: Vec<String>,
+    /// So many faults, drawn by the seed
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    random_faults: u32,
+    /// Makes a run repeatable, as far as the machine's own timing allows
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Spread over that many lifetimes, every pair is renewed a few times.
+const LIFETIMES: u32 = 4;
+
+pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    let Some(faults) = faults::choose(&options.faults, options.random_faults, options.seed)? else {
+        println!("{}", faults::help());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let lifetime = options.token_lifetime.map(Duration::from_secs);
+    let defaults = Settings::default();
+    let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
+    let world = World::start(Ports::default(), settings).await?;
+    world.convirza.set_password(DEFAULT_EMAIL, DEFAULT_PASSWORD);
+    // A quicker pace than the defaults, so that a fault is over before the run is.
+    let quick = [("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()), ("BROKER_LEASE_MS", "3000".to_owned())];
+    let config = wiring::config(&world, &quick)?;
+
+    let shared = wiring::ports(&world, &config, Arc::new(load::SeededClock::new(options.seed))).await?;
+    let handlers: Vec<Handler> = (0..options.instances)
+        .map(|instance| {
+            let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(instance));
+            let ports = token_broker::ports::Ports {
+                clock: Arc::new(load::SeededClock::new(seed)),
+                ..shared.clone()
+            };
+            Handler::new(Broker::new(config.policy, ports), config.callers.clone())
+        })
+        .collect();
+
+    let bar = ProgressBar::new(options.requests).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} requests, {per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let spread = lifetime.map(|lifetime| lifetime * LIFETIMES).unwrap_or_default();
+    let playing = faults::play(&world, faults.clone(), spread);
+    let running = load::run(handlers, options.requests, spread, options.seed, &bar);
+    let (outcome, ()) = tokio::join!(running, playing);
+    bar.finish_and_clear();
+    Ok(report::print(&world, &options, &outcome))
+}

@@ -1,0 +1,117 @@
+//! The load: requests dealt out to the brokers, each answered by the real handler.
+
+use super::super::front;
+use async_trait::async_trait;
+use indicatif::ProgressBar;
+use lambda_runtime::LambdaEvent;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use token_broker::{
+    adapters::{clock::SystemClock, lambda::Handler},
+    core::time::{Draw, Timestamp},
+    ports::Clock,
+};
+use tokio::{task::JoinSet, time::Instant};
+
+/// Requests that one broker serves at once.
+const CONCURRENCY: u64 = 4;
+
+/// The real time, and chance from a seed.
+pub struct SeededClock(Mutex<fastrand::Rng>);
+
+impl SeededClock {
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(fastrand::Rng::with_seed(seed)))
+    }
+}
+
+#[async_trait]
+impl Clock for SeededClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn draw(&self) -> Draw {
+        Draw(self.0.lock().unwrap_or_else(PoisonError::into_inner).u64(..))
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        SystemClock.sleep_until(until).await;
+    }
+}
+
+/// What the callers saw.
+#[derive(Default)]
+pub struct Outcome {
+    /// How long each request took.
+    pub latencies: Vec<Duration>,
+    /// Requests without a token, by the error's code.
+    pub failures: BTreeMap<String, u64>,
+    /// How long it took altogether.
+    pub elapsed: Duration,
+}
+
+/// Sends the requests, as fast as they are answered or spread over a time.
+pub async fn run(
+    handlers: Vec<Handler>,
+    requests: u64,
+    spread: Duration,
+    seed: u64,
+    bar: &ProgressBar,
+) -> Outcome {
+    let begun = Instant::now();
+    let workers = (handlers.len() as u64 * CONCURRENCY).min(requests);
+    let mut tasks = JoinSet::new();
+    for worker in 0..workers {
+        let Some(handler) =
+            usize::try_from(worker).ok().and_then(|index| handlers.get(index % handlers.len()))
+        else {
+            continue;
+        };
+        let share = requests / workers + u64::from(worker < requests % workers);
+        let chance = fastrand::Rng::with_seed(seed ^ worker.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        tasks.spawn(work(handler.clone(), share, spread, begun, chance, bar.clone()));
+    }
+    let mut outcome = Outcome::default();
+    while let Some(part) = tasks.join_next().await {
+        let Ok(part) = part else { continue };
+        outcome.latencies.extend(part.latencies);
+        for (code, count) in part.failures {
+            *outcome.failures.entry(code).or_default() += count;
+        }
+    }
+    outcome.elapsed = begun.elapsed();
+    outcome
+}
+
+async fn work(
+    handler: Handler,
+    share: u64,
+    spread: Duration,
+    begun: Instant,
+    mut chance: fastrand::Rng,
+    bar: ProgressBar,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    for number in 0..share {
+        let at = spread.mul_f64((number_as_f64(number) + chance.f64()) / number_as_f64(share));
+        tokio::time::sleep_until(begun + at).await;
+        let asked = Instant::now();
+        let answer = handler.handle(LambdaEvent::new(json!({}), front::context())).await;
+        outcome.latencies.push(asked.elapsed());
+        if let Err(error) = answer {
+            *outcome.failures.entry(error.error_type).or_default() += 1;
+        }
+        bar.inc(1);
+    }
+    outcome
+}
+
+#[allow(clippy::cast_precision_loss, reason = "nobody sends 2^53 requests")]
+fn number_as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,84 @@
+//! `cargo local`: starts everything, says what runs where, and tells what happens.
+
+use super::{
+    front::{self, LOCAL_IDENTITY},
+    wiring,
+    world::{
+        DEFAULT_SECRET, Ports, TABLE, World,
+        convirza::{Endpoint, Happening, Outcome, Settings},
+    },
+};
+use clap::Args;
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use token_broker::{
+    adapters::{clock::SystemClock, lambda::Handler},
+    broker::Broker,
+};
+use tokio::sync::broadcast::error::RecvError;
+
+#[derive(Args)]
+pub struct Options {
+    /// The broker's port; Convirza, DynamoDB and Secrets Manager take the next three. 0: any free ones
+    #[arg(long, default_value_t = 7070)]
+    port: u16,
+    /// How long an access token lives after its last use
+    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
+    token_lifetime: u64,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    let port = |offset| {
+        if options.port == 0 { Ok(0) } else { options.port.checked_add(offset).ok_or("--port is too high") }
+    };
+    let ports = Ports { convirza: port(1)?, dynamodb: port(2)?, secrets_manager: port(3)? };
+    let settings =
+        Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
+    let world = World::start(ports, settings).await?;
+    let rules = format!(
+        r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
+    );
+    let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
+    let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).await?;
+    let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
+    let broker = front::start(options.port, handler).await?;
+    let mut happenings = world.convirza.subscribe();
+    print_welcome(&world, &broker.url());
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                println!("\nStopped. Everything was in memory, and is gone.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            happening = happenings.recv() => match happening {
+                Ok(happening) if is_worth_a_line(&happening) => println!("{happening}"),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Ok(ExitCode::SUCCESS),
+            },
+        }
+    }
+}
+
+/// One line per login, refresh and fault: how it ended, and where it hangs that it has arrived.
+fn is_worth_a_line(happening: &Happening) -> bool {
+    let is_renewal = matches!(happening.endpoint, Endpoint::Login | Endpoint::Refresh | Endpoint::Revoke);
+    let has_ended = happening.outcome != Outcome::Arrived;
+    has_ended && (is_renewal || happening.fault.is_some())
+}
+
+fn print_welcome(world: &World, broker_url: &str) {
+    let convirza_url = world.convirza.url();
+    println!(
+        "token-broker on its embedded default. Everything is in memory and on loopback; Ctrl-C ends it.\n"
+    );
+    println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh");
+    println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
+    println!("  DynamoDB         {}  table {TABLE}", world.dynamodb.url());
+    println!("  Secrets Manager  {}  secret {DEFAULT_SECRET}", world.secrets_manager.url());
+    println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
+    println!("Run the function itself in this world, such as with sam local:\n");
+    for (name, value) in world.environment() {
+        println!("  export {name}={value}");
+    }
+    println!("\nLogins, refreshes and faults (UTC):");
+}

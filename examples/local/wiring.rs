@@ -1,0 +1,42 @@
+//! A real broker that lives in the embedded world: the same adapters as in the function.
+
+use super::world::{REGION, World};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::Credentials;
+use std::{error::Error, sync::Arc};
+use token_broker::{
+    adapters::{convirza::Convirza, dynamodb::Table, secrets_manager::SecretsManager},
+    config::Config,
+    ports::{Clock, Ports},
+};
+
+/// The configuration of a broker in this world, where `settings` come before the world's own.
+pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<dyn Error>> {
+    let environment = world.environment();
+    let all = || settings.iter().chain(&environment);
+    Ok(Config::from_environment(|name| {
+        all().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+    })?)
+}
+
+/// The adapters of a broker in this world. May be shared: what an instance knows is not in them.
+pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
+    let dynamodb = sdk(world.dynamodb.url()).await;
+    let secrets_manager = sdk(world.secrets_manager.url()).await;
+    let timeout = config.policy.upstream_timeout;
+    Ok(Ports {
+        store: Arc::new(Table::new(&dynamodb, config.table.clone())),
+        secrets: Arc::new(SecretsManager::new(&secrets_manager, config.secret_prefix.clone())),
+        upstream: Arc::new(Convirza::new(config.oauth_url.clone(), timeout, Arc::clone(&clock))?),
+        clock,
+    })
+}
+
+async fn sdk(endpoint: String) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(endpoint)
+        .load()
+        .await
+}

@@ -1,0 +1,136 @@
+//! What Convirza answers: in good order, and with the faults that make an answer odd.
+
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::control::ELSEWHERE;
+use super::faults::Fault;
+use super::sessions::Pair;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
+const HTML: HeaderValue = HeaderValue::from_static("text/html");
+const HUGE_BYTES: usize = 10 * 1024 * 1024;
+const HOUR: Duration = Duration::from_hours(1);
+
+/// An answer that is not on the wire yet.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        Self::new(status, JSON, body.to_string())
+    }
+
+    /// An error with a body whose form is documented nowhere, so nobody should rely on it.
+    pub(super) fn error(status: StatusCode, message: &str) -> Self {
+        Self::json(status, &json!({ "statusCode": status.as_u16(), "message": message }))
+    }
+
+    pub(super) fn rate_limited(retry_after: Option<&str>) -> Self {
+        let mut answer = Self::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+        // Text that no header can hold stands for no header.
+        if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(text).ok()) {
+            answer.headers.push((RETRY_AFTER, value));
+        }
+        answer
+    }
+
+    /// The answer that a fault gives in the stead of doing the work, for the faults that do so.
+    pub(super) fn instead_of_work(fault: &Fault) -> Option<Self> {
+        Some(match fault {
+            Fault::WrongPassword => Self::error(StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Fault::RateLimited { retry_after } => Self::rate_limited(retry_after.as_deref()),
+            Fault::ServerError => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "Internal Server Error".to_owned())
+            }
+            Fault::BadGatewayHtml => Self::new(
+                StatusCode::BAD_GATEWAY,
+                HTML,
+                "<html><head><title>502 Bad Gateway</title></head></html>".to_owned(),
+            ),
+            Fault::Redirect => {
+                let mut answer = Self::new(StatusCode::TEMPORARY_REDIRECT, TEXT, String::new());
+                let elsewhere = HeaderValue::from_static(ELSEWHERE);
+                answer.headers.push((LOCATION, elsewhere));
+                answer
+            }
+            _ => return None,
+        })
+    }
+
+    /// What a fault makes of the answer once the work is done.
+    pub(super) fn spoiled_by(mut self, fault: &Fault) -> Self {
+        match fault {
+            Fault::Truncated => self.body.truncate(self.body.len() / 2),
+            Fault::Huge => {
+                // Still the right JSON, so that only a limit on the size keeps a client from it.
+                self.body.pop();
+                self.body.extend_from_slice(br#","padding":""#);
+                self.body.resize(HUGE_BYTES - 2, b'x');
+                self.body.extend_from_slice(br#""}"#);
+            }
+            _ => {}
+        }
+        self
+    }
+
+    fn new(status: StatusCode, content_type: HeaderValue, body: String) -> Self {
+        Self { status, headers: vec![(CONTENT_TYPE, content_type)], body: body.into_bytes() }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body).into_response();
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The answer that brings a pair home.
+pub(super) fn pair_answer(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime) -> Answer {
+    let mut body = json!({
+        "access_token": pair.access_token,
+        "frontend_token": pair.frontend_token,
+        "refresh_token": pair.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": timestamp(pair.access_expires_at),
+        "refresh_expires_in": timestamp(pair.refresh_expires_at),
+        "user": { "user_id": 1001, "email": pair.email, "role_id": 3, "org_unit_id": 42 },
+    });
+    if let Some(members) = body.as_object_mut() {
+        let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
+        match fault {
+            Some(Fault::ExpirySeconds) => set("expires_in", json!(3600)),
+            Some(Fault::ExpirySecondsText) => set("expires_in", json!("3600")),
+            Some(Fault::ExpiryPast) => set("expires_in", json!(timestamp(now - HOUR))),
+            Some(Fault::ExpiryGarbage) => set("expires_in", json!("the day after tomorrow")),
+            Some(Fault::ExpiryMissing) => members.remove("expires_in"),
+            Some(Fault::NoRefreshToken) => {
+                members.remove("refresh_expires_in");
+                members.remove("refresh_token")
+            }
+            _ => None,
+        };
+    }
+    Answer::json(StatusCode::OK, &body)
+}
+
+/// ISO 8601 in UTC, always with three digits of milliseconds.
+fn timestamp(at: OffsetDateTime) -> String {
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second, ms) = at.to_hms_milli();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}

@@ -1,0 +1,48 @@
+//! The limit on logins: so many in any 60 seconds per address, refused ones counted too.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+const WINDOW: Duration = Duration::from_mins(1);
+
+/// The logins of the last minute, by address.
+#[derive(Debug)]
+pub(super) struct LoginLimit {
+    limit_per_minute: u32,
+    arrivals: HashMap<IpAddr, VecDeque<OffsetDateTime>>,
+    most_in_a_minute: usize,
+}
+
+impl LoginLimit {
+    pub(super) fn new(limit_per_minute: u32) -> Self {
+        Self { limit_per_minute, arrivals: HashMap::new(), most_in_a_minute: 0 }
+    }
+
+    /// Counts a login that has arrived now. Where it is one too many: after how many seconds the
+    /// next one may pass, if none arrives before.
+    pub(super) fn arrive(&mut self, address: IpAddr, now: OffsetDateTime) -> Option<u64> {
+        let arrivals = self.arrivals.entry(address).or_default();
+        while arrivals.front().is_some_and(|first| *first + WINDOW <= now) {
+            arrivals.pop_front();
+        }
+        arrivals.push_back(now);
+        // Every fullest minute ends with an arrival, so it is enough to look at each of them.
+        self.most_in_a_minute = self.most_in_a_minute.max(arrivals.len());
+
+        let limit = self.limit_per_minute as usize;
+        if arrivals.len() <= limit {
+            return None;
+        }
+        // Once this one has left the window there are fewer than `limit` in it.
+        let blocking = arrivals.get(arrivals.len() - limit.max(1))?;
+        let wait = *blocking + WINDOW - now;
+        Some(wait.unsigned_abs().as_secs() + 1)
+    }
+
+    pub(super) fn most_in_a_minute(&self) -> usize {
+        self.most_in_a_minute
+    }
+}

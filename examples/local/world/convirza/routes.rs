@@ -1,0 +1,231 @@
+//! Convirza's own endpoints, and how a request meets its fault there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::clock::now;
+use super::super::server::Peer;
+use super::answer::{Answer, pair_answer};
+use super::faults::{Endpoint, Fault};
+use super::happening::{Outcome, Visit};
+use super::sessions::{Pair, Rotation};
+use super::{Books, Emulator};
+
+type Shared = State<Arc<Emulator>>;
+type Caller = ConnectInfo<Peer>;
+
+pub(super) fn routes() -> Router<Arc<Emulator>> {
+    Router::new()
+        .route("/oauth/token", post(login))
+        .route("/oauth/refresh-token", post(refresh))
+        .route("/oauth/revoke-token", post(revoke))
+        .route("/v3/auth/profile", get(profile))
+        .route("/v3/users/list", get(users))
+}
+
+#[derive(Deserialize)]
+struct LoginBody {
+    email: String,
+    password: String,
+}
+
+async fn login(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
+    let over_limit = {
+        let mut books = emulator.books();
+        books.observed.logins_arrived += 1;
+        let over_limit = books.login_limit.arrive(peer.address, now());
+        books.observed.logins_limited += u64::from(over_limit.is_some());
+        over_limit
+    };
+    // The limit stands in front: what it refuses meets no fault.
+    let fault = match over_limit {
+        Some(_) => None,
+        None => emulator.fault_at(Endpoint::Login),
+    };
+    emulator
+        .serve(Endpoint::Login, &peer, fault.as_ref(), |books| {
+            if let Some(seconds) = over_limit {
+                return Answer::rate_limited(Some(&seconds.to_string()));
+            }
+            let Ok(body) = serde_json::from_slice::<LoginBody>(&body) else {
+                return malformed();
+            };
+            let pair = books.sessions.log_in(&body.email, &body.password, now());
+            books.observed.logins += u64::from(pair.is_some());
+            books.answer_pair(pair, fault.as_ref())
+        })
+        .await
+}
+
+#[derive(Deserialize)]
+struct RefreshBody {
+    refresh_token: String,
+}
+
+async fn refresh(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
+    let fault = emulator.fault_at(Endpoint::Refresh);
+    let body = serde_json::from_slice::<RefreshBody>(&body);
+    if let Ok(body) = &body {
+        let mut books = emulator.books();
+        let sent_twice = books.sessions.refresh_token_sent(&body.refresh_token);
+        books.observed.refresh_tokens_sent_twice += u64::from(sent_twice);
+        if matches!(fault, Some(Fault::RateLimited { .. })) {
+            books.sessions.refresh_token_may_return(&body.refresh_token);
+        }
+    }
+    emulator
+        .serve(Endpoint::Refresh, &peer, fault.as_ref(), |books| {
+            let Ok(body) = body else {
+                return malformed();
+            };
+            let keeps_refresh_token = books.behaviour.refresh_keeps_refresh_token
+                || matches!(fault, Some(Fault::KeepsRefreshToken | Fault::NoRefreshToken));
+            let rotation = Rotation {
+                keeps_refresh_token,
+                kills_access_token: books.behaviour.refresh_kills_access_token,
+            };
+            let pair = books.sessions.refresh(&body.refresh_token, rotation, now());
+            if pair.is_some() {
+                books.observed.refreshes += 1;
+                let lost = fault.as_ref().is_some_and(Fault::loses_the_answer);
+                if keeps_refresh_token && !lost {
+                    books.sessions.refresh_token_may_return(&body.refresh_token);
+                }
+            }
+            books.answer_pair(pair, fault.as_ref())
+        })
+        .await
+}
+
+#[derive(Deserialize)]
+struct RevokeBody {
+    token: String,
+    token_type: TokenType,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TokenType {
+    Access,
+    Refresh,
+}
+
+async fn revoke(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
+    let fault = emulator.fault_at(Endpoint::Revoke);
+    emulator
+        .serve(Endpoint::Revoke, &peer, fault.as_ref(), |books| {
+            let Ok(body) = serde_json::from_slice::<RevokeBody>(&body) else {
+                return malformed();
+            };
+            match body.token_type {
+                TokenType::Access => books.sessions.revoke_access_token(&body.token),
+                TokenType::Refresh => books.sessions.revoke_refresh_token(&body.token),
+            }
+            books.observed.revocations += 1;
+            // The same for tokens that nobody knows: revoking is idempotent.
+            Answer::json(StatusCode::OK, &json!({ "result": "success" }))
+        })
+        .await
+}
+
+async fn profile(State(emulator): Shared, ConnectInfo(peer): Caller, headers: HeaderMap) -> Response {
+    emulator.probe(Endpoint::Profile, &peer, &headers).await
+}
+
+async fn users(State(emulator): Shared, ConnectInfo(peer): Caller, headers: HeaderMap) -> Response {
+    emulator.probe(Endpoint::Users, &peer, &headers).await
+}
+
+impl Emulator {
+    fn fault_at(&self, endpoint: Endpoint) -> Option<Fault> {
+        self.faults.next(|planned| *planned == endpoint)
+    }
+
+    async fn probe(&self, endpoint: Endpoint, peer: &Peer, headers: &HeaderMap) -> Response {
+        let fault = self.fault_at(endpoint);
+        self.serve(endpoint, peer, fault.as_ref(), |books| {
+            books.observed.probes += 1;
+            if endpoint == Endpoint::Profile && books.behaviour.no_profile {
+                return Answer::error(StatusCode::NOT_FOUND, "Not Found");
+            }
+            let alive =
+                bearer_token(headers).is_some_and(|token| books.sessions.use_access_token(token, now()));
+            if alive {
+                Answer::json(StatusCode::OK, &json!({ "result": "success", "data": [] }))
+            } else {
+                Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized")
+            }
+        })
+        .await
+    }
+
+    /// Takes a request from its arrival to its end, with the fault that it meets.
+    async fn serve(
+        &self,
+        endpoint: Endpoint,
+        peer: &Peer,
+        fault: Option<&Fault>,
+        work: impl FnOnce(&mut Books) -> Answer,
+    ) -> Response {
+        let visit = Visit::arrive(self.events.clone(), endpoint, fault.cloned());
+        pause(self.latency / 2).await;
+        match fault {
+            Some(Fault::Hang) => return std::future::pending().await,
+            Some(Fault::Reset) => {
+                visit.end(Outcome::CutOff);
+                return peer.reset();
+            }
+            _ => {}
+        }
+        let answer = match fault.and_then(Answer::instead_of_work) {
+            Some(answer) => answer,
+            None => work(&mut self.books()),
+        };
+        pause(self.latency / 2).await;
+        if fault == Some(&Fault::LostReply) {
+            visit.end(Outcome::CutOff);
+            return peer.close();
+        }
+        visit.end(Outcome::Answered(answer.status.as_u16()));
+        match fault {
+            Some(fault) => answer.spoiled_by(fault).into_response(),
+            None => answer.into_response(),
+        }
+    }
+}
+
+impl Books {
+    fn answer_pair(&mut self, pair: Option<Pair>, fault: Option<&Fault>) -> Answer {
+        let Some(pair) = pair else {
+            return Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized");
+        };
+        self.observed.issued_pairs += 1;
+        pair_answer(&pair, fault, now())
+    }
+}
+
+fn malformed() -> Answer {
+    Answer::error(StatusCode::BAD_REQUEST, "Bad Request")
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// A timer would cost a millisecond even where it is to wait for nothing.
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
+    }
+}

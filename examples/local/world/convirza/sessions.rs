@@ -1,0 +1,191 @@
+//! The bookkeeping of sessions and tokens. Pure: the time is an argument, and nothing is sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use time::OffsetDateTime;
+
+/// Everything that Convirza knows of accounts and their sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    access_lifetime: Duration,
+    refresh_lifetime: Duration,
+    passwords: HashMap<String, String>,
+    access_tokens: HashMap<String, AccessToken>,
+    refresh_tokens: HashMap<String, RefreshToken>,
+    last_session: u64,
+}
+
+#[derive(Debug)]
+struct AccessToken {
+    session: u64,
+    expires_at: OffsetDateTime,
+}
+
+#[derive(Debug, Clone)]
+struct RefreshToken {
+    session: u64,
+    email: String,
+    expires_at: OffsetDateTime,
+    alive: bool,
+    /// It was sent to us since the client last had reason to think it good.
+    sent: bool,
+}
+
+/// What a login or a refresh has made.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) email: String,
+    pub(super) access_token: String,
+    /// For Convirza's web application; good for nothing here.
+    pub(super) frontend_token: String,
+    pub(super) access_expires_at: OffsetDateTime,
+    pub(super) refresh_token: String,
+    pub(super) refresh_expires_at: OffsetDateTime,
+}
+
+/// What a refresh does besides making a new access token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    /// The refresh token stays usable and is given again, in the stead of a new one.
+    pub(super) keeps_refresh_token: bool,
+    /// The session's earlier access tokens are dead at once.
+    pub(super) kills_access_token: bool,
+}
+
+impl Sessions {
+    pub(super) fn new(access_lifetime: Duration, refresh_lifetime: Duration) -> Self {
+        Self {
+            access_lifetime,
+            refresh_lifetime,
+            passwords: HashMap::new(),
+            access_tokens: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            last_session: 0,
+        }
+    }
+
+    pub(super) fn set_password(&mut self, email: &str, password: &str) {
+        self.passwords.insert(email.to_owned(), password.to_owned());
+    }
+
+    /// Opens a session, if the password is right.
+    pub(super) fn log_in(&mut self, email: &str, password: &str, now: OffsetDateTime) -> Option<Pair> {
+        if self.passwords.get(email)? != password {
+            return None;
+        }
+        self.last_session += 1;
+        let session = self.last_session;
+        Some(self.issue(session, email.to_owned(), now))
+    }
+
+    /// Notes that a refresh token was sent to us; says whether that had happened before.
+    pub(super) fn refresh_token_sent(&mut self, token: &str) -> bool {
+        self.refresh_tokens.get_mut(token).is_some_and(|known| std::mem::replace(&mut known.sent, true))
+    }
+
+    /// The client may send this refresh token again: it was given again, or asked to come later.
+    pub(super) fn refresh_token_may_return(&mut self, token: &str) {
+        if let Some(known) = self.refresh_tokens.get_mut(token) {
+            known.sent = false;
+        }
+    }
+
+    /// Makes a new pair, if the refresh token is good, and spends it.
+    pub(super) fn refresh(&mut self, token: &str, rotation: Rotation, now: OffsetDateTime) -> Option<Pair> {
+        let known = self.refresh_tokens.get_mut(token)?;
+        if !known.alive || known.expires_at <= now {
+            return None;
+        }
+        known.alive = rotation.keeps_refresh_token;
+        let known = known.clone();
+        if rotation.kills_access_token {
+            self.access_tokens.retain(|_, access| access.session != known.session);
+        }
+        if !rotation.keeps_refresh_token {
+            return Some(self.issue(known.session, known.email, now));
+        }
+        let (access_token, access_expires_at) = self.issue_access_token(known.session, now);
+        Some(Pair {
+            email: known.email,
+            access_token,
+            frontend_token: random_token(),
+            access_expires_at,
+            refresh_token: token.to_owned(),
+            refresh_expires_at: known.expires_at,
+        })
+    }
+
+    /// Revokes one token. An access token's refresh token stays usable.
+    pub(super) fn revoke_access_token(&mut self, token: &str) {
+        self.access_tokens.remove(token);
+    }
+
+    pub(super) fn revoke_refresh_token(&mut self, token: &str) {
+        if let Some(known) = self.refresh_tokens.get_mut(token) {
+            known.alive = false;
+        }
+    }
+
+    pub(super) fn revoke_all_access_tokens(&mut self) {
+        self.access_tokens.clear();
+    }
+
+    pub(super) fn revoke_all_refresh_tokens(&mut self) {
+        for known in self.refresh_tokens.values_mut() {
+            known.alive = false;
+        }
+    }
+
+    /// Says whether an access token is alive. Use renews it: it then has its full lifetime again.
+    pub(super) fn use_access_token(&mut self, token: &str, now: OffsetDateTime) -> bool {
+        match self.access_tokens.get_mut(token) {
+            Some(access) if access.expires_at > now => {
+                access.expires_at = now + self.access_lifetime;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn issue(&mut self, session: u64, email: String, now: OffsetDateTime) -> Pair {
+        let (access_token, access_expires_at) = self.issue_access_token(session, now);
+        let refresh_token = random_token();
+        let refresh_expires_at = now + self.refresh_lifetime;
+        self.refresh_tokens.insert(
+            refresh_token.clone(),
+            RefreshToken {
+                session,
+                email: email.clone(),
+                expires_at: refresh_expires_at,
+                alive: true,
+                sent: false,
+            },
+        );
+        Pair {
+            email,
+            access_token,
+            frontend_token: random_token(),
+            access_expires_at,
+            refresh_token,
+            refresh_expires_at,
+        }
+    }
+
+    fn issue_access_token(&mut self, session: u64, now: OffsetDateTime) -> (String, OffsetDateTime) {
+        let token = random_token();
+        let expires_at = now + self.access_lifetime;
+        self.access_tokens.insert(token.clone(), AccessToken { session, expires_at });
+        (token, expires_at)
+    }
+}
+
+/// Opaque, and of the length of an encrypted session id. Standard base64, so it may well hold
+/// `+`, `/` and `=`, which a client must carry through unharmed.
+fn random_token() -> String {
+    let mut bytes = [0_u8; 64];
+    fastrand::fill(&mut bytes);
+    STANDARD.encode(bytes)
+}

@@ -1,0 +1,204 @@
+//! An HTTP server on loopback whose connections can be cut off without an answer.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::StartError;
+
+/// A running server. It stops listening and cuts its connections when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+    // Every connection waits for this to go away.
+    _running: watch::Sender<()>,
+}
+
+impl Server {
+    /// Serves `routes` on 127.0.0.1. Handlers may ask for `ConnectInfo<Peer>`.
+    pub async fn start(service: &'static str, port: u16, routes: Router) -> Result<Self, StartError> {
+        let (tcp, address) = listen(service, port).await?;
+        let (running, stopped) = watch::channel(());
+        let listener = CuttableListener { tcp, stopped };
+        let accepting = tokio::spawn(async move {
+            let service = routes.into_make_service_with_connect_info::<Peer>();
+            // Never ends by itself: axum retries whatever goes wrong while accepting.
+            let _ = axum::serve(listener, service).await;
+        });
+        Ok(Self { address, accepting, _running: running })
+    }
+
+    /// The base URL, without a trailing slash.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Binds a port of 127.0.0.1; 0 stands for any free one.
+pub(super) async fn listen(
+    service: &'static str,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { service, port, source };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// How a connection ends without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As when a process goes away in good order (FIN).
+    Closed,
+    /// As when a process dies, or a middlebox forgets the connection (RST).
+    Reset,
+}
+
+/// The other end of the connection that a request came in on.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    ending: Arc<OnceLock<Ending>>,
+}
+
+impl Peer {
+    /// Closes the connection without an answer. The handler must return the response given here,
+    /// which never leaves: the attempt to write it is what ends the connection.
+    pub fn close(&self) -> Response {
+        self.end(Ending::Closed)
+    }
+
+    /// Resets the connection without an answer; else as [`Peer::close`].
+    pub fn reset(&self) -> Response {
+        self.end(Ending::Reset)
+    }
+
+    fn end(&self, ending: Ending) -> Response {
+        // The first ending counts: a connection ends only once.
+        let _ = self.ending.set(ending);
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl Connected<IncomingStream<'_, CuttableListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
+        Self { address: stream.remote_addr().ip(), ending: Arc::clone(&stream.io().ending) }
+    }
+}
+
+struct CuttableListener {
+    tcp: TcpListener,
+    stopped: watch::Receiver<()>,
+}
+
+impl Listener for CuttableListener {
+    type Io = CuttableStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (tcp, address) = Listener::accept(&mut self.tcp).await;
+        // Costs latency at worst, and then only of the emulator.
+        let _ = tcp.set_nodelay(true);
+        let mut stopped = self.stopped.clone();
+        let stream = CuttableStream {
+            tcp,
+            ending: Arc::default(),
+            stopped: Box::pin(async move { while stopped.changed().await.is_ok() {} }),
+        };
+        (stream, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A connection that fails at the next write once it is told to end, and that reads an end of file
+/// once the server has stopped.
+struct CuttableStream {
+    tcp: TcpStream,
+    ending: Arc<OnceLock<Ending>>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl CuttableStream {
+    fn check(&self) -> io::Result<()> {
+        match self.ending.get() {
+            None => Ok(()),
+            Some(ending) => {
+                if *ending == Ending::Reset {
+                    self.tcp.set_zero_linger()?;
+                }
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+        }
+    }
+}
+
+impl AsyncRead for CuttableStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.tcp).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for CuttableStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.tcp).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A FIN sent here would come before the RST.
+        self.check()?;
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}

@@ -9,7 +9,7 @@ use crate::{
     core::{
         decide::{Answer, Ask},
         error::Failure,
-        flow::{Effect, Event, Flow, Notice, StoreProblem},
+        flow::{Effect, Event, Flow, Notice, SecretProblem, StoreProblem, Written},
         grant::{Call, Reply},
         memory::{Memory, Recall},
         policy::Policy,
@@ -60,7 +60,7 @@ impl Broker {
         let clock = &self.ports.clock;
         let slot = self.slot(&ask.account);
         let mut memory = slot.memory.subscribe();
-        // One draw for the whole request: whether to renew a pair ahead of its expiry is decided once.
+        // One draw for all that memory is asked: whether to renew a pair that is due is decided once.
         let draw = clock.draw();
         let turn = loop {
             match memory.borrow_and_update().recall(&ask, &self.policy, clock.now(), draw) {
@@ -75,7 +75,7 @@ impl Broker {
                 () = clock.sleep_until(ask.deadline) => return Err(Failure::in_progress(ask.deadline, ask.deadline)),
             }
         };
-        let account = ask.account.clone();
+        let (account, deadline) = (ask.account.clone(), ask.deadline);
         let mut flow = Flow::new(ask, slot.memory.borrow().clone());
         let mut effect = flow.step(&self.policy, Event::Begin, clock.now(), draw);
         let result = loop {
@@ -85,14 +85,17 @@ impl Broker {
             }
             let event = match effect {
                 Effect::Done(result) => break result,
-                effect => self.perform(&account, effect).await,
+                effect => self.perform_in_time(&account, effect, deadline).await,
             };
             effect = flow.step(&self.policy, event, clock.now(), clock.draw());
         };
         drop(turn);
         if flow.memory().copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {
             // Nothing is known of this account, and anybody can ask for any name.
-            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            if slots.get(&account).is_some_and(|kept| Arc::ptr_eq(kept, &slot)) {
+                slots.remove(&account);
+            }
         }
         result
     }
@@ -122,6 +125,26 @@ impl Broker {
             return Arc::clone(slot);
         }
         Arc::clone(slots.entry(account.clone()).or_default())
+    }
+
+    /// Performs an effect, but no longer than the caller can wait: what has not ended by then counts as
+    /// unknown, so that the flow itself can bring what it has to an end.
+    async fn perform_in_time(&self, account: &AccountName, effect: Effect, deadline: Timestamp) -> Event {
+        let given_up = match &effect {
+            Effect::ReadAccount => Event::Account(Err(StoreProblem::Unreachable)),
+            Effect::ReadLedger => Event::Ledger(Err(StoreProblem::Unreachable)),
+            Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => Event::Written(Written::Unknown),
+            Effect::ReadSecret => Event::Secret(Err(SecretProblem::Unreachable)),
+            // An upstream call leaves only where it can end in time, and a pause ends in time by itself.
+            Effect::Send { .. } | Effect::Pause { .. } | Effect::Done(_) => {
+                return self.perform(account, effect).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            event = self.perform(account, effect) => event,
+            () = self.ports.clock.sleep_until(deadline) => given_up,
+        }
     }
 
     async fn perform(&self, account: &AccountName, effect: Effect) -> Event {
@@ -198,8 +221,11 @@ fn log(account: &AccountName, notice: &Notice) {
         Notice::Unsaved(generation) => {
             tracing::warn!(%account, generation = generation.0, "pair not saved yet; served from memory meanwhile");
         }
-        Notice::Orphaned(generation) => {
-            tracing::warn!(%account, generation = generation.0, "another instance took over; this pair is revoked");
+        Notice::Overtaken(generation) => {
+            tracing::warn!(%account, generation = generation.0, "another instance took over before this pair was saved");
+        }
+        Notice::OrphanRevoked(generation) => {
+            tracing::info!(%account, generation = generation.0, "revoking a pair that was never saved");
         }
         Notice::Resting(until) => {
             tracing::warn!(%account, until_ms = until.as_millis(), "no renewal before this instant");

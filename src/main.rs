@@ -7,7 +7,7 @@ use token_broker::{
         secrets_manager::SecretsManager,
     },
     broker::Broker,
-    config::Config,
+    config::{Config, ConfigErrors},
     ports::Ports,
     telemetry,
 };
@@ -29,7 +29,13 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), lambda_runtime::Error> {
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read, once")]
     let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = Config::from_environment(lookup)?;
+    let config = match Config::from_environment(lookup) {
+        Ok(config) => config,
+        Err(errors) => {
+            report_init_error(lookup("AWS_LAMBDA_RUNTIME_API"), &errors).await;
+            return Err(errors.into());
+        }
+    };
     telemetry::start(config.log);
     let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let clock = Arc::new(SystemClock);
@@ -45,4 +51,16 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         async move { handler.handle(event).await }
     }))
     .await
+}
+
+/// Tells Lambda why the function does not start, so that whoever invokes it reads the same as the log.
+async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
+    let Some(host) = runtime_api else { return };
+    let body = serde_json::json!({"errorType": "Configuration", "errorMessage": errors.to_string()});
+    let report = reqwest::Client::new()
+        .post(format!("http://{host}/2018-06-01/runtime/init/error"))
+        .header("lambda-runtime-function-error-type", "Configuration")
+        .body(body.to_string());
+    // The process ends either way, and has said why on standard error.
+    let _ = report.send().await;
 }

@@ -20,7 +20,9 @@ impl Clock for SystemClock {
     }
 
     fn draw(&self) -> Draw {
-        Draw(fastrand::u64(..))
+        // From the operating system, since attempts are named by it: no two may ever share a name. Without it
+        // there is no TLS either, so what stands in for it need not be good.
+        Draw(getrandom::u64().unwrap_or_else(|_| self.now().as_millis()))
     }
 
     async fn sleep_until(&self, until: Timestamp) {

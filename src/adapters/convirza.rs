@@ -43,6 +43,8 @@ impl Convirza {
         let http = reqwest::Client::builder()
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
+            // Nor does the kernel go on delivering for long what was given up.
+            .tcp_user_timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
             // A retry that the protocol does not know of could spend a refresh token twice.
             .retry(reqwest::retry::never())
@@ -136,7 +138,7 @@ async fn read_limited(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
 struct GrantAnswer {
     #[serde(deserialize_with = "token")]
     access_token: Option<Secret>,
-    #[serde(default, deserialize_with = "token")]
+    #[serde(default, deserialize_with = "text")]
     refresh_token: Option<Secret>,
     #[serde(default)]
     expires_in: Value,
@@ -161,6 +163,12 @@ fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D
     Ok(text
         .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(Secret::new))
+}
+
+/// A text that is not empty, or none.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
 }
 
 /// `expires_in` in every form in which it has been seen: an ISO 8601 instant as V3 documents it, a number of

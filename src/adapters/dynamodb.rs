@@ -31,7 +31,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table `name`, reached with the SDK's own settings and time limits that fit into a request.
+    /// The table `name`, reached with the SDK's own settings and time limits of its own.
     pub fn new(sdk: &aws_config::SdkConfig, name: String) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
@@ -104,7 +104,10 @@ impl Store for Table {
 
     async fn read_ledger(&self) -> Result<Ledger, StoreProblem> {
         match self.get(item::LEDGER_KEY.to_owned()).await? {
-            Some(item) => item::to_ledger(&item).map_err(|what| unreadable(item::LEDGER_KEY, &what)),
+            Some(item) => item::to_ledger(&item).map_err(|what| {
+                // Its debits are what keeps the fleet below the limit.
+                unreadable(item::LEDGER_KEY, &format!("{what}; wait two minutes before you delete it"))
+            }),
             None => Ok(Ledger::default()),
         }
     }

@@ -5,11 +5,11 @@
 //! | `pk` | S | `account#NAME` or `ledger` |
 //! | `version` | N | every write is conditional on it |
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's own clean-up |
-//! | `pair` | M | `generation`, `access_token`, `refresh_token`, `refresh_spent`, `issued_at_ms`, `expires_at_ms`, `refresh_expires_at_ms`, `obtained_by`, `oauth_url` |
+//! | `pair` | M | `generation`, `access_token`, `refresh_token`, `refresh_spent`, `issued_at_ms`, `expires_at_ms`, `refresh_expires_at_ms`, `obtained_by`, `replaces`, `oauth_url` |
 //! | `lease` | M | `holder`, `until_ms` |
 //! | `cooldown` | M | `until_ms`, `reason`, `failures` |
 //! | `parked` | S | version id of the secret that was refused |
-//! | `debits` | L of M | the ledger's `at_ms`, `by` |
+//! | `debits` | L of M | the ledger's `at_ms`, `until_ms`, `by` |
 //! | `blocked_until_ms` | N | of the ledger |
 //!
 //! Reading is strict: an item of any other form is an error that names the attribute, never its value, and
@@ -71,7 +71,13 @@ pub fn from_ledger(ledger: &Ledger) -> Item {
     let debits = ledger
         .debits
         .iter()
-        .map(|debit| AttributeValue::M(Item::from([instant("at_ms", debit.at), number("by", debit.by.0)])))
+        .map(|debit| {
+            AttributeValue::M(Item::from([
+                instant("at_ms", debit.at),
+                instant("until_ms", debit.until),
+                number("by", debit.by.0),
+            ]))
+        })
         .collect();
     let mut item = Item::from([
         text("pk", LEDGER_KEY.to_owned()),
@@ -115,6 +121,7 @@ fn from_pair(pair: &Pair) -> Item {
     ]);
     item.extend(pair.refresh_token.as_ref().map(|token| text("refresh_token", token.expose().to_owned())));
     item.extend(pair.refresh_expires_at.map(|at| instant("refresh_expires_at_ms", at)));
+    item.extend(pair.replaces.map(|generation| number("replaces", generation.0)));
     item.extend(pair.oauth_url.as_ref().map(|url| text("oauth_url", url.clone())));
     item
 }
@@ -133,6 +140,7 @@ fn to_pair(item: &Item) -> Result<Pair, String> {
             "refresh" => Some(Grant::Refresh),
             _ => None,
         })?,
+        replaces: optional(item, "replaces", get_number)?.map(Generation),
         oauth_url: optional(item, "oauth_url", get_text)?.map(str::to_owned),
     })
 }
@@ -170,7 +178,11 @@ fn to_cooldown(item: &Item) -> Result<Cooldown, String> {
 
 fn to_debit(value: &AttributeValue) -> Result<Debit, String> {
     let item = get_map(value).ok_or_else(|| problem("debits"))?;
-    Ok(Debit { at: required(item, "at_ms", get_instant)?, by: Holder(required(item, "by", get_number)?) })
+    Ok(Debit {
+        at: required(item, "at_ms", get_instant)?,
+        until: required(item, "until_ms", get_instant)?,
+        by: Holder(required(item, "by", get_number)?),
+    })
 }
 
 fn text(name: &str, value: String) -> (String, AttributeValue) {

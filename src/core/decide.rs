@@ -10,10 +10,10 @@ use super::{
 use crate::secret::Secret;
 use std::time::Duration;
 
-/// How often a report that the current generation was rejected is believed, at most (or once a lease, where
-/// that is longer). Without a bound, a caller whose requests are refused for another reason would renew the
-/// pair as fast as it can ask.
-const REPORT_INTERVAL: Duration = Duration::from_secs(15);
+/// How old a pair has to be (or a lease, where that is longer) before a report that it was rejected is
+/// believed. Without that, a caller whose requests are refused for another reason would have the pair renewed
+/// as fast as it can ask.
+const YOUNGEST_REJECTED: Duration = Duration::from_secs(15);
 
 /// One request, as the core knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -164,7 +164,7 @@ pub fn resting(cooldown: Cooldown, now: Timestamp) -> Failure {
 /// an older pair is answered by this one; a report on this pair is believed unless the pair is so young that
 /// the same reason would have it renewed again and again.
 fn believed(rejected: Option<Generation>, pair: &Pair, policy: &Policy, now: Timestamp) -> bool {
-    rejected == Some(pair.generation) && now.since(pair.issued_at) >= REPORT_INTERVAL.max(policy.lease)
+    rejected == Some(pair.generation) && now.since(pair.issued_at) >= YOUNGEST_REJECTED.max(policy.lease)
 }
 
 #[cfg(test)]
@@ -202,6 +202,7 @@ mod tests {
             expires_at,
             refresh_expires_at: None,
             obtained_by: Grant::Login,
+            replaces: None,
             oauth_url: None,
         }
     }
@@ -303,7 +304,7 @@ mod tests {
         let enough = pair(margin_and_wish, false);
         assert!(policy.usable(&enough, Duration::from_secs(60), NOW));
         assert_eq!(policy.expires_in_seconds(&enough, NOW), 60);
-        let short = pair(margin_and_wish - Duration::from_millis(1), false);
+        let short = pair(Duration::from_millis(61_999), false);
         assert!(!policy.usable(&short, Duration::from_secs(60), NOW));
     }
 

@@ -120,8 +120,8 @@ pub fn grant_for(pair: Option<&Pair>, clock_margin: Duration, now: Timestamp) ->
 
 /// The pair that an answer brings, obtained under the fence `generation` by a request that left at `left_at`.
 ///
-/// `before` is the pair that was refreshed: where the upstream gave no refresh token in its stead, the last
-/// one that it gave is kept, with its expiry. Nothing is derived from anything else: the two expiries are
+/// `before` is the pair that it replaces. Where that was refreshed, and the upstream gave no refresh token in
+/// its stead, the last one that it gave is kept, with its expiry. Nothing is derived from anything else: the two expiries are
 /// independent, and tokens are never decoded.
 pub fn pair_from(
     granted: Granted,
@@ -131,7 +131,7 @@ pub fn pair_from(
     before: Option<&Pair>,
     oauth_url: Option<String>,
 ) -> Pair {
-    let kept = before.filter(|_| granted.refresh_token.is_none());
+    let kept = before.filter(|_| obtained_by == Grant::Refresh && granted.refresh_token.is_none());
     Pair {
         generation,
         access_token: granted.access_token,
@@ -144,6 +144,7 @@ pub fn pair_from(
             .resolve(left_at)
             .or_else(|| kept.and_then(|pair| pair.refresh_expires_at)),
         obtained_by,
+        replaces: before.map(|pair| pair.generation),
         oauth_url,
     }
 }

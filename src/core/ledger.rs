@@ -25,8 +25,8 @@ impl Ledger {
             NextLogin::WhenBudgetAllows(at) => return Admission::Exhausted(at),
             NextLogin::WhenUnblocked(at) => return Admission::Blocked(at),
         }
-        let mut debits: Vec<Debit> = self.counting(policy, now).collect();
-        debits.push(Debit { at: now, by });
+        let mut debits: Vec<Debit> = self.counting(now).collect();
+        debits.push(Debit { at: now, until: now.plus(policy.debit_window()), by });
         Admission::Free(Self { version: self.version.next(now), debits, ..self.clone() })
     }
 
@@ -35,12 +35,12 @@ impl Ledger {
         if let Some(until) = self.blocked_until.filter(|until| policy::lies_ahead(*until, now)) {
             return NextLogin::WhenUnblocked(until);
         }
-        let mut counting: Vec<Timestamp> = self.counting(policy, now).map(|debit| debit.at).collect();
+        let mut counting: Vec<Timestamp> = self.counting(now).map(|debit| debit.until).collect();
         counting.sort_unstable();
         // The debits beyond the budget's size have to lapse, and one more to make room.
         let in_the_way =
             counting.len().checked_sub(policy.login_budget).and_then(|index| counting.get(index));
-        in_the_way.map_or(NextLogin::Now, |at| NextLogin::WhenBudgetAllows(at.plus(policy.debit_window())))
+        in_the_way.map_or(NextLogin::Now, |at| NextLogin::WhenBudgetAllows(*at))
     }
 
     /// The ledger with all logins blocked until an instant, as after a 429.
@@ -59,11 +59,8 @@ impl Ledger {
     }
 
     /// The debits that still count at `now`.
-    pub fn counting<'a>(&'a self, policy: &'a Policy, now: Timestamp) -> impl Iterator<Item = Debit> + 'a {
-        self.debits
-            .iter()
-            .copied()
-            .filter(move |debit| policy::lies_ahead(debit.at.plus(policy.debit_window()), now))
+    pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = Debit> + '_ {
+        self.debits.iter().copied().filter(move |debit| policy::lies_ahead(debit.until, now))
     }
 }
 
@@ -116,7 +113,7 @@ mod tests {
         // Two logins that arrive within one minute of each other: the first was delayed as long as can be,
         // the second not at all, and their clocks differ by the margin.
         let policy = test_policy();
-        let first_arrives_by = START.plus(policy.debit_freshness()).plus(policy.upstream_timeout);
+        let first_arrives_by = START.plus(policy.debit_freshness()).plus(policy.upstream_timeout * 2);
         let second_debits_at = START.plus(policy.debit_window());
         let second_arrives_at = second_debits_at.minus(policy.clock_margin);
         assert!(second_arrives_at.since(first_arrives_by) >= policy::LOGIN_WINDOW);
@@ -138,7 +135,7 @@ mod tests {
         let in_a_year = START.plus(Duration::from_secs(365 * 86_400));
         let ledger = Ledger {
             blocked_until: Some(in_a_year),
-            debits: vec![Debit { at: in_a_year, by: Holder(1) }; policy.login_budget],
+            debits: vec![Debit { at: in_a_year, until: in_a_year, by: Holder(1) }; policy.login_budget],
             ..Ledger::default()
         };
         assert_eq!(ledger.next_free_at(&policy, START), NextLogin::Now);

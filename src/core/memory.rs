@@ -44,7 +44,8 @@ pub struct Unsaved {
 pub enum Recall {
     /// It serves. No I/O at all.
     Answer(Answer),
-    /// The store failed while this request waited for its turn, and memory does not serve.
+    /// Somebody looked at the record, or tried to, while this request waited for its turn: it cannot be
+    /// served.
     Fail(Failure),
     /// Look at the shared record.
     Look {
@@ -54,7 +55,8 @@ pub enum Recall {
 }
 
 impl Memory {
-    /// What memory alone says to a request: a copy may answer it, and never refuses it or renews a pair.
+    /// What memory alone says to a request. A copy may answer it; only one that was read since the request
+    /// arrived, which is as good as a look of its own, may refuse it; and none has a pair renewed.
     pub fn recall(&self, ask: &Ask, policy: &Policy, now: Timestamp, draw: Draw) -> Recall {
         const LOOK: Recall = Recall::Look { volunteered: false };
         if let Some(failed_at) = self.store_failed_at {
@@ -78,6 +80,7 @@ impl Memory {
                 // Where the copy serves, it was the draw that decided; it must not be drawn a second time.
                 Recall::Look { volunteered: self.serve(ask, policy, now).is_some() }
             }
+            Decision::Fail(failure) if read_since_arrival => Recall::Fail(failure),
             Decision::Wait(_) | Decision::Fail(_) => LOOK,
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// What the upstream counts logins over: ten in any minute, by address.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
-/// Kept free for the conditional write that follows an upstream call.
+/// Kept free for the conditional write that follows an upstream call. Where the store takes longer, the pair
+/// is handed out unsaved, and saved by the next request.
 pub const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// After the store failed, memory answers this long before the store is asked again.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -127,8 +128,9 @@ impl Policy {
         draw.fraction() < (-SHYNESS_BITS * (1.0 - progress)).exp2()
     }
 
-    /// The latest instant at which an upstream call may leave: the lease must outlast it, and the caller must
-    /// still be there to commit what it brings.
+    /// The latest instant at which an upstream call may leave: the lease must outlast it, by this clock, and
+    /// the caller must still be there to commit what it brings. Where another clock is ahead, the lease may
+    /// seem to lapse during the call; then a login too many is made, and the conditional writes sort it out.
     pub fn latest_send(&self, lease: &Lease, deadline: Timestamp) -> Timestamp {
         let by_lease = lease.until.minus(self.upstream_timeout);
         let by_caller = deadline.minus(self.upstream_timeout).minus(COMMIT_RESERVE);
@@ -141,10 +143,11 @@ impl Policy {
     }
 
     /// How long a debit counts. Longer than the upstream's minute, because what the upstream counts is
-    /// arrivals: a login may leave as late as its debit is fresh, travel as long as a call may take, and have
-    /// been written down by a clock that is off by the margin.
+    /// arrivals: a login may leave as late as its debit is fresh, be sent as late as a call may take, be
+    /// delivered by the kernel as long again after the call was given up, and have been written down by a
+    /// clock that is off by the margin.
     pub fn debit_window(&self) -> Duration {
-        LOGIN_WINDOW + self.debit_freshness() + self.clock_margin + self.upstream_timeout
+        LOGIN_WINDOW + self.debit_freshness() + self.clock_margin + self.upstream_timeout * 2
     }
 
     /// The pause after so many failures in a row: doubled each time, jittered, at most a minute.

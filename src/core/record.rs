@@ -66,8 +66,8 @@ impl Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
-/// Names one attempt to renew: drawn anew each time, so that neither a later invocation of the same instance
-/// nor a write that arrives late is taken for this one.
+/// Names one attempt to renew, or to pay for a login: drawn anew each time, so that neither a later
+/// invocation of the same instance nor a write that arrives late is taken for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub u64);
 
@@ -109,6 +109,8 @@ pub struct Pair {
     pub refresh_expires_at: Option<Timestamp>,
     /// How it was obtained.
     pub obtained_by: Grant,
+    /// The pair that stood in the record when this one was asked for.
+    pub replaces: Option<Generation>,
     /// The upstream that issued it, where the account's secret names one of its own.
     pub oauth_url: Option<String>,
 }
@@ -191,6 +193,8 @@ impl Account {
 pub struct Debit {
     /// When, by the clock of the instance that paid.
     pub at: Timestamp,
+    /// Until when it counts, by the settings of the instance that paid: another one may have others.
+    pub until: Timestamp,
     /// Which attempt paid, so that it recognises its own debit after a lost reply.
     pub by: Holder,
 }

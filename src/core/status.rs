@@ -78,7 +78,7 @@ pub fn of_account(name: AccountName, account: &Account, policy: &Policy, now: Ti
 /// Describes the ledger.
 pub fn of_ledger(ledger: &Ledger, policy: &Policy, now: Timestamp) -> LedgerStatus {
     LedgerStatus {
-        debits: ledger.counting(policy, now).count(),
+        debits: ledger.counting(now).count(),
         budget: policy.login_budget,
         next_login: ledger.next_free_at(policy, now),
     }

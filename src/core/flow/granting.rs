@@ -4,8 +4,7 @@ use super::{
     super::{
         decide::resting,
         error::Failure,
-        grant::{Call, Credentials, Granted, Reply, TokenKind, pair_from},
-        policy::SHORTEST_TTL,
+        grant::{Call, Credentials, Granted, Reply, pair_from},
         record::{Cooldown, CooldownReason, Grant, SecretVersion},
         time::Timestamp,
     },
@@ -14,7 +13,6 @@ use super::{
     paying::{Block, Payment},
     save::Outcome,
 };
-use crate::secret::Secret;
 use std::time::Duration;
 
 impl Flow {
@@ -157,15 +155,16 @@ impl Flow {
         if granted.access_expiry.resolve(left_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
-        let before = held.account.pair.as_ref().filter(|_| grant == Grant::Refresh);
-        let pair = pair_from(granted, held.fence(), left_at, grant, before, oauth_url);
-        // A pair that is all but dead on arrival is kept, for its refresh token, but counts as a failure:
-        // otherwise every request would renew it.
-        let cooldown = (!step.policy.usable(&pair, SHORTEST_TTL, step.now)).then(|| backoff(step, &held));
+        let pair = pair_from(granted, held.fence(), left_at, grant, held.account.pair.as_ref(), oauth_url);
+        // A pair with less than half of its life left on arrival is kept and served, but counts as a failure:
+        // otherwise the next request would renew it again.
+        let cooldown = (!step.policy.usable(&pair, Duration::MAX, step.now)).then(|| backoff(step, &held));
         self.settle(step, held, Outcome::Obtained, |next| {
             next.pair = Some(pair);
             next.cooldown = cooldown;
-            next.parked = None;
+            if grant == Grant::Login {
+                next.parked = None;
+            }
         })
     }
 
@@ -192,18 +191,6 @@ impl Flow {
     /// Ends the lease without a pair, and parks the secret version that was refused under it.
     pub(super) fn give_up(&mut self, step: Step<'_>, held: Held, outcome: Outcome) -> Effect {
         self.settle(step, held, outcome, |_| {})
-    }
-
-    /// Makes the tokens of a pair that could not be saved worthless, as long as there is time.
-    pub(super) fn revoke(
-        &mut self,
-        token: Secret,
-        kind: TokenKind,
-        oauth_url: Option<String>,
-        step: Step<'_>,
-    ) -> Effect {
-        let not_after = self.ask.deadline.minus(step.policy.upstream_timeout);
-        Effect::Send { call: Call::Revoke { token, kind, oauth_url }, not_after }
     }
 
     pub(super) fn note_parked(&mut self, step: Step<'_>, version: SecretVersion) {

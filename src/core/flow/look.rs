@@ -45,9 +45,6 @@ impl Flow {
     ) -> Effect {
         match read {
             Ok(account) => {
-                if self.ask.goal == Goal::Replace(Replaced::Unknown) {
-                    self.ask.goal = Goal::Replace(Replaced::Pair(account.generation()));
-                }
                 self.remember(account, asked_at);
                 self.act(step)
             }
@@ -57,9 +54,16 @@ impl Flow {
 
     /// Decides on the record as it was last read, and does it.
     pub(super) fn act(&mut self, step: Step<'_>) -> Effect {
+        let account = self.account();
+        if self.ask.goal == Goal::Replace(Replaced::Unknown) {
+            self.ask.goal = Goal::Replace(Replaced::Pair(account.generation()));
+        }
         let draw = if self.volunteered { Draw(0) } else { step.draw };
-        match decide(&self.ask, &self.account(), step.policy, step.now, draw) {
-            Decision::Answer => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
+        match decide(&self.ask, &account, step.policy, step.now, draw) {
+            Decision::Answer => match self.discard_orphan(step) {
+                Some(effect) => effect,
+                None => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
+            },
             Decision::Renew(grant) => self.renew(step, grant),
             Decision::Wait(until) => self.wait(step, until),
             Decision::Fail(failure) => self.finish(step, failure),
@@ -93,7 +97,7 @@ impl Flow {
             return self.finish(step, Failure::StoreUnavailable);
         }
         let pause = step.policy.poll_pause(self.looks, step.draw);
-        self.pause(step.now.plus(pause))
+        self.pause(step.now.plus(pause).min(self.ask.deadline))
     }
 
     fn pause(&mut self, until: Timestamp) -> Effect {

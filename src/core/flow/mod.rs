@@ -19,11 +19,12 @@
 //! ```
 //!
 //! [`look`] reads and decides, [`acquire`] takes the lease, [`granting`] talks to the upstream, [`paying`]
-//! keeps the ledger, [`save`] writes down what came of it.
+//! keeps the ledger, [`save`] writes down what came of it, [`orphan`] revokes what somebody else overtook.
 
 mod acquire;
 mod granting;
 mod look;
+mod orphan;
 mod paying;
 mod save;
 #[cfg(test)]
@@ -35,7 +36,7 @@ use super::{
     grant::{Call, Credentials, Reply},
     memory::Memory,
     policy::Policy,
-    record::{Account, Generation, Holder, Lease, Ledger, SecretVersion, Version},
+    record::{Account, Generation, Holder, Lease, Ledger, Pair, SecretVersion, Version},
     time::{Draw, Timestamp},
 };
 
@@ -144,8 +145,10 @@ pub enum Notice {
     Saved(Generation),
     /// A pair could not be saved yet; it is served from memory meanwhile.
     Unsaved(Generation),
-    /// Somebody took over while this attempt was away; its pair is revoked.
-    Orphaned(Generation),
+    /// Somebody took over before this attempt had saved its pair.
+    Overtaken(Generation),
+    /// A pair that was never saved nor handed out is revoked.
+    OrphanRevoked(Generation),
     /// The account rests until then.
     Resting(Timestamp),
     /// A secret version was parked.
@@ -160,8 +163,10 @@ pub struct Flow {
     state: State,
     /// The draw has already fallen on this request.
     volunteered: bool,
-    /// Whether `memory.copy` was read by this request.
+    /// Where `memory.copy` comes from: an earlier request, or this one's look at the table.
     source: ServedFrom,
+    /// A pair of this flow that was overtaken before it was saved.
+    orphan: Option<Pair>,
     /// Looks at a record that could not be used yet; pauses grow with it.
     looks: u32,
     notices: Vec<Notice>,
@@ -187,7 +192,7 @@ enum State {
     Saving(save::Saving),
     ConfirmingSave { saving: save::Saving, asked_at: Timestamp },
     PausingSave(save::Saving),
-    Revoking(save::Orphan),
+    Revoking(orphan::Revocation),
     Done,
 }
 
@@ -231,6 +236,7 @@ impl Flow {
             state: State::Begun,
             volunteered: false,
             source: ServedFrom::Memory,
+            orphan: None,
             looks: 0,
             notices: Vec::new(),
         }
@@ -280,7 +286,7 @@ impl Flow {
                 self.confirmed_save(step, saving, asked_at, read)
             }
             (State::PausingSave(saving), Event::Resumed) => self.write(step, saving),
-            (State::Revoking(orphan), Event::Replied(_)) => self.revoke_next(step, orphan),
+            (State::Revoking(revocation), Event::Replied(_)) => self.revoke_next(step, revocation),
             _ => Effect::Done(Err(Failure::Defect("an event came that nobody had asked for"))),
         }
     }

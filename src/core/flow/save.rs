@@ -4,7 +4,6 @@ use super::{
     super::{
         decide::ServedFrom,
         error::Failure,
-        grant::TokenKind,
         memory::{Copied, Unsaved},
         policy::COMMIT_RESERVE,
         record::{Account, Version},
@@ -12,8 +11,6 @@ use super::{
     },
     Effect, Flow, Held, Notice, State, Step, StoreProblem, Written,
 };
-use crate::secret::Secret;
-
 /// Tries to write down a failure. The lease lapses by itself, so there is no need to insist.
 const TRIES_FOR_A_FAILURE: u32 = 3;
 
@@ -56,13 +53,6 @@ impl Saving {
     }
 }
 
-/// A pair that nobody will use, because somebody took over before it was saved.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Orphan {
-    tokens: Vec<(Secret, TokenKind)>,
-    oauth_url: Option<String>,
-}
-
 impl Flow {
     /// Ends the lease with `change` applied to the record.
     pub(super) fn settle(
@@ -74,7 +64,7 @@ impl Flow {
     ) -> Effect {
         let expected = held.account.version;
         let mut next = Account { version: expected.next(step.now), lease: None, ..held.account };
-        if let Some(refused) = held.refused {
+        if let Some(refused) = held.refused.filter(|_| outcome != Outcome::Obtained) {
             self.note_parked(step, refused.clone());
             next.parked = Some(refused);
         }
@@ -177,36 +167,16 @@ impl Flow {
         account: Account,
         asked_at: Timestamp,
     ) -> Effect {
-        let orphan = saving.next.pair.clone().filter(|_| saving.brings_a_pair());
+        if saving.brings_a_pair() {
+            self.notices.extend(saving.next.generation().map(Notice::Overtaken));
+        }
+        // A pair that memory held has been handed out; it lives on until it expires.
+        if saving.outcome == Outcome::Obtained {
+            self.orphan.clone_from(&saving.next.pair);
+        }
         self.memory.unsaved = None;
         self.remember(account, asked_at);
-        let Some(orphan) = orphan else { return self.act(step) };
-        self.notices.push(Notice::Orphaned(orphan.generation));
-        // Never a token that the record holds: the upstream may give the same one twice.
-        let current = self.account().pair;
-        let in_use = |token: &Secret| {
-            current
-                .as_ref()
-                .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token))
-        };
-        let tokens =
-            [(Some(orphan.access_token), TokenKind::Access), (orphan.refresh_token, TokenKind::Refresh)]
-                .into_iter()
-                .filter_map(|(token, kind)| Some((token.filter(|token| !in_use(token))?, kind)))
-                .collect();
-        self.revoke_next(step, Orphan { tokens, oauth_url: orphan.oauth_url })
-    }
-
-    pub(super) fn revoke_next(&mut self, step: Step<'_>, mut orphan: Orphan) -> Effect {
-        let in_time = step.now.plus(step.policy.upstream_timeout) <= self.ask.deadline;
-        match orphan.tokens.pop().filter(|_| in_time) {
-            Some((token, kind)) => {
-                let effect = self.revoke(token, kind, orphan.oauth_url.clone(), step);
-                self.state = State::Revoking(orphan);
-                effect
-            }
-            None => self.look(step),
-        }
+        self.act(step)
     }
 
     /// Answers with the pair that was just obtained, even where it lives too short for what was asked.

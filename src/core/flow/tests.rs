@@ -186,6 +186,7 @@ fn pair(left: Duration) -> Pair {
         expires_at: START.plus(left),
         refresh_expires_at: None,
         obtained_by: Grant::Login,
+        replaces: None,
         oauth_url: None,
     }
 }
@@ -641,22 +642,96 @@ fn f07_f14_whoever_was_overtaken_discards_its_pair_and_revokes_it() {
 }
 
 #[test]
-fn an_orphan_is_not_revoked_where_the_record_holds_the_same_token() {
+fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
+    /// What happens while a flow that has obtained a pair is paused beyond its lease.
+    type Meanwhile = fn(&mut World);
+    let meanwhiles: [(&str, Meanwhile); 3] = [
+        ("the upstream gives the very same tokens once more", |world| {
+            world.grants = 0;
+            world.token().unwrap();
+        }),
+        ("somebody is about to get tokens, which may be the same", |world| {
+            let lease = Lease { holder: Holder(1), until: world.now.plus(Duration::from_secs(15)) };
+            let version = world.account.version.next(world.now);
+            world.account =
+                Account { version, lease: Some(lease), pair: Some(pair(WEEK)), ..Account::default() };
+        }),
+        ("the pair had been saved after all, was handed out, and has been replaced since", |world| {
+            let saved = world.account.version;
+            let replaces = Some(Generation(saved.0));
+            let version = saved.next(world.now);
+            let successor = Pair { generation: Generation(version.0), replaces, ..pair(WEEK) };
+            world.account = Account { version, pair: Some(successor), ..Account::default() };
+        }),
+    ];
+    for (what, meanwhile) in meanwhiles {
+        let mut world = World::new();
+        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut overtaken = false;
+        world
+            .run(&mut paused, |world, effect| {
+                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+                    overtaken = true;
+                    world.pass(Duration::from_secs(15));
+                    meanwhile(world);
+                }
+                Fate::Done
+            })
+            .unwrap();
+        assert!(overtaken);
+        assert_eq!(world.count("revoke"), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
     let mut world = World::new();
-    let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut overtaken = false;
+    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
     world
-        .run(&mut paused, |world, effect| {
-            if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
-                overtaken = true;
-                world.pass(Duration::from_secs(15));
-                world.grants = 0; // the upstream gives the very same tokens once more
-                world.token().unwrap();
+        .run(&mut first, |world, effect| match effect {
+            Effect::WriteAccount { .. } if world.count("login") == 1 => {
+                Fate::Lost(Event::Written(Written::Unknown))
             }
-            Fate::Done
+            Effect::ReadAccount if world.count("login") == 1 => {
+                Fate::Lost(Event::Account(Err(StoreProblem::Unreachable)))
+            }
+            _ => Fate::Done,
         })
         .unwrap();
+    world.pass(Duration::from_secs(15));
+    world.token().unwrap();
+    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
+    assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.count("revoke"), 0);
+    assert_eq!(second.memory().unsaved, None);
+}
+
+#[test]
+fn a_refresh_does_not_unpark_a_secret_version() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let parked = Some(SecretVersion("v1".to_owned()));
+    world.account.parked.clone_from(&parked);
+    world.token().unwrap();
+    assert_eq!((world.pair().obtained_by, &world.account.parked), (Grant::Refresh, &parked));
+}
+
+#[test]
+fn a_request_that_waited_for_its_turn_is_refused_by_what_was_learnt_meanwhile() {
+    for (lead, asked) in
+        [(Duration::from_millis(1), &[][..]), (Duration::ZERO, &["read account".to_owned()][..])]
+    {
+        let mut world = World::new();
+        let waiting = world.ask(TOKEN);
+        world.pass(lead);
+        let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+        world.run(&mut first, answering("login", Reply::Unclear)).unwrap_err();
+        world.asked.clear();
+        let mut second = Flow::new(waiting, first.memory().clone());
+        let result = world.run(&mut second, |_, _| Fate::Done);
+        assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
+        assert_eq!(world.asked, asked, "a copy is as good as a look only if it is younger than the request");
+    }
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! A wrong configuration is reported as a whole, and no invocation is answered.
+
+use super::{instance::Instance, world};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_wrong_is_reported_at_start_and_nothing_is_answered() {
+    let wrong = [
+        ("AWS_REGION", "us-east-1"),
+        ("BROKER_LOGIN_BUDGET", "0"),
+        ("BROKER_LEASE_MS", "9999"),
+        ("BROKER_OAUTH_URL", "http://platform-oauth.convirza.com"),
+    ];
+    let mut instance = Instance::start_with(wrong.map(|(name, value)| (name, value.to_owned()))).await;
+    let unanswered = instance.begin(json!({}));
+    assert!(!instance.ended().await.success());
+    assert_eq!(instance.api.polls(), 0);
+    let reported = instance.api.init_error().expect("Lambda is told")["errorMessage"].to_string();
+    let printed = instance.output().await;
+    for variable in ["BROKER_TABLE", "BROKER_LOGIN_BUDGET", "BROKER_LEASE_MS", "BROKER_OAUTH_URL"] {
+        assert!(printed.contains(variable), "{variable} is missing in {printed}");
+        assert!(reported.contains(variable), "{variable} is missing in {reported}");
+    }
+    drop(unanswered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_policy_is_enforced_and_a_refusal_is_logged() {
+    let world = world().await;
+    let rules = r#"[{"caller":"direct","accounts":["default"],"actions":["token"]}]"#;
+    let instance = Instance::start(&world, &[("BROKER_CALLERS", rules)]).await;
+    assert!(instance.invoke(json!({})).await.is_ok());
+    for denied in [json!({"action": "status"}), json!({"account": "emea"}), json!({"action": "refresh"})] {
+        assert_eq!(instance.invoke(denied).await.expect_err("denied")["errorType"], "access_denied");
+    }
+    let log = instance.output().await;
+    assert_eq!(log.matches("access denied").count(), 3, "{log}");
+    assert!(log.contains(r#""caller":"direct""#), "{log}");
+}

@@ -1,0 +1,129 @@
+//! Lambda's Runtime API, as far as a function sees it.
+
+use super::world::server::Server;
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// The function's timeout, as the template sets it.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:token-broker";
+
+/// What an invocation came to: the answer, or the function error.
+pub type Invocation = Result<Value, Value>;
+
+/// A Runtime API for one instance of the function.
+pub struct RuntimeApi {
+    server: Server,
+    shared: Arc<Shared>,
+    invocations: mpsc::UnboundedSender<(String, Value)>,
+}
+
+struct Shared {
+    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
+    running: Mutex<HashMap<String, oneshot::Sender<Invocation>>>,
+    polls: AtomicU64,
+    init_error: Mutex<Option<Value>>,
+}
+
+impl RuntimeApi {
+    pub async fn start() -> Self {
+        let (invocations, waiting) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            waiting: tokio::sync::Mutex::new(waiting),
+            running: Mutex::default(),
+            polls: AtomicU64::new(0),
+            init_error: Mutex::default(),
+        });
+        let routes = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .route("/2018-06-01/runtime/init/error", post(init_error))
+            .with_state(Arc::clone(&shared));
+        let server = Server::start("the Runtime API", 0, routes).await.expect("a free port");
+        Self { server, shared, invocations }
+    }
+
+    /// `HOST:PORT`, as `AWS_LAMBDA_RUNTIME_API` has it.
+    pub fn address(&self) -> String {
+        self.server.url().trim_start_matches("http://").to_owned()
+    }
+
+    /// Puts an invocation into the queue; the receiver gets what it came to.
+    pub fn invoke(&self, payload: Value) -> oneshot::Receiver<Invocation> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let id = format!("request-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (done, receiver) = oneshot::channel();
+        self.shared.running.lock().unwrap().insert(id.clone(), done);
+        self.invocations.send((id, payload)).unwrap();
+        receiver
+    }
+
+    /// How often the function has asked for an invocation.
+    pub fn polls(&self) -> u64 {
+        self.shared.polls.load(Ordering::Relaxed)
+    }
+
+    /// What the function said of its failure to start.
+    pub fn init_error(&self) -> Option<Value> {
+        self.shared.init_error.lock().unwrap().clone()
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "Lambda has a clock of its own")]
+async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    shared.polls.fetch_add(1, Ordering::Relaxed);
+    let Some((id, payload)) = shared.waiting.lock().await.recv().await else {
+        return (StatusCode::GONE, HeaderMap::new(), Json(Value::Null));
+    };
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + TIMEOUT;
+    let mut headers = HeaderMap::new();
+    headers.insert("lambda-runtime-aws-request-id", id.parse().unwrap());
+    headers.insert("lambda-runtime-deadline-ms", deadline.as_millis().to_string().parse().unwrap());
+    headers.insert("lambda-runtime-invoked-function-arn", FUNCTION_ARN.parse().unwrap());
+    (StatusCode::OK, headers, Json(payload))
+}
+
+async fn response(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    body: String,
+) -> impl IntoResponse {
+    finish(&shared, &id, Ok(json_of(&body)))
+}
+
+async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: String) -> impl IntoResponse {
+    finish(&shared, &id, Err(json_of(&body)))
+}
+
+fn json_of(body: &str) -> Value {
+    serde_json::from_str(body).expect("the function answers JSON")
+}
+
+fn finish(shared: &Shared, id: &str, invocation: Invocation) -> (StatusCode, Json<Value>) {
+    if let Some(done) = shared.running.lock().unwrap().remove(id) {
+        // Whoever invoked may have lost interest.
+        let _ = done.send(invocation);
+    }
+    (StatusCode::ACCEPTED, Json(json!({"status": "OK"})))
+}
+
+async fn init_error(State(shared): State<Arc<Shared>>, body: String) -> impl IntoResponse {
+    *shared.init_error.lock().unwrap() = serde_json::from_str(&body).ok();
+    (StatusCode::ACCEPTED, Json(json!({"status": "OK"})))
+}

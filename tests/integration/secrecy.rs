@@ -1,0 +1,55 @@
+//! Nothing secret is ever printed, whatever happens and however much is logged.
+
+use super::{
+    instance::Instance,
+    world,
+    world::convirza::{DEFAULT_PASSWORD, Endpoint, Fault},
+};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_no_password_and_no_body_gets_into_the_log() {
+    let world = world().await;
+    let instance = Instance::start(&world, &[("BROKER_LOG", "trace")]).await;
+    let mut answers = vec![instance.invoke(json!({})).await.expect("a token")];
+    for fault in [Fault::ServerError, Fault::WrongPassword, Fault::Truncated, Fault::BadGatewayHtml] {
+        world.convirza.faults().set(Endpoint::Refresh, fault, Some(1));
+        if let Ok(answer) = instance.invoke(json!({"action": "refresh"})).await {
+            answers.push(answer);
+        }
+    }
+    world.secrets_manager.put("token-broker/bad", r#"{"email":"tell-tale"}"#);
+    let error = instance.invoke(json!({"account": "bad"})).await.expect_err("a bad secret");
+    assert_eq!(error["errorType"], "bad_secret");
+    answers.push(error);
+
+    let stored =
+        world.dynamodb.database().scan(serde_json::from_value(json!({"TableName": world::TABLE})).unwrap());
+    let stored = serde_json::to_value(stored.expect("the table").items).expect("JSON");
+    let mut secrets = vec![DEFAULT_PASSWORD.to_owned(), "tell-tale".to_owned()];
+    collect_tokens(&stored, &mut secrets);
+    secrets.extend(answers.iter().filter_map(|answer| answer["access_token"].as_str()).map(str::to_owned));
+    assert!(secrets.len() >= 5, "an access and a refresh token of the table, and those handed out");
+
+    let log = instance.output().await;
+    assert!(log.contains("upstream call"), "it does log: {log}");
+    for secret in secrets {
+        assert!(!log.contains(&secret), "a secret is in the log");
+    }
+    assert!(!answers.iter().any(|answer| answer.to_string().contains("tell-tale")));
+}
+
+fn collect_tokens(stored: &Value, secrets: &mut Vec<String>) {
+    match stored {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if name.ends_with("_token") {
+                    secrets.extend(value["S"].as_str().map(str::to_owned));
+                }
+                collect_tokens(value, secrets);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_tokens(item, secrets)),
+        _ => {}
+    }
+}

@@ -1,0 +1,149 @@
+//! The client of the upstream: every answer that it may get, and what the protocol makes of it.
+
+use super::{
+    ports, wiring, world,
+    world::{
+        World,
+        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault},
+    },
+};
+use std::{sync::Arc, time::Duration};
+use token_broker::{
+    adapters::{clock::SystemClock, convirza::Convirza},
+    core::{
+        grant::{Call, Credentials, Expiry, Granted, Reply, TokenKind},
+        record::SecretVersion,
+    },
+    ports::{Clock, Upstream},
+    secret::Secret,
+};
+
+fn login() -> Call {
+    Call::Login(Credentials {
+        version: SecretVersion("v1".to_owned()),
+        email: Secret::from(DEFAULT_EMAIL),
+        password: Secret::from(DEFAULT_PASSWORD),
+        oauth_url: None,
+    })
+}
+
+async fn reply_to(world: &World, fault: Fault) -> Reply {
+    world.convirza.faults().set(Endpoint::Login, fault, Some(1));
+    ports(world).await.upstream.send(&login()).await
+}
+
+fn granted(reply: Reply) -> Granted {
+    match reply {
+        Reply::Granted(granted) => granted,
+        other => panic!("no pair: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_login_a_refresh_and_a_revocation() {
+    let world = world().await;
+    let upstream = ports(&world).await.upstream;
+    let first = granted(upstream.send(&login()).await);
+    let in_a_week = SystemClock.now().plus(Duration::from_secs(7 * 86_400));
+    match first.access_expiry {
+        Expiry::At(at) => assert!(in_a_week.since(at) < Duration::from_secs(60), "{at:?}"),
+        other => panic!("an instant was documented: {other:?}"),
+    }
+    let refresh_token = first.refresh_token.expect("a refresh token");
+    let refresh = Call::Refresh { refresh_token: refresh_token.clone(), oauth_url: None };
+    let second = granted(upstream.send(&refresh).await);
+    assert_ne!(second.access_token, first.access_token);
+    assert_eq!(upstream.send(&refresh).await, Reply::Refused, "it is single-use");
+    for (token, kind) in [
+        (second.access_token, TokenKind::Access),
+        (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
+    ] {
+        assert_eq!(upstream.send(&Call::Revoke { token, kind, oauth_url: None }).await, Reply::Revoked);
+    }
+    let revoked =
+        Call::Refresh { refresh_token: second.refresh_token.expect("a refresh token"), oauth_url: None };
+    assert_eq!(upstream.send(&revoked).await, Reply::Refused);
+}
+
+#[tokio::test]
+async fn every_fault_is_what_the_protocol_takes_it_for() {
+    let world = world().await;
+    assert_eq!(reply_to(&world, Fault::WrongPassword).await, Reply::Refused);
+    for unclear in [
+        Fault::ServerError,
+        Fault::BadGatewayHtml,
+        Fault::LostReply,
+        Fault::Reset,
+        Fault::Truncated,
+        Fault::Huge,
+        Fault::Redirect,
+        Fault::Hang,
+    ] {
+        assert_eq!(reply_to(&world, unclear.clone()).await, Reply::Unclear, "{unclear:?}");
+    }
+    let observed = world.convirza.observed();
+    assert_eq!(observed.redirects_followed, 0);
+    assert_eq!(observed.logins_arrived, 9, "each was sent once, and none again");
+}
+
+#[tokio::test]
+async fn odd_answers_are_read_for_what_is_in_them() {
+    let world = world().await;
+    for (fault, expiry) in [
+        (Fault::ExpiryMissing, Expiry::Unknown),
+        (Fault::ExpiryGarbage, Expiry::Unknown),
+        (Fault::ExpirySeconds, Expiry::In(Duration::from_secs(3600))),
+        (Fault::ExpirySecondsText, Expiry::In(Duration::from_secs(3600))),
+    ] {
+        assert_eq!(granted(reply_to(&world, fault.clone()).await).access_expiry, expiry, "{fault:?}");
+    }
+    let now = SystemClock.now();
+    let past = granted(reply_to(&world, Fault::ExpiryPast).await).access_expiry;
+    assert_eq!(past.resolve(now), None, "{past:?}");
+    assert_eq!(granted(reply_to(&world, Fault::NoRefreshToken).await).refresh_token, None);
+}
+
+#[tokio::test]
+async fn retry_after_is_read_in_both_forms() {
+    let world = world().await;
+    for (text, seconds) in [(Some("7"), Some(7)), (Some("soon"), None), (None, None)] {
+        let fault = Fault::RateLimited { retry_after: text.map(str::to_owned) };
+        let expected = Reply::RateLimited(seconds.map(Duration::from_secs));
+        assert_eq!(reply_to(&world, fault).await, expected, "{text:?}");
+    }
+    let date = Fault::RateLimited { retry_after: Some("Fri, 31 Dec 2100 23:59:59 GMT".to_owned()) };
+    match reply_to(&world, date).await {
+        Reply::RateLimited(Some(pause)) => assert!(pause > Duration::from_secs(70 * 365 * 86_400)),
+        other => panic!("no pause: {other:?}"),
+    }
+    let past = Fault::RateLimited { retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()) };
+    assert_eq!(reply_to(&world, past).await, Reply::RateLimited(Some(Duration::ZERO)));
+}
+
+#[tokio::test]
+async fn what_never_left_is_told_apart_from_what_may_have_arrived() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let closed = format!("http://{}", free.local_addr().expect("an address"));
+    drop(free);
+    // A port that speaks no TLS: the handshake fails before anything of the request is sent.
+    let world = world().await;
+    let no_tls = world.convirza.url().replace("http://", "https://");
+    for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
+        let upstream =
+            Convirza::new(url.clone(), Duration::from_secs(5), Arc::new(SystemClock)).expect("a client");
+        assert_eq!(upstream.send(&login()).await, Reply::NeverLeft, "{url}");
+    }
+    assert_eq!(world.convirza.observed().logins_arrived, 0);
+}
+
+#[tokio::test]
+async fn an_account_may_have_an_oauth_host_of_its_own() {
+    let (world, other) = (world().await, world().await);
+    let config = wiring::config(&world, &[]).expect("a good configuration");
+    let upstream =
+        wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters").upstream;
+    let Call::Login(credentials) = login() else { unreachable!("a login") };
+    let elsewhere = Call::Login(Credentials { oauth_url: Some(other.convirza.url()), ..credentials });
+    granted(upstream.send(&elsewhere).await);
+    assert_eq!((world.convirza.observed().logins_arrived, other.convirza.observed().logins_arrived), (0, 1));
+}

@@ -7,6 +7,7 @@ use super::{
 };
 use serde_json::Value;
 use std::{
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -42,8 +43,18 @@ impl Instance {
 
     /// Starts an instance with nothing but these variables and Lambda's own.
     pub async fn start_with<'a>(environment: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        Self::start_program(env!("CARGO_BIN_EXE_token-broker").as_ref(), &[], environment).await
+    }
+
+    /// Starts a program in the place of the function's binary.
+    pub async fn start_program<'a>(
+        program: &Path,
+        arguments: &[&str],
+        environment: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Self {
         let api = RuntimeApi::start().await;
-        let mut process = Command::new(env!("CARGO_BIN_EXE_token-broker"))
+        let mut process = Command::new(program)
+            .args(arguments)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address())
             .env("AWS_LAMBDA_FUNCTION_NAME", "token-broker")

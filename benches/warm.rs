@@ -11,8 +11,10 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
+#[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/integration/instance.rs"]
 mod instance;
+#[allow(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/integration/runtime_api.rs"]
 mod runtime_api;
 #[path = "../examples/local/world/mod.rs"]

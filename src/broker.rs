@@ -7,7 +7,7 @@
 
 use crate::{
     core::{
-        decide::{Answer, Ask},
+        decide::{Ask, Done, Goal},
         error::Failure,
         flow::{Effect, Event, Flow, Notice, SecretProblem, StoreProblem, Written},
         grant::{Call, Reply},
@@ -55,8 +55,8 @@ impl Broker {
         self.ports.clock.now()
     }
 
-    /// Answers a request with a token.
-    pub async fn token(&self, ask: Ask) -> Result<Answer, Failure> {
+    /// Does what a request asks for.
+    pub async fn serve(&self, ask: Ask) -> Result<Done, Failure> {
         let clock = &self.ports.clock;
         let slot = self.slot(&ask.account);
         let mut memory = slot.memory.subscribe();
@@ -64,7 +64,7 @@ impl Broker {
         let draw = clock.draw();
         let turn = loop {
             match memory.borrow_and_update().recall(&ask, &self.policy, clock.now(), draw) {
-                Recall::Answer(answer) => return Ok(answer),
+                Recall::Answer(answer) => return Ok(Done::Token(answer)),
                 Recall::Fail(failure) => return Err(failure),
                 Recall::Look { .. } => {}
             }
@@ -117,6 +117,21 @@ impl Broker {
             .map(|(name, account)| status::of_account(name, &account, &self.policy, now))
             .collect();
         Ok((accounts, status::of_ledger(&ledger, &self.policy, now)))
+    }
+
+    /// Maintains every account in the table, one after another: the schedule comes round again for those that
+    /// the time did not suffice for.
+    pub async fn maintain(
+        &self,
+        arrived_at: Timestamp,
+        deadline: Timestamp,
+    ) -> Result<Vec<(AccountName, Result<Done, Failure>)>, StoreProblem> {
+        let mut outcomes = Vec::new();
+        for (account, _) in self.ports.store.list_accounts().await? {
+            let ask = Ask { account: account.clone(), goal: Goal::Maintain, arrived_at, deadline };
+            outcomes.push((account, self.serve(ask).await));
+        }
+        Ok(outcomes)
     }
 
     fn slot(&self, account: &AccountName) -> Arc<Slot> {
@@ -191,18 +206,20 @@ fn log_call(account: &AccountName, call: &Call, reply: &Reply, elapsed_ms: u128)
     let call = match call {
         Call::Login(_) => "login",
         Call::Refresh { .. } => "refresh",
-        Call::Revoke { .. } => "revoke",
+        Call::Revoke(_) => "revoke",
+        Call::Probe { .. } => "probe",
     };
     let outcome = match reply {
         Reply::Granted(_) => "granted",
         Reply::Revoked => "revoked",
+        Reply::Alive => "alive",
         Reply::Refused => "refused",
         Reply::RateLimited(_) => "rate_limited",
         Reply::Unclear => "unclear",
         Reply::NeverLeft => "never_left",
         Reply::TooLate => "too_late",
     };
-    if matches!(reply, Reply::Granted(_) | Reply::Revoked) {
+    if matches!(reply, Reply::Granted(_) | Reply::Revoked | Reply::Alive) {
         tracing::info!(%account, call, outcome, elapsed_ms, "upstream call");
     } else {
         tracing::warn!(%account, call, outcome, elapsed_ms, "upstream call");
@@ -217,6 +234,15 @@ fn log(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; one hour is assumed");
         }
         Notice::RefreshRefused => tracing::warn!(%account, "the refresh token was refused; a login follows"),
+        Notice::FoundAlive(generation) => {
+            tracing::info!(%account, generation = generation.0, "a caller says that this token was rejected; it is alive");
+        }
+        Notice::FoundDead(generation) => {
+            tracing::warn!(%account, generation = generation.0, "this token is dead");
+        }
+        Notice::Withdrawn(generation) => {
+            tracing::warn!(%account, generation = generation.0, "pair withdrawn");
+        }
         Notice::Saved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
         Notice::Unsaved(generation) => {
             tracing::warn!(%account, generation = generation.0, "pair not saved yet; served from memory meanwhile");

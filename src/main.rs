@@ -42,7 +42,12 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table)),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix)),
-        upstream: Arc::new(Convirza::new(config.oauth_url, config.policy.upstream_timeout, clock.clone())?),
+        upstream: Arc::new(Convirza::new(
+            config.oauth_url,
+            config.api_url,
+            config.policy.upstream_timeout,
+            clock.clone(),
+        )?),
         clock,
     };
     let handler = Handler::new(Broker::new(config.policy, ports), config.callers);

@@ -27,7 +27,12 @@ pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Res
     Ok(Ports {
         store: Arc::new(Table::new(&dynamodb, config.table.clone())),
         secrets: Arc::new(SecretsManager::new(&secrets_manager, config.secret_prefix.clone())),
-        upstream: Arc::new(Convirza::new(config.oauth_url.clone(), timeout, Arc::clone(&clock))?),
+        upstream: Arc::new(Convirza::new(
+            config.oauth_url.clone(),
+            config.api_url.clone(),
+            timeout,
+            Arc::clone(&clock),
+        )?),
         clock,
     })
 }

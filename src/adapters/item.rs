@@ -5,20 +5,24 @@
 //! | `pk` | S | `account#NAME` or `ledger` |
 //! | `version` | N | every write is conditional on it |
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's own clean-up |
-//! | `pair` | M | `generation`, `access_token`, `refresh_token`, `refresh_spent`, `issued_at_ms`, `expires_at_ms`, `refresh_expires_at_ms`, `obtained_by`, `replaces`, `oauth_url` |
+//! | `pair` | M | `generation`, `access_token`, `refresh_token`, `refresh_spent`, `issued_at_ms`, `expires_at_ms`, `refresh_expires_at_ms`, `obtained_by`, `replaces`, `dead`, `origin` |
 //! | `lease` | M | `holder`, `until_ms` |
 //! | `cooldown` | M | `until_ms`, `reason`, `failures` |
 //! | `parked` | S | version id of the secret that was refused |
+//! | `verified_at_ms` | N | when a probe last found the access token alive |
+//! | `pending` | L of M | to be revoked: `token`, `kind`, `origin` |
 //! | `debits` | L of M | the ledger's `at_ms`, `until_ms`, `by` |
 //! | `blocked_until_ms` | N | of the ledger |
+//!
+//! An `origin` is a map of `dialect`, `oauth_url` and `api_url`, and left out where all of it is as usual.
 //!
 //! Reading is strict: an item of any other form is an error that names the attribute, never its value, and
 //! is never overwritten blindly. Attributes that are not listed are ignored when read.
 
 use crate::{
     core::record::{
-        Account, AccountName, Cooldown, CooldownReason, Debit, Generation, Grant, Holder, Lease, Ledger,
-        Pair, SecretVersion, Version,
+        Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
+        Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
     },
     core::time::Timestamp,
     secret::Secret,
@@ -49,6 +53,11 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     }));
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
     item.extend(account.parked.as_ref().map(|version| text("parked", version.0.clone())));
+    item.extend(account.verified_at.map(|at| instant("verified_at_ms", at)));
+    if !account.pending.is_empty() {
+        let pending = account.pending.iter().map(|revocation| AttributeValue::M(from_revocation(revocation)));
+        item.insert("pending".to_owned(), AttributeValue::L(pending.collect()));
+    }
     item
 }
 
@@ -63,6 +72,12 @@ pub fn to_account(item: &Item) -> Result<Account, String> {
         lease: optional(item, "lease", get_map)?.map(to_lease).transpose()?,
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
         parked: optional(item, "parked", get_text)?.map(|version| SecretVersion(version.to_owned())),
+        verified_at: optional(item, "verified_at_ms", get_instant)?,
+        pending: optional(item, "pending", get_list)?
+            .unwrap_or_default()
+            .iter()
+            .map(|value| to_revocation(get_map(value).ok_or_else(|| problem("pending"))?))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -122,7 +137,10 @@ fn from_pair(pair: &Pair) -> Item {
     item.extend(pair.refresh_token.as_ref().map(|token| text("refresh_token", token.expose().to_owned())));
     item.extend(pair.refresh_expires_at.map(|at| instant("refresh_expires_at_ms", at)));
     item.extend(pair.replaces.map(|generation| number("replaces", generation.0)));
-    item.extend(pair.oauth_url.as_ref().map(|url| text("oauth_url", url.clone())));
+    if pair.dead {
+        item.insert("dead".to_owned(), AttributeValue::Bool(true));
+    }
+    item.extend(from_origin(&pair.origin));
     item
 }
 
@@ -141,7 +159,55 @@ fn to_pair(item: &Item) -> Result<Pair, String> {
             _ => None,
         })?,
         replaces: optional(item, "replaces", get_number)?.map(Generation),
-        oauth_url: optional(item, "oauth_url", get_text)?.map(str::to_owned),
+        origin: to_origin(item)?,
+        dead: optional(item, "dead", |value| value.as_bool().ok().copied())?.unwrap_or_default(),
+    })
+}
+
+fn from_revocation(revocation: &Revocation) -> Item {
+    let kind = match revocation.kind {
+        TokenKind::Access => "access",
+        TokenKind::Refresh => "refresh",
+    };
+    let mut item =
+        Item::from([text("token", revocation.token.expose().to_owned()), text("kind", kind.to_owned())]);
+    item.extend(from_origin(&revocation.origin));
+    item
+}
+
+fn to_revocation(item: &Item) -> Result<Revocation, String> {
+    Ok(Revocation {
+        token: required(item, "token", get_secret)?,
+        kind: required(item, "kind", |value| match get_text(value)? {
+            "access" => Some(TokenKind::Access),
+            "refresh" => Some(TokenKind::Refresh),
+            _ => None,
+        })?,
+        origin: to_origin(item)?,
+    })
+}
+
+fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
+    let dialect = match origin.dialect {
+        Dialect::V3 => None,
+        Dialect::V2 => Some(text("dialect", "convirza-v2".to_owned())),
+    };
+    let urls = [("oauth_url", &origin.oauth_url), ("api_url", &origin.api_url)];
+    let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url.clone()?)));
+    let fields: Item = dialect.into_iter().chain(urls).collect();
+    (!fields.is_empty()).then(|| map("origin", fields))
+}
+
+fn to_origin(item: &Item) -> Result<Origin, String> {
+    let Some(fields) = optional(item, "origin", get_map)? else { return Ok(Origin::default()) };
+    Ok(Origin {
+        dialect: optional(fields, "dialect", |value| match get_text(value)? {
+            "convirza-v2" => Some(Dialect::V2),
+            _ => None,
+        })?
+        .unwrap_or_default(),
+        oauth_url: optional(fields, "oauth_url", get_text)?.map(str::to_owned),
+        api_url: optional(fields, "api_url", get_text)?.map(str::to_owned),
     })
 }
 

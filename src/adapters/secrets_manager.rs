@@ -4,8 +4,8 @@ use crate::{
     config::checked_url,
     core::{
         flow::SecretProblem,
-        grant::Credentials,
-        record::{AccountName, SecretVersion},
+        grant::{ClientCredentials, Credentials},
+        record::{AccountName, Dialect, Origin, SecretVersion},
     },
     ports::Secrets,
     secret::Secret,
@@ -76,21 +76,26 @@ impl Secrets for SecretsManager {
 pub fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
-    match fields.remove("dialect") {
-        None => {}
-        Some(Value::String(dialect)) if dialect == "convirza-v3" => {}
-        Some(Value::String(dialect)) if dialect == "convirza-v2" => {
-            return Err("`dialect` convirza-v2 is not supported yet".to_owned());
-        }
-        Some(_) => return Err("`dialect` has to be convirza-v3".to_owned()),
-    }
+    let dialect = match fields.remove("dialect").as_ref().map(Value::as_str) {
+        None | Some(Some("convirza-v3")) => Dialect::V3,
+        Some(Some("convirza-v2")) => Dialect::V2,
+        Some(_) => return Err("`dialect` has to be convirza-v3 or convirza-v2".to_owned()),
+    };
     let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url")).transpose()?;
-    fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
+    let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
+    let client = match dialect {
+        Dialect::V3 => None,
+        Dialect::V2 => Some(ClientCredentials {
+            id: text_field(&mut fields, "client_id")?,
+            secret: text_field(&mut fields, "client_secret")?,
+        }),
+    };
     Ok(Credentials {
         version,
         email: text_field(&mut fields, "email")?,
         password: text_field(&mut fields, "password")?,
-        oauth_url,
+        client,
+        origin: Origin { dialect, oauth_url, api_url },
     })
 }
 
@@ -122,7 +127,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(credentials.password, Secret::from("p"));
-        assert_eq!(credentials.oauth_url.as_deref(), Some("https://oauth.example"));
+        assert_eq!(credentials.origin.oauth_url.as_deref(), Some("https://oauth.example"));
     }
 
     #[test]
@@ -134,7 +139,11 @@ mod tests {
             (r#"{"email":"tell-tale"}"#, "`password` is missing"),
             (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a text that is not empty"),
             (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a text that is not empty"),
-            (r#"{"email":"e","password":"p","dialect":"tell-tale"}"#, "`dialect` has to be convirza-v3"),
+            (
+                r#"{"email":"e","password":"p","dialect":"tell-tale"}"#,
+                "`dialect` has to be convirza-v3 or convirza-v2",
+            ),
+            (r#"{"email":"e","password":"p","dialect":"convirza-v2"}"#, "`client_id` is missing"),
             (
                 r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
                 "`oauth_url` has to be an https URL (http on loopback only) without user, query or fragment",

@@ -10,10 +10,9 @@ use super::{
 use crate::secret::Secret;
 use std::time::Duration;
 
-/// How old a pair has to be (or a lease, where that is longer) before a report that it was rejected is
-/// believed. Without that, a caller whose requests are refused for another reason would have the pair renewed
-/// as fast as it can ask.
-const YOUNGEST_REJECTED: Duration = Duration::from_secs(15);
+/// For how long (or a lease, where that is longer) one probe answers all reports that a token was rejected:
+/// an API may refuse a request for another reason, and a thousand callers may say so at once.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// One request, as the core knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +39,12 @@ pub enum Goal {
     },
     /// An operator's wish: another pair than the current one, whatever its expiry.
     Replace(Replaced),
+    /// An operator's wish: the pair revoked upstream, and forgotten.
+    Revoke,
+    /// The schedule: renew what is due, and go on with what is to be revoked.
+    Maintain,
+    /// Nothing more than what has been done by now.
+    Report,
 }
 
 /// Which pair an operator wants to be rid of.
@@ -56,8 +61,17 @@ pub enum Replaced {
 pub enum Decision {
     /// The pair serves.
     Answer,
+    /// There is nothing to do, or nothing more.
+    Nothing,
     /// It is to be renewed by this request.
     Renew(Grant),
+    /// A caller says that its token was rejected: probe it.
+    Verify,
+    /// Go on with what is to be revoked, after withdrawing the pair where that is wanted.
+    Revoke {
+        /// Whether the current pair is to go.
+        withdraw: bool,
+    },
     /// Somebody else is renewing it, until this instant at the latest.
     Wait(Timestamp),
     /// Nothing serves, and nothing can be done about it now.
@@ -73,6 +87,20 @@ pub enum ServedFrom {
     Table,
     /// A renewal by this request.
     Upstream,
+}
+
+/// What a request came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Done {
+    /// A token.
+    Token(Answer),
+    /// All that could be done for now.
+    Report {
+        /// Whether this request has renewed the pair.
+        renewed: bool,
+        /// Tokens that are still to be revoked.
+        pending: usize,
+    },
 }
 
 /// A token, handed out.
@@ -91,17 +119,29 @@ pub struct Answer {
 }
 
 impl Ask {
-    /// Whether a pair is what this request wants.
+    /// Whether a pair can be handed to this request. A report that it was rejected does not count here:
+    /// without a verdict the same token is the best there is.
     pub fn served_by(&self, pair: &Pair, policy: &Policy, now: Timestamp) -> bool {
+        if pair.dead {
+            return false;
+        }
         match self.goal {
-            Goal::Token { min_ttl, rejected } => {
-                policy.usable(pair, min_ttl, now) && !believed(rejected, pair, policy, now)
-            }
-            Goal::Replace(Replaced::Unknown) => false,
+            Goal::Token { min_ttl, .. } => policy.usable(pair, min_ttl, now),
             Goal::Replace(Replaced::Pair(old)) => {
                 Some(pair.generation) != old && policy.usable(pair, policy::SHORTEST_TTL, now)
             }
+            Goal::Replace(Replaced::Unknown) | Goal::Revoke | Goal::Maintain | Goal::Report => false,
         }
+    }
+
+    /// Whether this request says that the current pair was rejected, and no probe has said otherwise lately.
+    fn doubts(&self, pair: &Pair, account: &Account, policy: &Policy, now: Timestamp) -> bool {
+        let Goal::Token { rejected, .. } = self.goal else { return false };
+        let interval = SHORTEST_PROBE_INTERVAL.max(policy.lease);
+        let verified_lately = account.verified_at.is_some_and(|at| {
+            policy::lies_ahead(at.plus(interval), now) && at <= now.plus(policy.clock_margin)
+        });
+        rejected == Some(pair.generation) && !verified_lately
     }
 
     /// The answer that a pair makes, if it can be kept for a second at all.
@@ -125,28 +165,74 @@ impl Ask {
     fn min_ttl(&self) -> Duration {
         match self.goal {
             Goal::Token { min_ttl, .. } => min_ttl,
-            Goal::Replace(_) => Duration::ZERO,
+            _ => Duration::ZERO,
         }
     }
 }
 
 /// What to do about a request, given the record. Total: every record gives exactly one decision.
 pub fn decide(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp, draw: Draw) -> Decision {
+    match ask.goal {
+        Goal::Token { .. } | Goal::Replace(_) => decide_on_pair(ask, account, policy, now, draw),
+        Goal::Revoke => decide_on_revoking(account, now),
+        Goal::Maintain => decide_on_maintaining(ask, account, policy, now),
+        Goal::Report => Decision::Nothing,
+    }
+}
+
+fn decide_on_pair(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp, draw: Draw) -> Decision {
     let lease = policy::held(account.lease.as_ref(), now);
     let cooldown = policy::cooling(account.cooldown.as_ref(), now);
     let grant = grant_for(account.pair.as_ref(), policy.clock_margin, now);
-    if let Some(pair) = account.pair.as_ref().filter(|pair| ask.served_by(pair, policy, now)) {
-        let undisturbed = lease.is_none() && cooldown.is_none();
-        return if undisturbed && policy.volunteers(&ask.account, pair, ask.min_ttl(), now, draw) {
-            Decision::Renew(grant)
-        } else {
-            Decision::Answer
+    let Some(pair) = account.pair.as_ref().filter(|pair| ask.served_by(pair, policy, now)) else {
+        return match (lease, cooldown) {
+            (Some(lease), _) => Decision::Wait(lease.until),
+            (None, Some(cooldown)) => Decision::Fail(resting(cooldown, now)),
+            (None, None) => Decision::Renew(grant),
+        };
+    };
+    if ask.doubts(pair, account, policy, now) {
+        return match (lease, cooldown) {
+            // Whoever holds it is about to find out, or to bring another pair.
+            (Some(lease), _) => Decision::Wait(lease.until),
+            (None, Some(_)) => Decision::Answer,
+            (None, None) => Decision::Verify,
         };
     }
-    match (lease, cooldown) {
-        (Some(lease), _) => Decision::Wait(lease.until),
-        (None, Some(cooldown)) => Decision::Fail(resting(cooldown, now)),
-        (None, None) => Decision::Renew(grant),
+    let undisturbed = lease.is_none() && cooldown.is_none();
+    if undisturbed && policy.volunteers(&ask.account, pair, ask.min_ttl(), now, draw) {
+        Decision::Renew(grant)
+    } else {
+        Decision::Answer
+    }
+}
+
+/// A pair is withdrawn whoever is renewing it: their write will fail. What is pending already is left to
+/// whoever is on it.
+fn decide_on_revoking(account: &Account, now: Timestamp) -> Decision {
+    let lease = policy::held(account.lease.as_ref(), now);
+    match (account.pair.is_some(), account.pending.is_empty(), lease) {
+        (true, _, _) => Decision::Revoke { withdraw: true },
+        (false, true, None) => Decision::Nothing,
+        (false, _, Some(lease)) => Decision::Wait(lease.until),
+        (false, false, None) => Decision::Revoke { withdraw: false },
+    }
+}
+
+fn decide_on_maintaining(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp) -> Decision {
+    let disturbed = policy::held(account.lease.as_ref(), now).is_some()
+        || policy::cooling(account.cooldown.as_ref(), now).is_some();
+    if disturbed {
+        return Decision::Nothing;
+    }
+    if !account.pending.is_empty() {
+        return Decision::Revoke { withdraw: false };
+    }
+    match &account.pair {
+        Some(pair) if pair.dead || now >= policy.due_at(&ask.account, pair) => {
+            Decision::Renew(grant_for(Some(pair), policy.clock_margin, now))
+        }
+        _ => Decision::Nothing,
     }
 }
 
@@ -160,18 +246,11 @@ pub fn resting(cooldown: Cooldown, now: Timestamp) -> Failure {
     }
 }
 
-/// Whether a report that a generation was rejected speaks of this pair, and is to be acted upon. A report on
-/// an older pair is answered by this one; a report on this pair is believed unless the pair is so young that
-/// the same reason would have it renewed again and again.
-fn believed(rejected: Option<Generation>, pair: &Pair, policy: &Policy, now: Timestamp) -> bool {
-    rejected == Some(pair.generation) && now.since(pair.issued_at) >= YOUNGEST_REJECTED.max(policy.lease)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::{
-        record::{Holder, Lease, SecretVersion, Version},
+        record::{Holder, Lease, Origin, Revocation, SecretVersion, TokenKind, Version},
         test_policy,
     };
     use std::fmt::Write;
@@ -203,7 +282,8 @@ mod tests {
             refresh_expires_at: None,
             obtained_by: Grant::Login,
             replaces: None,
-            oauth_url: None,
+            origin: Origin::default(),
+            dead: false,
         }
     }
 
@@ -214,13 +294,17 @@ mod tests {
             pair,
             lease: leased.then_some(Lease { holder: Holder(1), until }),
             cooldown: cooling.then_some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 }),
-            parked: None,
+            ..Account::default()
         }
     }
 
     fn named(decision: &Decision) -> &'static str {
         match decision {
             Decision::Answer => "answer",
+            Decision::Nothing => "nothing",
+            Decision::Verify => "verify",
+            Decision::Revoke { withdraw: true } => "withdraw",
+            Decision::Revoke { withdraw: false } => "revoke",
             Decision::Renew(Grant::Login) => "login",
             Decision::Renew(Grant::Refresh) => "refresh",
             Decision::Wait(_) => "wait",
@@ -237,6 +321,8 @@ mod tests {
             ("another pair, not looked yet", Goal::Replace(Replaced::Unknown)),
             ("another pair than 7", Goal::Replace(Replaced::Pair(Some(Generation(7))))),
             ("another pair than none", Goal::Replace(Replaced::Pair(None))),
+            ("to revoke", Goal::Revoke),
+            ("to maintain", Goal::Maintain),
         ];
         let seconds = Duration::from_secs;
         let pairs = [
@@ -368,14 +454,50 @@ mod tests {
     }
 
     #[test]
-    fn f12_f13_a_report_is_believed_but_not_again_at_once() {
+    fn f12_f13_a_report_is_verified_and_one_verdict_answers_the_rest_for_a_while() {
         let policy = test_policy();
-        let young = Pair { issued_at: NOW.minus(Duration::from_secs(14)), ..pair(6 * DAY, false) };
-        let old = Pair { issued_at: NOW.minus(Duration::from_secs(15)), ..young.clone() };
-        let rejected = ask(token(Some(Generation(7))));
-        assert!(rejected.served_by(&young, &policy, NOW));
-        assert!(!rejected.served_by(&old, &policy, NOW));
-        assert!(ask(token(Some(Generation(8)))).served_by(&old, &policy, NOW), "newer than any issued");
+        let decided = |rejected, verified_at| {
+            let account = Account { verified_at, ..account(Some(pair(6 * DAY, false)), false, false) };
+            decide(&ask(token(Some(Generation(rejected)))), &account, &policy, NOW, SHY)
+        };
+        let ago = |seconds| Some(NOW.minus(Duration::from_secs(seconds)));
+        assert_eq!(decided(7, None), Decision::Verify);
+        assert_eq!(decided(7, ago(14)), Decision::Answer, "found alive lately");
+        assert_eq!(decided(7, ago(15)), Decision::Verify, "found alive a while ago");
+        assert_eq!(decided(7, Some(NOW.plus(DAY))), Decision::Verify, "found alive by a wrong clock");
+        assert_eq!(decided(6, None), Decision::Answer, "an older one");
+        assert_eq!(decided(8, None), Decision::Answer, "newer than any issued");
+    }
+
+    #[test]
+    fn a_dead_pair_serves_nobody_whatever_its_expiry() {
+        let dead = Pair { dead: true, ..pair(6 * DAY, false) };
+        for goal in [token(None), token(Some(Generation(7)))] {
+            let account = account(Some(dead.clone()), false, false);
+            assert_eq!(
+                decide(&ask(goal), &account, &test_policy(), NOW, SHY),
+                Decision::Renew(Grant::Refresh)
+            );
+        }
+        let account = account(Some(dead), false, false);
+        let maintained = decide(&ask(Goal::Maintain), &account, &test_policy(), NOW, SHY);
+        assert_eq!(maintained, Decision::Renew(Grant::Refresh));
+    }
+
+    #[test]
+    fn what_is_pending_is_gone_on_with() {
+        let revocation =
+            Revocation { token: Secret::from("t"), kind: TokenKind::Access, origin: Origin::default() };
+        let decided = |goal, leased, pair| {
+            let account = Account { pending: vec![revocation.clone()], ..account(pair, leased, false) };
+            decide(&ask(goal), &account, &test_policy(), NOW, SHY)
+        };
+        assert_eq!(decided(Goal::Revoke, false, None), Decision::Revoke { withdraw: false });
+        assert!(matches!(decided(Goal::Revoke, true, None), Decision::Wait(_)));
+        let fresh = Some(pair(6 * DAY, false));
+        assert_eq!(decided(Goal::Maintain, false, fresh.clone()), Decision::Revoke { withdraw: false });
+        assert_eq!(decided(Goal::Maintain, true, fresh.clone()), Decision::Nothing, "somebody is on it");
+        assert_eq!(decided(token(None), false, fresh), Decision::Answer, "it disturbs nobody");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     policy::ASSUMED_LIFETIME,
-    record::{Generation, Grant, Pair, SecretVersion},
+    record::{Dialect, Generation, Grant, Origin, Pair, Revocation, SecretVersion},
     time::Timestamp,
 };
 use crate::secret::Secret;
@@ -17,17 +17,19 @@ pub struct Credentials {
     pub email: Secret,
     /// Its password.
     pub password: Secret,
-    /// The OAuth host of this account, where it is not the configured one.
-    pub oauth_url: Option<String>,
+    /// The OAuth client, which V2 asks for.
+    pub client: Option<ClientCredentials>,
+    /// Whom to log in to.
+    pub origin: Origin,
 }
 
-/// Which of a pair's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TokenKind {
-    /// The bearer token.
-    Access,
-    /// The single-use refresh token.
-    Refresh,
+/// An OAuth client, as V2 knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCredentials {
+    /// Its id.
+    pub id: Secret,
+    /// Its secret.
+    pub secret: Secret,
 }
 
 /// One request to the upstream.
@@ -39,17 +41,17 @@ pub enum Call {
     Refresh {
         /// The token that is spent by this.
         refresh_token: Secret,
-        /// The OAuth host that issued it, where it is not the configured one.
-        oauth_url: Option<String>,
+        /// Who issued it.
+        origin: Origin,
     },
     /// Make a token worthless.
-    Revoke {
+    Revoke(Revocation),
+    /// Find out whether an access token is alive.
+    Probe {
         /// The token.
-        token: Secret,
-        /// Which kind it is.
-        kind: TokenKind,
-        /// The OAuth host that issued it, where it is not the configured one.
-        oauth_url: Option<String>,
+        access_token: Secret,
+        /// Who issued it.
+        origin: Origin,
     },
 }
 
@@ -60,7 +62,10 @@ pub enum Reply {
     Granted(Granted),
     /// The token is worthless now.
     Revoked,
-    /// 400, 401 or 403: the token or the credentials are not accepted.
+    /// The token that was probed is alive.
+    Alive,
+    /// 400, 401 or 403: the token or the credentials are not accepted. For a probe, 401 alone: the token is
+    /// dead.
     Refused,
     /// 429, with the pause that was asked for if it could be read.
     RateLimited(Option<Duration>),
@@ -112,6 +117,7 @@ impl Expiry {
 pub fn grant_for(pair: Option<&Pair>, clock_margin: Duration, now: Timestamp) -> Grant {
     let refreshable = pair.is_some_and(|pair| {
         pair.refresh_token.is_some()
+            && pair.origin.dialect == Dialect::V3
             && !pair.refresh_spent
             && pair.refresh_expires_at.is_none_or(|at| at.minus(clock_margin) > now)
     });
@@ -129,7 +135,7 @@ pub fn pair_from(
     left_at: Timestamp,
     obtained_by: Grant,
     before: Option<&Pair>,
-    oauth_url: Option<String>,
+    origin: Origin,
 ) -> Pair {
     let kept = before.filter(|_| obtained_by == Grant::Refresh && granted.refresh_token.is_none());
     Pair {
@@ -145,7 +151,8 @@ pub fn pair_from(
             .or_else(|| kept.and_then(|pair| pair.refresh_expires_at)),
         obtained_by,
         replaces: before.map(|pair| pair.generation),
-        oauth_url,
+        origin,
+        dead: false,
     }
 }
 
@@ -173,7 +180,7 @@ mod tests {
                 LEFT,
                 Grant::Login,
                 None,
-                None,
+                Origin::default(),
             );
             assert_eq!(pair.expires_at, LEFT.plus(ASSUMED_LIFETIME), "{unusable:?}");
         }
@@ -183,10 +190,12 @@ mod tests {
     fn f10_an_omitted_refresh_token_does_not_wipe_the_stored_one() {
         let until = LEFT.plus(Duration::from_secs(1000));
         let first = granted(Some("first"), Expiry::Unknown, Expiry::At(until));
-        let before =
-            Pair { refresh_spent: true, ..pair_from(first, Generation(1), LEFT, Grant::Login, None, None) };
+        let before = Pair {
+            refresh_spent: true,
+            ..pair_from(first, Generation(1), LEFT, Grant::Login, None, Origin::default())
+        };
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
-        let after = pair_from(silent, Generation(2), LEFT, Grant::Refresh, Some(&before), None);
+        let after = pair_from(silent, Generation(2), LEFT, Grant::Refresh, Some(&before), Origin::default());
         assert_eq!(after.refresh_token, Some(Secret::from("first")));
         assert_eq!(after.refresh_expires_at, Some(until));
         assert!(!after.refresh_spent, "the upstream gave none in its stead, so it may be sent again");
@@ -195,7 +204,7 @@ mod tests {
     #[test]
     fn the_expiry_of_one_token_says_nothing_about_the_other() {
         let new = granted(Some("second"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown);
-        let pair = pair_from(new, Generation(2), LEFT, Grant::Refresh, None, None);
+        let pair = pair_from(new, Generation(2), LEFT, Grant::Refresh, None, Origin::default());
         assert_eq!(pair.refresh_expires_at, None);
         assert_eq!(grant_for(Some(&pair), Duration::ZERO, LEFT), Grant::Refresh, "unknown is worth a try");
     }
@@ -209,7 +218,7 @@ mod tests {
             LEFT,
             Grant::Login,
             None,
-            None,
+            Origin::default(),
         );
         let almost = LEFT.plus(Duration::from_secs(8));
         assert_eq!(grant_for(Some(&good), margin, almost.minus(Duration::from_millis(1))), Grant::Refresh);

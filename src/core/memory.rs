@@ -59,6 +59,9 @@ impl Memory {
     /// arrived, which is as good as a look of its own, may refuse it; and none has a pair renewed.
     pub fn recall(&self, ask: &Ask, policy: &Policy, now: Timestamp, draw: Draw) -> Recall {
         const LOOK: Recall = Recall::Look { volunteered: false };
+        if !matches!(ask.goal, Goal::Token { .. }) {
+            return LOOK;
+        }
         if let Some(failed_at) = self.store_failed_at {
             let since_arrival = failed_at > ask.arrived_at;
             let lately = failed_at <= now && now.since(failed_at) < STORE_RETRY;
@@ -71,17 +74,15 @@ impl Memory {
         let Some(copy) = self.copy.as_ref().filter(|_| self.unsaved.is_none()) else { return LOOK };
         let young = copy.read_at <= now && now.since(copy.read_at) < policy.memory_ttl;
         let read_since_arrival = copy.read_at > ask.arrived_at;
-        if !(young || read_since_arrival) || matches!(ask.goal, Goal::Replace(_)) {
+        if !(young || read_since_arrival) {
             return LOOK;
         }
         match decide(ask, &copy.account, policy, now, draw) {
             Decision::Answer => self.serve(ask, policy, now).map_or(LOOK, Recall::Answer),
-            Decision::Renew(_) => {
-                // Where the copy serves, it was the draw that decided; it must not be drawn a second time.
-                Recall::Look { volunteered: self.serve(ask, policy, now).is_some() }
-            }
+            // Where the copy serves, it was the draw that decided; it must not be drawn a second time.
+            Decision::Renew(_) => Recall::Look { volunteered: self.serve(ask, policy, now).is_some() },
             Decision::Fail(failure) if read_since_arrival => Recall::Fail(failure),
-            Decision::Wait(_) | Decision::Fail(_) => LOOK,
+            _ => LOOK,
         }
     }
 

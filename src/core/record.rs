@@ -90,6 +90,47 @@ pub enum Grant {
     Refresh,
 }
 
+/// Which of the upstream's API versions an account logs in to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// Convirza V3.
+    #[default]
+    V3,
+    /// Convirza V2: deprecated, and still in use. It documents neither refreshing nor revoking.
+    V2,
+}
+
+/// Where a pair comes from: not the configured upstream where the account's secret names another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The API version.
+    pub dialect: Dialect,
+    /// The OAuth host, if it is not the usual one.
+    pub oauth_url: Option<String>,
+    /// The API, if it is not the usual one.
+    pub api_url: Option<String>,
+}
+
+/// Which of a pair's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenKind {
+    /// The bearer token.
+    Access,
+    /// The single-use refresh token.
+    Refresh,
+}
+
+/// A token that is to be made worthless upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Revocation {
+    /// The token.
+    pub token: Secret,
+    /// Which kind it is.
+    pub kind: TokenKind,
+    /// Who issued it.
+    pub origin: Origin,
+}
+
 /// An access token with the refresh token that came with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
@@ -111,8 +152,25 @@ pub struct Pair {
     pub obtained_by: Grant,
     /// The pair that stood in the record when this one was asked for.
     pub replaces: Option<Generation>,
-    /// The upstream that issued it, where the account's secret names one of its own.
-    pub oauth_url: Option<String>,
+    /// Who issued it.
+    pub origin: Origin,
+    /// Whether a probe found the access token to be dead, whatever its expiry.
+    pub dead: bool,
+}
+
+impl Pair {
+    /// What has to be revoked to make this pair worthless. The refresh token first: whoever has it can get
+    /// another access token. Nothing where the upstream documents no way to revoke.
+    pub fn revocations(&self) -> impl Iterator<Item = Revocation> + '_ {
+        let tokens = [
+            (self.refresh_token.as_ref(), TokenKind::Refresh),
+            (Some(&self.access_token), TokenKind::Access),
+        ];
+        let revocable = self.origin.dialect == Dialect::V3;
+        tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind)| {
+            Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone() })
+        })
+    }
 }
 
 /// The right to renew, held by one attempt at a time.
@@ -159,6 +217,10 @@ pub struct Account {
     pub cooldown: Option<Cooldown>,
     /// The version of the secret that the upstream refused. Not tried again.
     pub parked: Option<SecretVersion>,
+    /// When a probe last found the current pair's access token alive.
+    pub verified_at: Option<Timestamp>,
+    /// Tokens of pairs that were withdrawn, and not revoked yet.
+    pub pending: Vec<Revocation>,
 }
 
 impl Account {

@@ -22,6 +22,10 @@ pub struct AccountStatus {
     pub failures: u32,
     /// The secret version that the upstream refused.
     pub parked: Option<SecretVersion>,
+    /// When a probe last found the access token alive.
+    pub verified_at: Option<Timestamp>,
+    /// Tokens that are still to be revoked.
+    pub pending_revocations: usize,
 }
 
 /// A pair without its tokens.
@@ -39,8 +43,10 @@ pub struct PairStatus {
     pub expires_at: Timestamp,
     /// When the refresh token dies, where that is known.
     pub refresh_expires_at: Option<Timestamp>,
-    /// Whether the next renewal can be a refresh.
+    /// Whether the refresh token was sent, so that the next renewal is a login.
     pub refresh_spent: bool,
+    /// Whether a probe found the access token dead.
+    pub dead: bool,
 }
 
 /// The fleet's logins, as they stand.
@@ -64,6 +70,7 @@ pub fn of_account(name: AccountName, account: &Account, policy: &Policy, now: Ti
         expires_at: pair.expires_at,
         refresh_expires_at: pair.refresh_expires_at,
         refresh_spent: pair.refresh_spent,
+        dead: pair.dead,
     });
     AccountStatus {
         account: name,
@@ -72,6 +79,8 @@ pub fn of_account(name: AccountName, account: &Account, policy: &Policy, now: Ti
         cooldown: policy::cooling(account.cooldown.as_ref(), now),
         failures: account.failures(),
         parked: account.parked.clone(),
+        verified_at: account.verified_at,
+        pending_revocations: account.pending.len(),
     }
 }
 

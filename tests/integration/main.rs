@@ -22,6 +22,7 @@ mod runtime_api;
 mod configuration;
 mod events;
 mod http;
+mod life;
 mod one_process;
 mod processes;
 mod secrecy;

@@ -15,8 +15,8 @@ use token_broker::{
     core::{
         flow::{StoreProblem, Written},
         record::{
-            Account, AccountName, Cooldown, CooldownReason, Debit, Generation, Grant, Holder, Lease, Ledger,
-            Pair, SecretVersion, Version,
+            Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
+            Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
         },
         time::Timestamp,
     },
@@ -27,6 +27,14 @@ const AT: Timestamp = Timestamp::from_millis(1_775_478_896_123);
 
 fn name() -> AccountName {
     AccountName::default()
+}
+
+fn origin() -> Origin {
+    Origin {
+        dialect: Dialect::V2,
+        oauth_url: Some("https://oauth.example".to_owned()),
+        api_url: Some("https://api.example".to_owned()),
+    }
 }
 
 fn full_account() -> Account {
@@ -42,11 +50,17 @@ fn full_account() -> Account {
             refresh_expires_at: Some(AT.plus(Duration::from_secs(2))),
             obtained_by: Grant::Refresh,
             replaces: Some(Generation(6)),
-            oauth_url: Some("https://oauth.example".to_owned()),
+            origin: origin(),
+            dead: true,
         }),
         lease: Some(Lease { holder: Holder(u64::MAX), until: AT }),
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
         parked: Some(SecretVersion("v1".to_owned())),
+        verified_at: Some(AT),
+        pending: vec![
+            Revocation { token: Secret::from("old"), kind: TokenKind::Access, origin: origin() },
+            Revocation { token: Secret::from("older"), kind: TokenKind::Refresh, origin: Origin::default() },
+        ],
     }
 }
 

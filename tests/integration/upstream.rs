@@ -11,8 +11,8 @@ use std::{sync::Arc, time::Duration};
 use token_broker::{
     adapters::{clock::SystemClock, convirza::Convirza},
     core::{
-        grant::{Call, Credentials, Expiry, Granted, Reply, TokenKind},
-        record::SecretVersion,
+        grant::{Call, Credentials, Expiry, Granted, Reply},
+        record::{Origin, Revocation, SecretVersion, TokenKind},
     },
     ports::{Clock, Upstream},
     secret::Secret,
@@ -23,7 +23,8 @@ fn login() -> Call {
         version: SecretVersion("v1".to_owned()),
         email: Secret::from(DEFAULT_EMAIL),
         password: Secret::from(DEFAULT_PASSWORD),
-        oauth_url: None,
+        client: None,
+        origin: Origin::default(),
     })
 }
 
@@ -50,7 +51,7 @@ async fn a_login_a_refresh_and_a_revocation() {
         other => panic!("an instant was documented: {other:?}"),
     }
     let refresh_token = first.refresh_token.expect("a refresh token");
-    let refresh = Call::Refresh { refresh_token: refresh_token.clone(), oauth_url: None };
+    let refresh = Call::Refresh { refresh_token: refresh_token.clone(), origin: Origin::default() };
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
     assert_eq!(upstream.send(&refresh).await, Reply::Refused, "it is single-use");
@@ -58,10 +59,15 @@ async fn a_login_a_refresh_and_a_revocation() {
         (second.access_token, TokenKind::Access),
         (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
     ] {
-        assert_eq!(upstream.send(&Call::Revoke { token, kind, oauth_url: None }).await, Reply::Revoked);
+        assert_eq!(
+            upstream.send(&Call::Revoke(Revocation { token, kind, origin: Origin::default() })).await,
+            Reply::Revoked
+        );
     }
-    let revoked =
-        Call::Refresh { refresh_token: second.refresh_token.expect("a refresh token"), oauth_url: None };
+    let revoked = Call::Refresh {
+        refresh_token: second.refresh_token.expect("a refresh token"),
+        origin: Origin::default(),
+    };
     assert_eq!(upstream.send(&revoked).await, Reply::Refused);
 }
 
@@ -129,8 +135,8 @@ async fn what_never_left_is_told_apart_from_what_may_have_arrived() {
     let world = world().await;
     let no_tls = world.convirza.url().replace("http://", "https://");
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
-        let upstream =
-            Convirza::new(url.clone(), Duration::from_secs(5), Arc::new(SystemClock)).expect("a client");
+        let upstream = Convirza::new(url.clone(), url.clone(), Duration::from_secs(5), Arc::new(SystemClock))
+            .expect("a client");
         assert_eq!(upstream.send(&login()).await, Reply::NeverLeft, "{url}");
     }
     assert_eq!(world.convirza.observed().logins_arrived, 0);
@@ -143,7 +149,10 @@ async fn an_account_may_have_an_oauth_host_of_its_own() {
     let upstream =
         wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters").upstream;
     let Call::Login(credentials) = login() else { unreachable!("a login") };
-    let elsewhere = Call::Login(Credentials { oauth_url: Some(other.convirza.url()), ..credentials });
+    let elsewhere = Call::Login(Credentials {
+        origin: Origin { oauth_url: Some(other.convirza.url()), ..Origin::default() },
+        ..credentials
+    });
     granted(upstream.send(&elsewhere).await);
     assert_eq!((world.convirza.observed().logins_arrived, other.convirza.observed().logins_arrived), (0, 1));
 }

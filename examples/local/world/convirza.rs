@@ -1,4 +1,4 @@
-//! Convirza's V3 authentication, as far as its documentation goes, with both hosts on one port.
+//! Convirza's authentication, V3 and V2, as far as its documentation goes, with all hosts on one port.
 //!
 //! Where the documentation is silent, [`Behaviour`] chooses; what must not happen but does,
 //! [`Fault`] brings about.
@@ -31,6 +31,11 @@ pub use self::happening::{Happening, Outcome};
 pub const DEFAULT_EMAIL: &str = "local@example.invalid";
 /// The password of [`DEFAULT_EMAIL`].
 pub const DEFAULT_PASSWORD: &str = "local-only";
+
+/// The OAuth client that V2 knows. Obviously not a real one.
+pub const V2_CLIENT_ID: &str = "local-client";
+/// The secret of [`V2_CLIENT_ID`].
+pub const V2_CLIENT_SECRET: &str = "local-client-only";
 
 const DAY: Duration = Duration::from_hours(24);
 /// Far more than a test lets pile up between two looks.
@@ -156,6 +161,11 @@ impl Convirza {
     /// The base URL of the OAuth host; the API is at `/v3` below it.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// The base URL of V2's OAuth host: it has the same accounts and sessions, and the same limit.
+    pub fn v2_url(&self) -> String {
+        format!("{}/v2", self.url())
     }
 
     /// The faults to plan and to clear.

@@ -83,6 +83,20 @@ impl World {
     }
 }
 
+/// A secret for V2, in the form that the broker reads.
+pub fn v2_secret(world: &World, email: &str, password: &str) -> String {
+    serde_json::json!({
+        "dialect": "convirza-v2",
+        "email": email,
+        "password": password,
+        "client_id": convirza::V2_CLIENT_ID,
+        "client_secret": convirza::V2_CLIENT_SECRET,
+        "oauth_url": world.convirza.v2_url(),
+        "api_url": format!("{}/v3", world.convirza.url()),
+    })
+    .to_string()
+}
+
 /// A secret in the form that the broker reads.
 pub fn credentials_secret(email: &str, password: &str) -> String {
     serde_json::json!({ "email": email, "password": password }).to_string()

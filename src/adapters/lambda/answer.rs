@@ -3,9 +3,9 @@
 use crate::{
     adapters::rfc3339,
     core::{
-        callers::Action,
-        decide::{Answer, ServedFrom},
+        decide::{Answer, Done, ServedFrom},
         error::Failure,
+        flow::StoreProblem,
         ledger::NextLogin,
         record::{AccountName, CooldownReason, Grant},
         status::{AccountStatus, LedgerStatus},
@@ -41,6 +41,12 @@ impl From<Failure> for Problem {
     }
 }
 
+impl From<StoreProblem> for Problem {
+    fn from(problem: StoreProblem) -> Self {
+        Self::Failed(Failure::from(problem))
+    }
+}
+
 /// A direct invoke's problem, as Step Functions' `ErrorEquals` can match it.
 impl From<Problem> for Diagnostic {
     fn from(problem: Problem) -> Self {
@@ -54,11 +60,6 @@ impl Problem {
     /// A malformed request, and what is wrong with it.
     pub fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidRequest(what.into())
-    }
-
-    /// An action of the contract that this version does not have yet.
-    pub fn not_yet(action: Action) -> Self {
-        Self::InvalidRequest(format!("the action {} is not available in this version", action.name()))
     }
 
     /// The contract's code.
@@ -162,6 +163,31 @@ pub fn token(account: &AccountName, answer: &Answer) -> Value {
     })
 }
 
+/// What an operator's revocation came to.
+pub fn revoked(account: &AccountName, pending: usize) -> Value {
+    json!({"account": account.as_str(), "revoked": pending == 0, "pending_revocations": pending})
+}
+
+/// What a round of maintenance came to.
+pub fn maintained(outcomes: &[(AccountName, Result<Done, Failure>)]) -> Value {
+    let accounts = outcomes.iter().map(|(account, outcome)| match outcome {
+        Ok(Done::Report { renewed, pending }) => {
+            json!({"account": account.as_str(), "renewed": renewed, "pending_revocations": pending})
+        }
+        Ok(Done::Token(_)) => json!({"account": account.as_str(), "renewed": false}),
+        Err(failure) => json!({
+            "account": account.as_str(),
+            "renewed": false,
+            "error": code_of(failure),
+            "error_description": failure.to_string(),
+        }),
+    });
+    let renewed =
+        outcomes.iter().filter(|(_, outcome)| matches!(outcome, Ok(Done::Report { renewed: true, .. })));
+    let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
+    json!({"renewed": renewed.count(), "failed": failed.count(), "accounts": accounts.collect::<Vec<_>>()})
+}
+
 /// Where an answer came from, as the contract names it.
 pub fn served_from(source: ServedFrom) -> &'static str {
     match source {
@@ -194,6 +220,9 @@ fn account_status(status: &AccountStatus) -> Value {
         "expires_at": pair.map(|pair| rfc3339::format(pair.expires_at)),
         "refresh_expires_at": pair.and_then(|pair| pair.refresh_expires_at).map(rfc3339::format),
         "refresh_spent": pair.map(|pair| pair.refresh_spent),
+        "dead": pair.map(|pair| pair.dead),
+        "verified_at": status.verified_at.map(rfc3339::format),
+        "pending_revocations": status.pending_revocations,
         "lease_until": status.lease.map(|lease| rfc3339::format(lease.until)),
         "cooldown": status.cooldown.map(|cooldown| json!({
             "until": rfc3339::format(cooldown.until),

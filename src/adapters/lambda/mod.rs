@@ -11,9 +11,8 @@ use crate::{
     broker::Broker,
     core::{
         callers::{Action, Caller, Callers},
-        decide::{Ask, Goal, Replaced},
+        decide::{Ask, Done, Goal, Replaced, ServedFrom},
         error::Failure,
-        flow::StoreProblem,
         policy::Entry,
         time::Timestamp,
     },
@@ -81,51 +80,49 @@ impl Handler {
         }
         let now = self.broker.now();
         let deadline = entry.deadline(Timestamp::from_millis(context.deadline), now);
-        let policy = self.broker.policy();
-        let ask = match command {
+        let (account, goal) = match command {
             Command::Token { account, min_ttl, rejected } => {
-                let min_ttl = payload::checked_min_ttl(min_ttl, policy.max_ttl)?;
-                Ask { account, goal: Goal::Token { min_ttl, rejected }, arrived_at: now, deadline }
+                let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
+                (account, Goal::Token { min_ttl, rejected })
             }
-            Command::Refresh { account } => {
-                Ask { account, goal: Goal::Replace(Replaced::Unknown), arrived_at: now, deadline }
-            }
+            Command::Refresh { account } => (account, Goal::Replace(Replaced::Unknown)),
+            Command::Revoke { account } => (account, Goal::Revoke),
             Command::Status { account } => {
-                let (accounts, ledger) = self.broker.status(account.as_ref()).await.map_err(|problem| {
-                    Problem::Failed(match problem {
-                        StoreProblem::Unreachable => Failure::StoreUnavailable,
-                        StoreProblem::Unreadable(what) => Failure::UnreadableItem(what),
-                    })
-                })?;
+                let (accounts, ledger) = self.broker.status(account.as_ref()).await?;
                 return Ok(answer::status(&accounts, &ledger, now));
             }
-            Command::NotYet(action) => return Err(Problem::not_yet(action)),
+            Command::Maintain => {
+                let outcomes = self.broker.maintain(now, deadline).await?;
+                for (account, outcome) in &outcomes {
+                    log(request_id, caller, action, account.as_str(), outcome);
+                }
+                return Ok(answer::maintained(&outcomes));
+            }
         };
-        let account = ask.account.clone();
-        let result = self.broker.token(ask).await;
+        let ask = Ask { account: account.clone(), goal, arrived_at: now, deadline };
+        let result = self.broker.serve(ask).await;
         log(request_id, caller, action, account.as_str(), &result);
-        Ok(answer::token(&account, &result?))
+        Ok(match result? {
+            Done::Token(token) => answer::token(&account, &token),
+            Done::Report { pending, .. } => answer::revoked(&account, pending),
+        })
     }
 }
 
 /// One line a request; an answer from memory is worth one only to whoever asked for details.
-fn log(
-    request_id: &str,
-    caller: &Caller,
-    action: Action,
-    account: &str,
-    result: &Result<crate::core::decide::Answer, Failure>,
-) {
-    use crate::core::decide::ServedFrom;
+fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result: &Result<Done, Failure>) {
     let action = action.name();
     match result {
-        Ok(answer) => {
-            let (generation, served_from) = (answer.generation.0, answer::served_from(answer.served_from));
-            if answer.served_from == ServedFrom::Memory {
+        Ok(Done::Token(token)) => {
+            let (generation, served_from) = (token.generation.0, answer::served_from(token.served_from));
+            if token.served_from == ServedFrom::Memory {
                 tracing::debug!(request_id, %caller, action, account, generation, served_from, "answered");
             } else {
                 tracing::info!(request_id, %caller, action, account, generation, served_from, "answered");
             }
+        }
+        Ok(Done::Report { renewed, pending }) => {
+            tracing::info!(request_id, %caller, action, account, renewed, pending_revocations = pending, "answered");
         }
         Err(failure) => {
             let code = answer::code_of(failure);

@@ -35,8 +35,13 @@ pub enum Command {
         /// Whose.
         account: AccountName,
     },
-    /// An action that this version does not have yet.
-    NotYet(Action),
+    /// The pair revoked and forgotten.
+    Revoke {
+        /// Whose.
+        account: AccountName,
+    },
+    /// What is due, renewed.
+    Maintain,
 }
 
 impl Command {
@@ -46,16 +51,19 @@ impl Command {
             Self::Token { .. } => Action::Token,
             Self::Status { .. } => Action::Status,
             Self::Refresh { .. } => Action::Refresh,
-            Self::NotYet(action) => *action,
+            Self::Revoke { .. } => Action::Revoke,
+            Self::Maintain => Action::Maintain,
         }
     }
 
     /// The account that it is about; none stands for all.
     pub fn account(&self) -> Option<&AccountName> {
         match self {
-            Self::Token { account, .. } | Self::Refresh { account } => Some(account),
+            Self::Token { account, .. } | Self::Refresh { account } | Self::Revoke { account } => {
+                Some(account)
+            }
             Self::Status { account } => account.as_ref(),
-            Self::NotYet(_) => None,
+            Self::Maintain => None,
         }
     }
 }
@@ -146,6 +154,9 @@ impl Fields {
         if self.action.is_some_and(|named| named != action) {
             return Err(Problem::invalid(format!("`action` has to be {} here", action.name())));
         }
+        if self.account.is_some() && action == Action::Maintain {
+            return Err(Problem::invalid("`account` does not belong to the action maintain"));
+        }
         let only_for_token =
             [("min_ttl_seconds", self.min_ttl.is_some()), ("rejected_generation", self.rejected.is_some())];
         if let Some((name, _)) = only_for_token.iter().find(|(_, given)| *given && action != Action::Token) {
@@ -162,7 +173,8 @@ impl Fields {
             },
             Action::Status => Command::Status { account: self.account },
             Action::Refresh => Command::Refresh { account: self.account.unwrap_or_default() },
-            Action::Revoke | Action::Maintain => Command::NotYet(action),
+            Action::Revoke => Command::Revoke { account: self.account.unwrap_or_default() },
+            Action::Maintain => Command::Maintain,
         })
     }
 }

@@ -9,15 +9,31 @@ use super::{
         time::Timestamp,
     },
     Effect, Flow, Held, Notice, SecretProblem, State, Step, StoreProblem, Written,
+    revoke::withdraw_pair,
 };
+
+/// What the lease is taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    /// To refresh the pair.
+    Refresh,
+    /// To log in, with what was read before the lease is taken.
+    Login(Credentials),
+    /// To find out whether the access token is alive.
+    Verify,
+    /// To revoke what is pending.
+    Revoke {
+        /// And the pair, which the same write withdraws.
+        withdraw: bool,
+    },
+}
 
 /// The write that is to take the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
     next: Account,
     lease: Lease,
-    /// Read before the lease is taken where the grant is a login; none where it is a refresh.
-    credentials: Option<Credentials>,
+    purpose: Purpose,
     asked_at: Timestamp,
 }
 
@@ -44,22 +60,24 @@ impl Flow {
                 self.memory.parked = Some((credentials.version.clone(), step.now));
                 self.finish(step, Failure::CredentialsRejected(credentials.version))
             }
-            Ok(credentials) => self.acquire(step, Some(credentials)),
+            Ok(credentials) => self.acquire(step, Purpose::Login(credentials)),
             Err(problem) => self.finish(step, secret_failure(problem)),
         }
     }
 
     /// Takes the lease. Where the grant is a refresh, the same write marks the refresh token as spent, so
     /// that whoever comes after a crash does not send it a second time.
-    pub(super) fn acquire(&mut self, step: Step<'_>, credentials: Option<Credentials>) -> Effect {
+    pub(super) fn acquire(&mut self, step: Step<'_>, purpose: Purpose) -> Effect {
         let before = self.account();
         let lease = Lease { holder: step.holder(), until: step.now.plus(step.policy.lease) };
         let mut next =
             Account { version: before.version.next(step.now), lease: Some(lease), ..before.clone() };
-        if let Some(pair) = next.pair.as_mut().filter(|_| credentials.is_none()) {
-            pair.refresh_spent = true;
+        match purpose {
+            Purpose::Refresh => next.pair.iter_mut().for_each(|pair| pair.refresh_spent = true),
+            Purpose::Revoke { withdraw: true } => withdraw_pair(&mut next),
+            Purpose::Revoke { withdraw: false } | Purpose::Login(_) | Purpose::Verify => {}
         }
-        self.state = State::Acquiring(Attempt { next: next.clone(), lease, credentials, asked_at: step.now });
+        self.state = State::Acquiring(Attempt { next: next.clone(), lease, purpose, asked_at: step.now });
         Effect::WriteAccount { expected: before.version, next }
     }
 
@@ -100,9 +118,11 @@ impl Flow {
         self.remember(attempt.next.clone(), attempt.asked_at);
         let held = Held { account: attempt.next, lease: attempt.lease, refused: None };
         self.notices.push(Notice::Acquired(held.fence()));
-        match attempt.credentials {
-            Some(credentials) => self.log_in(step, held, credentials),
-            None => self.refresh(step, held),
+        match attempt.purpose {
+            Purpose::Refresh => self.refresh(step, held),
+            Purpose::Login(credentials) => self.log_in(step, held, credentials),
+            Purpose::Verify => self.probe(step, held),
+            Purpose::Revoke { .. } => self.revoke_pending(step, held, Vec::new()),
         }
     }
 }

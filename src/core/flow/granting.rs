@@ -5,7 +5,7 @@ use super::{
         decide::resting,
         error::Failure,
         grant::{Call, Credentials, Granted, Reply, pair_from},
-        record::{Cooldown, CooldownReason, Grant, SecretVersion},
+        record::{Cooldown, CooldownReason, Grant, Origin, SecretVersion},
         time::Timestamp,
     },
     Effect, Flow, Held, Notice, SecretProblem, State, Step,
@@ -17,17 +17,17 @@ use std::time::Duration;
 
 impl Flow {
     pub(super) fn refresh(&mut self, step: Step<'_>, held: Held) -> Effect {
-        let Some((refresh_token, oauth_url)) = held
+        let token = held
             .account
             .pair
             .as_ref()
-            .and_then(|pair| Some((pair.refresh_token.clone()?, pair.oauth_url.clone())))
-        else {
+            .and_then(|pair| Some((pair.refresh_token.clone()?, pair.origin.clone())));
+        let Some((refresh_token, origin)) = token else {
             return Effect::Done(Err(Failure::Defect("a lease was taken to refresh nothing")));
         };
         let not_after = step.policy.latest_send(&held.lease, self.ask.deadline);
         self.state = State::Refreshing { held, left_at: step.now };
-        Effect::Send { call: Call::Refresh { refresh_token, oauth_url }, not_after }
+        Effect::Send { call: Call::Refresh { refresh_token, origin }, not_after }
     }
 
     pub(super) fn refreshed(
@@ -39,8 +39,8 @@ impl Flow {
     ) -> Effect {
         match reply {
             Reply::Granted(granted) => {
-                let oauth_url = held.account.pair.as_ref().and_then(|pair| pair.oauth_url.clone());
-                self.granted(step, held, granted, left_at, Grant::Refresh, oauth_url)
+                let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
+                self.granted(step, held, granted, left_at, Grant::Refresh, origin)
             }
             // The refresh token is dead. It stays marked as spent, so the next grant is a login.
             Reply::Refused => {
@@ -52,7 +52,7 @@ impl Flow {
                 self.rate_limited(step, held, asked)
             }
             // It may have been carried out: the token stays spent.
-            Reply::Unclear | Reply::Revoked => self.unavailable(step, held),
+            Reply::Unclear | Reply::Revoked | Reply::Alive => self.unavailable(step, held),
             Reply::NeverLeft => {
                 let held = unspent(held);
                 self.unavailable(step, held)
@@ -126,7 +126,7 @@ impl Flow {
     ) -> Effect {
         match reply {
             Reply::Granted(granted) => {
-                self.granted(step, held, granted, left_at, Grant::Login, credentials.oauth_url)
+                self.granted(step, held, granted, left_at, Grant::Login, credentials.origin)
             }
             Reply::Refused => {
                 let first = held.refused.replace(credentials.version.clone()).is_none();
@@ -138,7 +138,7 @@ impl Flow {
                 }
             }
             Reply::RateLimited(asked) => self.rate_limited(step, held, asked),
-            Reply::Unclear | Reply::Revoked | Reply::NeverLeft => self.unavailable(step, held),
+            Reply::Unclear | Reply::Revoked | Reply::Alive | Reply::NeverLeft => self.unavailable(step, held),
             Reply::TooLate => self.give_up(step, held, Outcome::Released),
         }
     }
@@ -150,25 +150,26 @@ impl Flow {
         granted: Granted,
         left_at: Timestamp,
         grant: Grant,
-        oauth_url: Option<String>,
+        origin: Origin,
     ) -> Effect {
         if granted.access_expiry.resolve(left_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
-        let pair = pair_from(granted, held.fence(), left_at, grant, held.account.pair.as_ref(), oauth_url);
+        let pair = pair_from(granted, held.fence(), left_at, grant, held.account.pair.as_ref(), origin);
         // A pair with less than half of its life left on arrival is kept and served, but counts as a failure:
         // otherwise the next request would renew it again.
         let cooldown = (!step.policy.usable(&pair, Duration::MAX, step.now)).then(|| backoff(step, &held));
         self.settle(step, held, Outcome::Obtained, |next| {
             next.pair = Some(pair);
             next.cooldown = cooldown;
+            next.verified_at = None;
             if grant == Grant::Login {
                 next.parked = None;
             }
         })
     }
 
-    fn unavailable(&mut self, step: Step<'_>, held: Held) -> Effect {
+    pub(super) fn unavailable(&mut self, step: Step<'_>, held: Held) -> Effect {
         let cooldown = backoff(step, &held);
         self.rest(step, held, cooldown)
     }
@@ -180,7 +181,7 @@ impl Flow {
         self.settle(step, held, Outcome::Failed(failure), |next| next.cooldown = Some(cooldown))
     }
 
-    fn rate_limited(&mut self, step: Step<'_>, held: Held, asked: Option<Duration>) -> Effect {
+    pub(super) fn rate_limited(&mut self, step: Step<'_>, held: Held, asked: Option<Duration>) -> Effect {
         let until = step.now.plus(step.policy.rate_limit_pause(asked, step.draw));
         let cooldown =
             Cooldown { until, reason: CooldownReason::RateLimited, failures: held.account.failures() };

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        decide::{Answer, Decision, Goal, Replaced, ServedFrom, decide},
+        decide::{Answer, Decision, Done, Goal, Replaced, ServedFrom, decide},
         error::Failure,
         memory::{Copied, Recall},
         policy::COMMIT_RESERVE,
@@ -10,6 +10,7 @@ use super::{
         time::{Draw, Timestamp},
     },
     Effect, Flow, State, Step, StoreProblem,
+    acquire::Purpose,
 };
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const LAST_LOOK: Duration = Duration::from_millis(250);
 impl Flow {
     pub(super) fn begin(&mut self, step: Step<'_>) -> Effect {
         match self.memory.recall(&self.ask, step.policy, step.now, step.draw) {
-            Recall::Answer(answer) => Effect::Done(Ok(answer)),
+            Recall::Answer(answer) => Effect::Done(Ok(Done::Token(answer))),
             Recall::Fail(failure) => Effect::Done(Err(failure)),
             Recall::Look { volunteered } => {
                 self.volunteered = volunteered;
@@ -64,21 +65,34 @@ impl Flow {
                 Some(effect) => effect,
                 None => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
             },
+            Decision::Nothing => {
+                let report = Done::Report { renewed: self.renewed, pending: account.pending.len() };
+                Effect::Done(Ok(report))
+            }
             Decision::Renew(grant) => self.renew(step, grant),
+            Decision::Verify => self.in_time(step, Self::verify),
+            Decision::Revoke { withdraw } => {
+                self.in_time(step, |flow, step| flow.begin_revoking(step, withdraw))
+            }
             Decision::Wait(until) => self.wait(step, until),
             Decision::Fail(failure) => self.finish(step, failure),
         }
     }
 
     fn renew(&mut self, step: Step<'_>, grant: Grant) -> Effect {
+        self.in_time(step, |flow, step| match grant {
+            Grant::Refresh => flow.acquire(step, Purpose::Refresh),
+            Grant::Login => flow.check_secret(step),
+        })
+    }
+
+    /// Goes on only where enough time is left for an upstream call and a write.
+    fn in_time(&mut self, step: Step<'_>, go_on: impl FnOnce(&mut Self, Step<'_>) -> Effect) -> Effect {
         let needed = step.policy.upstream_timeout + COMMIT_RESERVE;
         if step.now.plus(needed) > self.ask.deadline {
             return self.finish(step, Failure::TooLittleTime);
         }
-        match grant {
-            Grant::Refresh => self.acquire(step, None),
-            Grant::Login => self.check_secret(step),
-        }
+        go_on(self, step)
     }
 
     /// Waits for whoever holds the lease, with growing pauses, never beyond the caller's own time.
@@ -110,16 +124,13 @@ impl Flow {
     /// failure.
     pub(super) fn finish(&self, step: Step<'_>, failure: Failure) -> Effect {
         let served = self.memory.serve(&self.ask, step.policy, step.now);
-        Effect::Done(served.map(|answer| Answer { served_from: self.source, ..answer }).ok_or(failure))
+        let token = served.map(|answer| Done::Token(Answer { served_from: self.source, ..answer }));
+        Effect::Done(token.ok_or(failure))
     }
 
     pub(super) fn store_failed(&mut self, step: Step<'_>, problem: StoreProblem) -> Effect {
         self.memory.store_failed_at = Some(step.now);
-        let failure = match problem {
-            StoreProblem::Unreachable => Failure::StoreUnavailable,
-            StoreProblem::Unreadable(what) => Failure::UnreadableItem(what),
-        };
-        self.finish(step, failure)
+        self.finish(step, problem.into())
     }
 
     pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {

@@ -18,25 +18,28 @@
 //!              └──── answer or fail ◄── save what came of it (conditional write)
 //! ```
 //!
-//! [`look`] reads and decides, [`acquire`] takes the lease, [`granting`] talks to the upstream, [`paying`]
-//! keeps the ledger, [`save`] writes down what came of it, [`orphan`] revokes what somebody else overtook.
+//! `look` reads and decides, `acquire` takes the lease, `granting` talks to the upstream, `paying`
+//! keeps the ledger, `save` writes down what came of it, `orphan` revokes what somebody else overtook.
+//! Under the same lease, `probe` verifies a report that a token was rejected, and `revoke` withdraws a pair.
 
 mod acquire;
 mod granting;
 mod look;
 mod orphan;
 mod paying;
+mod probe;
+mod revoke;
 mod save;
 #[cfg(test)]
 mod tests;
 
 use super::{
-    decide::{Answer, Ask, ServedFrom},
+    decide::{Ask, Done, ServedFrom},
     error::Failure,
     grant::{Call, Credentials, Reply},
     memory::Memory,
     policy::Policy,
-    record::{Account, Generation, Holder, Lease, Ledger, Pair, SecretVersion, Version},
+    record::{Account, Generation, Holder, Lease, Ledger, Pair, Revocation, SecretVersion, Version},
     time::{Draw, Timestamp},
 };
 
@@ -77,7 +80,7 @@ pub enum Effect {
         until: Timestamp,
     },
     /// The request is answered. Nothing follows.
-    Done(Result<Answer, Failure>),
+    Done(Result<Done, Failure>),
 }
 
 /// What became of an effect.
@@ -106,6 +109,15 @@ pub enum StoreProblem {
     Unreachable,
     /// The stored item is not in the form that the broker writes: names the attribute, never its value.
     Unreadable(String),
+}
+
+impl From<StoreProblem> for Failure {
+    fn from(problem: StoreProblem) -> Self {
+        match problem {
+            StoreProblem::Unreachable => Self::StoreUnavailable,
+            StoreProblem::Unreadable(what) => Self::UnreadableItem(what),
+        }
+    }
 }
 
 /// What became of a conditional write.
@@ -141,6 +153,12 @@ pub enum Notice {
     ExpiryAssumed,
     /// The upstream refused the refresh token.
     RefreshRefused,
+    /// A probe found the access token of this generation alive, though a caller says it was rejected.
+    FoundAlive(Generation),
+    /// A probe found the access token of this generation dead.
+    FoundDead(Generation),
+    /// The pair of this generation was withdrawn by an operator.
+    Withdrawn(Generation),
     /// A pair was saved.
     Saved(Generation),
     /// A pair could not be saved yet; it is served from memory meanwhile.
@@ -167,6 +185,8 @@ pub struct Flow {
     source: ServedFrom,
     /// A pair of this flow that was overtaken before it was saved.
     orphan: Option<Pair>,
+    /// Whether this flow has renewed the pair.
+    renewed: bool,
     /// Looks at a record that could not be used yet; pauses grow with it.
     looks: u32,
     notices: Vec<Notice>,
@@ -192,7 +212,9 @@ enum State {
     Saving(save::Saving),
     ConfirmingSave { saving: save::Saving, asked_at: Timestamp },
     PausingSave(save::Saving),
-    Revoking(orphan::Revocation),
+    RevokingOrphan(Vec<Revocation>),
+    Probing(Held),
+    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
     Done,
 }
 
@@ -237,6 +259,7 @@ impl Flow {
             volunteered: false,
             source: ServedFrom::Memory,
             orphan: None,
+            renewed: false,
             looks: 0,
             notices: Vec::new(),
         }
@@ -286,7 +309,12 @@ impl Flow {
                 self.confirmed_save(step, saving, asked_at, read)
             }
             (State::PausingSave(saving), Event::Resumed) => self.write(step, saving),
-            (State::Revoking(revocation), Event::Replied(_)) => self.revoke_next(step, revocation),
+            (State::RevokingOrphan(rest), Event::Replied(_)) => self.revoke_orphan(step, rest),
+            (State::Probing(held), Event::Replied(reply)) => self.probed(step, held, &reply),
+            (State::Revoking { held, current, mut failed }, Event::Replied(reply)) => {
+                failed.extend(Some(current).filter(|_| reply != Reply::Revoked));
+                self.revoke_pending(step, held, failed)
+            }
             _ => Effect::Done(Err(Failure::Defect("an event came that nobody had asked for"))),
         }
     }

@@ -2,28 +2,19 @@
 
 use super::{
     super::{
-        grant::{Call, TokenKind},
+        grant::Call,
         policy,
-        record::{Account, Pair},
+        record::{Account, Pair, Revocation},
     },
     Effect, Flow, Notice, State, Step,
 };
-use crate::secret::Secret;
-
-/// Tokens that are being revoked, one after another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Revocation {
-    tokens: Vec<(Secret, TokenKind)>,
-    oauth_url: Option<String>,
-}
 
 impl Flow {
     /// Revokes the orphan of this flow, if it has one, now that the request can be answered. At best effort:
     /// what is not revoked dies by itself.
     ///
     /// Never a token that anybody may hold. Nobody must be renewing the pair, since the upstream may be about
-    /// to give the same tokens again; and the current pair must replace the very pair that the orphan was to
-    /// replace, which proves that the orphan was never saved.
+    /// to give the same tokens again; and the orphan must never have been saved.
     pub(super) fn discard_orphan(&mut self, step: Step<'_>) -> Option<Effect> {
         let orphan = self.orphan.take()?;
         let account = self.account();
@@ -31,33 +22,29 @@ impl Flow {
             return None;
         }
         self.notices.push(Notice::OrphanRevoked(orphan.generation));
-        let in_use = |token: &Secret| {
-            account
-                .pair
-                .as_ref()
-                .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token))
+        let in_use = |revocation: &Revocation| {
+            account.pair.as_ref().is_some_and(|pair| {
+                pair.access_token == revocation.token
+                    || pair.refresh_token.as_ref() == Some(&revocation.token)
+            })
         };
-        let tokens =
-            [(Some(orphan.access_token), TokenKind::Access), (orphan.refresh_token, TokenKind::Refresh)]
-                .into_iter()
-                .filter_map(|(token, kind)| Some((token.filter(|token| !in_use(token))?, kind)))
-                .collect();
-        Some(self.revoke_next(step, Revocation { tokens, oauth_url: orphan.oauth_url }))
+        let revocations = orphan.revocations().filter(|revocation| !in_use(revocation)).collect();
+        Some(self.revoke_orphan(step, revocations))
     }
 
-    pub(super) fn revoke_next(&mut self, step: Step<'_>, mut revocation: Revocation) -> Effect {
+    pub(super) fn revoke_orphan(&mut self, step: Step<'_>, mut rest: Vec<Revocation>) -> Effect {
         let not_after = self.ask.deadline.minus(step.policy.upstream_timeout);
-        match revocation.tokens.pop().filter(|_| step.now <= not_after) {
-            Some((token, kind)) => {
-                let call = Call::Revoke { token, kind, oauth_url: revocation.oauth_url.clone() };
-                self.state = State::Revoking(revocation);
-                Effect::Send { call, not_after }
-            }
-            None => self.act(step),
+        if rest.is_empty() || step.now > not_after {
+            return self.act(step);
         }
+        let next = rest.remove(0);
+        self.state = State::RevokingOrphan(rest);
+        Effect::Send { call: Call::Revoke(next), not_after }
     }
 }
 
+/// The current pair replaces the very pair that the orphan was to replace, or none: then whatever was there
+/// before was withdrawn.
 fn was_never_saved(orphan: &Pair, account: &Account) -> bool {
-    account.pair.as_ref().is_some_and(|pair| pair.replaces == orphan.replaces)
+    account.pair.as_ref().is_some_and(|pair| pair.replaces.is_none() || pair.replaces == orphan.replaces)
 }

@@ -2,7 +2,6 @@
 
 use super::{
     super::{
-        error::Failure,
         grant::Credentials,
         ledger::Admission,
         record::{Cooldown, CooldownReason, Holder, Ledger},
@@ -117,11 +116,7 @@ impl Flow {
     }
 
     fn ledger_failed(&mut self, step: Step<'_>, held: Held, problem: StoreProblem) -> Effect {
-        let failure = match problem {
-            StoreProblem::Unreachable => Failure::StoreUnavailable,
-            StoreProblem::Unreadable(what) => Failure::UnreadableItem(what),
-        };
-        self.give_up(step, held, Outcome::Failed(failure))
+        self.give_up(step, held, Outcome::Failed(problem.into()))
     }
 
     pub(super) fn block(&mut self, block: Block) -> Effect {

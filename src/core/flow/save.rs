@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        decide::ServedFrom,
+        decide::{Done, Goal, ServedFrom},
         error::Failure,
         memory::{Copied, Unsaved},
         policy::COMMIT_RESERVE,
@@ -23,8 +23,10 @@ pub(super) enum Outcome {
     Remembered,
     /// No pair, and the reason.
     Failed(Failure),
-    /// No pair, because nothing was sent in time: decide again.
+    /// Nothing that ends the request: decide again.
     Released,
+    /// What was pending is revoked, as far as it would go: that is all.
+    Revoked,
 }
 
 /// The write that ends a lease.
@@ -119,15 +121,20 @@ impl Flow {
 
     fn saved(&mut self, step: Step<'_>, saving: Saving, account: Account, asked_at: Timestamp) -> Effect {
         if let Some(generation) = saving.next.generation().filter(|_| saving.brings_a_pair()) {
+            self.renewed = true;
             self.notices.push(Notice::Saved(generation));
         }
         self.memory.unsaved = None;
         self.remember(account, asked_at);
         match saving.outcome {
-            Outcome::Obtained => self.hand_out(step, &saving.next),
+            Outcome::Obtained => match self.discard_orphan(step) {
+                Some(effect) => effect,
+                None => self.hand_out(step, &saving.next),
+            },
             Outcome::Failed(failure) => self.finish(step, failure),
             Outcome::Remembered => self.act(step),
             Outcome::Released => self.look(step),
+            Outcome::Revoked => self.revoked_all(step),
         }
     }
 
@@ -138,7 +145,7 @@ impl Flow {
         let patient = match saving.outcome {
             Outcome::Obtained => pause_until.plus(COMMIT_RESERVE) < self.ask.deadline,
             Outcome::Remembered => false,
-            Outcome::Failed(_) | Outcome::Released => {
+            Outcome::Failed(_) | Outcome::Released | Outcome::Revoked => {
                 tries < TRIES_FOR_A_FAILURE && pause_until < self.ask.deadline
             }
         };
@@ -155,7 +162,9 @@ impl Flow {
                 self.hand_out(step, &saving.next)
             }
             Outcome::Failed(failure) => self.finish(step, failure),
-            Outcome::Remembered | Outcome::Released => self.finish(step, Failure::StoreUnavailable),
+            Outcome::Remembered | Outcome::Released | Outcome::Revoked => {
+                self.finish(step, Failure::StoreUnavailable)
+            }
         }
     }
 
@@ -180,12 +189,15 @@ impl Flow {
     }
 
     /// Answers with the pair that was just obtained, even where it lives too short for what was asked.
-    fn hand_out(&self, step: Step<'_>, account: &Account) -> Effect {
+    fn hand_out(&mut self, step: Step<'_>, account: &Account) -> Effect {
+        if self.ask.goal == Goal::Maintain {
+            return self.act(step);
+        }
         let answer = account
             .pair
             .as_ref()
             .and_then(|pair| self.ask.answer(pair, step.policy, step.now, ServedFrom::Upstream));
         let retry_after = account.cooldown.map(|cooldown| cooldown.until.since(step.now)).unwrap_or_default();
-        Effect::Done(answer.ok_or(Failure::UpstreamUnavailable { retry_after }))
+        Effect::Done(answer.map(Done::Token).ok_or(Failure::UpstreamUnavailable { retry_after }))
     }
 }

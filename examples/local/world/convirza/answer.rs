@@ -31,6 +31,10 @@ impl Answer {
         Self::new(status, JSON, body.to_string())
     }
 
+    pub(super) fn text(status: StatusCode, body: &str) -> Self {
+        Self::new(status, TEXT, body.to_owned())
+    }
+
     /// An error with a body whose form is documented nowhere, so nobody should rely on it.
     pub(super) fn error(status: StatusCode, message: &str) -> Self {
         Self::json(status, &json!({ "statusCode": status.as_u16(), "message": message }))
@@ -126,6 +130,20 @@ pub(super) fn pair_answer(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTim
         };
     }
     Answer::json(StatusCode::OK, &body)
+}
+
+/// V2's answer: how long the tokens live, in whole seconds.
+pub(super) fn pair_answer_v2(pair: &Pair, now: OffsetDateTime) -> Answer {
+    let seconds = |at: OffsetDateTime| (at - now).whole_seconds();
+    Answer::json(
+        StatusCode::OK,
+        &json!({
+            "access_token": pair.access_token,
+            "refresh_token": pair.refresh_token,
+            "token_type": "bearer",
+            "expires_in": seconds(pair.access_expires_at),
+        }),
+    )
 }
 
 /// ISO 8601 in UTC, always with three digits of milliseconds.

@@ -1,5 +1,6 @@
 //! Convirza's own endpoints, and how a request meets its fault there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use serde_json::json;
 
 use super::super::clock::now;
 use super::super::server::Peer;
-use super::answer::{Answer, pair_answer};
+use super::answer::{Answer, pair_answer, pair_answer_v2};
 use super::faults::{Endpoint, Fault};
 use super::happening::{Outcome, Visit};
 use super::sessions::{Pair, Rotation};
-use super::{Books, Emulator};
+use super::{Books, Emulator, V2_CLIENT_ID, V2_CLIENT_SECRET};
 
 type Shared = State<Arc<Emulator>>;
 type Caller = ConnectInfo<Peer>;
@@ -27,6 +28,7 @@ type Caller = ConnectInfo<Peer>;
 pub(super) fn routes() -> Router<Arc<Emulator>> {
     Router::new()
         .route("/oauth/token", post(login))
+        .route("/v2/oauth/token", post(login_v2))
         .route("/oauth/refresh-token", post(refresh))
         .route("/oauth/revoke-token", post(revoke))
         .route("/v3/auth/profile", get(profile))
@@ -40,31 +42,68 @@ struct LoginBody {
 }
 
 async fn login(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
-    let over_limit = {
-        let mut books = emulator.books();
-        books.observed.logins_arrived += 1;
-        let over_limit = books.login_limit.arrive(peer.address, now());
-        books.observed.logins_limited += u64::from(over_limit.is_some());
-        over_limit
-    };
-    // The limit stands in front: what it refuses meets no fault.
-    let fault = match over_limit {
-        Some(_) => None,
-        None => emulator.fault_at(Endpoint::Login),
-    };
     emulator
-        .serve(Endpoint::Login, &peer, fault.as_ref(), |books| {
-            if let Some(seconds) = over_limit {
-                return Answer::rate_limited(Some(&seconds.to_string()));
-            }
+        .log_in(&peer, |books, fault| {
             let Ok(body) = serde_json::from_slice::<LoginBody>(&body) else {
                 return malformed();
             };
-            let pair = books.sessions.log_in(&body.email, &body.password, now());
-            books.observed.logins += u64::from(pair.is_some());
-            books.answer_pair(pair, fault.as_ref())
+            let pair = books.open_session(&body.email, &body.password);
+            books.answer_pair(pair, fault)
         })
         .await
+}
+
+/// V2's login: a form, and two ways to say no.
+async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
+    let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    emulator
+        .log_in(&peer, |books, _| {
+            if field("grant_type") != "password" {
+                return malformed();
+            }
+            if (field("client_id"), field("client_secret")) != (V2_CLIENT_ID, V2_CLIENT_SECRET) {
+                return Answer::text(StatusCode::UNAUTHORIZED, "Unauthorized client");
+            }
+            match books.open_session(field("username"), field("password")) {
+                Some(pair) => {
+                    books.observed.issued_pairs += 1;
+                    pair_answer_v2(&pair, now())
+                }
+                None => Answer::json(
+                    StatusCode::OK,
+                    &json!({ "result": "error", "err": "Invalid user credentials" }),
+                ),
+            }
+        })
+        .await
+}
+
+impl Emulator {
+    /// A login of either version, within the limit that both have in common.
+    async fn log_in(&self, peer: &Peer, work: impl FnOnce(&mut Books, Option<&Fault>) -> Answer) -> Response {
+        let emulator = self;
+        let over_limit = {
+            let mut books = emulator.books();
+            books.observed.logins_arrived += 1;
+            let over_limit = books.login_limit.arrive(peer.address, now());
+            books.observed.logins_limited += u64::from(over_limit.is_some());
+            over_limit
+        };
+        // The limit stands in front: what it refuses meets no fault.
+        let fault = match over_limit {
+            Some(_) => None,
+            None => emulator.fault_at(Endpoint::Login),
+        };
+        emulator
+            .serve(Endpoint::Login, peer, fault.as_ref(), |books| {
+                if let Some(seconds) = over_limit {
+                    return Answer::rate_limited(Some(&seconds.to_string()));
+                }
+                work(books, fault.as_ref())
+            })
+            .await
+    }
 }
 
 #[derive(Deserialize)]
@@ -205,6 +244,12 @@ impl Emulator {
 }
 
 impl Books {
+    fn open_session(&mut self, email: &str, password: &str) -> Option<Pair> {
+        let pair = self.sessions.log_in(email, password, now());
+        self.observed.logins += u64::from(pair.is_some());
+        pair
+    }
+
     fn answer_pair(&mut self, pair: Option<Pair>, fault: Option<&Fault>) -> Answer {
         let Some(pair) = pair else {
             return Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized");

@@ -1,0 +1,169 @@
+//! What is in the upstream's answers: tokens, and expiries in every form.
+
+use crate::{
+    adapters::rfc3339,
+    core::{
+        grant::{Expiry, Granted},
+        time::Timestamp,
+    },
+    secret::Secret,
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A number above ten years in seconds is an instant, not a span.
+const LARGEST_SPAN_SECONDS: f64 = 315_360_000.0;
+/// An instant above this is in milliseconds, not in seconds.
+const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
+
+/// The documented answer of login and refresh. Whatever else is in it, such as the frontend token and the
+/// user, is left where it is.
+#[derive(Deserialize)]
+struct GrantAnswer {
+    #[serde(deserialize_with = "token")]
+    access_token: Option<Secret>,
+    #[serde(default, deserialize_with = "text")]
+    refresh_token: Option<Secret>,
+    #[serde(default)]
+    expires_in: Value,
+    #[serde(default)]
+    refresh_expires_in: Value,
+}
+
+/// Reads the answer of login and refresh. Only the access token is indispensable.
+pub fn parse_grant(body: &[u8]) -> Option<Granted> {
+    let answer: GrantAnswer = serde_json::from_slice(body).ok()?;
+    Some(Granted {
+        access_token: answer.access_token?,
+        refresh_token: answer.refresh_token,
+        access_expiry: parse_expiry(&answer.expires_in),
+        refresh_expiry: parse_expiry(&answer.refresh_expires_in),
+    })
+}
+
+/// Whether a body is how V2 says no, whatever the HTTP status: `{"result":"error","err":…}`.
+pub fn is_v2_error(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Error {
+        result: String,
+    }
+    serde_json::from_slice(body).is_ok_and(|error: Error| error.result == "error")
+}
+
+/// A token that can be sent in a header, or none.
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text
+        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(Secret::new))
+}
+
+/// A text that is not empty, or none.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+}
+
+/// `expires_in` in every form in which it has been seen: an ISO 8601 instant as V3 documents it, a number of
+/// seconds, that number as text; and an instant in seconds or milliseconds, which no span is as large as.
+pub fn parse_expiry(value: &Value) -> Expiry {
+    let number = match value {
+        Value::String(text) => match rfc3339::parse(text) {
+            Some(at) => return Expiry::At(at),
+            None => text.trim().parse().ok(),
+        },
+        value => value.as_f64(),
+    };
+    match number {
+        Some(number) if !(0.0..f64::MAX).contains(&number) => Expiry::Unknown,
+        Some(seconds) if seconds <= LARGEST_SPAN_SECONDS => Expiry::In(Duration::from_secs_f64(seconds)),
+        Some(seconds) if seconds <= LARGEST_INSTANT_SECONDS => Expiry::At(instant(seconds * 1000.0)),
+        Some(millis) => Expiry::At(instant(millis)),
+        None => Expiry::Unknown,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is not negative
+fn instant(millis: f64) -> Timestamp {
+    Timestamp::from_millis(millis as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expiry(json: &str) -> Expiry {
+        parse_expiry(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn f17_every_form_of_expiry_is_read_or_known_to_be_unreadable() {
+        let at = Timestamp::from_millis(1_775_478_896_000);
+        let hour = Expiry::In(Duration::from_secs(3600));
+        assert_eq!(expiry(r#""2026-04-06T12:34:56Z""#), Expiry::At(at));
+        assert_eq!(expiry(r#""2026-04-06T12:34:56.000+00:00""#), Expiry::At(at));
+        assert_eq!(expiry("3600"), hour);
+        assert_eq!(expiry("3600.0"), hour);
+        assert_eq!(expiry(r#"" 3600 ""#), hour);
+        assert_eq!(expiry("1775478896"), Expiry::At(at), "an instant in seconds");
+        assert_eq!(expiry("1775478896000"), Expiry::At(at), "an instant in milliseconds");
+        for garbage in [
+            "null",
+            "true",
+            "{}",
+            "[]",
+            "-1",
+            "1e999",
+            r#""""#,
+            r#""soon""#,
+            r#""NaN""#,
+            r#""-5""#,
+            r#""inf""#,
+        ] {
+            let parsed = serde_json::from_str(garbage).map_or(Expiry::Unknown, |value| parse_expiry(&value));
+            assert_eq!(parsed, Expiry::Unknown, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn an_answer_needs_nothing_but_an_access_token() {
+        let granted =
+            parse_grant(br#"{"access_token":"a","frontend_token":"f","user":{"user_id":1}}"#).unwrap();
+        assert_eq!(granted.access_token, Secret::from("a"));
+        assert_eq!(granted.refresh_token, None);
+        assert_eq!((granted.access_expiry, granted.refresh_expiry), (Expiry::Unknown, Expiry::Unknown));
+        for unreadable in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"null",
+            b"<html>",
+            b"{}",
+            br#"{"access_token":null}"#,
+            br#"{"access_token":""}"#,
+            br#"{"access_token":7}"#,
+            br#"{"access_token":"with a blank"}"#,
+            br#"{"access_token":"with\nnewline"}"#,
+            b"\xff\xfe",
+        ] {
+            assert!(parse_grant(unreadable).is_none(), "{}", String::from_utf8_lossy(unreadable));
+        }
+    }
+
+    #[test]
+    fn a_v2_error_is_told_from_an_answer() {
+        assert!(is_v2_error(br#"{"result":"error","err":"no such user"}"#));
+        for other in [&br#"{"result":"success"}"#[..], b"no such user", b"{}", br#"{"access_token":"a"}"#] {
+            assert!(!is_v2_error(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn an_empty_refresh_token_is_none() {
+        for none in ["null", r#""""#] {
+            let body = format!(r#"{{"access_token":"a","refresh_token":{none}}}"#);
+            assert_eq!(parse_grant(body.as_bytes()).unwrap().refresh_token, None);
+        }
+    }
+}

@@ -4,8 +4,9 @@ use super::{
     front::{self, LOCAL_IDENTITY},
     wiring,
     world::{
-        DEFAULT_SECRET, Ports, TABLE, World,
-        convirza::{Endpoint, Happening, Outcome, Settings},
+        Ports, TABLE, World,
+        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Happening, Outcome, Settings},
+        v2_secret,
     },
 };
 use clap::Args;
@@ -15,6 +16,9 @@ use token_broker::{
     broker::Broker,
 };
 use tokio::sync::broadcast::error::RecvError;
+
+/// An account that logs in to the deprecated V2.
+const V2_ACCOUNT: &str = "legacy";
 
 #[derive(Args)]
 pub struct Options {
@@ -34,6 +38,9 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let settings =
         Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
     let world = World::start(ports, settings).await?;
+    world
+        .secrets_manager
+        .put(&format!("token-broker/{V2_ACCOUNT}"), &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD));
     let rules = format!(
         r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
     );
@@ -71,10 +78,13 @@ fn print_welcome(world: &World, broker_url: &str) {
     println!(
         "token-broker on its embedded default. Everything is in memory and on loopback; Ctrl-C ends it.\n"
     );
-    println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh");
+    println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
     println!("  DynamoDB         {}  table {TABLE}", world.dynamodb.url());
-    println!("  Secrets Manager  {}  secret {DEFAULT_SECRET}", world.secrets_manager.url());
+    println!(
+        "  Secrets Manager  {}  secrets token-broker/default, token-broker/{V2_ACCOUNT} (V2)",
+        world.secrets_manager.url()
+    );
     println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
     println!("Run the function itself in this world, such as with sam local:\n");
     for (name, value) in world.environment() {

@@ -36,6 +36,12 @@ async fn run() -> Result<(), lambda_runtime::Error> {
             return Err(errors.into());
         }
     };
+    if lookup("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return Err(
+            "this is a Lambda function, and there is no Lambda around it; `cargo local` runs it without one"
+                .into(),
+        );
+    }
     telemetry::start(config.log);
     let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
     let clock = Arc::new(SystemClock);

@@ -33,6 +33,10 @@ async fn the_callers_policy_is_enforced_and_a_refusal_is_logged() {
     for denied in [json!({"action": "status"}), json!({"account": "emea"}), json!({"action": "refresh"})] {
         assert_eq!(instance.invoke(denied).await.expect_err("denied")["errorType"], "access_denied");
     }
+    let operator = r#"[{"caller":"direct","accounts":["*"],"actions":["refresh"]}]"#;
+    let refreshing = Instance::start(&world, &[("BROKER_CALLERS", operator)]).await;
+    let refreshed = refreshing.invoke(json!({"action": "refresh"})).await.expect("a refresh");
+    assert!(refreshed["generation"].is_u64() && refreshed["access_token"].is_null(), "no token by a detour");
     let log = instance.output().await;
     assert_eq!(log.matches("access denied").count(), 3, "{log}");
     assert!(log.contains(r#""caller":"direct""#), "{log}");

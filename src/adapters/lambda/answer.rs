@@ -188,6 +188,15 @@ pub fn maintained(outcomes: &[(AccountName, Result<Done, Failure>)]) -> Value {
     json!({"renewed": renewed.count(), "failed": failed.count(), "accounts": accounts.collect::<Vec<_>>()})
 }
 
+/// What a refresh came to, for an operator who may not have tokens.
+pub fn refreshed(account: &AccountName, answer: &Answer) -> Value {
+    let mut fields = token(account, answer);
+    if let Value::Object(fields) = &mut fields {
+        fields.remove("access_token");
+    }
+    fields
+}
+
 /// Where an answer came from, as the contract names it.
 pub fn served_from(source: ServedFrom) -> &'static str {
     match source {

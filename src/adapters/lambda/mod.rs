@@ -103,7 +103,11 @@ impl Handler {
         let result = self.broker.serve(ask).await;
         log(request_id, caller, action, account.as_str(), &result);
         Ok(match result? {
-            Done::Token(token) => answer::token(&account, &token),
+            // An operator who may only refresh does not get a token by it.
+            Done::Token(token) if self.callers.allow(caller, Action::Token, Some(&account)) => {
+                answer::token(&account, &token)
+            }
+            Done::Token(token) => answer::refreshed(&account, &token),
             Done::Report { pending, .. } => answer::revoked(&account, pending),
         })
     }

@@ -244,6 +244,14 @@ impl Account {
         Some(refreshable_until.unwrap_or(written_at).max(written_at).plus(KEPT_WHEN_WORTHLESS))
     }
 
+    /// Moves the pair to the pending revocations: nobody is handed it any more, and nothing is forgotten.
+    pub fn withdraw_pair(&mut self) {
+        if let Some(pair) = self.pair.take() {
+            self.pending.extend(pair.revocations());
+        }
+        self.verified_at = None;
+    }
+
     /// Failures in a row so far.
     pub fn failures(&self) -> u32 {
         self.cooldown.map_or(0, |cooldown| cooldown.failures)

@@ -9,7 +9,6 @@ use super::{
         time::Timestamp,
     },
     Effect, Flow, Held, Notice, SecretProblem, State, Step, StoreProblem, Written,
-    revoke::withdraw_pair,
 };
 
 /// What the lease is taken for.
@@ -74,7 +73,7 @@ impl Flow {
             Account { version: before.version.next(step.now), lease: Some(lease), ..before.clone() };
         match purpose {
             Purpose::Refresh => next.pair.iter_mut().for_each(|pair| pair.refresh_spent = true),
-            Purpose::Revoke { withdraw: true } => withdraw_pair(&mut next),
+            Purpose::Revoke { withdraw: true } => next.withdraw_pair(),
             Purpose::Revoke { withdraw: false } | Purpose::Login(_) | Purpose::Verify => {}
         }
         self.state = State::Acquiring(Attempt { next: next.clone(), lease, purpose, asked_at: step.now });

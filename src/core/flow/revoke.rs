@@ -4,11 +4,7 @@
 //! forgets nothing; then the tokens are revoked; then one write forgets those that are.
 
 use super::{
-    super::{
-        decide::Goal,
-        grant::Call,
-        record::{Account, Revocation},
-    },
+    super::{decide::Goal, grant::Call, record::Revocation},
     Effect, Flow, Held, Notice, State, Step,
     acquire::Purpose,
     save::Outcome,
@@ -48,12 +44,4 @@ impl Flow {
         }
         self.act(step)
     }
-}
-
-/// Moves the pair to the pending revocations.
-pub(super) fn withdraw_pair(account: &mut Account) {
-    if let Some(pair) = account.pair.take() {
-        account.pending.extend(pair.revocations());
-    }
-    account.verified_at = None;
 }

@@ -1,0 +1,199 @@
+//! What the upstream answers, and what that leads to.
+
+use super::*;
+
+#[test]
+fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let answer = world.token().unwrap();
+    assert_eq!(world.asked, ["read account", "write account", "refresh", "write account"]);
+    assert!(answer.generation > Generation(7));
+    assert_eq!(world.pair().obtained_by, Grant::Refresh);
+    assert!(!world.pair().refresh_spent);
+}
+
+#[test]
+fn f01_the_refresh_token_is_marked_as_spent_before_it_leaves() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut spent_when_sent = None;
+    world
+        .run(&mut flow, |world, effect| {
+            if name(effect) == "refresh" {
+                spent_when_sent = Some(world.pair().refresh_spent);
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(spent_when_sent, Some(true));
+}
+
+#[test]
+fn a_refresh_without_a_clear_answer_is_never_sent_again() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let failure = fails(&mut world, "refresh", Reply::Unclear);
+    assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
+    assert!(world.pair().refresh_spent);
+    assert_eq!(world.account.failures(), 1);
+    assert!(matches!(world.token(), Err(Failure::UpstreamUnavailable { .. })), "it rests");
+    world.pass(Duration::from_secs(60));
+    world.token().unwrap();
+    assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
+}
+
+#[test]
+fn a_refresh_that_never_left_is_sent_again_after_a_rest() {
+    for reply in [Reply::NeverLeft, Reply::RateLimited(None)] {
+        let mut world = World::with_pair(Duration::from_secs(30));
+        fails(&mut world, "refresh", reply.clone());
+        assert!(!world.pair().refresh_spent, "{reply:?}");
+        assert!(world.account.cooldown.is_some());
+        world.pass(Duration::from_secs(120));
+        world.token().unwrap();
+        assert_eq!((world.count("refresh"), world.count("login")), (2, 0), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let answer = world.run(&mut flow, answering("refresh", Reply::Refused)).unwrap();
+    assert_eq!(
+        world.asked,
+        [
+            "read account",
+            "write account",
+            "refresh",
+            "read secret",
+            "read ledger",
+            "write ledger",
+            "login",
+            "write account"
+        ]
+    );
+    assert_eq!(answer.served_from, ServedFrom::Upstream);
+    assert_eq!(world.pair().obtained_by, Grant::Login);
+}
+
+#[test]
+fn f11_a_usable_token_is_answered_whatever_the_renewal_came_to() {
+    for reply in [Reply::Unclear, Reply::NeverLeft, Reply::RateLimited(None), Reply::Refused] {
+        let mut world = World::with_pair(Duration::from_secs(3600));
+        world.secret = Err(SecretProblem::Unreachable);
+        world.eager = true;
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let answer = world.run(&mut flow, answering("refresh", reply.clone())).unwrap();
+        assert_eq!((answer.generation, answer.served_from), (Generation(7), ServedFrom::Table), "{reply:?}");
+        assert_eq!(world.count("refresh"), 1, "it was tried");
+    }
+}
+
+#[test]
+fn f20_refused_credentials_are_parked_until_the_secret_changes() {
+    let mut world = World::new();
+    let failure = fails(&mut world, "login", Reply::Refused);
+    assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
+    assert_eq!(world.account.parked, Some(SecretVersion("v1".to_owned())));
+    assert_eq!(
+        (world.count("login"), world.count("read secret")),
+        (1, 2),
+        "it was read again before parking"
+    );
+    for _ in 0..3 {
+        assert!(matches!(world.token(), Err(Failure::CredentialsRejected(_))));
+        world.pass(Duration::from_secs(3600));
+    }
+    assert_eq!(world.count("login"), 1);
+    world.secret = Ok(credentials("v2"));
+    world.token().unwrap();
+    assert_eq!(world.account.parked, None);
+}
+
+#[test]
+fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| {
+        if name(effect) == "login" && world.count("login") == 1 {
+            world.secret = Ok(credentials("v2"));
+            return Fate::Lost(replied(&Reply::Refused));
+        }
+        Fate::Done
+    });
+    assert!(result.is_ok());
+    assert_eq!(
+        (world.count("login"), world.ledger.debits.len()),
+        (2, 2),
+        "a second debit for the second login"
+    );
+
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| {
+        if name(effect) == "login" {
+            let next = format!("v{}", world.count("login") + 1);
+            world.secret = Ok(credentials(&next));
+            return Fate::Lost(replied(&Reply::Refused));
+        }
+        Fate::Done
+    });
+    assert_eq!(result, Err(Failure::CredentialsRejected(SecretVersion("v2".to_owned()))), "and no third one");
+}
+
+#[test]
+fn a_parked_version_is_looked_up_only_now_and_then() {
+    let mut world = World::new();
+    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut first, answering("login", Reply::Refused)).unwrap_err();
+    world.asked.clear();
+    let mut soon = Flow::new(world.ask(TOKEN), first.memory().clone());
+    world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
+    assert_eq!(world.asked, ["read account"]);
+    world.pass(Duration::from_secs(30));
+    let mut later = Flow::new(world.ask(TOKEN), first.memory().clone());
+    world.run(&mut later, |_, _| Fate::Done).unwrap_err();
+    assert_eq!(world.count("read secret"), 1);
+}
+
+#[test]
+fn f03_a_429_stops_the_whole_fleet_for_as_long_as_it_asks() {
+    for (asked, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
+        let mut world = World::new();
+        let failure = fails(&mut world, "login", Reply::RateLimited(asked.map(Duration::from_secs)));
+        assert!(matches!(failure, Failure::UpstreamRateLimited { .. }));
+        let seconds = failure.retry_after_seconds().unwrap();
+        assert!((at_least..=at_least * 11 / 10).contains(&seconds), "{asked:?}: {seconds}");
+        assert!(world.ledger.blocked_until.is_some());
+        // Another account of the fleet, a moment later.
+        world.account = Account::default();
+        world.pass(Duration::from_secs(10));
+        assert!(matches!(world.token(), Err(Failure::UpstreamRateLimited { .. })));
+        assert_eq!(world.count("login"), 1);
+    }
+}
+
+#[test]
+fn the_budget_holds_over_all_accounts_and_says_when_a_login_is_free() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        world.account = Account::default();
+        world.token().unwrap();
+    }
+    world.account = Account::default();
+    let failure = world.token().unwrap_err();
+    assert!(matches!(failure, Failure::LoginBudgetExhausted { .. }));
+    assert_eq!(world.count("login"), 5);
+    assert_eq!(world.account.failures(), 0, "nothing has failed");
+    world.pass(Duration::from_secs(failure.retry_after_seconds().unwrap()));
+    world.token().unwrap();
+}
+
+#[test]
+fn a_refresh_does_not_unpark_a_secret_version() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let parked = Some(SecretVersion("v1".to_owned()));
+    world.account.parked.clone_from(&parked);
+    world.token().unwrap();
+    assert_eq!((world.pair().obtained_by, &world.account.parked), (Grant::Refresh, &parked));
+}

@@ -1,0 +1,203 @@
+//! Who renews, who waits, and for how long.
+
+use super::*;
+
+#[test]
+fn the_first_request_logs_in_and_the_second_finds_the_pair() {
+    let mut world = World::new();
+    let first = world.token().unwrap();
+    assert_eq!(first.served_from, ServedFrom::Upstream);
+    assert_eq!(
+        world.asked,
+        [
+            "read account",
+            "read secret",
+            "write account",
+            "read ledger",
+            "write ledger",
+            "login",
+            "write account"
+        ]
+    );
+    let second = world.token().unwrap();
+    assert_eq!((second.served_from, second.generation), (ServedFrom::Table, first.generation));
+    assert_eq!(world.count("login"), 1);
+    assert_eq!(world.account.lease, None);
+}
+
+#[test]
+fn a_warm_memory_answers_without_any_io() {
+    let mut world = World::new();
+    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut first, |_, _| Fate::Done).unwrap();
+    world.asked.clear();
+    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
+    assert_eq!(answer.served_from, ServedFrom::Memory);
+    assert_eq!(world.asked, Vec::<String>::new());
+    world.pass(test_policy().memory_ttl);
+    let mut third = Flow::new(world.ask(TOKEN), first.memory().clone());
+    assert_eq!(world.run(&mut third, |_, _| Fate::Done).unwrap().served_from, ServedFrom::Table);
+}
+
+#[test]
+fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
+    for paused in [Duration::from_secs(3), Duration::from_secs(14)] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut paused_once = false;
+        world
+            .run(&mut flow, |world, effect| {
+                if name(effect) == "login" && !paused_once {
+                    paused_once = true;
+                    world.pass(paused);
+                }
+                Fate::Done
+            })
+            .unwrap();
+        assert_eq!((world.count("login"), world.grants), (2, 1), "the first one did not leave");
+        assert_eq!(world.ledger.debits.len(), 2, "a debit each");
+    }
+}
+
+#[test]
+fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut paused_once = false;
+    world
+        .run(&mut flow, |world, effect| {
+            if name(effect) == "refresh" && !paused_once {
+                paused_once = true;
+                world.pass(Duration::from_secs(11));
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!((world.count("refresh"), world.count("login"), world.grants), (2, 0, 1));
+}
+
+#[test]
+fn a_lost_reply_to_the_acquiring_write_is_found_out() {
+    for lost in [Written::Unknown, Written::Conflict] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let result = world.run(&mut flow, |world, effect| {
+            let first_write = name(effect) == "write account" && world.count("write account") == 1;
+            if first_write { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
+        });
+        assert!(result.is_ok());
+        assert_eq!(world.count("write account"), 2, "{lost:?}");
+    }
+}
+
+#[test]
+fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| {
+        let first_write = name(effect) == "write account" && world.count("write account") == 1;
+        if first_write { Fate::Lost(Event::Written(Written::Unknown)) } else { Fate::Done }
+    });
+    assert!(result.is_ok());
+    assert_eq!((world.count("pause"), world.count("login")), (1, 1));
+}
+
+#[test]
+fn f04_f05_whoever_is_outrun_waits_and_is_answered_with_the_others_pair() {
+    let mut world = World::new();
+    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut outrun = false;
+    let answer = world
+        .run(&mut slow, |world, effect| {
+            if name(effect) == "write account" && !outrun {
+                outrun = true;
+                world.token().unwrap();
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!((world.count("login"), answer.served_from), (1, ServedFrom::Table));
+}
+
+#[test]
+fn f06_f08_f09_a_dead_holder_is_waited_for_until_its_lease_lapses() {
+    let mut world = World::new();
+    let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
+    // The instance dies in the middle of its login: the last thing it wrote is its lease.
+    let mut event = Event::Begin;
+    loop {
+        let effect = dead.step(&test_policy(), event, world.now, Draw(1));
+        if name(&effect) == "login" {
+            break;
+        }
+        event = world.perform(effect);
+    }
+    let lease = world.account.lease.unwrap();
+    let answer = world.token().unwrap();
+    assert_eq!(answer.served_from, ServedFrom::Upstream);
+    assert!(world.now >= lease.until && world.now <= lease.until.plus(Duration::from_secs(1)));
+}
+
+#[test]
+fn waiting_ends_with_the_callers_own_time() {
+    let mut world = World::new();
+    let until = START.plus(Duration::from_secs(60));
+    world.account.lease = Some(Lease { holder: Holder(1), until });
+    let failure = world.token().unwrap_err();
+    assert!(matches!(failure, Failure::RefreshInProgress { .. }));
+    assert!(world.now < START.plus(Duration::from_secs(28)));
+    assert!(world.count("read account") < 60, "pauses grow: {}", world.count("read account"));
+}
+
+#[test]
+fn nothing_is_begun_that_cannot_end_in_time() {
+    let mut world = World::new();
+    let ask = Ask { deadline: world.now.plus(Duration::from_secs(5)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+    assert_eq!(result, Err(Failure::TooLittleTime));
+    assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn two_operators_at_once_are_one() {
+    let mut world = World::with_pair(WEEK);
+    let goal = Goal::Replace(Replaced::Unknown);
+    let mut first = Flow::new(world.ask(goal), Memory::default());
+    let mut second_answer = None;
+    let mut second = Flow::new(world.ask(goal), Memory::default());
+    // The second one looks while the first one is at the upstream.
+    let looked = second.step(&test_policy(), Event::Begin, world.now, Draw(1));
+    let answer = world
+        .run(&mut first, |world, effect| {
+            if name(effect) == "refresh" {
+                let read = world.perform(looked.clone());
+                let pause = second.step(&test_policy(), read, world.now, Draw(1));
+                assert_eq!(name(&pause), "pause");
+            }
+            Fate::Done
+        })
+        .unwrap();
+    let read = second.step(&test_policy(), Event::Resumed, world.now, Draw(1));
+    let event = world.perform(read);
+    if let Effect::Done(result) = second.step(&test_policy(), event, world.now, Draw(1)) {
+        second_answer = result.ok();
+    }
+    assert!(answer.generation > Generation(7));
+    let second_generation = second_answer.map(|done| match done {
+        Done::Token(answer) => answer.generation,
+        Done::Report { .. } => panic!("no token"),
+    });
+    assert_eq!(second_generation, Some(answer.generation));
+    assert_eq!(world.count("refresh"), 1);
+}
+
+#[test]
+fn an_operators_refresh_respects_a_rest() {
+    let mut world = World::with_pair(WEEK);
+    let until = world.now.plus(Duration::from_secs(30));
+    world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 0 });
+    let ask = world.ask(Goal::Replace(Replaced::Unknown));
+    let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+    assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
+}

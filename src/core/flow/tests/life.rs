@@ -1,0 +1,228 @@
+//! Rejected, probed, revoked, maintained.
+
+use super::*;
+
+/// A request which says that the API refused the token of a generation.
+fn reporting(world: &World, generation: u64) -> Ask {
+    world.ask(Goal::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(generation)) })
+}
+
+#[test]
+fn f12_a_rejected_token_that_a_probe_finds_dead_is_renewed() {
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(reporting(&world, 7), Memory::default());
+    let answer = world.run(&mut flow, answering("probe", Reply::Refused)).unwrap();
+    assert!(answer.generation > Generation(7));
+    assert_eq!(
+        world.asked,
+        [
+            "read account",
+            "write account",
+            "probe",
+            "write account",
+            "read account",
+            "write account",
+            "refresh",
+            "write account"
+        ]
+    );
+    assert!(!world.pair().dead);
+}
+
+#[test]
+fn f13_a_rejected_token_that_a_probe_finds_alive_stays_and_the_verdict_answers_the_rest() {
+    let mut world = World::with_pair(WEEK);
+    for _ in 0..1000 {
+        let mut flow = Flow::new(reporting(&world, 7), Memory::default());
+        let answer = world.run(&mut flow, |_, _| Fate::Done).unwrap();
+        assert_eq!(answer.generation, Generation(7));
+    }
+    assert_eq!((world.count("probe"), world.count("refresh"), world.count("login")), (1, 0, 0));
+    assert!(!world.pair().refresh_spent, "a probe spends nothing");
+    world.pass(Duration::from_secs(15));
+    let mut later = Flow::new(reporting(&world, 7), Memory::default());
+    world.run(&mut later, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.count("probe"), 2, "one an interval");
+}
+
+#[test]
+fn a_report_on_an_old_generation_is_answered_without_asking_the_upstream() {
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(reporting(&world, 6), Memory::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn memory_does_not_serve_the_rejected_generation_to_the_reporter() {
+    let mut world = World::with_pair(WEEK);
+    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    let mut reporter = Flow::new(reporting(&world, 7), warm.memory().clone());
+    let answer = world.run(&mut reporter, answering("probe", Reply::Refused)).unwrap();
+    assert!(answer.generation > Generation(7));
+}
+
+#[test]
+fn without_a_verdict_the_same_token_is_answered_and_nobody_probes_for_a_while() {
+    for reply in [Reply::Unclear, Reply::NeverLeft, Reply::RateLimited(None)] {
+        let mut world = World::with_pair(WEEK);
+        for _ in 0..3 {
+            let mut flow = Flow::new(reporting(&world, 7), Memory::default());
+            let answer = world.run(&mut flow, answering("probe", reply.clone())).unwrap();
+            assert_eq!(answer.generation, Generation(7));
+        }
+        assert_eq!(world.count("probe"), 1, "{reply:?}");
+        assert!(world.account.cooldown.is_some() && world.account.lease.is_none());
+    }
+}
+
+#[test]
+fn a_reporter_waits_for_whoever_is_probing_and_is_answered_by_the_verdict() {
+    let mut world = World::with_pair(WEEK);
+    let mut first = Flow::new(reporting(&world, 7), Memory::default());
+    let mut second = Flow::new(reporting(&world, 7), Memory::default());
+    let look = second.step(&test_policy(), Event::Begin, world.now, Draw(1));
+    world
+        .run(&mut first, |world, effect| {
+            if name(effect) == "probe" {
+                let read = world.perform(look.clone());
+                assert_eq!(name(&second.step(&test_policy(), read, world.now, Draw(1))), "pause");
+            }
+            Fate::Done
+        })
+        .unwrap();
+    let look = second.step(&test_policy(), Event::Resumed, world.now, Draw(1));
+    let read = world.perform(look);
+    let end = second.step(&test_policy(), read, world.now, Draw(1));
+    assert!(matches!(end, Effect::Done(Ok(Done::Token(answer))) if answer.generation == Generation(7)));
+    assert_eq!(world.count("probe"), 1);
+}
+
+#[test]
+fn a_pair_is_withdrawn_before_its_tokens_are_revoked_and_forgotten_only_then() {
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(world.ask(Goal::Revoke), Memory::default());
+    let mut withdrawn_when_sent = Vec::new();
+    world
+        .run(&mut flow, |world, effect| {
+            if name(effect) == "revoke" {
+                withdrawn_when_sent.push((world.account.pair.is_none(), world.account.pending.len()));
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(withdrawn_when_sent, [(true, 2), (true, 2)]);
+    assert_eq!(world.report, Some(Done::Report { renewed: false, pending: 0 }));
+    assert_eq!(
+        (&world.account.pair, &world.account.pending, world.account.lease),
+        (&None, &Vec::new(), None)
+    );
+    world.token().unwrap();
+    assert_eq!(world.count("login"), 1, "the next token is a new login");
+}
+
+#[test]
+fn a_revocation_that_fails_stays_pending_and_the_schedule_goes_on_with_it() {
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(world.ask(Goal::Revoke), Memory::default());
+    world.run(&mut flow, answering("revoke", Reply::Unclear)).unwrap();
+    assert_eq!(world.report, Some(Done::Report { renewed: false, pending: 2 }));
+    assert!(world.account.pair.is_none(), "withdrawn all the same");
+
+    world.token().unwrap();
+    assert_eq!(world.account.pending.len(), 2, "a new pair does not forget them");
+    let mut schedule = Flow::new(world.ask(Goal::Maintain), Memory::default());
+    world.run(&mut schedule, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.report, Some(Done::Report { renewed: false, pending: 0 }));
+    assert!(world.account.pair.is_some() && world.account.pending.is_empty());
+}
+
+#[test]
+fn a_crash_while_revoking_forgets_nothing() {
+    let mut world = World::with_pair(WEEK);
+    let mut dead = Flow::new(world.ask(Goal::Revoke), Memory::default());
+    let mut event = Event::Begin;
+    loop {
+        let effect = dead.step(&test_policy(), event, world.now, Draw(1));
+        if name(&effect) == "revoke" {
+            break;
+        }
+        event = world.perform(effect);
+    }
+    world.pass(test_policy().lease);
+    let mut again = Flow::new(world.ask(Goal::Revoke), Memory::default());
+    world.run(&mut again, |_, _| Fate::Done).unwrap();
+    assert_eq!((world.count("revoke"), world.account.pending.len()), (2, 0));
+}
+
+#[test]
+fn a_pair_that_is_being_renewed_is_withdrawn_with_what_the_renewal_brings() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut renewing = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut withdrawn = false;
+    let mut revoked = Vec::new();
+    let answer = world
+        .run(&mut renewing, |world, effect| {
+            if name(effect) == "write account" && world.count("refresh") == 1 && !withdrawn {
+                withdrawn = true;
+                let mut operator = Flow::new(world.ask(Goal::Revoke), Memory::default());
+                world.run(&mut operator, |_, _| Fate::Done).unwrap();
+            }
+            if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
+                revoked.push(revocation.token.clone());
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(world.count("login"), 1);
+    assert_eq!(answer.generation, world.pair().generation);
+    assert_eq!(
+        revoked,
+        [Secret::from("refresh 1"), Secret::from("access 1")],
+        "what the renewal had brought"
+    );
+}
+
+#[test]
+fn there_may_be_nothing_to_revoke_or_to_maintain() {
+    for goal in [Goal::Revoke, Goal::Maintain] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(goal), Memory::default());
+        world.run(&mut flow, |_, _| Fate::Done).unwrap();
+        assert_eq!(world.report, Some(Done::Report { renewed: false, pending: 0 }));
+        assert_eq!(world.asked, ["read account"]);
+    }
+}
+
+#[test]
+fn the_schedule_renews_what_is_due_and_nothing_else() {
+    for (left, renewed) in [(2 * WEEK, false), (Duration::from_secs(3600), true), (Duration::ZERO, true)] {
+        let mut world = World::with_pair(left);
+        world.account.pair.as_mut().unwrap().issued_at = START.plus(left).minus(2 * WEEK);
+        let mut flow = Flow::new(world.ask(Goal::Maintain), Memory::default());
+        world.run(&mut flow, |_, _| Fate::Done).unwrap();
+        assert_eq!(world.report, Some(Done::Report { renewed, pending: 0 }), "{left:?}");
+        assert_eq!(world.count("refresh"), usize::from(renewed));
+    }
+}
+
+#[test]
+fn the_schedule_reports_a_failure_and_leaves_a_resting_account_alone() {
+    let mut world = World::with_pair(Duration::from_secs(3600));
+    let mut flow = Flow::new(world.ask(Goal::Maintain), Memory::default());
+    let failure = world.run(&mut flow, answering("refresh", Reply::Unclear)).unwrap_err();
+    assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
+    world.asked.clear();
+    let mut again = Flow::new(world.ask(Goal::Maintain), Memory::default());
+    world.run(&mut again, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn v2_documents_no_refresh_so_its_pairs_are_renewed_by_logging_in() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    world.account.pair.as_mut().unwrap().origin.dialect = Dialect::V2;
+    world.token().unwrap();
+    assert_eq!((world.count("refresh"), world.count("login")), (0, 1));
+}

@@ -1,0 +1,138 @@
+//! The store, the ledger or the secret cannot be had.
+
+use super::*;
+
+#[test]
+fn an_unknown_account_writes_nothing() {
+    for (problem, failure) in [
+        (SecretProblem::Missing, Failure::UnknownAccount),
+        (
+            SecretProblem::Bad("`email` is missing".to_owned()),
+            Failure::BadSecret("`email` is missing".to_owned()),
+        ),
+        (SecretProblem::Unreachable, Failure::SecretUnavailable),
+    ] {
+        let mut world = World::new();
+        world.secret = Err(problem);
+        assert_eq!(world.token(), Err(failure));
+        assert_eq!(world.asked, ["read account", "read secret"]);
+    }
+}
+
+#[test]
+fn a_request_that_waited_for_its_turn_is_refused_by_what_was_learnt_meanwhile() {
+    for (lead, asked) in
+        [(Duration::from_millis(1), &[][..]), (Duration::ZERO, &["read account".to_owned()][..])]
+    {
+        let mut world = World::new();
+        let waiting = world.ask(TOKEN);
+        world.pass(lead);
+        let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+        world.run(&mut first, answering("login", Reply::Unclear)).unwrap_err();
+        world.asked.clear();
+        let mut second = Flow::new(waiting, first.memory().clone());
+        let result = world.run(&mut second, |_, _| Fate::Done);
+        assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
+        assert_eq!(world.asked, asked, "a copy is as good as a look only if it is younger than the request");
+    }
+}
+
+#[test]
+fn f19_a_store_outage_makes_nobody_log_in() {
+    let unreachable = |_: &mut World, effect: &Effect| match effect {
+        Effect::ReadAccount => Fate::Lost(Event::Account(Err(StoreProblem::Unreachable))),
+        _ => Fate::Done,
+    };
+    let mut world = World::new();
+    let mut empty = Flow::new(world.ask(TOKEN), Memory::default());
+    assert_eq!(world.run(&mut empty, unreachable), Err(Failure::StoreUnavailable));
+    assert_eq!(world.asked, ["read account"]);
+
+    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    world.pass(Duration::from_secs(3600));
+    let mut later = Flow::new(world.ask(TOKEN), warm.memory().clone());
+    let answer = world.run(&mut later, unreachable).unwrap();
+    assert_eq!(answer.served_from, ServedFrom::Memory, "an old copy is better than none");
+    assert_eq!(world.count("login"), 1);
+}
+
+#[test]
+fn f16_an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
+    let mut world = World::new();
+    let what = "attribute `version` is missing".to_owned();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result =
+        world.run(&mut flow, |_, _| Fate::Lost(Event::Account(Err(StoreProblem::Unreadable(what.clone())))));
+    assert_eq!(result, Err(Failure::UnreadableItem(what)));
+    assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn an_unreadable_or_unreachable_ledger_lets_nobody_log_in() {
+    for problem in [StoreProblem::Unreachable, StoreProblem::Unreadable("attribute `debits`".to_owned())] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let result = world.run(&mut flow, |_, effect| match effect {
+            Effect::ReadLedger => Fate::Lost(Event::Ledger(Err(problem.clone()))),
+            _ => Fate::Done,
+        });
+        assert!(result.is_err());
+        assert_eq!(world.count("login"), 0);
+        assert_eq!(world.account.lease, None, "the lease is given back");
+    }
+}
+
+#[test]
+fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
+    for (fate, debits) in [(true, 1), (false, 1)] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        world
+            .run(&mut flow, |world, effect| {
+                let first = name(effect) == "write ledger" && world.count("write ledger") == 1;
+                match (first, fate) {
+                    (true, true) => Fate::DoneBut(Event::Written(Written::Unknown)),
+                    (true, false) => Fate::Lost(Event::Written(Written::Unknown)),
+                    _ => Fate::Done,
+                }
+            })
+            .unwrap();
+        assert_eq!((world.ledger.debits.len(), world.count("login")), (debits, 1));
+    }
+}
+
+#[test]
+fn a_failure_is_recorded_and_the_rest_grows() {
+    let mut world = World::new();
+    let mut rests = Vec::new();
+    for failures in 1..=8 {
+        fails(&mut world, "login", Reply::Unclear);
+        assert_eq!(world.account.failures(), failures);
+        let rest = world.account.cooldown.unwrap().until.since(world.now);
+        rests.push(rest);
+        world.pass(Duration::from_secs(120));
+    }
+    assert!(rests.iter().zip(rests.iter().skip(1)).all(|(one, next)| next >= one), "{rests:?}");
+    assert!(rests.last().is_some_and(|rest| *rest <= Duration::from_secs(60)));
+    world.token().unwrap();
+    assert_eq!(world.account.cooldown, None, "a success forgets them");
+}
+
+#[test]
+fn a_pair_that_is_all_but_dead_on_arrival_is_not_renewed_at_every_request() {
+    let mut world = World::new();
+    let brief = Granted { access_expiry: Expiry::In(Duration::from_secs(2)), ..granted(1) };
+    let failure = fails(&mut world, "login", Reply::Granted(brief));
+    assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
+    assert!(world.account.cooldown.is_some_and(|cooldown| cooldown.reason == CooldownReason::Unavailable));
+    assert!(world.token().is_err());
+    assert_eq!(world.count("login"), 1);
+}
+
+#[test]
+fn an_event_that_nobody_asked_for_is_a_defect_and_no_panic() {
+    let mut flow = Flow::new(World::new().ask(TOKEN), Memory::default());
+    let effect = flow.step(&test_policy(), Event::Resumed, START, Draw(1));
+    assert!(matches!(effect, Effect::Done(Err(Failure::Defect(_)))));
+}

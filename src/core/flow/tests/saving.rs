@@ -1,0 +1,144 @@
+//! A pair is saved, or served from memory, or revoked; never lost.
+
+use super::*;
+
+#[test]
+fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
+    for lost in [Written::Unknown, Written::Conflict] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let answer = world
+            .run(&mut flow, |world, effect| {
+                let commit = name(effect) == "write account" && world.count("login") == 1;
+                if commit { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
+            })
+            .unwrap();
+        assert_eq!(world.pair().generation, answer.generation, "{lost:?}");
+        assert_eq!((world.count("login"), world.count("write account")), (1, 2));
+    }
+}
+
+#[test]
+fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_by_the_next_request() {
+    let mut world = World::new();
+    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    let down = |world: &mut World, effect: &Effect| match effect {
+        Effect::WriteAccount { .. } if world.count("login") == 1 => {
+            Fate::Lost(Event::Written(Written::Unknown))
+        }
+        Effect::ReadAccount if world.count("login") == 1 => {
+            Fate::Lost(Event::Account(Err(StoreProblem::Unreachable)))
+        }
+        _ => Fate::Done,
+    };
+    let answer = world.run(&mut first, down).unwrap();
+    assert!(world.account.pair.is_none(), "it is not in the table");
+    assert!(world.now < START.plus(Duration::from_secs(28)), "the caller was answered in time");
+
+    // The store is down still: memory answers, without I/O for a while and then after one try.
+    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let again = world.run(&mut second, |_, _| Fate::Lost(Event::Written(Written::Unknown))).unwrap();
+    assert_eq!((again.generation, again.served_from), (answer.generation, ServedFrom::Memory));
+
+    // The store is back, before anybody took over: the pair is saved, and nobody logs in.
+    world.pass(STORE_RETRY);
+    world.account.lease = None;
+    let mut third = Flow::new(world.ask(TOKEN), second.memory().clone());
+    world.run(&mut third, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.pair().generation, answer.generation);
+    assert_eq!(world.count("login"), 1);
+}
+
+#[test]
+fn f07_f14_whoever_was_overtaken_discards_its_pair_and_revokes_it() {
+    let mut world = World::new();
+    let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut overtaken = false;
+    let mut revoked = Vec::new();
+    let answer = world
+        .run(&mut paused, |world, effect| {
+            if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+                // It obtained a pair, and is paused beyond its lease before it can save it.
+                overtaken = true;
+                world.pass(Duration::from_secs(15));
+                world.token().unwrap();
+            }
+            if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
+                revoked.push((revocation.token.clone(), revocation.kind));
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(world.pair().access_token, Secret::from("access 2"), "the later pair stands");
+    assert_eq!(answer.generation, world.pair().generation);
+    assert_eq!(
+        revoked,
+        [(Secret::from("refresh 1"), TokenKind::Refresh), (Secret::from("access 1"), TokenKind::Access)]
+    );
+}
+
+#[test]
+fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
+    /// What happens while a flow that has obtained a pair is paused beyond its lease.
+    type Meanwhile = fn(&mut World);
+    let meanwhiles: [(&str, Meanwhile); 3] = [
+        ("the upstream gives the very same tokens once more", |world| {
+            world.grants = 0;
+            world.token().unwrap();
+        }),
+        ("somebody is about to get tokens, which may be the same", |world| {
+            let lease = Lease { holder: Holder(1), until: world.now.plus(Duration::from_secs(15)) };
+            let version = world.account.version.next(world.now);
+            world.account =
+                Account { version, lease: Some(lease), pair: Some(pair(WEEK)), ..Account::default() };
+        }),
+        ("the pair had been saved after all, was handed out, and has been replaced since", |world| {
+            let saved = world.account.version;
+            let replaces = Some(Generation(saved.0));
+            let version = saved.next(world.now);
+            let successor = Pair { generation: Generation(version.0), replaces, ..pair(WEEK) };
+            world.account = Account { version, pair: Some(successor), ..Account::default() };
+        }),
+    ];
+    for (what, meanwhile) in meanwhiles {
+        let mut world = World::new();
+        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut overtaken = false;
+        world
+            .run(&mut paused, |world, effect| {
+                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+                    overtaken = true;
+                    world.pass(Duration::from_secs(15));
+                    meanwhile(world);
+                }
+                Fate::Done
+            })
+            .unwrap();
+        assert!(overtaken);
+        assert_eq!(world.count("revoke"), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
+    let mut world = World::new();
+    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    world
+        .run(&mut first, |world, effect| match effect {
+            Effect::WriteAccount { .. } if world.count("login") == 1 => {
+                Fate::Lost(Event::Written(Written::Unknown))
+            }
+            Effect::ReadAccount if world.count("login") == 1 => {
+                Fate::Lost(Event::Account(Err(StoreProblem::Unreachable)))
+            }
+            _ => Fate::Done,
+        })
+        .unwrap();
+    world.pass(Duration::from_secs(15));
+    world.token().unwrap();
+    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
+    assert_eq!(answer.generation, world.pair().generation);
+    assert_eq!(world.count("revoke"), 0);
+    assert_eq!(second.memory().unsaved, None);
+}

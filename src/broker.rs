@@ -25,6 +25,9 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// An account whose stored item cannot be read, and what is wrong with it.
+pub type Unreadable = (AccountName, String);
+
 /// The broker of one process.
 pub struct Broker {
     policy: Policy,
@@ -104,33 +107,41 @@ impl Broker {
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<AccountStatus>, LedgerStatus), StoreProblem> {
+    ) -> Result<(Vec<Result<AccountStatus, Unreadable>>, LedgerStatus), StoreProblem> {
         let store = &self.ports.store;
         let records = match only {
-            Some(name) => vec![(name.clone(), store.read_account(name).await?)],
+            Some(name) => vec![(name.clone(), Ok(store.read_account(name).await?))],
             None => store.list_accounts().await?,
         };
         let ledger = store.read_ledger().await?;
         let now = self.now();
-        let accounts = records
-            .into_iter()
-            .map(|(name, account)| status::of_account(name, &account, &self.policy, now))
-            .collect();
+        let accounts = records.into_iter().map(|(name, record)| match record {
+            Ok(account) => Ok(status::of_account(name, &account, &self.policy, now)),
+            Err(what) => Err((name, what)),
+        });
+        let accounts = accounts.collect();
         Ok((accounts, status::of_ledger(&ledger, &self.policy, now)))
     }
 
     /// Maintains every account in the table, one after another: the schedule comes round again for those that
-    /// the time did not suffice for.
+    /// the time does not suffice for.
     pub async fn maintain(
         &self,
         arrived_at: Timestamp,
         deadline: Timestamp,
     ) -> Result<Vec<(AccountName, Result<Done, Failure>)>, StoreProblem> {
         let mut outcomes = Vec::new();
-        for (account, _) in self.ports.store.list_accounts().await? {
-            let ask = Ask { account: account.clone(), goal: Goal::Maintain, arrived_at, deadline };
+        let mut listed = self.ports.store.list_accounts().await?;
+        // Begins anywhere, so that accounts which fail and use up the time do not keep the same others from
+        // their turn in every round.
+        let first = usize::try_from(self.ports.clock.draw().0).unwrap_or_default().checked_rem(listed.len());
+        listed.rotate_left(first.unwrap_or_default());
+        for (account, _) in listed {
+            let goal = Goal::Maintain { revoked: false };
+            let ask = Ask { account: account.clone(), goal, arrived_at, deadline };
             outcomes.push((account, self.serve(ask).await));
         }
+        outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(outcomes)
     }
 
@@ -241,7 +252,7 @@ fn log(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, generation = generation.0, "this token is dead");
         }
         Notice::Withdrawn(generation) => {
-            tracing::warn!(%account, generation = generation.0, "pair withdrawn");
+            tracing::warn!(%account, generation = generation.0, "withdrawing this pair");
         }
         Notice::Saved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
         Notice::Unsaved(generation) => {

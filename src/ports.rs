@@ -10,6 +10,9 @@ use crate::core::{
 use async_trait::async_trait;
 use std::sync::Arc;
 
+/// An account's record, or what is wrong with the stored item.
+pub type Listed = (AccountName, Result<Account, String>);
+
 /// The shared records: strongly consistent reads and conditional writes, nothing else.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -21,8 +24,8 @@ pub trait Store: Send + Sync {
     async fn read_ledger(&self) -> Result<Ledger, StoreProblem>;
     /// Writes it if `expected` still stands.
     async fn write_ledger(&self, expected: Version, next: &Ledger) -> Written;
-    /// All records, for an operator's eyes.
-    async fn list_accounts(&self) -> Result<Vec<(AccountName, Account)>, StoreProblem>;
+    /// All records. One that cannot be read does not hide the others.
+    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreProblem>;
 }
 
 /// The accounts' credentials.

@@ -47,11 +47,14 @@ impl Convirza {
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        // Nor does the kernel go on delivering for long what was given up. Lambda is Linux; elsewhere there is
+        // only the local stack.
+        #[cfg(target_os = "linux")]
+        let builder = builder.tcp_user_timeout(timeout);
+        let http = builder
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
-            // Nor does the kernel go on delivering for long what was given up.
-            .tcp_user_timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
             // A retry that the protocol does not know of could spend a refresh token twice.
             .retry(reqwest::retry::never())
@@ -111,17 +114,21 @@ impl Convirza {
     /// Asks for the profile, or where there is no such path for one user: the cheapest requests that need a
     /// token. Only 401 says that the token is dead.
     async fn probe(&self, access_token: &Secret, origin: &Origin) -> Result<Reply, Reply> {
-        let api_url = match (&origin.api_url, origin.dialect) {
-            (Some(api_url), _) => api_url,
-            (None, Dialect::V3) => &self.api_url,
-            // V2's documentation names no such request.
-            (None, Dialect::V2) => return Err(Reply::Unclear),
+        let api_url = match (origin.dialect, &origin.oauth_url, &origin.api_url) {
+            (_, _, Some(api_url)) => api_url,
+            (Dialect::V3, None, None) => &self.api_url,
+            // V2 documents no such request; and what another host issued, the usual API would refuse.
+            _ => return Err(Reply::Unclear),
         };
         for path in ["/auth/profile", "/users/list?limit=1"] {
             let request = self.http.get(format!("{api_url}{path}")).bearer_auth(access_token.expose());
             let response = request.send().await.map_err(|error| failed(&error))?;
             match response.status() {
-                status if status.is_success() => return Ok(Reply::Alive),
+                status if status.is_success() => {
+                    let says_no = origin.dialect == Dialect::V2
+                        && read_limited(response).await.is_none_or(|body| answer::is_v2_error(&body));
+                    return if says_no { Err(Reply::Unclear) } else { Ok(Reply::Alive) };
+                }
                 StatusCode::UNAUTHORIZED => return Err(Reply::Refused),
                 StatusCode::TOO_MANY_REQUESTS => return Err(Reply::RateLimited(self.retry_after(&response))),
                 StatusCode::NOT_FOUND => {}

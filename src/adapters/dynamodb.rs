@@ -6,7 +6,7 @@ use crate::{
         flow::{StoreProblem, Written},
         record::{Account, AccountName, Ledger, Version},
     },
-    ports::Store,
+    ports::{Listed, Store},
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
@@ -106,7 +106,7 @@ impl Store for Table {
         match self.get(item::LEDGER_KEY.to_owned()).await? {
             Some(item) => item::to_ledger(&item).map_err(|what| {
                 // Its debits are what keeps the fleet below the limit.
-                unreadable(item::LEDGER_KEY, &format!("{what}; wait two minutes before you delete it"))
+                unreadable(item::LEDGER_KEY, &format!("{what}; wait five minutes before you delete it"))
             }),
             None => Ok(Ledger::default()),
         }
@@ -116,7 +116,7 @@ impl Store for Table {
         self.put(item::from_ledger(next), expected).await
     }
 
-    async fn list_accounts(&self) -> Result<Vec<(AccountName, Account)>, StoreProblem> {
+    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreProblem> {
         let request = self.client.scan().table_name(&self.name).consistent_read(true);
         let mut pages = request.into_paginator().items().send();
         let mut accounts = Vec::new();
@@ -126,9 +126,7 @@ impl Store for Table {
                 StoreProblem::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
-                let account =
-                    item::to_account(&item).map_err(|what| unreadable(&item::account_key(&name), &what))?;
-                accounts.push((name, account));
+                accounts.push((name, item::to_account(&item)));
             }
         }
         accounts.sort_by(|(one, _), (other, _)| one.cmp(other));

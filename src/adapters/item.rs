@@ -10,6 +10,7 @@
 //! | `cooldown` | M | `until_ms`, `reason`, `failures` |
 //! | `parked` | S | version id of the secret that was refused |
 //! | `verified_at_ms` | N | when a probe last found the access token alive |
+//! | `no_probe_before_ms` | N | a probe brought no verdict, and rests until then |
 //! | `pending` | L of M | to be revoked: `token`, `kind`, `origin` |
 //! | `debits` | L of M | the ledger's `at_ms`, `until_ms`, `by` |
 //! | `blocked_until_ms` | N | of the ledger |
@@ -54,6 +55,7 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
     item.extend(account.parked.as_ref().map(|version| text("parked", version.0.clone())));
     item.extend(account.verified_at.map(|at| instant("verified_at_ms", at)));
+    item.extend(account.no_probe_before.map(|at| instant("no_probe_before_ms", at)));
     if !account.pending.is_empty() {
         let pending = account.pending.iter().map(|revocation| AttributeValue::M(from_revocation(revocation)));
         item.insert("pending".to_owned(), AttributeValue::L(pending.collect()));
@@ -73,6 +75,7 @@ pub fn to_account(item: &Item) -> Result<Account, String> {
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
         parked: optional(item, "parked", get_text)?.map(|version| SecretVersion(version.to_owned())),
         verified_at: optional(item, "verified_at_ms", get_instant)?,
+        no_probe_before: optional(item, "no_probe_before_ms", get_instant)?,
         pending: optional(item, "pending", get_list)?
             .unwrap_or_default()
             .iter()

@@ -38,21 +38,24 @@ pub enum Goal {
         rejected: Option<Generation>,
     },
     /// An operator's wish: another pair than the current one, whatever its expiry.
-    Replace(Replaced),
+    Replace(Target),
     /// An operator's wish: the pair revoked upstream, and forgotten.
-    Revoke,
-    /// The schedule: renew what is due, and go on with what is to be revoked.
-    Maintain,
+    Revoke(Target),
+    /// The schedule: go on with what is to be revoked, and renew what is due.
+    Maintain {
+        /// Whether what is to be revoked has had its turn.
+        revoked: bool,
+    },
     /// Nothing more than what has been done by now.
     Report,
 }
 
-/// Which pair an operator wants to be rid of.
+/// Which pair an operator wants to be rid of: the one that is there at the first look, and no later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Replaced {
+pub enum Target {
     /// Not looked at the record yet.
-    Unknown,
-    /// The pair that was there at the first look. Any other will do, so that two operators at once are one.
+    NotSeen,
+    /// The pair that was there at the first look. Two operators at once are one by that.
     Pair(Option<Generation>),
 }
 
@@ -127,17 +130,17 @@ impl Ask {
         }
         match self.goal {
             Goal::Token { min_ttl, .. } => policy.usable(pair, min_ttl, now),
-            Goal::Replace(Replaced::Pair(old)) => {
+            Goal::Replace(Target::Pair(old)) => {
                 Some(pair.generation) != old && policy.usable(pair, policy::SHORTEST_TTL, now)
             }
-            Goal::Replace(Replaced::Unknown) | Goal::Revoke | Goal::Maintain | Goal::Report => false,
+            Goal::Replace(Target::NotSeen) | Goal::Revoke(_) | Goal::Maintain { .. } | Goal::Report => false,
         }
     }
 
     /// Whether this request says that the current pair was rejected, and no probe has said otherwise lately.
     fn doubts(&self, pair: &Pair, account: &Account, policy: &Policy, now: Timestamp) -> bool {
         let Goal::Token { rejected, .. } = self.goal else { return false };
-        let interval = SHORTEST_PROBE_INTERVAL.max(policy.lease);
+        let interval = probe_interval(policy);
         let verified_lately = account.verified_at.is_some_and(|at| {
             policy::lies_ahead(at.plus(interval), now) && at <= now.plus(policy.clock_margin)
         });
@@ -174,8 +177,8 @@ impl Ask {
 pub fn decide(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp, draw: Draw) -> Decision {
     match ask.goal {
         Goal::Token { .. } | Goal::Replace(_) => decide_on_pair(ask, account, policy, now, draw),
-        Goal::Revoke => decide_on_revoking(account, now),
-        Goal::Maintain => decide_on_maintaining(ask, account, policy, now),
+        Goal::Revoke(target) => decide_on_revoking(target, account, now),
+        Goal::Maintain { revoked } => decide_on_maintaining(ask, revoked, account, policy, now),
         Goal::Report => Decision::Nothing,
     }
 }
@@ -192,11 +195,12 @@ fn decide_on_pair(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp,
         };
     };
     if ask.doubts(pair, account, policy, now) {
-        return match (lease, cooldown) {
+        let rests = account.no_probe_before.is_some_and(|until| policy::lies_ahead(until, now));
+        return match lease {
             // Whoever holds it is about to find out, or to bring another pair.
-            (Some(lease), _) => Decision::Wait(lease.until),
-            (None, Some(_)) => Decision::Answer,
-            (None, None) => Decision::Verify,
+            Some(lease) => Decision::Wait(lease.until),
+            None if rests || cooldown.is_some() => Decision::Answer,
+            None => Decision::Verify,
         };
     }
     let undisturbed = lease.is_none() && cooldown.is_none();
@@ -207,25 +211,35 @@ fn decide_on_pair(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp,
     }
 }
 
-/// A pair is withdrawn whoever is renewing it: their write will fail. What is pending already is left to
-/// whoever is on it.
-fn decide_on_revoking(account: &Account, now: Timestamp) -> Decision {
+/// A pair is withdrawn whoever is renewing it: their write will fail. So is what a renewal of it has brought
+/// in the meantime, but no pair of a later login. What is pending already is left to whoever is on it.
+fn decide_on_revoking(target: Target, account: &Account, now: Timestamp) -> Decision {
     let lease = policy::held(account.lease.as_ref(), now);
-    match (account.pair.is_some(), account.pending.is_empty(), lease) {
+    let is_meant = |pair: &Pair| match target {
+        Target::NotSeen | Target::Pair(None) => false,
+        Target::Pair(seen) => Some(pair.generation) == seen || pair.replaces == seen,
+    };
+    match (account.pair.as_ref().is_some_and(is_meant), account.pending.is_empty(), lease) {
         (true, _, _) => Decision::Revoke { withdraw: true },
-        (false, true, None) => Decision::Nothing,
-        (false, _, Some(lease)) => Decision::Wait(lease.until),
+        (false, true, _) => Decision::Nothing,
+        (false, false, Some(lease)) => Decision::Wait(lease.until),
         (false, false, None) => Decision::Revoke { withdraw: false },
     }
 }
 
-fn decide_on_maintaining(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp) -> Decision {
+fn decide_on_maintaining(
+    ask: &Ask,
+    revoked: bool,
+    account: &Account,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decision {
     let disturbed = policy::held(account.lease.as_ref(), now).is_some()
         || policy::cooling(account.cooldown.as_ref(), now).is_some();
     if disturbed {
         return Decision::Nothing;
     }
-    if !account.pending.is_empty() {
+    if !revoked && !account.pending.is_empty() {
         return Decision::Revoke { withdraw: false };
     }
     match &account.pair {
@@ -234,6 +248,11 @@ fn decide_on_maintaining(ask: &Ask, account: &Account, policy: &Policy, now: Tim
         }
         _ => Decision::Nothing,
     }
+}
+
+/// For how long one probe answers all reports.
+pub fn probe_interval(policy: &Policy) -> Duration {
+    SHORTEST_PROBE_INTERVAL.max(policy.lease)
 }
 
 /// The failure that a caller sees while an account rests.

@@ -74,7 +74,9 @@ impl Memory {
         let Some(copy) = self.copy.as_ref().filter(|_| self.unsaved.is_none()) else { return LOOK };
         let young = copy.read_at <= now && now.since(copy.read_at) < policy.memory_ttl;
         let read_since_arrival = copy.read_at > ask.arrived_at;
-        if !(young || read_since_arrival) {
+        let superseded =
+            matches!(ask.goal, Goal::Token { rejected, .. } if rejected > copy.account.generation());
+        if !read_since_arrival && (superseded || !young) {
             return LOOK;
         }
         match decide(ask, &copy.account, policy, now, draw) {

@@ -219,6 +219,8 @@ pub struct Account {
     pub parked: Option<SecretVersion>,
     /// When a probe last found the current pair's access token alive.
     pub verified_at: Option<Timestamp>,
+    /// A probe brought no verdict: no other one before this instant.
+    pub no_probe_before: Option<Timestamp>,
     /// Tokens of pairs that were withdrawn, and not revoked yet.
     pub pending: Vec<Revocation>,
 }
@@ -230,9 +232,10 @@ impl Account {
     }
 
     /// When the record is worth nothing any more, so that DynamoDB may clean it up: garbage collection only,
-    /// expiry is always checked in code. Never while a secret version is parked, which must not be forgotten.
+    /// expiry is always checked in code. Never while a secret version is parked or a token is to be revoked,
+    /// which must not be forgotten.
     pub fn worthless_after(&self) -> Option<Timestamp> {
-        if self.parked.is_some() {
+        if self.parked.is_some() || !self.pending.is_empty() {
             return None;
         }
         let written_at = Timestamp::from_millis(self.version.0);

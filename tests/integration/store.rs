@@ -57,6 +57,7 @@ fn full_account() -> Account {
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
         parked: Some(SecretVersion("v1".to_owned())),
         verified_at: Some(AT),
+        no_probe_before: Some(AT),
         pending: vec![
             Revocation { token: Secret::from("old"), kind: TokenKind::Access, origin: origin() },
             Revocation { token: Secret::from("older"), kind: TokenKind::Refresh, origin: Origin::default() },
@@ -127,7 +128,7 @@ async fn f16_the_time_to_live_is_set_in_seconds_and_never_decides_anything() {
     let parked = full_account();
     store.write_account(&name(), Version(0), &parked).await;
     assert_eq!(get(&world, "account#default")["ttl"], Value::Null, "a parked version must not be forgotten");
-    let free = Account { parked: None, version: Version(AT.as_millis()), ..parked };
+    let free = Account { parked: None, pending: Vec::new(), version: Version(AT.as_millis()), ..parked };
     store.write_account(&name(), Version(u64::MAX), &free).await;
     let ttl: u64 =
         get(&world, "account#default")["ttl"]["N"].as_str().expect("a ttl").parse().expect("a number");

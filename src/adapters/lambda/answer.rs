@@ -2,6 +2,7 @@
 
 use crate::{
     adapters::rfc3339,
+    broker::Unreadable,
     core::{
         decide::{Answer, Done, ServedFrom},
         error::Failure,
@@ -207,10 +208,18 @@ pub fn served_from(source: ServedFrom) -> &'static str {
 }
 
 /// A status answer.
-pub fn status(accounts: &[AccountStatus], ledger: &LedgerStatus, now: Timestamp) -> Value {
+pub fn status(
+    accounts: &[Result<AccountStatus, Unreadable>],
+    ledger: &LedgerStatus,
+    now: Timestamp,
+) -> Value {
+    let accounts = accounts.iter().map(|account| match account {
+        Ok(status) => account_status(status),
+        Err((account, what)) => json!({"account": account.as_str(), "unreadable": what}),
+    });
     json!({
         "now": rfc3339::format(now),
-        "accounts": accounts.iter().map(account_status).collect::<Vec<_>>(),
+        "accounts": accounts.collect::<Vec<_>>(),
         "ledger": ledger_status(ledger),
     })
 }

@@ -11,7 +11,7 @@ use crate::{
     broker::Broker,
     core::{
         callers::{Action, Caller, Callers},
-        decide::{Ask, Done, Goal, Replaced, ServedFrom},
+        decide::{Ask, Done, Goal, ServedFrom, Target},
         error::Failure,
         policy::Entry,
         time::Timestamp,
@@ -85,8 +85,8 @@ impl Handler {
                 let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
                 (account, Goal::Token { min_ttl, rejected })
             }
-            Command::Refresh { account } => (account, Goal::Replace(Replaced::Unknown)),
-            Command::Revoke { account } => (account, Goal::Revoke),
+            Command::Refresh { account } => (account, Goal::Replace(Target::NotSeen)),
+            Command::Revoke { account } => (account, Goal::Revoke(Target::NotSeen)),
             Command::Status { account } => {
                 let (accounts, ledger) = self.broker.status(account.as_ref()).await?;
                 return Ok(answer::status(&accounts, &ledger, now));

@@ -70,11 +70,12 @@ fn the_whole_decision_table() {
         ("a token", token(None)),
         ("a token; generation 6 was rejected", token(Some(Generation(6)))),
         ("a token; generation 7 was rejected", token(Some(Generation(7)))),
-        ("another pair, not looked yet", Goal::Replace(Replaced::Unknown)),
-        ("another pair than 7", Goal::Replace(Replaced::Pair(Some(Generation(7))))),
-        ("another pair than none", Goal::Replace(Replaced::Pair(None))),
-        ("to revoke", Goal::Revoke),
-        ("to maintain", Goal::Maintain),
+        ("another pair, not looked yet", Goal::Replace(Target::NotSeen)),
+        ("another pair than 7", Goal::Replace(Target::Pair(Some(Generation(7))))),
+        ("another pair than none", Goal::Replace(Target::Pair(None))),
+        ("to revoke 7", Goal::Revoke(Target::Pair(Some(Generation(7))))),
+        ("to revoke what is gone", Goal::Revoke(Target::Pair(Some(Generation(6))))),
+        ("to maintain", Goal::Maintain { revoked: false }),
     ];
     let seconds = Duration::from_secs;
     let pairs = [
@@ -224,7 +225,7 @@ fn a_dead_pair_serves_nobody_whatever_its_expiry() {
         assert_eq!(decide(&ask(goal), &account, &test_policy(), NOW, SHY), Decision::Renew(Grant::Refresh));
     }
     let account = account(Some(dead), false, false);
-    let maintained = decide(&ask(Goal::Maintain), &account, &test_policy(), NOW, SHY);
+    let maintained = decide(&ask(Goal::Maintain { revoked: false }), &account, &test_policy(), NOW, SHY);
     assert_eq!(maintained, Decision::Renew(Grant::Refresh));
 }
 
@@ -236,11 +237,24 @@ fn what_is_pending_is_gone_on_with() {
         let account = Account { pending: vec![revocation.clone()], ..account(pair, leased, false) };
         decide(&ask(goal), &account, &test_policy(), NOW, SHY)
     };
-    assert_eq!(decided(Goal::Revoke, false, None), Decision::Revoke { withdraw: false });
-    assert!(matches!(decided(Goal::Revoke, true, None), Decision::Wait(_)));
+    assert_eq!(
+        decided(Goal::Revoke(Target::Pair(Some(Generation(7)))), false, None),
+        Decision::Revoke { withdraw: false }
+    );
+    assert!(matches!(
+        decided(Goal::Revoke(Target::Pair(Some(Generation(7)))), true, None),
+        Decision::Wait(_)
+    ));
     let fresh = Some(pair(6 * DAY, false));
-    assert_eq!(decided(Goal::Maintain, false, fresh.clone()), Decision::Revoke { withdraw: false });
-    assert_eq!(decided(Goal::Maintain, true, fresh.clone()), Decision::Nothing, "somebody is on it");
+    assert_eq!(
+        decided(Goal::Maintain { revoked: false }, false, fresh.clone()),
+        Decision::Revoke { withdraw: false }
+    );
+    assert_eq!(
+        decided(Goal::Maintain { revoked: false }, true, fresh.clone()),
+        Decision::Nothing,
+        "somebody is on it"
+    );
     assert_eq!(decided(token(None), false, fresh), Decision::Answer, "it disturbs nobody");
 }
 

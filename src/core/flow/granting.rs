@@ -163,13 +163,14 @@ impl Flow {
             next.pair = Some(pair);
             next.cooldown = cooldown;
             next.verified_at = None;
+            next.no_probe_before = None;
             if grant == Grant::Login {
                 next.parked = None;
             }
         })
     }
 
-    pub(super) fn unavailable(&mut self, step: Step<'_>, held: Held) -> Effect {
+    fn unavailable(&mut self, step: Step<'_>, held: Held) -> Effect {
         let cooldown = backoff(step, &held);
         self.rest(step, held, cooldown)
     }
@@ -181,7 +182,7 @@ impl Flow {
         self.settle(step, held, Outcome::Failed(failure), |next| next.cooldown = Some(cooldown))
     }
 
-    pub(super) fn rate_limited(&mut self, step: Step<'_>, held: Held, asked: Option<Duration>) -> Effect {
+    fn rate_limited(&mut self, step: Step<'_>, held: Held, asked: Option<Duration>) -> Effect {
         let until = step.now.plus(step.policy.rate_limit_pause(asked, step.draw));
         let cooldown =
             Cooldown { until, reason: CooldownReason::RateLimited, failures: held.account.failures() };

@@ -2,10 +2,10 @@
 
 use super::{
     super::{
-        decide::{Answer, Decision, Done, Goal, Replaced, ServedFrom, decide},
+        decide::{Answer, Decision, Done, Goal, ServedFrom, Target, decide},
         error::Failure,
         memory::{Copied, Recall},
-        policy::COMMIT_RESERVE,
+        policy::{self, COMMIT_RESERVE},
         record::{Account, Grant},
         time::{Draw, Timestamp},
     },
@@ -56,8 +56,11 @@ impl Flow {
     /// Decides on the record as it was last read, and does it.
     pub(super) fn act(&mut self, step: Step<'_>) -> Effect {
         let account = self.account();
-        if self.ask.goal == Goal::Replace(Replaced::Unknown) {
-            self.ask.goal = Goal::Replace(Replaced::Pair(account.generation()));
+        match &mut self.ask.goal {
+            Goal::Replace(target) | Goal::Revoke(target) if *target == Target::NotSeen => {
+                *target = Target::Pair(account.generation());
+            }
+            _ => {}
         }
         let draw = if self.volunteered { Draw(0) } else { step.draw };
         match decide(&self.ask, &account, step.policy, step.now, draw) {
@@ -65,17 +68,30 @@ impl Flow {
                 Some(effect) => effect,
                 None => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
             },
-            Decision::Nothing => {
-                let report = Done::Report { renewed: self.renewed, pending: account.pending.len() };
-                Effect::Done(Ok(report))
-            }
+            Decision::Nothing => self.report(step, &account),
             Decision::Renew(grant) => self.renew(step, grant),
             Decision::Verify => self.in_time(step, Self::verify),
             Decision::Revoke { withdraw } => {
                 self.in_time(step, |flow, step| flow.begin_revoking(step, withdraw))
             }
             Decision::Wait(until) => self.wait(step, until),
-            Decision::Fail(failure) => self.finish(step, failure),
+            Decision::Fail(failure) => match self.discard_orphan(step) {
+                Some(effect) => effect,
+                None => self.finish(step, failure),
+            },
+        }
+    }
+
+    /// Nothing is left to do, but for an orphan: that has to wait for whoever is renewing.
+    fn report(&mut self, step: Step<'_>, account: &Account) -> Effect {
+        let lease = policy::held(account.lease.as_ref(), step.now);
+        match (lease, self.orphan.is_some()) {
+            (Some(lease), true) => self.wait(step, lease.until),
+            (None, true) => self.discard_orphan(step).unwrap_or_else(|| self.act(step)),
+            (_, false) => {
+                let report = Done::Report { renewed: self.renewed, pending: account.pending.len() };
+                Effect::Done(Ok(report))
+            }
         }
     }
 

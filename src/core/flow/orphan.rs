@@ -43,8 +43,8 @@ impl Flow {
     }
 }
 
-/// The current pair replaces the very pair that the orphan was to replace, or none: then whatever was there
-/// before was withdrawn.
+/// The current pair replaces the very pair that the orphan was to replace. Where there is none, or none that it
+/// replaces, whatever was there before was withdrawn, and the orphan with it if it was ever saved.
 fn was_never_saved(orphan: &Pair, account: &Account) -> bool {
-    account.pair.as_ref().is_some_and(|pair| pair.replaces.is_none() || pair.replaces == orphan.replaces)
+    account.pair.as_ref().is_none_or(|pair| pair.replaces.is_none() || pair.replaces == orphan.replaces)
 }

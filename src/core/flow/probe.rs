@@ -3,6 +3,7 @@
 
 use super::{
     super::{
+        decide::probe_interval,
         error::Failure,
         grant::{Call, Reply},
     },
@@ -10,6 +11,7 @@ use super::{
     acquire::Purpose,
     save::Outcome,
 };
+use std::time::Duration;
 
 impl Flow {
     pub(super) fn verify(&mut self, step: Step<'_>) -> Effect {
@@ -31,7 +33,10 @@ impl Flow {
         match reply {
             Reply::Alive => {
                 self.notices.extend(generation.map(Notice::FoundAlive));
-                self.settle(step, held, Outcome::Released, |next| next.verified_at = Some(step.now))
+                self.settle(step, held, Outcome::Released, |next| {
+                    next.verified_at = Some(step.now);
+                    next.no_probe_before = None;
+                })
             }
             Reply::Refused => {
                 self.notices.extend(generation.map(Notice::FoundDead));
@@ -40,12 +45,20 @@ impl Flow {
                     next.pair.iter_mut().for_each(|pair| pair.dead = true);
                 })
             }
-            // No verdict: the same token, and a rest before the next probe.
-            Reply::RateLimited(asked) => self.rate_limited(step, held, *asked),
+            // No verdict: the same token, and a rest before the next probe. Nobody else has to rest: the API's
+            // trouble is not the OAuth host's.
+            Reply::RateLimited(asked) => {
+                self.no_verdict(step, held, step.policy.rate_limit_pause(*asked, step.draw))
+            }
             Reply::TooLate => self.give_up(step, held, Outcome::Failed(Failure::TooLittleTime)),
             Reply::Unclear | Reply::NeverLeft | Reply::Granted(_) | Reply::Revoked => {
-                self.unavailable(step, held)
+                self.no_verdict(step, held, step.draw.stretched(probe_interval(step.policy)))
             }
         }
+    }
+
+    fn no_verdict(&mut self, step: Step<'_>, held: Held, rest: Duration) -> Effect {
+        let until = step.now.plus(rest);
+        self.settle(step, held, Outcome::Released, |next| next.no_probe_before = Some(until))
     }
 }

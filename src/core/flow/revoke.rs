@@ -39,9 +39,10 @@ impl Flow {
 
     /// What was pending has been tried once. An operator is told; the schedule goes on to what is due.
     pub(super) fn revoked_all(&mut self, step: Step<'_>) -> Effect {
-        if self.ask.goal == Goal::Revoke || !self.account().pending.is_empty() {
-            self.ask.goal = Goal::Report;
-        }
+        self.ask.goal = match self.ask.goal {
+            Goal::Maintain { .. } => Goal::Maintain { revoked: true },
+            _ => Goal::Report,
+        };
         self.act(step)
     }
 }

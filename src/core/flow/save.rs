@@ -179,8 +179,9 @@ impl Flow {
         if saving.brings_a_pair() {
             self.notices.extend(saving.next.generation().map(Notice::Overtaken));
         }
-        // A pair that memory held has been handed out; it lives on until it expires.
-        if saving.outcome == Outcome::Obtained {
+        // A pair that memory held has been handed out; it lives on until it expires, unless an operator has
+        // withdrawn what it replaces.
+        if saving.outcome == Outcome::Obtained || (saving.brings_a_pair() && account.pair.is_none()) {
             self.orphan.clone_from(&saving.next.pair);
         }
         self.memory.unsaved = None;
@@ -190,7 +191,7 @@ impl Flow {
 
     /// Answers with the pair that was just obtained, even where it lives too short for what was asked.
     fn hand_out(&mut self, step: Step<'_>, account: &Account) -> Effect {
-        if self.ask.goal == Goal::Maintain {
+        if matches!(self.ask.goal, Goal::Maintain { .. }) {
             return self.act(step);
         }
         let answer = account

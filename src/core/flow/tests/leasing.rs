@@ -162,7 +162,7 @@ fn nothing_is_begun_that_cannot_end_in_time() {
 #[test]
 fn two_operators_at_once_are_one() {
     let mut world = World::with_pair(WEEK);
-    let goal = Goal::Replace(Replaced::Unknown);
+    let goal = Goal::Replace(Target::NotSeen);
     let mut first = Flow::new(world.ask(goal), Memory::default());
     let mut second_answer = None;
     let mut second = Flow::new(world.ask(goal), Memory::default());
@@ -197,7 +197,7 @@ fn an_operators_refresh_respects_a_rest() {
     let mut world = World::with_pair(WEEK);
     let until = world.now.plus(Duration::from_secs(30));
     world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 0 });
-    let ask = world.ask(Goal::Replace(Replaced::Unknown));
+    let ask = world.ask(Goal::Replace(Target::NotSeen));
     let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
     assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
 }

@@ -9,7 +9,7 @@ mod saving;
 use super::*;
 use crate::{
     core::{
-        decide::{Answer, Goal, Replaced},
+        decide::{Answer, Goal, Target},
         grant::{Expiry, Granted},
         policy::STORE_RETRY,
         record::{AccountName, Cooldown, CooldownReason, Dialect, Grant, Origin, Pair, TokenKind},

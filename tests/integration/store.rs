@@ -261,3 +261,20 @@ async fn a_ledger_that_cannot_be_read_lets_nobody_log_in() {
     assert!(error.error_message.contains("item `ledger`"), "{}", error.error_message);
     assert_eq!(world.convirza.observed().logins_arrived, 0);
 }
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_hides_no_other_account() {
+    let world = world().await;
+    let handler = handler(&world).await;
+    let ask = |payload| handler.handle(LambdaEvent::new(payload, context()));
+    ask(json!({})).await.expect("a token");
+    put(&world, &json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}}));
+    let status = ask(json!({"action": "status"})).await.expect("a status");
+    let broken =
+        json!({"account": "broken", "unreadable": "attribute `version` is missing or of another form"});
+    assert_eq!(status["accounts"][0], broken);
+    assert_eq!(status["accounts"][1]["account"], "default");
+    let done = ask(json!({"action": "maintain"})).await.expect("a summary");
+    assert_eq!((&done["failed"], &done["accounts"][0]["error"]), (&json!(1), &json!("internal")));
+    assert_eq!(done["accounts"][1]["account"], "default");
+}

@@ -1,0 +1,270 @@
+//! Any record, any request, any event.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use proptest::{collection::vec, option, prelude::*};
+use std::time::Duration;
+use token_broker::{
+    adapters::item::Item,
+    core::{
+        decide::{Ask, Goal, Target},
+        flow::{Effect, Event, SecretProblem, StoreProblem, Written},
+        grant::{Credentials, Expiry, Granted, Reply},
+        policy::Policy,
+        record::{
+            Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
+            Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
+        },
+        time::Timestamp,
+    },
+    secret::Secret,
+};
+
+/// Mostly instants near each other, sometimes any at all: clocks go back, and some are wrong.
+pub fn instant() -> impl Strategy<Value = Timestamp> {
+    let near = 1_000_000_000_000..1_000_700_000_000_u64;
+    prop_oneof![9 => near, 1 => any::<u64>()].prop_map(Timestamp::from_millis)
+}
+
+fn seconds(most: u64) -> impl Strategy<Value = Duration> {
+    (0..=most).prop_map(Duration::from_secs)
+}
+
+/// Within the ranges of the configuration.
+pub fn policy() -> impl Strategy<Value = Policy> {
+    let millis = |least: u64, most: u64| (least..=most).prop_map(Duration::from_millis);
+    (
+        1..=10_usize,
+        seconds(180 * 86_400),
+        1..=604_800_u64,
+        seconds(3600),
+        millis(100, 25_000),
+        millis(0, 60_000),
+    )
+        .prop_map(
+            |(login_budget, refresh_ahead, max_ttl, memory_ttl, upstream_timeout, clock_margin)| Policy {
+                login_budget,
+                refresh_ahead,
+                max_ttl: Duration::from_secs(max_ttl),
+                memory_ttl,
+                upstream_timeout,
+                lease: upstream_timeout * 3,
+                clock_margin,
+            },
+        )
+}
+
+fn secret() -> impl Strategy<Value = Secret> {
+    "[a-z]{1,8}".prop_map(Secret::new)
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    let dialect = prop_oneof![Just(Dialect::V3), Just(Dialect::V2)];
+    (dialect, option::of("https://[a-z]{1,8}"), option::of("https://[a-z]{1,8}"))
+        .prop_map(|(dialect, oauth_url, api_url)| Origin { dialect, oauth_url, api_url })
+}
+
+fn pair() -> impl Strategy<Value = Pair> {
+    let grant = prop_oneof![Just(Grant::Login), Just(Grant::Refresh)];
+    (
+        (any::<u64>(), secret(), option::of(secret()), any::<bool>(), instant(), instant()),
+        (option::of(instant()), grant, option::of(any::<u64>()), origin(), any::<bool>()),
+    )
+        .prop_map(|(first, second)| Pair {
+            generation: Generation(first.0),
+            access_token: first.1,
+            refresh_token: first.2,
+            refresh_spent: first.3,
+            issued_at: first.4,
+            expires_at: first.5,
+            refresh_expires_at: second.0,
+            obtained_by: second.1,
+            replaces: second.2.map(Generation),
+            origin: second.3,
+            dead: second.4,
+        })
+}
+
+fn cooldown() -> impl Strategy<Value = Cooldown> {
+    let reason = prop_oneof![
+        Just(CooldownReason::RateLimited),
+        Just(CooldownReason::Unavailable),
+        Just(CooldownReason::BudgetExhausted)
+    ];
+    (instant(), reason, any::<u32>()).prop_map(|(until, reason, failures)| Cooldown {
+        until,
+        reason,
+        failures,
+    })
+}
+
+fn revocation() -> impl Strategy<Value = Revocation> {
+    let kind = prop_oneof![Just(TokenKind::Access), Just(TokenKind::Refresh)];
+    (secret(), kind, origin()).prop_map(|(token, kind, origin)| Revocation { token, kind, origin })
+}
+
+pub fn account() -> impl Strategy<Value = Account> {
+    let lease = (any::<u64>(), instant()).prop_map(|(holder, until)| Lease { holder: Holder(holder), until });
+    (
+        (0..=u64::MAX / 2, option::of(pair()), option::of(lease), option::of(cooldown())),
+        (option::of("[a-z]{1,8}"), option::of(instant()), option::of(instant()), vec(revocation(), 0..3)),
+    )
+        .prop_map(|(first, second)| Account {
+            version: Version(first.0),
+            pair: first.1,
+            lease: first.2,
+            cooldown: first.3,
+            parked: second.0.map(SecretVersion),
+            verified_at: second.1,
+            no_probe_before: second.2,
+            pending: second.3,
+        })
+}
+
+pub fn ledger() -> impl Strategy<Value = Ledger> {
+    let debit =
+        (instant(), instant(), any::<u64>()).prop_map(|(at, until, by)| Debit { at, until, by: Holder(by) });
+    (0..=u64::MAX / 2, vec(debit, 0..12), option::of(instant())).prop_map(
+        |(version, debits, blocked_until)| Ledger { version: Version(version), debits, blocked_until },
+    )
+}
+
+pub fn ask() -> impl Strategy<Value = Ask> {
+    let target = || {
+        prop_oneof![
+            Just(Target::NotSeen),
+            option::of(any::<u64>()).prop_map(|seen| Target::Pair(seen.map(Generation)))
+        ]
+    };
+    let goal = prop_oneof![
+        4 => (seconds(900), option::of(any::<u64>().prop_map(Generation)))
+            .prop_map(|(min_ttl, rejected)| Goal::Token { min_ttl, rejected }),
+        1 => target().prop_map(Goal::Replace),
+        1 => target().prop_map(Goal::Revoke),
+        1 => any::<bool>().prop_map(|revoked| Goal::Maintain { revoked }),
+    ];
+    (goal, instant(), seconds(60)).prop_map(|(goal, arrived_at, left)| Ask {
+        account: AccountName::default(),
+        goal,
+        arrived_at,
+        deadline: arrived_at.plus(left),
+    })
+}
+
+/// One event of each kind, of which [`fitting`] takes the one that was asked for.
+#[derive(Clone, Debug)]
+pub struct Events {
+    account: Result<Account, StoreProblem>,
+    ledger: Result<Ledger, StoreProblem>,
+    written: Written,
+    secret: Result<Credentials, SecretProblem>,
+    reply: Reply,
+    unasked: bool,
+}
+
+pub fn event() -> impl Strategy<Value = Events> {
+    let written =
+        prop_oneof![3 => Just(Written::Done), 1 => Just(Written::Conflict), 1 => Just(Written::Unknown)];
+    let credentials = ("[ab]", secret(), origin()).prop_map(|(version, password, origin)| Credentials {
+        version: SecretVersion(version),
+        email: Secret::from("email"),
+        password,
+        client: None,
+        origin,
+    });
+    let expiry = || {
+        prop_oneof![
+            instant().prop_map(Expiry::At),
+            seconds(u64::MAX / 1000).prop_map(Expiry::In),
+            Just(Expiry::Unknown)
+        ]
+    };
+    let granted = (secret(), option::of(secret()), expiry(), expiry()).prop_map(
+        |(access_token, refresh_token, access_expiry, refresh_expiry)| {
+            Reply::Granted(Granted { access_token, refresh_token, access_expiry, refresh_expiry })
+        },
+    );
+    let reply = prop_oneof![
+        4 => granted,
+        1 => Just(Reply::Revoked),
+        1 => Just(Reply::Alive),
+        2 => Just(Reply::Refused),
+        1 => option::of(seconds(u64::MAX / 1000)).prop_map(Reply::RateLimited),
+        1 => Just(Reply::Unclear),
+        1 => Just(Reply::NeverLeft),
+        1 => Just(Reply::TooLate),
+    ];
+    let store_problem = || {
+        prop_oneof![Just(StoreProblem::Unreachable), Just(StoreProblem::Unreadable("attribute".to_owned()))]
+    };
+    let secret_problem = prop_oneof![
+        Just(SecretProblem::Missing),
+        Just(SecretProblem::Unreachable),
+        Just(SecretProblem::Bad("b".to_owned()))
+    ];
+    (
+        prop_oneof![5 => account().prop_map(Ok), 1 => store_problem().prop_map(Err)],
+        prop_oneof![5 => ledger().prop_map(Ok), 1 => store_problem().prop_map(Err)],
+        written,
+        prop_oneof![5 => credentials.prop_map(Ok), 1 => secret_problem.prop_map(Err)],
+        reply,
+        prop::bool::weighted(0.01),
+    )
+        .prop_map(|(account, ledger, written, secret, reply, unasked)| Events {
+            account,
+            ledger,
+            written,
+            secret,
+            reply,
+            unasked,
+        })
+}
+
+/// The event that answers an effect; now and then one that nobody has asked for.
+pub fn fitting(effect: &Effect, events: Events) -> Event {
+    if events.unasked {
+        return Event::Begin;
+    }
+    match effect {
+        Effect::ReadAccount => Event::Account(events.account),
+        Effect::ReadLedger => Event::Ledger(events.ledger),
+        Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => Event::Written(events.written),
+        Effect::ReadSecret => Event::Secret(events.secret),
+        Effect::Send { .. } => Event::Replied(events.reply),
+        Effect::Pause { .. } | Effect::Done(_) => Event::Resumed,
+    }
+}
+
+/// An item of the right attributes in wrong forms, and of others.
+pub fn wild_item() -> impl Strategy<Value = Item> {
+    let name = prop_oneof![
+        Just("pk".to_owned()),
+        Just("version".to_owned()),
+        Just("pair".to_owned()),
+        Just("lease".to_owned()),
+        Just("cooldown".to_owned()),
+        Just("parked".to_owned()),
+        Just("pending".to_owned()),
+        Just("debits".to_owned()),
+        Just("blocked_until_ms".to_owned()),
+        Just("until_ms".to_owned()),
+        Just("holder".to_owned()),
+        Just("generation".to_owned()),
+        "[a-z_]{1,8}"
+    ];
+    let leaf = prop_oneof![
+        Just(AttributeValue::S("tell-tale".to_owned())),
+        any::<u64>().prop_map(|number| AttributeValue::N(number.to_string())),
+        Just(AttributeValue::N("-1e400".to_owned())),
+        any::<bool>().prop_map(AttributeValue::Bool),
+        Just(AttributeValue::Null(true)),
+    ];
+    let names = name.boxed();
+    let inner = names.clone();
+    let value = leaf.prop_recursive(3, 16, 4, move |value| {
+        prop_oneof![
+            vec(value.clone(), 0..3).prop_map(AttributeValue::L),
+            proptest::collection::hash_map(inner.clone(), value, 0..6).prop_map(AttributeValue::M),
+        ]
+    });
+    proptest::collection::hash_map(names, value, 0..8)
+}

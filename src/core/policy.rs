@@ -37,6 +37,10 @@ const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(1);
 /// How unlikely it is that one request renews a pair the moment it is due: one in 2 to this power.
 const SHYNESS_BITS: f64 = 20.0;
+/// How long one request stands back at most before it takes the lease.
+const LONGEST_STAND_BACK: Duration = Duration::from_millis(250);
+/// The crowd that standing back is made for: 2 to this power.
+const CROWD_BITS: f64 = 12.0;
 
 /// Which door a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,6 +164,14 @@ impl Policy {
     /// most an hour, since nobody knows what it may send.
     pub fn rate_limit_pause(&self, asked: Option<Duration>, draw: Draw) -> Duration {
         draw.stretched(asked.unwrap_or_default().clamp(LOGIN_WINDOW, LONGEST_RATE_LIMIT))
+    }
+
+    /// How long a request stands back before it takes the lease, so that of a thousand which find the same
+    /// pair used up at the same instant only a few try. The number of those that go ahead doubles every so
+    /// often: few at first, whatever their number, and all after [`LONGEST_STAND_BACK`].
+    pub fn stand_back(&self, draw: Draw) -> Duration {
+        let part = 1.0 + draw.fraction().log2() / CROWD_BITS;
+        LONGEST_STAND_BACK.mul_f64(part.max(0.0))
     }
 
     /// The pause before the next look at a record that somebody else is renewing.

@@ -70,7 +70,9 @@ impl Flow {
             },
             Decision::Nothing => self.report(step, &account),
             Decision::Renew(grant) => self.renew(step, grant),
-            Decision::Verify => self.in_time(step, Self::verify),
+            Decision::Verify => {
+                self.in_time(step, |flow, step| flow.stand_back(step).unwrap_or_else(|| flow.verify(step)))
+            }
             Decision::Revoke { withdraw } => {
                 self.in_time(step, |flow, step| flow.begin_revoking(step, withdraw))
             }
@@ -96,10 +98,28 @@ impl Flow {
     }
 
     fn renew(&mut self, step: Step<'_>, grant: Grant) -> Effect {
-        self.in_time(step, |flow, step| match grant {
-            Grant::Refresh => flow.acquire(step, Purpose::Refresh),
-            Grant::Login => flow.check_secret(step),
+        self.in_time(step, |flow, step| {
+            if let Some(effect) = flow.stand_back(step) {
+                // It must not be drawn a second time.
+                flow.volunteered = true;
+                return effect;
+            }
+            match grant {
+                Grant::Refresh => flow.acquire(step, Purpose::Refresh),
+                Grant::Login => flow.check_secret(step),
+            }
         })
+    }
+
+    /// Before a request that may be one of a crowd goes for the lease, once: it looks again a little later. A
+    /// crowd gathers where a pair has run out or died; an account without one has nobody waiting yet.
+    fn stand_back(&mut self, step: Step<'_>) -> Option<Effect> {
+        let alone = !matches!(self.ask.goal, Goal::Token { .. }) || self.account().pair.is_none();
+        if alone || std::mem::replace(&mut self.stood_back, true) {
+            return None;
+        }
+        let span = step.policy.stand_back(step.draw);
+        (!span.is_zero()).then(|| self.pause(step.now.plus(span)))
     }
 
     /// Goes on only where enough time is left for an upstream call and a write.

@@ -181,6 +181,8 @@ pub struct Flow {
     state: State,
     /// The draw has already fallen on this request.
     volunteered: bool,
+    /// It has stood back once, for others to go first.
+    stood_back: bool,
     /// Where `memory.copy` comes from: an earlier request, or this one's look at the table.
     source: ServedFrom,
     /// A pair of this flow that was overtaken before it was saved.
@@ -257,6 +259,7 @@ impl Flow {
             memory,
             state: State::Begun,
             volunteered: false,
+            stood_back: false,
             source: ServedFrom::Memory,
             orphan: None,
             renewed: false,

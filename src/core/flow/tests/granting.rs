@@ -6,7 +6,10 @@ use super::*;
 fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let answer = world.token().unwrap();
-    assert_eq!(world.asked, ["read account", "write account", "refresh", "write account"]);
+    assert_eq!(
+        world.asked,
+        ["read account", "pause", "read account", "write account", "refresh", "write account"]
+    );
     assert!(answer.generation > Generation(7));
     assert_eq!(world.pair().obtained_by, Grant::Refresh);
     assert!(!world.pair().refresh_spent);
@@ -62,6 +65,8 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
     assert_eq!(
         world.asked,
         [
+            "read account",
+            "pause",
             "read account",
             "write account",
             "refresh",

@@ -201,3 +201,33 @@ fn an_operators_refresh_respects_a_rest() {
     let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
     assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
 }
+
+#[test]
+fn f05_of_a_crowd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
+    let policy = test_policy();
+    let spans: Vec<Duration> =
+        (1..=1000_u64).map(|part| policy.stand_back(Draw(u64::MAX / 1000 * part))).collect();
+    let within = |span| spans.iter().filter(|stood| **stood <= Duration::from_millis(span)).count();
+    assert!((1..=5).contains(&within(50)), "{}", within(50));
+    assert_eq!(within(250), 1000);
+
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let answer = world
+        .run(&mut slow, |world, effect| {
+            if name(effect) == "pause" && world.count("refresh") == 0 {
+                world.eager = true;
+                world.token().unwrap();
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(
+        (answer.served_from, world.count("refresh")),
+        (ServedFrom::Table, 1),
+        "somebody else went first"
+    );
+    let mut first = World::new();
+    first.token().unwrap();
+    assert_eq!(first.count("pause"), 0, "an account's very first request has no crowd to stand back for");
+}

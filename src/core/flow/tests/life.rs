@@ -17,6 +17,8 @@ fn f12_a_rejected_token_that_a_probe_finds_dead_is_renewed() {
         world.asked,
         [
             "read account",
+            "pause",
+            "read account",
             "write account",
             "probe",
             "write account",

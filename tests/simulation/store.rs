@@ -1,0 +1,51 @@
+//! DynamoDB as the protocol knows it: one record per account and one ledger, written on a condition.
+
+use token_broker::core::{
+    flow::{Effect, Event, Written},
+    record::{Account, Ledger, Version},
+};
+
+/// What is stored. Latencies and losses are on the way here, not in here.
+pub struct Store {
+    pub accounts: Vec<Account>,
+    pub ledger: Ledger,
+}
+
+impl Store {
+    pub fn new(accounts: usize) -> Self {
+        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default() }
+    }
+
+    /// Carries out what has arrived, at once and as a whole.
+    pub fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
+        match effect {
+            Effect::ReadAccount => Event::Account(Ok(self.accounts[account].clone())),
+            Effect::ReadLedger => Event::Ledger(Ok(self.ledger.clone())),
+            Effect::WriteAccount { expected, next } => {
+                let stored = &mut self.accounts[account];
+                let met = stored.version == *expected;
+                if met {
+                    stored.clone_from(next);
+                }
+                Event::Written(outcome(met))
+            }
+            Effect::WriteLedger { expected, next } => {
+                let met = self.ledger.version == *expected;
+                if met {
+                    self.ledger.clone_from(next);
+                }
+                Event::Written(outcome(met))
+            }
+            other => panic!("the store is asked for {other:?}"),
+        }
+    }
+
+    /// The accounts that have a record, as a scan would find them.
+    pub fn known_accounts(&self) -> Vec<usize> {
+        (0..self.accounts.len()).filter(|index| self.accounts[*index].version != Version(0)).collect()
+    }
+}
+
+fn outcome(met: bool) -> Written {
+    if met { Written::Done } else { Written::Conflict }
+}

@@ -211,8 +211,9 @@ fn decide_on_pair(ask: &Ask, account: &Account, policy: &Policy, now: Timestamp,
     }
 }
 
-/// A pair is withdrawn whoever is renewing it: their write will fail. So is what a renewal of it has brought
-/// in the meantime, but no pair of a later login. What is pending already is left to whoever is on it.
+/// Withdraws the pair that is meant, or what a renewal of it has brought in the meantime, but no pair of a
+/// later login. Waits for whoever holds the lease: that one may be about to log in, and must not find itself
+/// beside another one who may.
 fn decide_on_revoking(target: Target, account: &Account, now: Timestamp) -> Decision {
     let lease = policy::held(account.lease.as_ref(), now);
     let is_meant = |pair: &Pair| match target {
@@ -220,10 +221,9 @@ fn decide_on_revoking(target: Target, account: &Account, now: Timestamp) -> Deci
         Target::Pair(seen) => Some(pair.generation) == seen || pair.replaces == seen,
     };
     match (account.pair.as_ref().is_some_and(is_meant), account.pending.is_empty(), lease) {
-        (true, _, _) => Decision::Revoke { withdraw: true },
         (false, true, _) => Decision::Nothing,
-        (false, false, Some(lease)) => Decision::Wait(lease.until),
-        (false, false, None) => Decision::Revoke { withdraw: false },
+        (_, _, Some(lease)) => Decision::Wait(lease.until),
+        (withdraw, _, None) => Decision::Revoke { withdraw },
     }
 }
 

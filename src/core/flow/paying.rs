@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        error::Failure,
         grant::Credentials,
         ledger::Admission,
         record::{Cooldown, CooldownReason, Holder, Ledger},
@@ -93,8 +94,11 @@ impl Flow {
                 payment.tries += 1;
                 let latest = step.policy.latest_send(&payment.held.lease, self.ask.deadline);
                 let pause_until = step.now.plus(step.policy.poll_pause(payment.tries, step.draw));
-                if payment.tries >= TRIES || pause_until > latest {
+                if payment.tries >= TRIES {
                     return self.ledger_failed(step, payment.held, StoreProblem::Unreachable);
+                }
+                if pause_until > latest {
+                    return self.give_up(step, payment.held, Outcome::Failed(Failure::TooLittleTime));
                 }
                 self.state = State::PausingLedger(payment);
                 Effect::Pause { until: pause_until }

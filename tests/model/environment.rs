@@ -1,0 +1,273 @@
+//! Performing effects: as the function's shell does it, and in all the ways in which that can go wrong.
+
+use crate::{
+    model::Fleet,
+    setting::Sabotage,
+    world::{AccountWorld, Invariant, LateWrite, World, credentials, session_of},
+};
+use std::time::Duration;
+use token_broker::{
+    core::{
+        decide::Goal,
+        flow::{Effect, Event, SecretProblem, StoreProblem, Written},
+        grant::{Call, Credentials, Reply},
+        policy::LOGIN_WINDOW,
+        record::{Account, TokenKind},
+        time::Timestamp,
+    },
+    secret::Secret,
+};
+
+/// What becomes of an effect. All but the first are faults.
+///
+/// What was not carried out and is reported as unknown is not among them: it is a late write that never
+/// arrives, or an upstream call that nothing came of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is carried out, and the reply arrives.
+    Done,
+    /// It is carried out, and the reply is lost. A login arrives as late as it can.
+    Silent,
+    /// A write is carried out, and the client's own retry meets it.
+    Misreported,
+    /// A write is on its way, and its reply is lost.
+    Late,
+    /// It is not carried out, which is known.
+    Failed,
+    /// The upstream says 429.
+    RateLimited,
+}
+
+impl Fleet {
+    /// What may become of the effect that an instance waits for.
+    pub fn fates(&self, world: &World, who: usize) -> &'static [Fate] {
+        use Fate::{Done, Failed, Late, Misreported, RateLimited, Silent};
+        let instance = &world.instances[who];
+        let Some(request) = &instance.at else { return &[] };
+        if self.costs_a_pause(world, who) && world.pauses_left == 0 {
+            return &[];
+        }
+        let of_the_table = !matches!(
+            request.effect,
+            Effect::ReadSecret | Effect::Send { .. } | Effect::Pause { .. } | Effect::Done(_)
+        );
+        if world.outage && of_the_table {
+            return &[Failed];
+        }
+        if world.faults_left == 0 {
+            return &[Done];
+        }
+        match &request.effect {
+            Effect::ReadAccount | Effect::ReadLedger | Effect::ReadSecret => &[Done, Failed],
+            write @ (Effect::WriteAccount { .. } | Effect::WriteLedger { .. }) => {
+                match (self.would_land(world, request.account, write), instance.late.is_some()) {
+                    (false, _) => &[Done, Silent],
+                    (true, true) => &[Done, Silent, Misreported],
+                    (true, false) => &[Done, Silent, Misreported, Late],
+                }
+            }
+            Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Done],
+            Effect::Send { call: Call::Revoke(_), .. } => &[Done, Silent],
+            Effect::Send { .. } => &[Done, Silent, Failed, RateLimited],
+            Effect::Pause { .. } | Effect::Done(_) => &[Done],
+        }
+    }
+
+    /// Performs the effect that an instance waits for, and says what it learns of it.
+    pub fn perform(&self, world: &mut World, who: usize, fate: Fate) -> Event {
+        let request = world.instances[who].at.as_ref().expect("a request");
+        let (account, effect) = (request.account, request.effect.clone());
+        match effect {
+            Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreProblem::Unreachable)),
+            Effect::ReadAccount => Event::Account(Ok(world.accounts[account].record.clone())),
+            Effect::ReadLedger if fate == Fate::Failed => Event::Ledger(Err(StoreProblem::Unreachable)),
+            Effect::ReadLedger => Event::Ledger(Ok(world.ledger.clone())),
+            Effect::ReadSecret if fate == Fate::Failed => Event::Secret(Err(SecretProblem::Unreachable)),
+            Effect::ReadSecret => Event::Secret(Ok(credentials(world.secret))),
+            Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => {
+                Event::Written(self.write(world, who, account, effect, fate))
+            }
+            Effect::Send { not_after, .. } if world.clock(&self.setting, who) > not_after => {
+                Event::Replied(Reply::TooLate)
+            }
+            Effect::Send { call, .. } => Event::Replied(self.send(world, who, account, &call, fate)),
+            Effect::Pause { until } => {
+                world.pass_until(self.end_of_pause(world, who, until));
+                Event::Resumed
+            }
+            Effect::Done(_) => unreachable!("a request that is done is not at anything"),
+        }
+    }
+
+    fn write(&self, world: &mut World, who: usize, account: usize, effect: Effect, fate: Fate) -> Written {
+        if matches!(fate, Fate::Silent | Fate::Misreported | Fate::Late) {
+            world.accounts[account].allowed += 1;
+        }
+        if fate == Fate::Late {
+            world.instances[who].late = Some(LateWrite { account, effect });
+            return Written::Unknown;
+        }
+        let landed = fate != Fate::Failed && self.land(world, account, &effect);
+        match fate {
+            Fate::Done if landed => Written::Done,
+            Fate::Done | Fate::Misreported => Written::Conflict,
+            _ => Written::Unknown,
+        }
+    }
+
+    /// Whether the condition of a write is met.
+    pub fn would_land(&self, world: &World, account: usize, write: &Effect) -> bool {
+        match write {
+            Effect::WriteAccount { expected, .. } => {
+                self.setting.sabotage == Some(Sabotage::UnconditionalRecord)
+                    || world.accounts[account].record.version == *expected
+            }
+            Effect::WriteLedger { expected, .. } => {
+                self.setting.sabotage == Some(Sabotage::UnconditionalLedger)
+                    || world.ledger.version == *expected
+            }
+            _ => false,
+        }
+    }
+
+    /// A write arrives; says whether its condition was met.
+    pub fn land(&self, world: &mut World, account: usize, write: &Effect) -> bool {
+        if !self.would_land(world, account, write) {
+            return false;
+        }
+        match write {
+            Effect::WriteAccount { next, .. } => self.replace_record(world, account, next.clone()),
+            Effect::WriteLedger { next, .. } => {
+                world.ledger.clone_from(next);
+                if self.setting.sabotage == Some(Sabotage::DebitsLost) {
+                    world.ledger.debits.clear();
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn replace_record(&self, world: &mut World, account: usize, mut next: Account) {
+        match self.setting.sabotage {
+            Some(Sabotage::SpentMarkLost) => next.pair.iter_mut().for_each(|pair| pair.refresh_spent = false),
+            Some(Sabotage::ParkedForgotten) => next.parked = None,
+            _ => {}
+        }
+        let before = std::mem::replace(&mut world.accounts[account].record, next.clone());
+        if let (Some(old), Some(new)) = (before.lease, next.lease)
+            && old.holder != new.holder
+            && next.pair.is_some() == before.pair.is_some()
+        {
+            self.saw("a takeover after a lapsed lease");
+            // Whoever had the lease was paused for too long. What a dead or a failed one costs is in its fault.
+            world.accounts[account].allowed += usize::from(world.is_alive(&self.setting, old.holder));
+        }
+        if before.pair.is_some() && next.pair.is_none() {
+            // One login for the next caller.
+            world.accounts[account].allowed += 1;
+        }
+        if let Some(pair) = &next.pair {
+            let newest = world.accounts[account].named.iter().map(|(generation, _)| *generation).max();
+            world
+                .demand(newest.is_none_or(|newest| pair.generation >= newest), Invariant::OlderPairOverNewer);
+            world.name(account, pair.generation, session_of(&pair.access_token));
+        }
+    }
+
+    fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> Reply {
+        if fate == Fate::Failed {
+            return Reply::NeverLeft;
+        }
+        let reply = match call {
+            Call::Login(credentials) => self.log_in(world, who, account, credentials, fate),
+            Call::Refresh { refresh_token, .. } => {
+                if fate == Fate::RateLimited {
+                    return Reply::RateLimited(None);
+                }
+                let session = &mut world.sessions[session_of(refresh_token)];
+                session.refreshes += 1;
+                let (alive, first) = (std::mem::take(&mut session.refresh), session.refreshes == 1);
+                world.demand(first, Invariant::RefreshTokenSentTwice);
+                if alive { Reply::Granted(world.issue(self.setting.life)) } else { Reply::Refused }
+            }
+            Call::Revoke(revocation) => {
+                check_revocation(world, who, account, &revocation.token);
+                let session = &mut world.sessions[session_of(&revocation.token)];
+                match revocation.kind {
+                    TokenKind::Access => session.access = false,
+                    TokenKind::Refresh => session.refresh = false,
+                }
+                Reply::Revoked
+            }
+            Call::Probe { access_token, .. } => {
+                let alive = world.sessions[session_of(access_token)].access;
+                if alive { Reply::Alive } else { Reply::Refused }
+            }
+        };
+        match fate {
+            Fate::RateLimited => Reply::RateLimited(None),
+            Fate::Silent => {
+                // A pair that got lost, not a probe or a revocation.
+                let costs = matches!(call, Call::Login(_) | Call::Refresh { .. });
+                world.accounts[account].allowed += usize::from(costs);
+                Reply::Unclear
+            }
+            _ => reply,
+        }
+    }
+
+    /// A login that nobody answers may be delivered by the kernel as long again after the call was given up.
+    fn log_in(
+        &self,
+        world: &mut World,
+        who: usize,
+        account: usize,
+        credentials: &Credentials,
+        fate: Fate,
+    ) -> Reply {
+        let policy = self.setting.policy();
+        let record = &world.accounts[account].record;
+        let parked = record.parked.as_ref() == Some(&credentials.version);
+        world.demand(!parked, Invariant::ParkedVersionSent);
+        let now = world.clock(&self.setting, who);
+        let paid = world.ledger.debits.iter().any(|debit| {
+            World::who_drew(&self.setting, debit.by) == who && debit.at.plus(policy.debit_freshness()) >= now
+        });
+        world.demand(paid, Invariant::UnpaidLogin);
+        let delay = if fate == Fate::Silent { policy.upstream_timeout * 2 } else { Duration::ZERO };
+        world.arrivals.push(world.now.plus(delay));
+        world.arrivals.sort_unstable();
+        let budget_kept = within_budget(&world.arrivals, self.setting.budget);
+        world.demand(budget_kept, Invariant::TooManyLoginsInAMinute);
+        let AccountWorld { logins, allowed, .. } = &mut world.accounts[account];
+        *logins += 1;
+        let needed = *logins <= *allowed;
+        world.demand(needed, Invariant::NeedlessLogin);
+        if fate == Fate::RateLimited {
+            world.accounts[account].allowed += 1;
+            return Reply::RateLimited(None);
+        }
+        let version: usize = credentials.version.0.parse().expect("a version");
+        if self.setting.secrets[version - 1] {
+            Reply::Granted(world.issue(self.setting.life))
+        } else {
+            Reply::Refused
+        }
+    }
+}
+
+/// A token that is stored is in use; so is one that a caller has, unless an operator has withdrawn it.
+fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
+    let stored = world.accounts[account].record.pair.as_ref();
+    let in_use =
+        stored.is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token));
+    let goal = world.instances[who].at.as_ref().map(|request| request.goal);
+    let wanted = matches!(goal, Some(Goal::Revoke(_) | Goal::Maintain { .. }));
+    let handed_out = world.sessions[session_of(token)].handed_out;
+    world.demand(!in_use && (wanted || !handed_out), Invariant::LiveTokenRevoked);
+}
+
+fn within_budget(arrivals: &[Timestamp], budget: usize) -> bool {
+    arrivals.windows(budget + 1).all(|some| some[budget].since(some[0]) >= LOGIN_WINDOW)
+}

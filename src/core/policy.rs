@@ -168,7 +168,7 @@ impl Policy {
 
     /// How long a request stands back before it takes the lease, so that of a thousand which find the same
     /// pair used up at the same instant only a few try. The number of those that go ahead doubles every so
-    /// often: few at first, whatever their number, and all after [`LONGEST_STAND_BACK`].
+    /// often: few at first, whatever their number, and all after a quarter of a second.
     pub fn stand_back(&self, draw: Draw) -> Duration {
         let part = 1.0 + draw.fraction().log2() / CROWD_BITS;
         LONGEST_STAND_BACK.mul_f64(part.max(0.0))

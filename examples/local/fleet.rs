@@ -6,10 +6,7 @@ mod report;
 
 use super::{
     wiring,
-    world::{
-        Ports, World,
-        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings},
-    },
+    world::{Ports, World, convirza::Settings},
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -52,7 +49,6 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let defaults = Settings::default();
     let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
     let world = World::start(Ports::default(), settings).await?;
-    world.convirza.set_password(DEFAULT_EMAIL, DEFAULT_PASSWORD);
     // A quicker pace than the defaults, so that a fault is over before the run is.
     let quick = [("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()), ("BROKER_LEASE_MS", "3000".to_owned())];
     let config = wiring::config(&world, &quick)?;

@@ -231,3 +231,17 @@ fn f05_of_a_crowd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_
     first.token().unwrap();
     assert_eq!(first.count("pause"), 0, "an account's very first request has no crowd to stand back for");
 }
+
+#[test]
+fn a_call_leaves_only_while_its_caller_can_wait_for_it() {
+    let mut world = World::new();
+    let ask = Ask { deadline: world.now.plus(Duration::from_secs(7)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Memory::default()), |world, effect| {
+        if name(effect) == "login" {
+            // The debit is fresh and the lease long, but the caller will be gone before the answer comes.
+            world.pass(Duration::from_millis(1_500));
+        }
+        Fate::Done
+    });
+    assert_eq!((result, world.grants), (Err(Failure::TooLittleTime), 0));
+}

@@ -160,25 +160,30 @@ fn a_crash_while_revoking_forgets_nothing() {
     assert_eq!((world.count("revoke"), world.account.pending.len()), (2, 0));
 }
 
+/// Drives a flow that refreshes, and lets an operator revoke the pair before the new one is saved. Gives what
+/// the flow came to, and the tokens that it revoked itself.
+fn overtaken_by_an_operator(world: &mut World, flow: &mut Flow) -> (Answer, Vec<Secret>) {
+    let mut withdrawn = false;
+    let mut revoked = Vec::new();
+    let answer = world.run(flow, |world, effect| {
+        if name(effect) == "write account" && world.count("refresh") == 1 && !withdrawn {
+            withdrawn = true;
+            let mut operator = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
+            world.run(&mut operator, |_, _| Fate::Done).unwrap();
+        }
+        if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
+            revoked.push(revocation.token.clone());
+        }
+        Fate::Done
+    });
+    (answer.unwrap(), revoked)
+}
+
 #[test]
 fn a_pair_that_is_being_renewed_is_withdrawn_with_what_the_renewal_brings() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut renewing = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut withdrawn = false;
-    let mut revoked = Vec::new();
-    let answer = world
-        .run(&mut renewing, |world, effect| {
-            if name(effect) == "write account" && world.count("refresh") == 1 && !withdrawn {
-                withdrawn = true;
-                let mut operator = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
-                world.run(&mut operator, |_, _| Fate::Done).unwrap();
-            }
-            if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
-                revoked.push(revocation.token.clone());
-            }
-            Fate::Done
-        })
-        .unwrap();
+    let (answer, revoked) = overtaken_by_an_operator(&mut world, &mut renewing);
     assert_eq!(world.count("login"), 1);
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(
@@ -224,21 +229,7 @@ fn an_operator_revokes_the_pair_that_is_there_and_no_later_one() {
 fn a_maintenance_that_an_operator_overtakes_leaves_no_living_pair_behind() {
     let mut world = World::with_pair(Duration::from_secs(3600));
     let mut schedule = Flow::new(world.ask(Goal::Maintain { revoked: false }), Memory::default());
-    let mut withdrawn = false;
-    let mut revoked = Vec::new();
-    world
-        .run(&mut schedule, |world, effect| {
-            if name(effect) == "write account" && world.count("refresh") == 1 && !withdrawn {
-                withdrawn = true;
-                let mut operator = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
-                world.run(&mut operator, |_, _| Fate::Done).unwrap();
-            }
-            if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
-                revoked.push(revocation.token.clone());
-            }
-            Fate::Done
-        })
-        .unwrap();
+    let (_, revoked) = overtaken_by_an_operator(&mut world, &mut schedule);
     assert_eq!(revoked, [Secret::from("refresh 1"), Secret::from("access 1")]);
     assert_eq!((world.account.pair.is_none(), world.count("login")), (true, 0));
 }
@@ -294,4 +285,16 @@ fn v2_documents_no_refresh_so_its_pairs_are_renewed_by_logging_in() {
     world.account.pair.as_mut().unwrap().origin.dialect = Dialect::V2;
     world.token().unwrap();
     assert_eq!((world.count("refresh"), world.count("login")), (0, 1));
+}
+
+#[test]
+fn a_verdict_on_one_pair_says_nothing_about_the_next() {
+    let mut world = World::with_pair(WEEK);
+    let mut report = Flow::new(reporting(&world, 7), Memory::default());
+    world.run(&mut report, |_, _| Fate::Done).unwrap();
+    let mut operator = Flow::new(world.ask(Goal::Replace(Target::NotSeen)), Memory::default());
+    let next = world.run(&mut operator, |_, _| Fate::Done).unwrap().generation;
+    let mut report = Flow::new(reporting(&world, next.0), Memory::default());
+    world.run(&mut report, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.count("probe"), 2);
 }

@@ -1,6 +1,7 @@
 //! A pair is saved, or served from memory, or revoked; never lost.
 
 use super::*;
+use crate::core::memory::Unsaved;
 
 #[test]
 fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
@@ -141,4 +142,19 @@ fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.count("revoke"), 0);
     assert_eq!(second.memory().unsaved, None);
+}
+
+#[test]
+fn saving_an_unsaved_pair_comes_before_answering_from_memory() {
+    let mut world = World::new();
+    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    // The store is back, and memory is young; but what it holds is in no table yet.
+    let mut memory = warm.memory().clone();
+    let next = world.account.clone();
+    world.account = Account { version: Version(7), ..Account::default() };
+    memory.unsaved = Some(Unsaved { expected: Version(7), next: next.clone() });
+    let mut second = Flow::new(world.ask(TOKEN), memory);
+    world.run(&mut second, |_, _| Fate::Done).unwrap();
+    assert_eq!((&world.account, &second.memory().unsaved), (&next, &None));
 }

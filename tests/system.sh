@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The broker on runtimes, clouds and clients that somebody else wrote.
+#
+#   tests/system.sh                 every part
+#   tests/system.sh moto callers    these parts only
+#
+# Each part is a file of tests/system/. It installs what it needs (with apt-get where that is allowed, into target/system
+# otherwise), talks to loopback only, and ends what it has started. What cannot run here is counted as skipped, and
+# fails where SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+. tests/system/common.sh
+
+all=(template cargo_lambda moto clients callers sam)
+parts=("$@")
+[ $# -gt 0 ] || parts=("${all[@]}")
+for part in "${parts[@]}"; do
+    [ -f "tests/system/$part.sh" ] || { echo "there is no part $part; there are: ${all[*]}" >&2; exit 2; }
+done
+
+begin_run
+for part in "${parts[@]}"; do
+    run_part "$part"
+done
+end_run

@@ -1,0 +1,130 @@
+# What the parts of tests/system.sh share: counting, installing, and starting and ending things.
+# shellcheck shell=bash
+
+SYSTEM_DIR=$PWD/target/system   # whatever is installed or written down lies here, and may be deleted at any time
+RESULTS=$SYSTEM_DIR/results     # a line for each check: passed, failed or skipped, a tab, and its name
+LOGS=$SYSTEM_DIR/logs           # what each check and each server has printed
+
+begin_run() {
+    mkdir -p "$SYSTEM_DIR" "$LOGS"
+    : >"$RESULTS"
+}
+
+# Prints the totals, and ends the script.
+end_run() {
+    local passed failed skipped
+    passed=$(grep -c '^passed' "$RESULTS")
+    failed=$(grep -c '^failed' "$RESULTS")
+    skipped=$(grep -c '^skipped' "$RESULTS")
+    printf '\n'
+    grep '^failed' "$RESULTS" | sed 's/^failed\t/  failed: /'
+    grep '^skipped' "$RESULTS" | sed 's/^skipped\t/  skipped: /'
+    [ "$skipped" = 0 ] || echo "$skipped skipped"
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ] && { [ "$skipped" = 0 ] || [ "${SYSTEM_REQUIRE_ALL:-}" != 1 ]; }
+    exit
+}
+
+# One part, in a shell of its own, so that what it starts ends with it.
+run_part() {
+    local began=$SECONDS
+    printf '\n== %s\n' "$1"
+    (
+        STARTED=()
+        trap end_started EXIT
+        # shellcheck source=/dev/null
+        . "tests/system/$1.sh"
+    ) || record failed "$1: the part ended early"
+    printf '   (%s s)\n' $((SECONDS - began))
+}
+
+say() { printf '   %s\n' "$*"; }
+
+record() {
+    printf '%s\t%s\n' "$1" "$2" >>"$RESULTS"
+    printf '%-8s %s\n' "$1" "$2"
+}
+
+# check NAME COMMAND...: passes where the command ends with 0. Otherwise shows the end of what it printed.
+check() {
+    local name=$1 log
+    shift
+    log=$LOGS/$(tr -cs 'A-Za-z0-9' '-' <<<"$name" | cut -c1-80).log
+    if "$@" >"$log" 2>&1; then
+        record passed "$name"
+    else
+        record failed "$name"
+        tail -n 40 "$log" | sed 's/^/   | /'
+        return 1
+    fi
+}
+
+# skip NAME REASON: what cannot run here.
+skip() { record skipped "$1: $2"; }
+
+# need COMMAND...: prepares something without which the part cannot go on. Says what it prepares.
+need() {
+    local what=$1 log
+    shift
+    say "$what"
+    log=$LOGS/$(tr -cs 'A-Za-z0-9' '-' <<<"$what" | cut -c1-80).log
+    "$@" >"$log" 2>&1 || {
+        tail -n 40 "$log" | sed 's/^/   | /'
+        record failed "$what"
+        exit 0
+    }
+}
+
+# background NAME COMMAND...: starts a server that ends with the part. It prints to $LOGS/NAME.log.
+background() {
+    local name=$1
+    shift
+    "$@" >"$LOGS/$name.log" 2>&1 </dev/null &
+    STARTED+=($!)
+}
+
+end_started() {
+    [ ${#STARTED[@]} = 0 ] || kill "${STARTED[@]}" 2>/dev/null
+    wait 2>/dev/null
+    true
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $until ] || { echo "not within its time: $*"; return 1; }
+        sleep 0.1
+    done
+}
+
+# venv NAME PACKAGE...: a Python virtual environment at $SYSTEM_DIR/NAME with these packages, made once.
+venv() {
+    local dir=$SYSTEM_DIR/$1
+    shift
+    [ "$(cat "$dir/.packages" 2>/dev/null)" = "$*" ] && return
+    rm -rf "$dir"
+    python3 -m venv "$dir" || { may_install && apt_install python3-venv && python3 -m venv "$dir"; } || return
+    "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
+}
+
+may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+apt_install() {
+    { [ -n "$(find /var/lib/apt/lists -name '*Packages*' -mmin -1440 -print -quit)" ] || apt-get update -q; } &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
+}
+
+# start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that a
+# function in this world needs to $LOCAL_ENV, as lines NAME=value.
+start_local() {
+    LOCAL_ENV=$SYSTEM_DIR/local.env
+    local log=$LOGS/local.log
+    cargo build --quiet --locked --example local || return
+    background local target/debug/examples/local --port 0 "$@"
+    wait_for 30 grep -q '^Logins, refreshes' "$log" || return
+    BROKER_URL=$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")
+    CONVIRZA_URL=$(sed -n 's/^  Convirza  *\([^ ]*\).*/\1/p' "$log")
+    sed -n 's/^  export //p' "$log" >"$LOCAL_ENV"
+}

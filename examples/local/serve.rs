@@ -4,7 +4,7 @@ use super::{
     front::{self, LOCAL_IDENTITY},
     wiring,
     world::{
-        Ports, TABLE, World,
+        DEFAULT_ACCOUNT, Ports, World,
         convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Happening, Outcome, Settings},
         v2_secret,
     },
@@ -38,9 +38,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let settings =
         Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
     let world = World::start(ports, settings).await?;
-    world
-        .secrets_manager
-        .put(&format!("token-broker/{V2_ACCOUNT}"), &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD));
+    world.put_secret(V2_ACCOUNT, &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
     let rules = format!(
         r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
     );
@@ -80,10 +78,12 @@ fn print_welcome(world: &World, broker_url: &str) {
     );
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
-    println!("  DynamoDB         {}  table {TABLE}", world.dynamodb.url());
+    println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
     println!(
-        "  Secrets Manager  {}  secrets token-broker/default, token-broker/{V2_ACCOUNT} (V2)",
-        world.secrets_manager.url()
+        "  Secrets Manager  {}  secrets {}, {} (V2)",
+        world.secrets_manager.url(),
+        world.secret_name(DEFAULT_ACCOUNT),
+        world.secret_name(V2_ACCOUNT),
     );
     println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
     println!("Run the function itself in this world, such as with sam local:\n");

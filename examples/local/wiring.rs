@@ -1,8 +1,6 @@
 //! A real broker that lives in the embedded world: the same adapters as in the function.
 
-use super::world::{REGION, World};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_dynamodb::config::Credentials;
+use super::world::World;
 use std::{error::Error, sync::Arc};
 use token_broker::{
     adapters::{convirza::Convirza, dynamodb::Table, secrets_manager::SecretsManager},
@@ -21,8 +19,8 @@ pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<
 
 /// The adapters of a broker in this world. May be shared: what an instance knows is not in them.
 pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
-    let dynamodb = sdk(world.dynamodb.url()).await;
-    let secrets_manager = sdk(world.secrets_manager.url()).await;
+    let dynamodb = world.dynamodb.sdk().await;
+    let secrets_manager = world.secrets_manager.sdk().await;
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
         store: Arc::new(Table::new(&dynamodb, config.table.clone())),
@@ -35,13 +33,4 @@ pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Res
         )?),
         clock,
     })
-}
-
-async fn sdk(endpoint: String) -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
-        .endpoint_url(endpoint)
-        .load()
-        .await
 }

@@ -30,7 +30,7 @@ const EVENTS: [(&str, &str); 17] = [
 #[tokio::test]
 async fn every_event_is_understood() {
     let world = world().await;
-    world.add_account("emea", "emea@example.invalid", "local-emea");
+    world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
     let handler = handler(&world).await;
     for (name, expected) in EVENTS {
         let payload = read(name);

@@ -7,7 +7,9 @@ use super::{
     world::{
         World,
         convirza::{Behaviour, DEFAULT_EMAIL, Endpoint, Fault, Revoke, Settings},
+        dynamodb,
     },
+    world_with,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -31,14 +33,14 @@ async fn report(instances: &[Instance], generation: &Value) -> Vec<Value> {
 /// A world whose upstream takes its time, so that what happens at once really does.
 async fn slow_world() -> World {
     let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
-    World::start(world::Ports::default(), settings).await.expect("the embedded world starts")
+    world_with(settings).await
 }
 
 /// The stored record, as the engine has it.
-fn record(world: &World) -> Value {
-    let key = json!({"TableName": world::TABLE, "Key": {"pk": {"S": "account#default"}}});
-    let found = world.dynamodb.database().get_item(serde_json::from_value(key).expect("a request"));
-    serde_json::to_value(found.expect("an answer").item).expect("JSON")
+async fn record(world: &World) -> Value {
+    let key = json!({"TableName": world.table(), "Key": {"pk": {"S": "account#default"}}});
+    let found = dynamodb::ask(&world.dynamodb, "GetItem", &key).await;
+    found.expect("an answer")["Item"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,8 +94,7 @@ async fn a_probe_falls_back_where_there_is_no_profile_and_has_no_verdict_where_t
     assert_eq!(unchanged["generation"], pair["generation"]);
     assert_eq!(world.convirza.observed().refreshes, 0);
 
-    let other =
-        World::start(world::Ports::default(), Settings::default()).await.expect("the embedded world starts");
+    let other = super::world().await;
     other.convirza.set_behaviour(Behaviour { no_profile: true, ..Behaviour::default() });
     let instance = Instance::start(&other, &[]).await;
     let pair = instance.invoke(json!({})).await.expect("a token");
@@ -116,7 +117,7 @@ async fn a_revoked_pair_leaves_the_table_and_after_the_memory_ttl_nobody_hands_i
     let revoked = operator.invoke(json!({"action": "revoke"})).await.expect("a report");
     assert_eq!(revoked, json!({"account": "default", "revoked": true, "pending_revocations": 0}));
     assert_eq!(world.convirza.observed().revocations, 2);
-    let stored = record(&world).to_string();
+    let stored = record(&world).await.to_string();
     assert!(!stored.contains("token"), "nothing of the pair is left: {stored}");
 
     let next = operator.invoke(json!({})).await.expect("a token");
@@ -152,8 +153,8 @@ async fn an_operator_who_is_killed_while_revoking_leaves_nothing_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_renews_what_is_due_finishes_what_is_pending_and_answers_a_summary() {
     let settings = Settings { access_lifetime: Duration::from_secs(20), ..Settings::default() };
-    let world = World::start(world::Ports::default(), settings).await.expect("the embedded world starts");
-    world.add_account("emea", "emea@example.invalid", "local-emea");
+    let world = world_with(settings).await;
+    world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
     // Due at once, and a caller is content with what is there: nobody but the schedule renews.
     let instance = Instance::start(&world, &[("BROKER_MAX_TTL_SECONDS", "1")]).await;
     instance.invoke(json!({})).await.expect("a token");
@@ -194,9 +195,8 @@ async fn f20_a_rotated_secret_unparks_a_running_instance_within_a_minute() {
     let instance = Instance::start(&world, &[]).await;
     let error = instance.invoke(json!({})).await.expect_err("no token");
     assert_eq!(error["errorType"], "credentials_rejected");
-    let version = world
-        .secrets_manager
-        .put(world::DEFAULT_SECRET, &world::credentials_secret(DEFAULT_EMAIL, "rotated"));
+    let rotated = world::credentials_secret(DEFAULT_EMAIL, "rotated");
+    let version = world.put_secret("default", &rotated).await.expect("a version");
     let unparked = async {
         while instance.invoke(json!({})).await.is_err() {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -217,7 +217,7 @@ async fn a_login_refused_while_the_secret_is_rotated_tries_the_newer_version_onc
     happenings.recv().await.expect("a login");
     // The login that is on its way will be refused; by then the secret has a newer version.
     let same = world::credentials_secret(DEFAULT_EMAIL, world::convirza::DEFAULT_PASSWORD);
-    world.secrets_manager.put(world::DEFAULT_SECRET, &same);
+    world.put_secret("default", &same).await.expect("a version");
     answer.await.expect("an answer").expect("a token");
     assert_eq!(world.convirza.observed().logins_arrived, 2);
 }
@@ -276,7 +276,8 @@ async fn schedules_that_overlap_renew_once() {
 async fn v2_logs_in_with_a_form_and_lives_the_same_life() {
     let world = world().await;
     let password = world::convirza::DEFAULT_PASSWORD;
-    world.secrets_manager.put(world::DEFAULT_SECRET, &world::v2_secret(&world, DEFAULT_EMAIL, password));
+    let secret = world::v2_secret(&world, DEFAULT_EMAIL, password);
+    world.put_secret("default", &secret).await.expect("a version");
     let instances = instances(&world).await;
     let answers = join_all(instances.iter().map(|instance| instance.invoke(json!({})))).await;
     let first = answers[0].as_ref().expect("a token").clone();
@@ -302,7 +303,7 @@ async fn v2s_two_ways_to_say_no_are_both_a_refusal() {
     let wrong_password = world::v2_secret(&world, DEFAULT_EMAIL, "wrong");
     let wrong_client = wrong_password.replace(world::convirza::V2_CLIENT_SECRET, "another");
     for secret in [wrong_password, wrong_client] {
-        let version = world.secrets_manager.put(world::DEFAULT_SECRET, &secret);
+        let version = world.put_secret("default", &secret).await.expect("a version");
         let instance = Instance::start(&world, &[]).await;
         for _ in 0..2 {
             let error = instance.invoke(json!({})).await.expect_err("no token");
@@ -322,9 +323,8 @@ async fn status_tells_everything_but_what_is_secret() {
     let instance = Instance::start(&world, &[]).await;
     let pair = instance.invoke(json!({})).await.expect("a token");
     instance.invoke(json!({"rejected_generation": pair["generation"]})).await.expect("a token");
-    world
-        .secrets_manager
-        .put("token-broker/emea", &world::credentials_secret("emea@example.invalid", "wrong"));
+    let wrong = world::credentials_secret("emea@example.invalid", "wrong");
+    world.put_secret("emea", &wrong).await.expect("a version");
     instance.invoke(json!({"account": "emea"})).await.expect_err("no token");
 
     let status = instance.invoke(json!({"action": "status"})).await.expect("a status");

@@ -1,5 +1,7 @@
-//! The broker against the embedded world: the real adapters through the real AWS SDK, and the real binary
+//! The broker against the emulated world: the real adapters through the real AWS SDK, and the real binary
 //! under a Runtime API that these tests serve. Nothing has to be installed.
+//!
+//! `BROKER_TEST_AWS_ENDPOINT` names another AWS in the place of the embedded one, such as moto.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,11 +33,18 @@ mod store;
 mod upstream;
 
 use token_broker::{adapters::lambda::Handler, broker::Broker, config::Config, ports::Ports};
-use world::{World, convirza::Settings};
+use world::{Aws, World, convirza::Settings};
 
-/// An embedded world with the upstream as it is.
+/// A world with the upstream as it is.
 async fn world() -> World {
-    World::start(world::Ports::default(), Settings::default()).await.expect("the embedded world starts")
+    world_with(Settings::default()).await
+}
+
+/// A world with this upstream.
+async fn world_with(settings: Settings) -> World {
+    #[expect(clippy::disallowed_methods, reason = "the switch of these tests, read here alone")]
+    let aws = std::env::var("BROKER_TEST_AWS_ENDPOINT").map_or(Aws::Embedded, Aws::At);
+    World::start_on(aws, world::Ports::default(), settings).await.expect("the world starts")
 }
 
 /// A configuration whose faults are over quickly.

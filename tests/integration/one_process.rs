@@ -68,7 +68,7 @@ async fn an_error_of_a_direct_invoke_says_when_to_try_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f18_every_account_has_a_pair_of_its_own() {
     let world = world().await;
-    world.add_account("emea", "emea@example.invalid", "local-emea");
+    world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
     let instance = Instance::start(&world, &[]).await;
     let default = instance.invoke(json!({})).await.expect("a token");
     let emea = instance.invoke(json!({"account": "emea"})).await.expect("a token");

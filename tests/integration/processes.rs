@@ -8,6 +8,7 @@ use super::{
         World,
         convirza::{Endpoint, Fault, Outcome},
     },
+    world_with,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -78,7 +79,7 @@ async fn f01_a_pair_that_expires_is_refreshed_once_by_all_instances_together() {
         access_lifetime: Duration::from_secs(6),
         ..world::convirza::Settings::default()
     };
-    let world = World::start(world::Ports::default(), settings).await.expect("the embedded world starts");
+    let world = world_with(settings).await;
     let mut happenings = world.convirza.subscribe();
     let instances = instances(&world, 4).await;
     join_all(instances.iter().map(|instance| instance.invoke(json!({})))).await;
@@ -103,7 +104,7 @@ async fn a_concurrent_environment_shares_its_memory_and_renews_once() {
         latency: Duration::from_millis(200),
         ..world::convirza::Settings::default()
     };
-    let world = World::start(world::Ports::default(), settings).await.expect("the embedded world starts");
+    let world = world_with(settings).await;
     let instance = Instance::start(&world, &[("AWS_LAMBDA_MAX_CONCURRENCY", "16")]).await;
     let answers = join_all((0..64).map(|_| instance.invoke(json!({})))).await;
 
@@ -117,9 +118,8 @@ async fn a_concurrent_environment_shares_its_memory_and_renews_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f20_refused_credentials_cost_one_login_whatever_the_number_of_instances() {
     let world = world().await;
-    world
-        .secrets_manager
-        .put("token-broker/default", &world::credentials_secret("who@example.invalid", "wrong"));
+    let wrong = world::credentials_secret("who@example.invalid", "wrong");
+    world.put_secret("default", &wrong).await.expect("a version");
     let instances = instances(&world, 4).await;
     let answers =
         join_all(instances.iter().flat_map(|instance| (0..5).map(|_| instance.invoke(json!({}))))).await;
@@ -131,7 +131,7 @@ async fn f20_refused_credentials_cost_one_login_whatever_the_number_of_instances
 
     let default =
         world::credentials_secret(world::convirza::DEFAULT_EMAIL, world::convirza::DEFAULT_PASSWORD);
-    world.secrets_manager.put("token-broker/default", &default);
+    world.put_secret("default", &default).await.expect("a version");
     let fresh = Instance::start(&world, &[]).await;
     assert!(fresh.invoke(json!({})).await.is_ok(), "a new version is tried at once");
 }

@@ -3,7 +3,10 @@
 use super::{
     instance::Instance,
     world,
-    world::convirza::{DEFAULT_PASSWORD, Endpoint, Fault},
+    world::{
+        convirza::{DEFAULT_PASSWORD, Endpoint, Fault},
+        dynamodb,
+    },
 };
 use serde_json::{Value, json};
 
@@ -18,14 +21,13 @@ async fn no_token_no_password_and_no_body_gets_into_the_log() {
             answers.push(answer);
         }
     }
-    world.secrets_manager.put("token-broker/bad", r#"{"email":"tell-tale"}"#);
+    world.put_secret("bad", r#"{"email":"tell-tale"}"#).await.expect("a version");
     let error = instance.invoke(json!({"account": "bad"})).await.expect_err("a bad secret");
     assert_eq!(error["errorType"], "bad_secret");
     answers.push(error);
 
-    let stored =
-        world.dynamodb.database().scan(serde_json::from_value(json!({"TableName": world::TABLE})).unwrap());
-    let stored = serde_json::to_value(stored.expect("the table").items).expect("JSON");
+    let table = json!({"TableName": world.table()});
+    let stored = dynamodb::ask(&world.dynamodb, "Scan", &table).await.expect("the table");
     let mut secrets = vec![DEFAULT_PASSWORD.to_owned(), "tell-tale".to_owned()];
     collect_tokens(&stored, &mut secrets);
     secrets.extend(answers.iter().filter_map(|answer| answer["access_token"].as_str()).map(str::to_owned));

@@ -7,6 +7,7 @@ use super::{
         aws::{AwsFault, Operations},
         convirza::Settings,
     },
+    world_with,
 };
 use lambda_runtime::LambdaEvent;
 use serde_json::json;
@@ -15,7 +16,8 @@ use token_broker::core::{flow::SecretProblem, record::AccountName};
 #[tokio::test]
 async fn a_secret_is_read_by_its_name_and_told_by_its_version() {
     let world = world().await;
-    let version = world.secrets_manager.put("token-broker/emea", &world::credentials_secret("who", "word"));
+    let version =
+        world.put_secret("emea", &world::credentials_secret("who", "word")).await.expect("a version");
     let secrets = ports(&world).await.secrets;
     let emea = AccountName::parse("emea").unwrap();
     let credentials = secrets.read(&emea).await.expect("credentials");
@@ -29,7 +31,7 @@ async fn what_is_wrong_with_a_secret_is_told_apart() {
     let secrets = ports(&world).await.secrets;
     let emea = AccountName::parse("emea").unwrap();
     assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Missing));
-    world.secrets_manager.put("token-broker/emea", "{}");
+    world.put_secret("emea", "{}").await.expect("a version");
     assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Bad("`email` is missing".to_owned())));
     for fault in [AwsFault::Unavailable, AwsFault::AccessDenied, AwsFault::Reset] {
         world.secrets_manager.faults().set(Operations::All, fault, None);
@@ -40,12 +42,11 @@ async fn what_is_wrong_with_a_secret_is_told_apart() {
 #[tokio::test]
 async fn the_secret_is_read_only_when_a_login_needs_it() {
     let settings = Settings { access_lifetime: std::time::Duration::from_secs(6), ..Settings::default() };
-    let world =
-        world::World::start(world::Ports::default(), settings).await.expect("the embedded world starts");
+    let world = world_with(settings).await;
     let handler = handler(&world).await;
     let ask = || handler.handle(LambdaEvent::new(json!({"action": "refresh"}), context()));
     ask().await.expect("a login");
-    assert_eq!(world.secrets_manager.reads(), 1);
+    assert_eq!(world.secrets_manager.counts().reads, 1);
     ask().await.expect("a refresh");
-    assert_eq!((world.secrets_manager.reads(), world.convirza.observed().refreshes), (1, 1));
+    assert_eq!((world.secrets_manager.counts().reads, world.convirza.observed().refreshes), (1, 1));
 }

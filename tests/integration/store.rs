@@ -4,8 +4,9 @@ use super::{
     front::context,
     handler, ports, world,
     world::{
-        TABLE, World,
+        World,
         aws::{AwsFault, Operations},
+        dynamodb,
     },
 };
 use lambda_runtime::LambdaEvent;
@@ -65,15 +66,15 @@ fn full_account() -> Account {
     }
 }
 
-fn put(world: &World, item: &Value) {
-    let request = json!({"TableName": TABLE, "Item": item});
-    world.dynamodb.database().put_item(serde_json::from_value(request).expect("a request")).expect("an item");
+async fn put(world: &World, item: &Value) {
+    let request = json!({"TableName": world.table(), "Item": item});
+    dynamodb::ask(&world.dynamodb, "PutItem", &request).await.expect("an item");
 }
 
-fn get(world: &World, key: &str) -> Value {
-    let request = json!({"TableName": TABLE, "Key": {"pk": {"S": key}}});
-    let found = world.dynamodb.database().get_item(serde_json::from_value(request).expect("a request"));
-    serde_json::to_value(found.expect("an answer").item).expect("JSON")
+async fn get(world: &World, key: &str) -> Value {
+    let request = json!({"TableName": world.table(), "Key": {"pk": {"S": key}}});
+    let found = dynamodb::ask(&world.dynamodb, "GetItem", &request).await;
+    found.expect("an answer")["Item"].clone()
 }
 
 #[tokio::test]
@@ -127,11 +128,15 @@ async fn f16_the_time_to_live_is_set_in_seconds_and_never_decides_anything() {
     let store = ports(&world).await.store;
     let parked = full_account();
     store.write_account(&name(), Version(0), &parked).await;
-    assert_eq!(get(&world, "account#default")["ttl"], Value::Null, "a parked version must not be forgotten");
+    assert_eq!(
+        get(&world, "account#default").await["ttl"],
+        Value::Null,
+        "a parked version must not be forgotten"
+    );
     let free = Account { parked: None, pending: Vec::new(), version: Version(AT.as_millis()), ..parked };
     store.write_account(&name(), Version(u64::MAX), &free).await;
     let ttl: u64 =
-        get(&world, "account#default")["ttl"]["N"].as_str().expect("a ttl").parse().expect("a number");
+        get(&world, "account#default").await["ttl"]["N"].as_str().expect("a ttl").parse().expect("a number");
     assert_eq!(ttl, (AT.as_millis() + 2000) / 1000 + 30 * 86_400);
 }
 
@@ -194,9 +199,13 @@ async fn the_sdks_own_retry_meets_its_first_write_and_nothing_is_lost_by_it() {
         assert_eq!(answer.expect("a token")["served_from"], "upstream");
         assert_eq!(world.dynamodb.counts().faults_played, 1, "write {lost}");
         assert_eq!(world.convirza.observed().logins_arrived, 1, "write {lost}");
-        let stored = get(&world, "account#default");
+        let stored = get(&world, "account#default").await;
         assert!(stored["pair"].is_object() && stored["lease"].is_null(), "write {lost}");
-        assert_eq!(get(&world, "ledger")["debits"]["L"].as_array().map(Vec::len), Some(1), "write {lost}");
+        assert_eq!(
+            get(&world, "ledger").await["debits"]["L"].as_array().map(Vec::len),
+            Some(1),
+            "write {lost}"
+        );
     }
 }
 
@@ -237,7 +246,7 @@ async fn an_item_that_cannot_be_read_is_an_error_and_left_as_it_is() {
     ];
     for (attribute, item) in garbage {
         let world = world().await;
-        put(&world, &item);
+        put(&world, &item).await;
         let handler = handler(&world).await;
         let error = handler.handle(LambdaEvent::new(json!({}), context())).await.expect_err("no token");
         assert_eq!(error.error_type, "internal");
@@ -247,7 +256,7 @@ async fn an_item_that_cannot_be_read_is_an_error_and_left_as_it_is() {
             "{message}"
         );
         assert!(!message.contains("tell-tale"), "{message}");
-        assert_eq!(get(&world, "account#default"), item, "it was left as it is");
+        assert_eq!(get(&world, "account#default").await, item, "it was left as it is");
         assert_eq!(world.convirza.observed().logins_arrived, 0);
     }
 }
@@ -255,7 +264,7 @@ async fn an_item_that_cannot_be_read_is_an_error_and_left_as_it_is() {
 #[tokio::test]
 async fn a_ledger_that_cannot_be_read_lets_nobody_log_in() {
     let world = world().await;
-    put(&world, &json!({"pk": {"S": "ledger"}, "version": {"N": "1"}, "debits": {"S": "none"}}));
+    put(&world, &json!({"pk": {"S": "ledger"}, "version": {"N": "1"}, "debits": {"S": "none"}})).await;
     let handler = handler(&world).await;
     let error = handler.handle(LambdaEvent::new(json!({}), context())).await.expect_err("no token");
     assert!(error.error_message.contains("item `ledger`"), "{}", error.error_message);
@@ -268,7 +277,7 @@ async fn an_item_that_cannot_be_read_hides_no_other_account() {
     let handler = handler(&world).await;
     let ask = |payload| handler.handle(LambdaEvent::new(payload, context()));
     ask(json!({})).await.expect("a token");
-    put(&world, &json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}}));
+    put(&world, &json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}})).await;
     let status = ask(json!({"action": "status"})).await.expect("a status");
     let broken =
         json!({"account": "broken", "unreadable": "attribute `version` is missing or of another form"});

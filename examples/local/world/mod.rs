@@ -1,6 +1,8 @@
 //! The outside world, emulated in one process: Convirza's login service and API, `DynamoDB`, and
 //! Secrets Manager. For development and tests only; nothing of it is ever linked into the function.
 //!
+//! In the place of the embedded `DynamoDB` and Secrets Manager there may be an AWS that others emulate.
+//!
 //! Each service listens on 127.0.0.1, counts what reaches it, and can be told to misbehave while it
 //! runs. A service stops, and cuts its connections, when its handle is dropped.
 #![allow(dead_code, reason = "two crates include this module, and neither uses all of it")]
@@ -12,17 +14,15 @@ pub mod dynamodb;
 pub mod faults;
 pub mod secrets_manager;
 pub mod server;
+pub mod service;
 
 use std::io;
 
 use self::convirza::{Convirza, DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings};
-use self::dynamodb::DynamoDb;
-use self::secrets_manager::SecretsManager;
+use self::service::{Engine, Service};
 
-/// The table that a broker in this world uses.
-pub const TABLE: &str = "token-broker";
-/// The secret of the account `default`.
-pub const DEFAULT_SECRET: &str = "token-broker/default";
+/// The account that needs no naming.
+pub const DEFAULT_ACCOUNT: &str = "default";
 /// The only region of this world.
 pub const REGION: &str = "us-east-1";
 
@@ -37,32 +37,87 @@ pub struct Ports {
     pub secrets_manager: u16,
 }
 
+/// Which AWS is behind the fronts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aws {
+    /// That of this process, made for one world.
+    Embedded,
+    /// One that others wrote, at this URL. Worlds share it, each with a table and secrets of its own.
+    At(String),
+}
+
 /// Everything outside the function, up and running.
 pub struct World {
     /// The upstream: logins, refreshes, and the API that the tokens are for.
     pub convirza: Convirza,
     /// Where the broker keeps its token pairs.
-    pub dynamodb: DynamoDb,
+    pub dynamodb: Service,
     /// Where the broker reads its credentials.
-    pub secrets_manager: SecretsManager,
+    pub secrets_manager: Service,
+    /// The table's name, and what the secrets' names begin with.
+    name: String,
+    _embedded: Option<(dynamodb::Embedded, secrets_manager::Embedded)>,
 }
 
 impl World {
     /// Starts all services, creates the broker's table, and stores the secret of the account
     /// `default`, whose credentials Convirza accepts.
     pub async fn start(ports: Ports, settings: Settings) -> Result<Self, StartError> {
+        Self::start_on(Aws::Embedded, ports, settings).await
+    }
+
+    /// As [`World::start`], on this AWS.
+    pub async fn start_on(aws: Aws, ports: Ports, settings: Settings) -> Result<Self, StartError> {
         let convirza = Convirza::start(ports.convirza, settings).await?;
-        let dynamodb = DynamoDb::start(ports.dynamodb).await?;
-        dynamodb.create_table(TABLE)?;
-        let secrets_manager = SecretsManager::start(ports.secrets_manager).await?;
-        secrets_manager.put(DEFAULT_SECRET, &credentials_secret(DEFAULT_EMAIL, DEFAULT_PASSWORD));
-        Ok(Self { convirza, dynamodb, secrets_manager })
+        let (name, tables, secrets, embedded) = match aws {
+            Aws::Embedded => {
+                let tables = dynamodb::Embedded::start().await?;
+                let secrets = secrets_manager::Embedded::start().await?;
+                let urls = (tables.url.clone(), secrets.url());
+                ("token-broker".to_owned(), urls.0, urls.1, Some((tables, secrets)))
+            }
+            Aws::At(url) => (format!("token-broker-{:016x}", fastrand::u64(..)), url.clone(), url, None),
+        };
+        // moto looks at an item and writes it in two steps, without a lock between its threads: two
+        // conditional writes may both succeed.
+        let writes_are_atomic = embedded.is_some();
+        let engine = |url| Engine { url, writes_are_atomic };
+        let dynamodb =
+            Service::start(dynamodb::SERVICE, ports.dynamodb, engine(tables), dynamodb::THROTTLING_ERROR)
+                .await?;
+        let secrets_manager = Service::start(
+            secrets_manager::SERVICE,
+            ports.secrets_manager,
+            engine(secrets),
+            secrets_manager::THROTTLING_ERROR,
+        )
+        .await?;
+        let world = Self { convirza, dynamodb, secrets_manager, name, _embedded: embedded };
+        dynamodb::create_table(&world.dynamodb, world.table()).await?;
+        world.put_secret(DEFAULT_ACCOUNT, &credentials_secret(DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
+        Ok(world)
+    }
+
+    /// The table that a broker in this world uses.
+    pub fn table(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of an account's secret.
+    pub fn secret_name(&self, account: &str) -> String {
+        format!("{}/{account}", self.name)
+    }
+
+    /// Stores a new version of an account's secret and returns its version id.
+    pub async fn put_secret(&self, account: &str, text: &str) -> Result<String, StartError> {
+        secrets_manager::put(&self.secrets_manager, &self.secret_name(account), text).await
     }
 
     /// Opens one more account: its secret, and the credentials in it at Convirza.
-    pub fn add_account(&self, account: &str, email: &str, password: &str) {
+    pub async fn add_account(&self, account: &str, email: &str, password: &str) -> Result<(), StartError> {
         self.convirza.set_password(email, password);
-        self.secrets_manager.put(&format!("token-broker/{account}"), &credentials_secret(email, password));
+        self.put_secret(account, &credentials_secret(email, password)).await?;
+        Ok(())
     }
 
     /// The environment variables that a broker process needs to live in this world.
@@ -76,7 +131,8 @@ impl World {
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager.url()),
-            ("BROKER_TABLE", TABLE.to_owned()),
+            ("BROKER_TABLE", self.table().to_owned()),
+            ("BROKER_SECRET_PREFIX", self.secret_name("")),
             ("BROKER_API_URL", format!("{convirza_url}/v3")),
             ("BROKER_OAUTH_URL", convirza_url),
         ]
@@ -118,13 +174,13 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The in-memory database or its table could not be made.
-    #[error("the emulated DynamoDB did not start: {reason}. This is a defect of the emulator")]
-    Database {
-        /// What the database engine said.
+    /// `DynamoDB` or Secrets Manager did not do what the world needs of it.
+    #[error("the emulated AWS does not do as it should: {reason}")]
+    Engine {
+        /// What it said.
         reason: String,
     },
-    /// The HTTP client between the `DynamoDB` front and its engine could not be made.
-    #[error("the emulated DynamoDB has no HTTP client: {0}. This is a defect of the emulator")]
+    /// `DynamoDB` or Secrets Manager could not be asked.
+    #[error("the emulated AWS cannot be reached: {0}")]
     HttpClient(#[from] reqwest::Error),
 }

@@ -1,35 +1,36 @@
 //! Secrets Manager: as much of it as an AWS SDK needs to read and to replace secrets by name.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::aws::{self, AwsFault, AwsFaults, Kind};
 use super::clock::now;
-use super::server::{Peer, Server};
-use super::{REGION, StartError};
+use super::server::Server;
+use super::service::Service;
+use super::{REGION, StartError, aws};
 
-/// The emulated Secrets Manager.
+pub(super) const SERVICE: &str = "Secrets Manager";
+pub(super) const THROTTLING_ERROR: &str = "ThrottlingException";
+
+/// The embedded Secrets Manager. It stops when it is dropped.
 #[derive(Debug)]
-pub struct SecretsManager {
+pub(super) struct Embedded {
     server: Server,
-    vault: Arc<Vault>,
 }
 
 #[derive(Debug, Default)]
 struct Vault {
     secrets: Mutex<HashMap<String, Secret>>,
-    reads: AtomicU64,
-    faults: AwsFaults,
 }
 
 /// The current version of a secret; earlier ones are forgotten.
@@ -40,41 +41,36 @@ struct Secret {
     created_at_seconds: i64,
 }
 
-impl SecretsManager {
-    /// Starts an empty Secrets Manager on this port.
-    pub async fn start(port: u16) -> Result<Self, StartError> {
-        let vault = Arc::new(Vault::default());
-        let routes = Router::new().route("/", post(handle)).with_state(Arc::clone(&vault));
-        let server = Server::start("Secrets Manager", port, routes).await?;
-        Ok(Self { server, vault })
+impl Embedded {
+    /// Starts an empty Secrets Manager on any free port.
+    pub async fn start() -> Result<Self, StartError> {
+        let routes = Router::new().route("/", post(handle)).with_state(Arc::<Vault>::default());
+        Ok(Self { server: Server::start(SERVICE, 0, routes).await? })
     }
 
-    /// The endpoint URL for the AWS SDK.
     pub fn url(&self) -> String {
         self.server.url()
     }
+}
 
-    /// Stores a new version of a secret and returns its version id.
-    pub fn put(&self, name: &str, secret_string: &str) -> String {
-        let version_id = random_version_id();
-        self.vault.put(name, version_id.clone(), secret_string.to_owned());
-        version_id
-    }
-
-    /// Forgets a secret, all of its versions.
-    pub fn remove(&self, name: &str) {
-        self.vault.lock().remove(name);
-    }
-
-    /// How often a secret was asked for, faults included.
-    pub fn reads(&self) -> u64 {
-        self.vault.reads.load(Ordering::Relaxed)
-    }
-
-    /// The faults to plan and to clear.
-    pub fn faults(&self) -> &AwsFaults {
-        &self.vault.faults
-    }
+/// Stores a new version of a secret, as anybody would, and returns its version id.
+pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<String, StartError> {
+    let client = Client::new(&service.engine_sdk().await);
+    let failed = |error: &dyn std::error::Error| StartError::Engine { reason: format!("{error:?}") };
+    let version_id = match client.put_secret_value().secret_id(name).secret_string(text).send().await {
+        Ok(stored) => stored.version_id,
+        Err(error)
+            if matches!(
+                error.as_service_error(),
+                Some(PutSecretValueError::ResourceNotFoundException(_))
+            ) =>
+        {
+            let created = client.create_secret().name(name).secret_string(text).send().await;
+            created.map_err(|error| failed(&error))?.version_id
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    version_id.ok_or_else(|| StartError::Engine { reason: format!("the secret {name} has no version") })
 }
 
 /// The parameters of all supported operations.
@@ -88,32 +84,8 @@ struct Parameters {
     client_request_token: Option<String>,
 }
 
-async fn handle(
-    State(vault): State<Arc<Vault>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let operation = aws::operation(&headers);
-    let kind = match operation {
-        "GetSecretValue" | "DescribeSecret" => Kind::Read,
-        "PutSecretValue" | "CreateSecret" => Kind::Write,
-        _ => Kind::Other,
-    };
-    if operation == "GetSecretValue" {
-        vault.reads.fetch_add(1, Ordering::Relaxed);
-    }
-    let fault = vault.faults.next(|operations| operations.cover(kind));
-    if let Some(fault) = fault
-        && let Some(response) = fault.instead_of_work(&peer, "ThrottlingException").await
-    {
-        return response;
-    }
-    let response = vault.carry_out(operation, &body);
-    if fault == Some(AwsFault::LostReply) {
-        return peer.close();
-    }
-    match response {
+async fn handle(State(vault): State<Arc<Vault>>, headers: HeaderMap, body: Bytes) -> Response {
+    match vault.carry_out(aws::operation(&headers), &body) {
         Ok(body) => aws::answer(StatusCode::OK, &body),
         Err((error_type, message)) => aws::error(StatusCode::BAD_REQUEST, error_type, message),
     }
@@ -190,18 +162,15 @@ impl Vault {
     fn store(&self, name: &str, token: Option<String>, text: String) -> Value {
         // As in AWS, the client's token is the version, so that a retry makes no second one.
         let version_id = token.unwrap_or_else(random_version_id);
-        self.put(name, version_id.clone(), text);
+        let secret =
+            Secret { version_id: version_id.clone(), text, created_at_seconds: now().unix_timestamp() };
+        self.lock().insert(name.to_owned(), secret);
         json!({
             "ARN": arn(name),
             "Name": name,
             "VersionId": version_id,
             "VersionStages": ["AWSCURRENT"],
         })
-    }
-
-    fn put(&self, name: &str, version_id: String, text: String) {
-        let secret = Secret { version_id, text, created_at_seconds: now().unix_timestamp() };
-        self.lock().insert(name.to_owned(), secret);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Secret>> {

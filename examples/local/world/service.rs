@@ -1,0 +1,221 @@
+//! One AWS service: an engine, and a thin front before it that counts operations and plays faults.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::Credentials;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::aws::{self, AwsFault, AwsFaults, Kind};
+use super::server::{Peer, Server};
+use super::{REGION, StartError};
+
+const CONFLICT: &[u8] = b"ConditionalCheckFailedException";
+
+/// What is behind a front.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where it listens.
+    pub url: String,
+    /// Whether it checks a condition and writes in one step. Where it does not, the front lets one
+    /// write through at a time.
+    pub writes_are_atomic: bool,
+}
+
+/// An AWS service, up and running.
+#[derive(Debug)]
+pub struct Service {
+    server: Server,
+    front: Arc<Front>,
+}
+
+/// What has reached a service so far, faults included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Operations that only read items or secrets.
+    pub reads: u64,
+    /// Operations that change items or secrets.
+    pub writes: u64,
+    /// Writes that were answered with `ConditionalCheckFailedException`.
+    pub conditional_conflicts: u64,
+    /// Faults that have happened.
+    pub faults_played: u64,
+}
+
+#[derive(Debug)]
+struct Front {
+    engine: Engine,
+    writing: Mutex<()>,
+    client: reqwest::Client,
+    throttling_error: &'static str,
+    faults: AwsFaults,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    conditional_conflicts: AtomicU64,
+}
+
+impl Service {
+    /// Starts the front of an engine on this port. `throttling_error` is what the service calls it.
+    pub async fn start(
+        name: &'static str,
+        port: u16,
+        engine: Engine,
+        throttling_error: &'static str,
+    ) -> Result<Self, StartError> {
+        let front = Arc::new(Front {
+            engine,
+            writing: Mutex::default(),
+            client: engine_client()?,
+            throttling_error,
+            faults: AwsFaults::default(),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            conditional_conflicts: AtomicU64::new(0),
+        });
+        let routes = Router::new()
+            .fallback(pass_on)
+            // DynamoDB's own limit.
+            .layer(DefaultBodyLimit::max(16 * 1024 * 1024))
+            .with_state(Arc::clone(&front));
+        Ok(Self { server: Server::start(name, port, routes).await?, front })
+    }
+
+    /// The endpoint URL for the AWS SDK.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// What has reached this service so far.
+    pub fn counts(&self) -> Counts {
+        let front = &self.front;
+        Counts {
+            reads: front.reads.load(Ordering::Relaxed),
+            writes: front.writes.load(Ordering::Relaxed),
+            conditional_conflicts: front.conditional_conflicts.load(Ordering::Relaxed),
+            faults_played: front.faults.played(),
+        }
+    }
+
+    /// The faults to plan and to clear.
+    pub fn faults(&self) -> &AwsFaults {
+        &self.front.faults
+    }
+
+    /// The settings of an AWS SDK that uses this service.
+    pub async fn sdk(&self) -> SdkConfig {
+        sdk(self.url()).await
+    }
+
+    /// The settings of an AWS SDK that goes to the engine itself: what it does is neither counted
+    /// nor disturbed.
+    pub async fn engine_sdk(&self) -> SdkConfig {
+        sdk(self.front.engine.url.clone()).await
+    }
+
+    /// A request to the engine itself, for what the SDK is too strict or too wordy for.
+    pub(super) fn engine_request(&self) -> reqwest::RequestBuilder {
+        self.front.client.post(&self.front.engine.url)
+    }
+}
+
+async fn sdk(endpoint: String) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .endpoint_url(endpoint)
+        .load()
+        .await
+}
+
+fn engine_client() -> Result<reqwest::Client, StartError> {
+    Ok(reqwest::Client::builder()
+        .no_proxy()
+        // Nothing here is TLS, and reading the machine's certificates takes a while.
+        .tls_certs_only([])
+        .tcp_nodelay(true)
+        .pool_idle_timeout(Duration::from_mins(1))
+        .build()?)
+}
+
+async fn pass_on(
+    State(front): State<Arc<Front>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let kind = kind(aws::operation(&headers));
+    match kind {
+        Kind::Read => front.reads.fetch_add(1, Ordering::Relaxed),
+        Kind::Write => front.writes.fetch_add(1, Ordering::Relaxed),
+        Kind::Other => 0,
+    };
+    let fault = front.faults.next(|operations| operations.cover(kind));
+    if let Some(fault) = fault
+        && let Some(response) = fault.instead_of_work(&peer, front.throttling_error).await
+    {
+        return response;
+    }
+    // As in AWS, what has arrived is carried out, also for a client that has hung up.
+    let response = tokio::spawn(Arc::clone(&front).carry_out(kind, headers, body)).await;
+    if fault == Some(AwsFault::LostReply) {
+        return peer.close();
+    }
+    response.unwrap_or_else(|panicked| bad_gateway(&panicked))
+}
+
+impl Front {
+    async fn carry_out(self: Arc<Self>, kind: Kind, headers: HeaderMap, body: Bytes) -> Response {
+        let _turn = match kind {
+            Kind::Write if !self.engine.writes_are_atomic => Some(self.writing.lock().await),
+            _ => None,
+        };
+        self.pass_to_engine(headers, body).await.unwrap_or_else(|error| bad_gateway(&error))
+    }
+
+    async fn pass_to_engine(&self, mut headers: HeaderMap, body: Bytes) -> Result<Response, reqwest::Error> {
+        strip_hop_by_hop(&mut headers);
+        let answer = self.client.post(&self.engine.url).headers(headers).body(body).send().await?;
+        let status = answer.status();
+        let mut headers = answer.headers().clone();
+        strip_hop_by_hop(&mut headers);
+        let body = answer.bytes().await?;
+        if status == StatusCode::BAD_REQUEST && contains(&body, CONFLICT) {
+            self.conditional_conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((status, headers, body).into_response())
+    }
+}
+
+fn bad_gateway(error: &dyn std::fmt::Display) -> Response {
+    (StatusCode::BAD_GATEWAY, error.to_string()).into_response()
+}
+
+/// Each side of the front has its own connection, with its own framing.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn kind(operation: &str) -> Kind {
+    match operation {
+        "GetItem" | "BatchGetItem" | "TransactGetItems" | "Query" | "Scan" | "GetSecretValue"
+        | "DescribeSecret" => Kind::Read,
+        "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems"
+        | "PutSecretValue" | "CreateSecret" => Kind::Write,
+        _ => Kind::Other,
+    }
+}

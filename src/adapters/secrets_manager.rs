@@ -53,7 +53,11 @@ impl Secrets for SecretsManager {
         let id = format!("{}{name}", self.prefix);
         let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
             match error.as_service_error() {
-                Some(GetSecretValueError::ResourceNotFoundException(_)) => SecretProblem::Missing,
+                // The latter is what a deleted secret is answered with, as long as it could be recovered.
+                Some(
+                    GetSecretValueError::ResourceNotFoundException(_)
+                    | GetSecretValueError::InvalidRequestException(_),
+                ) => SecretProblem::Missing,
                 _ => {
                     tracing::warn!(account = %name, code = error.code().unwrap_or("no answer"), "Secrets Manager failed");
                     SecretProblem::Unreachable

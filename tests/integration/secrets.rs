@@ -33,6 +33,8 @@ async fn what_is_wrong_with_a_secret_is_told_apart() {
     assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Missing));
     world.put_secret("emea", "{}").await.expect("a version");
     assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Bad("`email` is missing".to_owned())));
+    world.delete_secret("emea").await.expect("deleted");
+    assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Missing), "it could be recovered, but not read");
     for fault in [AwsFault::Unavailable, AwsFault::AccessDenied, AwsFault::Reset] {
         world.secrets_manager.faults().set(Operations::All, fault, None);
         assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Unreachable), "{fault:?}");

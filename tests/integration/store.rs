@@ -9,6 +9,7 @@ use super::{
         dynamodb,
     },
 };
+use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -120,6 +121,19 @@ async fn a_write_needs_the_version_that_was_read() {
     );
     assert_eq!(store.write_account(&name(), Version(5), &version(6)).await, Written::Done);
     assert_eq!(store.read_account(&name()).await, Ok(version(6)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_all_who_write_on_one_version_at_once_one_succeeds() {
+    let world = world().await;
+    let (store, account) = (ports(&world).await.store, name());
+    for version in 0..20 {
+        let next = Account { version: Version(version + 1), ..Account::default() };
+        let writers = (0..8).map(|_| store.write_account(&account, Version(version), &next));
+        let mut written = join_all(writers).await;
+        written.retain(|written| *written != Written::Conflict);
+        assert_eq!(written, [Written::Done]);
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,11 @@ impl World {
         secrets_manager::put(&self.secrets_manager, &self.secret_name(account), text).await
     }
 
+    /// Deletes an account's secret.
+    pub async fn delete_secret(&self, account: &str) -> Result<(), StartError> {
+        secrets_manager::delete(&self.secrets_manager, &self.secret_name(account)).await
+    }
+
     /// Opens one more account: its secret, and the credentials in it at Convirza.
     pub async fn add_account(&self, account: &str, email: &str, password: &str) -> Result<(), StartError> {
         self.convirza.set_password(email, password);

@@ -39,6 +39,8 @@ struct Secret {
     version_id: String,
     text: String,
     created_at_seconds: i64,
+    /// Kept for its recovery window, which has no end here.
+    deleted: bool,
 }
 
 impl Embedded {
@@ -56,7 +58,6 @@ impl Embedded {
 /// Stores a new version of a secret, as anybody would, and returns its version id.
 pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<String, StartError> {
     let client = Client::new(&service.engine_sdk().await);
-    let failed = |error: &dyn std::error::Error| StartError::Engine { reason: format!("{error:?}") };
     let version_id = match client.put_secret_value().secret_id(name).secret_string(text).send().await {
         Ok(stored) => stored.version_id,
         Err(error)
@@ -66,11 +67,22 @@ pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<Str
             ) =>
         {
             let created = client.create_secret().name(name).secret_string(text).send().await;
-            created.map_err(|error| failed(&error))?.version_id
+            created.map_err(|error| refused(&error))?.version_id
         }
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(refused(&error)),
     };
     version_id.ok_or_else(|| StartError::Engine { reason: format!("the secret {name} has no version") })
+}
+
+/// Deletes a secret; as in AWS, it could be recovered for some time.
+pub(super) async fn delete(service: &Service, name: &str) -> Result<(), StartError> {
+    let client = Client::new(&service.engine_sdk().await);
+    client.delete_secret().secret_id(name).send().await.map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+fn refused(error: &dyn std::error::Error) -> StartError {
+    StartError::Engine { reason: format!("{error:?}") }
 }
 
 /// The parameters of all supported operations.
@@ -95,6 +107,8 @@ async fn handle(State(vault): State<Arc<Vault>>, headers: HeaderMap, body: Bytes
 type Refusal = (&'static str, &'static str);
 
 const NOT_FOUND: Refusal = ("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
+const DELETED: Refusal =
+    ("InvalidRequestException", "You can't perform this operation on a secret that is marked for deletion.");
 
 impl Vault {
     fn carry_out(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
@@ -105,9 +119,10 @@ impl Vault {
             "DescribeSecret" => self.describe(parameters),
             "PutSecretValue" => self.put_value(parameters),
             "CreateSecret" => self.create(parameters),
+            "DeleteSecret" => self.delete(parameters),
             _ => Err((
                 "UnknownOperationException",
-                "This emulator knows GetSecretValue, PutSecretValue, CreateSecret, DescribeSecret.",
+                "This emulator knows GetSecretValue, PutSecretValue, CreateSecret, DeleteSecret, DescribeSecret.",
             )),
         }
     }
@@ -116,6 +131,9 @@ impl Vault {
         let name = name_of(required(parameters.secret_id)?);
         let secrets = self.lock();
         let secret = secrets.get(&name).ok_or(NOT_FOUND)?;
+        if secret.deleted {
+            return Err(DELETED);
+        }
         if parameters.version_id.is_some_and(|wanted| wanted != secret.version_id) {
             return Err(NOT_FOUND);
         }
@@ -141,10 +159,18 @@ impl Vault {
         }))
     }
 
+    fn delete(&self, parameters: Parameters) -> Result<Value, Refusal> {
+        let name = name_of(required(parameters.secret_id)?);
+        let mut secrets = self.lock();
+        let secret = secrets.get_mut(&name).ok_or(NOT_FOUND)?;
+        secret.deleted = true;
+        Ok(json!({ "ARN": arn(&name), "Name": name, "DeletionDate": now().unix_timestamp() }))
+    }
+
     fn put_value(&self, parameters: Parameters) -> Result<Value, Refusal> {
         let name = name_of(required(parameters.secret_id)?);
-        if !self.lock().contains_key(&name) {
-            return Err(NOT_FOUND);
+        if self.lock().get(&name).ok_or(NOT_FOUND)?.deleted {
+            return Err(DELETED);
         }
         let secret_string = required(parameters.secret_string)?;
         Ok(self.store(&name, parameters.client_request_token, secret_string))
@@ -162,8 +188,12 @@ impl Vault {
     fn store(&self, name: &str, token: Option<String>, text: String) -> Value {
         // As in AWS, the client's token is the version, so that a retry makes no second one.
         let version_id = token.unwrap_or_else(random_version_id);
-        let secret =
-            Secret { version_id: version_id.clone(), text, created_at_seconds: now().unix_timestamp() };
+        let secret = Secret {
+            version_id: version_id.clone(),
+            text,
+            created_at_seconds: now().unix_timestamp(),
+            deleted: false,
+        };
         self.lock().insert(name.to_owned(), secret);
         json!({
             "ARN": arn(name),

@@ -215,7 +215,7 @@ fn kind(operation: &str) -> Kind {
         "GetItem" | "BatchGetItem" | "TransactGetItems" | "Query" | "Scan" | "GetSecretValue"
         | "DescribeSecret" => Kind::Read,
         "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems"
-        | "PutSecretValue" | "CreateSecret" => Kind::Write,
+        | "PutSecretValue" | "CreateSecret" | "DeleteSecret" => Kind::Write,
         _ => Kind::Other,
     }
 }

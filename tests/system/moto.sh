@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# The integration tests once more, all of them, on a DynamoDB and a Secrets Manager that others wrote: real processes of
+# the function, conditional writes, faults in front of the services, rotation through PutSecretValue.
+
+need "install moto" venv moto 'moto[dynamodb,secretsmanager]==5.2.5' flask==3.1.3 flask-cors==6.0.5
+need "build the function and the tests" cargo test --quiet --locked --test integration --no-run
+
+background moto "$SYSTEM_DIR/moto/bin/moto_server" --port 0
+need "start moto" wait_for 60 grep -q 'Running on' "$LOGS/moto.log"
+moto_url=$(sed -n 's/.*Running on \(http[^ ]*\).*/\1/p' "$LOGS/moto.log")
+
+integration_tests() {
+    BROKER_TEST_AWS_ENDPOINT=$moto_url cargo test --locked --test integration | tee "$LOGS/moto-tests.log"
+}
+check "moto: every integration test" integration_tests
+
+# Each test that needs the services has made a table and a secret of its own there.
+tables() {
+    "$SYSTEM_DIR/moto/bin/python" - "$moto_url" <<'PYTHON'
+import sys
+import boto3
+
+dynamodb = boto3.client("dynamodb", endpoint_url=sys.argv[1], region_name="us-east-1",
+                        aws_access_key_id="local", aws_secret_access_key="local")
+pages = dynamodb.get_paginator("list_tables").paginate()
+print(sum(len(page["TableNames"]) for page in pages))
+PYTHON
+}
+tests=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$LOGS/moto-tests.log")
+worlds=$(tables)
+say "${tests:-0} tests passed; moto has ${worlds:-0} tables of theirs"
+check "moto: the tests have used it" [ "${tests:-0}" -gt 0 -a "${worlds:-0}" -gt 0 ]

@@ -27,6 +27,7 @@ print(sum(len(page["TableNames"]) for page in pages))
 PYTHON
 }
 tests=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$LOGS/moto-tests.log")
-worlds=$(tables)
-say "${tests:-0} tests passed; moto has ${worlds:-0} tables of theirs"
-check "moto: the tests have used it" [ "${tests:-0}" -gt 0 -a "${worlds:-0}" -gt 0 ]
+tables=$(tables)
+say "${tests:-0} tests passed, on ${tables:-0} tables of moto's"
+check "moto: there are such tests" [ "${tests:-0}" -gt 0 ]
+check "moto: they have used it" [ "${tables:-0}" -gt 0 ]

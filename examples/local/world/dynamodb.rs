@@ -1,15 +1,14 @@
-//! `DynamoDB`: an in-memory engine, and the table that a broker needs.
+//! `DynamoDB`: an in-memory engine, its front, and the table that a broker needs.
 
 use dynoxide::Database;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::service::Service;
+use super::service::{Engine, Service};
 use super::{StartError, server};
 
-pub(super) const SERVICE: &str = "DynamoDB";
-pub(super) const THROTTLING_ERROR: &str =
-    "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+const SERVICE: &str = "DynamoDB";
+const THROTTLING_ERROR: &str = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
 
 /// Engines insist on the form of a signature, and moto reads there which service is meant. None
 /// checks it.
@@ -38,6 +37,11 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// The service, with this engine.
+pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartError> {
+    Service::start(SERVICE, port, engine, THROTTLING_ERROR).await
 }
 
 /// Creates a table in the form that the broker needs: key `pk`, TTL attribute `ttl`.

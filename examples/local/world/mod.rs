@@ -73,8 +73,7 @@ impl World {
             Aws::Embedded => {
                 let tables = dynamodb::Embedded::start().await?;
                 let secrets = secrets_manager::Embedded::start().await?;
-                let urls = (tables.url.clone(), secrets.url());
-                ("token-broker".to_owned(), urls.0, urls.1, Some((tables, secrets)))
+                ("token-broker".to_owned(), tables.url.clone(), secrets.url(), Some((tables, secrets)))
             }
             Aws::At(url) => (format!("token-broker-{:016x}", fastrand::u64(..)), url.clone(), url, None),
         };
@@ -82,16 +81,8 @@ impl World {
         // conditional writes may both succeed.
         let writes_are_atomic = embedded.is_some();
         let engine = |url| Engine { url, writes_are_atomic };
-        let dynamodb =
-            Service::start(dynamodb::SERVICE, ports.dynamodb, engine(tables), dynamodb::THROTTLING_ERROR)
-                .await?;
-        let secrets_manager = Service::start(
-            secrets_manager::SERVICE,
-            ports.secrets_manager,
-            engine(secrets),
-            secrets_manager::THROTTLING_ERROR,
-        )
-        .await?;
+        let dynamodb = dynamodb::front(ports.dynamodb, engine(tables)).await?;
+        let secrets_manager = secrets_manager::front(ports.secrets_manager, engine(secrets)).await?;
         let world = Self { convirza, dynamodb, secrets_manager, name, _embedded: embedded };
         dynamodb::create_table(&world.dynamodb, world.table()).await?;
         world.put_secret(DEFAULT_ACCOUNT, &credentials_secret(DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use super::clock::now;
 use super::server::Server;
-use super::service::Service;
+use super::service::{Engine, Service};
 use super::{REGION, StartError, aws};
 
-pub(super) const SERVICE: &str = "Secrets Manager";
-pub(super) const THROTTLING_ERROR: &str = "ThrottlingException";
+const SERVICE: &str = "Secrets Manager";
+const THROTTLING_ERROR: &str = "ThrottlingException";
 
 /// The embedded Secrets Manager. It stops when it is dropped.
 #[derive(Debug)]
@@ -53,6 +53,11 @@ impl Embedded {
     pub fn url(&self) -> String {
         self.server.url()
     }
+}
+
+/// The service, with this engine.
+pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartError> {
+    Service::start(SERVICE, port, engine, THROTTLING_ERROR).await
 }
 
 /// Stores a new version of a secret, as anybody would, and returns its version id.

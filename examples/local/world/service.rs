@@ -121,7 +121,7 @@ impl Service {
         sdk(self.front.engine.url.clone()).await
     }
 
-    /// A request to the engine itself, for what the SDK is too strict or too wordy for.
+    /// A request to the engine itself, for what is said more plainly in JSON than by the SDK.
     pub(super) fn engine_request(&self) -> reqwest::RequestBuilder {
         self.front.client.post(&self.front.engine.url)
     }

@@ -9,8 +9,9 @@ need "installing the AWS SDK for JavaScript" node_modules callers @aws-sdk/clien
 cp examples/callers/node/caller.mjs "$callers/node_caller.mjs" "$SYSTEM_DIR/callers-node/"
 
 python="$SYSTEM_DIR/callers/bin/python"
-python_caller() { "$python" "$callers/python_caller.py" "PythonCaller.test_$1"; }
-node_caller() { node "$SYSTEM_DIR/callers-node/node_caller.mjs" "$1"; }
+# A caller that never gives up is to fail, not to hang.
+python_caller() { timeout 60 "$python" "$callers/python_caller.py" "PythonCaller.test_$1"; }
+node_caller() { timeout 60 node "$SYSTEM_DIR/callers-node/node_caller.mjs" "$1"; }
 
 # The callers know the broker by its name alone, as in the cloud: the SDK's own variable leads them to this one.
 export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_SESSION_TOKEN=''

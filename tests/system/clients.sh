@@ -10,7 +10,7 @@ need "building the oauth2 crate's tests" cargo test --quiet --locked --test inte
 
 # Both libraries insist on https, but for these.
 export AUTHLIB_INSECURE_TRANSPORT=1 OAUTHLIB_INSECURE_TRANSPORT=1
-export BROKER_URL CONVIRZA_URL
+export BROKER_URL CONVIRZA_URL PYTHONDONTWRITEBYTECODE=1
 
 authlib() { "$SYSTEM_DIR/clients/bin/python" "$clients/authlib_client.py" "Authlib.test_$1"; }
 requests_oauthlib() {

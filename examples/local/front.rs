@@ -1,17 +1,20 @@
-//! HTTP in front of the real handler, as an HTTP API in front of the function: every request becomes a
-//! payload of version 2, signed by a local identity.
+//! HTTP in front of the real handler.
+//!
+//! As an HTTP API in front of the function: a request becomes a payload of version 2, signed by a local
+//! identity. And as Lambda itself: any AWS SDK whose Lambda endpoint is this server invokes the function directly.
 
-use super::world::{StartError, server::Server};
+use super::world::{REGION, StartError, server::Server};
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Path, Query, State},
     http::{HeaderMap, Method, Response, StatusCode, Uri},
+    routing::post,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use token_broker::{
     adapters::{clock::SystemClock, lambda::Handler},
     ports::Clock,
@@ -19,12 +22,18 @@ use token_broker::{
 
 /// Who every local request comes from.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";
+/// The function's name for direct invokes.
+pub const FUNCTION: &str = "token-broker";
 /// The function's timeout, as the template sets it.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves the contract's routes on this port of 127.0.0.1.
+/// Serves the contract's routes, and Lambda's Invoke API, on this port of 127.0.0.1.
 pub async fn start(port: u16, handler: Handler) -> Result<Server, StartError> {
-    Server::start("the broker", port, Router::new().fallback(pass_on).with_state(handler)).await
+    let routes = Router::new()
+        .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+        .fallback(pass_on)
+        .with_state(handler);
+    Server::start("the broker", port, routes).await
 }
 
 /// The invocation context of a local request.
@@ -43,13 +52,69 @@ async fn pass_on(
     body: Bytes,
 ) -> Response<Body> {
     let event = LambdaEvent::new(http_event(&method, &uri, &headers, &body), context());
-    // On a task of its own: a client that hangs up does not end an invocation of a function either.
-    let answer = match tokio::spawn(async move { handler.handle(event).await }).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => json!({"statusCode": 500, "body": error.error_message}),
-        Err(_panicked) => json!({"statusCode": 500, "body": "the handler panicked"}),
+    let answer = match run(handler, event).await {
+        Ok(answer) => answer,
+        Err(error) => json!({"statusCode": 500, "body": error.error_message}),
     };
     http_response(&answer).unwrap_or_else(|| Response::new(Body::from("the handler's response is malformed")))
+}
+
+/// Lambda's Invoke API. An error of the function is an answer too: the header tells them apart.
+async fn invoke(
+    State(handler): State<Handler>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    payload: Bytes,
+) -> Response<Body> {
+    let Some(arn) = function_arn(&name, query.get("Qualifier").map(String::as_str)) else {
+        let message = format!("Function not found: {name}");
+        return lambda_refuses(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+    };
+    let payload = if payload.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&payload) };
+    let Ok(payload) = payload else {
+        let message = "Could not parse request body into json";
+        return lambda_refuses(StatusCode::BAD_REQUEST, "InvalidRequestContentException", message);
+    };
+    let mut context = context();
+    context.invoked_function_arn = arn;
+    match run(handler, LambdaEvent::new(payload, context)).await {
+        Ok(answer) => json_response(StatusCode::OK, None, &answer),
+        Err(error) => {
+            let error = json!({"errorType": error.error_type, "errorMessage": error.error_message});
+            json_response(StatusCode::OK, Some(("x-amz-function-error", "Unhandled")), &error)
+        }
+    }
+}
+
+/// One invocation, on a task of its own: a client that hangs up does not end an invocation of a function either.
+async fn run(handler: Handler, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+    tokio::spawn(async move { handler.handle(event).await }).await.unwrap_or_else(|_panicked| {
+        Err(Diagnostic {
+            error_type: "internal".to_owned(),
+            error_message: "the handler panicked".to_owned(),
+        })
+    })
+}
+
+/// What the function sees as its own ARN, by what it was called: its name, or an ARN, maybe with an alias.
+fn function_arn(name: &str, qualifier: Option<&str>) -> Option<String> {
+    let name = name.rsplit_once(":function:").map_or(name, |(_, name)| name);
+    let (function, alias) =
+        name.split_once(':').map_or((name, qualifier), |(name, alias)| (name, Some(alias)));
+    let alias = alias.map(|alias| format!(":{alias}")).unwrap_or_default();
+    (function == FUNCTION).then(|| format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}{alias}"))
+}
+
+fn lambda_refuses(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    json_response(status, Some(("x-amzn-errortype", code)), &json!({"Type": "User", "Message": message}))
+}
+
+fn json_response(status: StatusCode, header: Option<(&str, &str)>, body: &Value) -> Response<Body> {
+    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    if let Some((name, value)) = header {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(body.to_string())).unwrap_or_default()
 }
 
 fn http_event(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {

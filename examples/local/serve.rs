@@ -1,7 +1,7 @@
 //! `cargo local`: starts everything, says what runs where, and tells what happens.
 
 use super::{
-    front::{self, LOCAL_IDENTITY},
+    front::{self, FUNCTION, LOCAL_IDENTITY},
     wiring,
     world::{
         DEFAULT_ACCOUNT, Ports, World,
@@ -77,6 +77,9 @@ fn print_welcome(world: &World, broker_url: &str) {
         "token-broker on its embedded default. Everything is in memory and on loopback; Ctrl-C ends it.\n"
     );
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
+    println!(
+        "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
+    );
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
     println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
     println!(

@@ -79,6 +79,7 @@ need() {
 background() {
     local name=$1
     shift
+    : >"$LOGS/$name.log" # whoever looks for its first line must not find that of an earlier run
     "$@" >"$LOGS/$name.log" 2>&1 </dev/null &
     STARTED+=($!)
 }
@@ -107,6 +108,25 @@ venv() {
     rm -rf "$dir"
     python3 -m venv "$dir" || { may_install && apt_install python3-venv && python3 -m venv "$dir"; } || return
     "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
+}
+
+# node_modules NAME PACKAGE...: a folder $SYSTEM_DIR/NAME-node with these packages, made once. Node comes from Debian where it
+# is missing and may be installed.
+node_modules() {
+    local dir=$SYSTEM_DIR/$1-node
+    shift
+    [ "$(cat "$dir/.packages" 2>/dev/null)" = "$*" ] && return
+    command -v npm >/dev/null || { may_install && apt_install nodejs npm; } || return
+    rm -rf "$dir"
+    npm install --prefix "$dir" --no-package-lock --no-audit --no-fund "$@" && echo "$*" >"$dir/.packages"
+}
+
+# readme_block LANGUAGE TEXT: the README's block in this language that has this text in it, to be run as it stands there.
+readme_block() {
+    awk -v first="\`\`\`$1" -v text="$2" '
+        $0 == first { inside = 1; block = ""; next }
+        inside && /^```$/ { inside = 0; if (index(block, text)) printf "%s", block }
+        inside { block = block $0 "\n" }' README.md
 }
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }

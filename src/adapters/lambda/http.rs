@@ -15,6 +15,9 @@ use aws_lambda_events::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
+/// The media type of an OAuth 2.0 token request.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The shape in which the request came, and in which its response has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -114,11 +117,8 @@ impl Request {
 
     fn fields_of_body(&self, action: Action) -> Result<Fields, Problem> {
         let body = self.decoded_body()?;
-        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type =
-            content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
-        match media_type.to_ascii_lowercase().as_str() {
-            "application/x-www-form-urlencoded" if action == Action::Token => fields_of_form(&body),
+        match self.media_type().as_str() {
+            FORM if action == Action::Token => fields_of_form(&body),
             "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
             "application/json" => match serde_json::from_slice(&body) {
                 Ok(Value::Object(object)) => Fields::from_object(object),
@@ -128,6 +128,12 @@ impl Request {
                 "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
             )),
         }
+    }
+
+    fn media_type(&self) -> String {
+        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
+        media_type.trim().to_ascii_lowercase()
     }
 
     fn decoded_body(&self) -> Result<Vec<u8>, Problem> {
@@ -142,7 +148,14 @@ impl Request {
     /// The response, in the shape in which the request came.
     pub fn respond(&self, result: Result<Value, Problem>, request_id: &str) -> Value {
         let (status, body, retry_after, allow) = match result {
-            Ok(answer) => (200, answer, None, None),
+            Ok(mut answer) => {
+                // RFC 6749 §5.1 has no `expires_at`. OAuth 2.0 clients that know the name take it for a number, and
+                // some (Authlib up to 1.6.4) refuse an answer where it is a date.
+                if let (FORM, Value::Object(fields)) = (self.media_type().as_str(), &mut answer) {
+                    fields.remove("expires_at");
+                }
+                (200, answer, None, None)
+            }
             Err(problem) => {
                 let allow = if let Problem::WrongMethod { allow } = problem { Some(allow) } else { None };
                 (problem.status(), problem.body(request_id), problem.retry_after_seconds(), allow)

@@ -1,0 +1,75 @@
+//! Lambda's Invoke API, as the front of the local stack has it for the AWS SDKs of other languages.
+
+use super::{
+    front, handler, ports, wiring, world,
+    world::{World, server::Server},
+};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use token_broker::{adapters::lambda::Handler, broker::Broker};
+
+const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:token-broker";
+
+async fn invoke(front: &Server, function: &str, payload: &str) -> Response {
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", front.url());
+    let client = Client::builder().no_proxy().build().expect("a client");
+    client.post(url).body(payload.to_owned()).send().await.expect("an answer")
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
+}
+
+/// Lets nobody in but direct invokes through the alias `live`.
+async fn handler_for_the_alias(world: &World) -> Handler {
+    let rules = json!([{"caller": "direct:live", "accounts": ["*"], "actions": ["token"]}]).to_string();
+    let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a good configuration");
+    Handler::new(Broker::new(config.policy, ports(world).await), config.callers)
+}
+
+#[tokio::test]
+async fn an_answer_and_a_function_error_are_told_apart_as_lambda_does() {
+    let world = world().await;
+    let front = front::start(0, handler(&world).await).await.expect("a front");
+    for payload in ["", "{}", r#"{"account":"default"}"#] {
+        let answer = invoke(&front, "token-broker", payload).await;
+        assert!(answer.headers().get("x-amz-function-error").is_none(), "{payload}");
+        assert_eq!(json_of(answer).await["token_type"], "Bearer", "{payload}");
+    }
+    let error = invoke(&front, "token-broker", r#"{"account":"emea"}"#).await;
+    assert_eq!(error.status(), StatusCode::OK);
+    assert_eq!(error.headers()["x-amz-function-error"], "Unhandled");
+    let error = json_of(error).await;
+    assert_eq!(error["errorType"], "unknown_account");
+    assert!(error["errorMessage"].is_string());
+}
+
+#[tokio::test]
+async fn the_alias_is_told_by_the_name_the_arn_or_the_qualifier() {
+    let world = world().await;
+    let front = front::start(0, handler_for_the_alias(&world).await).await.expect("a front");
+    let live = ["token-broker:live".to_owned(), "token-broker%3Alive".to_owned(), format!("{ARN}:live")];
+    for function in live {
+        assert_eq!(json_of(invoke(&front, &function, "{}").await).await["account"], "default", "{function}");
+    }
+    let url = format!("{}/2015-03-31/functions/token-broker/invocations?Qualifier=live", front.url());
+    let qualified =
+        Client::builder().no_proxy().build().expect("a client").post(url).send().await.expect("an answer");
+    assert_eq!(json_of(qualified).await["account"], "default");
+    for function in ["token-broker".to_owned(), "token-broker:next".to_owned(), ARN.to_owned()] {
+        let denied = json_of(invoke(&front, &function, "{}").await).await;
+        assert_eq!(denied["errorType"], "access_denied", "{function}");
+    }
+}
+
+#[tokio::test]
+async fn another_function_and_a_payload_that_is_no_json_are_refused_by_lambda_itself() {
+    let world = world().await;
+    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let unknown = invoke(&front, "tokens", "{}").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    assert_eq!(unknown.headers()["x-amzn-errortype"], "ResourceNotFoundException");
+    let malformed = invoke(&front, "token-broker", "{").await;
+    assert_eq!(malformed.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(malformed.headers()["x-amzn-errortype"], "InvalidRequestContentException");
+}

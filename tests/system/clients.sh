@@ -1,0 +1,62 @@
+# Stock OAuth 2.0 clients against `POST /token`, told nothing but the URL. They insist on an id and a secret, which the
+# broker does not look at: in the deployed API, IAM says who the caller is.
+# shellcheck shell=bash
+
+clients=tests/system/clients
+need "installing Authlib and requests-oauthlib" venv clients \
+    authlib==1.9.9 oauthlib==4.0.1 requests==2.34.2 requests-aws4auth==1.4.0 requests-oauthlib==2.0.0
+need "installing simple-oauth2" node_modules clients simple-oauth2@5.1.0
+need "building the oauth2 crate's tests" cargo test --quiet --locked --test integration --no-run
+
+# Both libraries insist on https, but for these.
+export AUTHLIB_INSECURE_TRANSPORT=1 OAUTHLIB_INSECURE_TRANSPORT=1
+export BROKER_URL CONVIRZA_URL PYTHONDONTWRITEBYTECODE=1
+
+authlib() { "$SYSTEM_DIR/clients/bin/python" "$clients/authlib_client.py" "Authlib.test_$1"; }
+requests_oauthlib() {
+    "$SYSTEM_DIR/clients/bin/python" "$clients/requests_oauthlib_client.py" "RequestsOauthlib.test_$1"
+}
+simple_oauth2() { node "$SYSTEM_DIR/clients-node/simple_oauth2_client.mjs" "$1"; }
+# A module finds its packages above its own folder.
+cp "$clients/simple_oauth2_client.mjs" "$SYSTEM_DIR/clients-node/"
+
+# each PROMISE: as every client keeps it.
+each() {
+    local client
+    for client in authlib requests_oauthlib simple_oauth2; do
+        check "$client ${1//_/ }" "$client" "$1"
+    done
+}
+
+need "starting the local stack" start_local
+each obtains_a_token_and_keeps_it
+# The README's own lines; only the API is another one.
+readme_lines() {
+    API_URL=$BROKER_URL "$SYSTEM_DIR/clients/bin/python" -c "import os
+from authlib.integrations.requests_client import OAuth2Session
+API_URL = os.environ['API_URL']
+$(readme_block python OAuth2Session | sed "s|https://platform-api.convirza.com|$CONVIRZA_URL|")
+assert session.token['token_type'] == 'Bearer'"
+}
+check "the README's lines with Authlib get a token" readme_lines
+check "requests_oauthlib signs its request where IAM guards the API" \
+    requests_oauthlib signs_its_request_where_iam_guards_the_api
+each reports_errors
+each reports_an_outage
+
+need "starting a local stack whose tokens live for 5 seconds" start_local --token-lifetime 5
+each renews_it_when_it_has_expired
+
+# The crate's checks are tests of this project, against the handler behind the local stack's front.
+oauth2_crate() {
+    local printed
+    printed=$(cargo test --quiet --locked --test integration -- --exact "oauth::$1" 2>&1) &&
+        grep -q '1 passed' <<<"$printed" && return
+    echo "$printed"
+    return 1
+}
+for test in a_token_is_obtained_kept_and_renewed \
+    a_client_that_authenticates_in_the_form_and_asks_for_a_scope_is_served_as_well \
+    an_error_is_a_server_response_with_its_code_and_description; do
+    check "oauth2 crate: ${test//_/ }" oauth2_crate "$test"
+done

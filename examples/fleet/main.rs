@@ -1,7 +1,7 @@
 //! The simulated fleet in figures and pictures: every plan of the simulation, by the broker and by what people
 //! do without one, under the same requests and the same faults. Writes a table and charts.
 //!
-//! `cargo run --release --example fleet`
+//! `cargo figures`, which is `cargo run --release --no-default-features --example fleet`: the core alone is needed.
 //!
 //! | module | is about |
 //! | --- | --- |
@@ -37,7 +37,7 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 /// The simulated fleet in figures and pictures.
 #[derive(Parser)]
-#[command(name = "fleet")]
+#[command(name = "cargo figures", bin_name = "cargo figures")]
 struct Options {
     /// Where the table and the charts go
     #[arg(long, default_value = "target/fleet")]
@@ -49,8 +49,8 @@ struct Options {
     #[arg(long = "plan", value_name = "NAME", value_parser = plan)]
     plans: Vec<Plan>,
     /// Instances, in place of the plan's own number
-    #[arg(long)]
-    instances: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    instances: Option<u32>,
     /// Days, in place of the plan's own number
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=180))]
     days: Option<u64>,
@@ -65,7 +65,7 @@ fn plan(name: &str) -> Result<Plan, String> {
 
 fn main() -> ExitCode {
     run(&Options::parse()).map(|()| ExitCode::SUCCESS).unwrap_or_else(|error| {
-        eprintln!("fleet: {error}");
+        eprintln!("cargo figures: {error}");
         ExitCode::FAILURE
     })
 }
@@ -80,7 +80,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut outcomes = Vec::new();
     for plan in chosen {
         let plan = Plan {
-            instances: options.instances.unwrap_or(plan.instances),
+            instances: options.instances.map_or(Ok(plan.instances), usize::try_from)?,
             days: options.days.unwrap_or(plan.days),
             ..plan
         };

@@ -11,7 +11,7 @@ use plotters::{
 use std::path::Path;
 
 const WIDTH: u32 = 1_100;
-const ROW: i32 = 26;
+const ROW: i32 = 25;
 const TOP: i32 = 112;
 const BOTTOM: i32 = 62;
 /// The axis, from one login on.
@@ -72,9 +72,9 @@ fn plan(area: &Area, exponents: u32, outcome: &Outcome, y: i32) -> Drawn {
     area.draw(&PathElement::new([(LEFT, y), (RIGHT, y)], GRID.stroke_width(1)))?;
     // Each in a lane of its own, so that none hides another.
     for (lane, run) in (0..).zip(&outcome.runs) {
-        let y = y - 6 + 4 * lane;
+        let y = y - 7 + 5 * lane;
         let logins = u32::try_from(run.tally.most_logins_in_a_minute)?;
-        let radius = if run.strategy == Strategy::Broker { 6 } else { 5 };
+        let radius = if run.strategy == Strategy::Broker { 5 } else { 4 };
         let at = (x(f64::from(logins.max(1)), exponents), y);
         area.draw(&Circle::new(at, radius + 1, PAPER.filled()))?;
         area.draw(&Circle::new(at, radius, color(run.strategy).filled()))?;

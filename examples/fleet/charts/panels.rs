@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
+type Label<'a> = &'a dyn Fn(&f64) -> String;
+
 /// Into so many parts a run is divided: as many as the eye can tell apart, and as a small file allows.
 const PARTS: u64 = 150;
-/// The axis of shares ends here: 0.001 %.
-const SMALLEST_SHARE: f64 = -5.0;
+/// Fewer than one request in a million is none.
+const NONE: f64 = -6.0;
 const SHORTEST_WAIT: f64 = -3.0;
 const LONGEST_WAIT: f64 = 1.7;
 
@@ -47,7 +49,7 @@ pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
     let top = exponent_of(most).max(1.6) + 0.15;
     let mut chart = chart(area, "Logins arriving upstream, the busiest minutes", 0.0..span.end(), -0.2..top)?;
     let unit = span.unit().1;
-    mesh(&mut chart, unit, "logins a minute", &short, &power_of_ten)?;
+    mesh(&mut chart, (unit, &short), ("logins a minute", &power_of_ten, 4))?;
     let limit = [(0.0, LOGIN_LIMIT.log10()), (span.end(), LOGIN_LIMIT.log10())];
     chart.draw_series(DashedLineSeries::new(limit, 8, 5, LIMIT.stroke_width(2)))?;
     for run in &outcome.runs {
@@ -57,10 +59,9 @@ pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
             let most = parts.entry(minute / part_minutes).or_default();
             *most = (*logins).max(*most);
         }
-        let radius = if run.strategy == Strategy::Broker { 4 } else { 3 };
         let dots = parts.iter().map(|(part, logins)| {
             let x = at(*part, part_minutes * MINUTE, &span);
-            Circle::new((x, f64::from(*logins).log10()), radius, color(run.strategy).filled())
+            Circle::new((x, f64::from(*logins).log10()), width(run) / 2 + 2, color(run.strategy).filled())
         });
         chart.draw_series(dots)?;
     }
@@ -70,18 +71,19 @@ pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
 /// Which part of the requests had no token after so long.
 pub fn waits(area: &Area, outcome: &Outcome) -> Drawn {
     let title = "Requests without a token after so long, or for good";
-    let mut chart = chart(area, title, SHORTEST_WAIT..LONGEST_WAIT, SMALLEST_SHARE..0.1)?;
-    let share = |exponent: &f64| {
-        let percent = power_of_ten(&(exponent + 2.0));
-        if percent.is_empty() { percent } else { format!("{percent} %") }
+    let mut chart = chart(area, title, SHORTEST_WAIT..LONGEST_WAIT, NONE..0.1)?;
+    let share = |exponent: &f64| match power_of_ten(&(exponent + 2.0)) {
+        _ if *exponent <= NONE => "none".to_owned(),
+        percent if percent.is_empty() => percent,
+        percent => format!("{percent} %"),
     };
-    mesh(&mut chart, "seconds", "part of all requests", &power_of_ten, &share)?;
+    mesh(&mut chart, ("seconds", &power_of_ten), ("part of all requests", &share, 8))?;
     for run in &outcome.runs {
         let points: Vec<(f64, f64)> = (0..=PARTS)
             .map(|step| {
                 let exponent = SHORTEST_WAIT + (LONGEST_WAIT - SHORTEST_WAIT) * fraction(step, PARTS);
                 let unserved = run.unserved_after(milliseconds(exponent));
-                (exponent, unserved.log10().clamp(SMALLEST_SHARE, 0.0))
+                (exponent, unserved.log10().clamp(NONE, 0.0))
             })
             .collect();
         chart.draw_series(LineSeries::new(points, color(run.strategy).stroke_width(width(run))))?;
@@ -102,7 +104,7 @@ pub fn ages(area: &Area, outcome: &Outcome) -> Drawn {
         .unwrap_or((1.0, "milliseconds"));
     let top = oldest_ms / unit_ms * 1.08;
     let mut chart = chart(area, "Age of the pair handed out, on average", 0.0..span.end(), 0.0..top)?;
-    mesh(&mut chart, span.unit().1, unit, &short, &short)?;
+    mesh(&mut chart, (span.unit().1, &short), (unit, &short, 6))?;
     for (run, line) in lines {
         let line = line.into_iter().map(|(x, age_ms)| (x, age_ms / unit_ms));
         chart.draw_series(LineSeries::new(line, color(run.strategy).stroke_width(width(run))))?;
@@ -193,15 +195,13 @@ fn chart<'a, 'b>(
 
 fn mesh(
     chart: &mut Chart<'_, '_>,
-    x: &str,
-    y: &str,
-    x_label: &dyn Fn(&f64) -> String,
-    y_label: &dyn Fn(&f64) -> String,
+    (x, x_label): (&str, Label<'_>),
+    (y, y_label, y_labels): (&str, Label<'_>, usize),
 ) -> Drawn {
     chart
         .configure_mesh()
         .x_labels(8)
-        .y_labels(6)
+        .y_labels(y_labels)
         .x_desc(x)
         .y_desc(y)
         .x_label_formatter(&|value| x_label(value))
@@ -220,8 +220,13 @@ fn at(part: u64, part_ms: u64, span: &Span) -> f64 {
     (fraction(part * part_ms, DAY) + fraction(part_ms, DAY) / 2.0) * span.unit().0
 }
 
+/// Broader lines are drawn first, so that one which lies under another is still seen.
 fn width(run: &Run) -> u32 {
-    if run.strategy == Strategy::Broker { 3 } else { 2 }
+    match run.strategy {
+        Strategy::SharedCache => 5,
+        Strategy::Broker => 3,
+        Strategy::EachForItself | Strategy::LockWithoutFence => 2,
+    }
 }
 
 fn exponent_of(number: usize) -> f64 {
@@ -239,13 +244,21 @@ fn fraction(number: u64, whole: u64) -> f64 {
 }
 
 fn short(value: &f64) -> String {
-    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.1}") }
+    if value.fract().abs() > 1e-9 {
+        return format!("{value:.1}");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "no axis has negative numbers"
+    )]
+    table::thousands(value.round() as u64)
 }
 
 fn rounded(value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive and small")]
     match value {
-        value if value <= 0.0 => "no".to_owned(),
+        value if value <= 0.0 => "0".to_owned(),
         value if value < 100.0 => format!("{value:.2}"),
         value => table::thousands(value.round() as u64),
     }

@@ -72,19 +72,19 @@ impl World {
     }
 
     /// A report that the token handed out last was rejected: true ones where it is dead, and a few false ones.
-    /// Where every instance has a pair of its own, it is that one.
+    /// Callers of the broker report to whichever instance; without it, each reports to itself.
     pub fn report(&mut self, index: usize, account: usize) -> Option<Generation> {
-        let (generation, token) = if self.strategy == Strategy::EachForItself {
+        let (generation, token) = if self.strategy != Strategy::Broker {
             let pair = self.instances[index].memories[account].copy.as_ref()?.account.pair.as_ref()?;
-            (&pair.generation, &pair.access_token)
+            (pair.generation, &pair.access_token)
         } else {
             let (generation, token) = self.load.handed[account].as_ref()?;
-            (generation, token)
+            (*generation, token)
         };
         let dead = !self.upstream.is_alive(token, self.now_ms);
         let one_in = if dead { 2 } else { 200 };
         let reports = (dead || self.plan.false_reports) && self.rng.u32(..one_in) == 0;
-        reports.then_some(*generation)
+        reports.then_some(generation)
     }
 
     /// One round of the schedule, on whichever instance is idle. Where the store is down it finds nothing.

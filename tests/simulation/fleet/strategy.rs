@@ -1,11 +1,12 @@
 //! How a fleet comes by its tokens: through the broker, or as people do it without one.
 
-use super::today::Today;
+use super::today::{LEAST_LEFT, Today};
 use token_broker::core::{
     decide::Ask,
     flow::{Effect, Event, Flow},
     memory::{Memory, Recall},
     policy::Policy,
+    record::{AccountName, Pair},
     time::{Draw, Timestamp},
 };
 
@@ -32,6 +33,14 @@ impl Strategy {
             Self::EachForItself => "each for itself",
             Self::SharedCache => "a shared cache",
             Self::LockWithoutFence => "a lock without a fence",
+        }
+    }
+
+    /// When a pair is renewed.
+    pub fn due_at(self, policy: &Policy, account: &AccountName, pair: &Pair) -> Timestamp {
+        match self {
+            Self::Broker => policy.due_at(account, pair),
+            _ => pair.expires_at.minus(LEAST_LEFT),
         }
     }
 

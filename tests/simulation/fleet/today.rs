@@ -27,7 +27,7 @@ use token_broker::core::{
 };
 
 /// A token with less left is not handed out any more.
-const LEAST_LEFT: Duration = Duration::from_secs(60);
+pub const LEAST_LEFT: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Between two looks at a lock that somebody else has.

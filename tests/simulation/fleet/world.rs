@@ -116,7 +116,10 @@ impl World {
     /// A fleet that does something else about the same requests, at the same time, under the same faults.
     pub fn instead(strategy: Strategy, plan: Plan, seed: u64, script: &Script) -> Self {
         let mut world = Self::empty(plan, strategy, seed);
-        world.weather.windows.clone_from(&script.windows);
+        // Who shares a pair meets the faults of its due time at its own. Where each has one, there is no such time.
+        if strategy == Strategy::EachForItself {
+            world.weather.windows.clone_from(&script.windows);
+        }
         world.set_out();
         script.requests.iter().for_each(|request| world.ask(*request));
         world
@@ -216,20 +219,17 @@ impl World {
         self.at(self.now_ms + span_ms, what);
     }
 
-    /// Pairs of a new generation tell when they are due and when they end; plans hang on that. Other strategies
-    /// are put through what came of it.
+    /// Pairs of a new generation tell when they are due and when they end; plans hang on that. The herds of
+    /// other strategies are in their script.
     pub fn pair_saved(&mut self, account: usize) {
-        if self.strategy != Strategy::Broker {
-            return;
-        }
         let Some(pair) = self.store.accounts[account].pair.clone() else { return };
-        if self.plan.herds {
+        if self.plan.herds && self.strategy == Strategy::Broker {
             let herd = What::Herd { account, generation: pair.generation };
             self.at(pair.expires_at.as_millis().max(self.now_ms), herd);
         }
         let planned_in_all = self.plan.faults.len() + self.plan.drawn_faults;
         let first = account == 0 && self.weather.windows.len() < planned_in_all;
-        let due_ms = self.policy.due_at(&self.names[account], &pair).as_millis();
+        let due_ms = self.strategy.due_at(&self.policy, &self.names[account], &pair).as_millis();
         for planned in self.plan.faults.iter().filter(|_| first) {
             if let When::Due = planned.from {
                 let from_ms = due_ms.saturating_sub(5 * MINUTE);

@@ -64,16 +64,19 @@ fn plan(name: &str) -> Result<Plan, String> {
 }
 
 fn main() -> ExitCode {
-    run(&Options::parse()).map(|()| ExitCode::SUCCESS).unwrap_or_else(|error| {
-        eprintln!("cargo figures: {error}");
-        ExitCode::FAILURE
-    })
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo figures: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let chosen = if options.plans.is_empty() { plans::ALL.to_vec() } else { options.plans.clone() };
     fs::create_dir_all(&options.out)?;
-    let runs = (chosen.len() * Strategy::ALL.len()) as u64;
+    let runs = (chosen.len() * (1 + Strategy::OTHERS.len())) as u64;
     let bar = ProgressBar::new(runs).with_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} runs, {elapsed_precise}, {eta} left: {msg}",
     )?);
@@ -87,7 +90,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let began = bar.elapsed();
         let outcome = through(plan, options.seed, &bar);
         charts::plan(&outcome, &options.out)?;
-        let took = (bar.elapsed() - began).as_secs_f64();
+        let took = bar.elapsed().saturating_sub(began).as_secs_f64();
         bar.suspend(|| println!("{} ({took:.1} s)\n{}\n", table::title(&outcome), table::terminal(&outcome)));
         outcomes.push(outcome);
     }
@@ -99,21 +102,19 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Puts all through one plan: the broker first, the others through what came upon its fleet.
+/// The broker first, and then the others, put through what came upon its fleet.
 fn through(plan: Plan, seed: u64, bar: &ProgressBar) -> Outcome {
     let begin =
         |strategy: Strategy| bar.set_message(format!("{}, {}", table::words(plan.name), strategy.name()));
     begin(Strategy::Broker);
     let (broker, script) = World::new(plan, seed).run_recorded();
     bar.inc(1);
-    let mut others =
-        Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::Broker).map(|strategy| {
-            begin(strategy);
-            let checks = World::instead(strategy, plan, seed, &script).run();
-            bar.inc(1);
-            (strategy, checks)
-        });
-    let mut runs: Vec<_> = others.by_ref().collect();
+    let mut runs = Vec::new();
+    for strategy in Strategy::OTHERS {
+        begin(strategy);
+        runs.push((strategy, World::instead(strategy, plan, seed, &script).run()));
+        bar.inc(1);
+    }
     runs.push((Strategy::Broker, broker));
     Outcome::new(plan, seed, runs)
 }

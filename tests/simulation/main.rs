@@ -217,8 +217,8 @@ fn compared(plan: Plan, judge: impl Fn(Strategy, &Tally)) {
         let (broker, script) = World::new(plan, seed).run_recorded();
         let requests = broker.tally.requests;
         let other = |strategy| (strategy, World::instead(strategy, plan, seed, &script).run());
-        let others = Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::Broker).map(other);
-        for (strategy, checks) in others.chain([(Strategy::Broker, broker)]) {
+        for (strategy, checks) in Strategy::OTHERS.into_iter().map(other).chain([(Strategy::Broker, broker)])
+        {
             let Checks { tally, figures, .. } = &checks;
             println!("{}: {} {:?}", strategy.name(), tally.line(), tally.broken);
             assert_eq!(tally.requests, requests, "{strategy:?} is asked as often");

@@ -47,7 +47,7 @@ pub fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
         .split_once(": ")
         .map(|(name, about)| (capital(name), about.to_owned()))
         .unwrap_or_default();
-    root.draw(&Text::new(name, (24, 16), bold(text(27.0, INK))))?;
+    root.draw(&Text::new(name, (24, 16), heading(27.0)))?;
     root.draw(&Text::new(about, (24, 48), text(17.0, FAINT)))?;
     legend(&root, 90)?;
     let (_, below) = root.split_vertically(HEAD);
@@ -64,7 +64,7 @@ pub fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
 /// Which colour is what, in one row.
 fn legend(area: &Area, y: i32) -> Drawn {
     let mut x = 24;
-    for strategy in Strategy::ALL {
+    for strategy in Strategy::OTHERS.into_iter().chain([Strategy::Broker]) {
         area.draw(&Circle::new((x + 6, y), 6, color(strategy).filled()))?;
         area.draw(&Text::new(strategy.name(), (x + 19, y - 8), text(17.0, INK)))?;
         x += 48 + 7 * i32::try_from(strategy.name().len())?;
@@ -82,17 +82,17 @@ fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn bold(style: TextStyle<'static>) -> TextStyle<'static> {
-    TextStyle { font: style.font.clone().style(FontStyle::Bold), ..style }
+fn heading(size: f64) -> TextStyle<'static> {
+    ("sans-serif", size, FontStyle::Bold).into_font().color(&INK)
 }
 
 /// The label of a power of ten on an axis that is drawn by exponents.
-fn power_of_ten(exponent: &f64) -> String {
+fn power_of_ten(exponent: f64) -> String {
     if (exponent - exponent.round()).abs() > 0.01 {
         return String::new();
     }
     let number = 10_f64.powf(exponent.round());
-    if *exponent < 0.0 {
+    if exponent < 0.0 {
         return format!("{number}");
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number, and small")]

@@ -1,7 +1,7 @@
 //! All plans in one picture: the busiest 60 s of each strategy, against the limit.
 
 use super::{
-    Area, Drawn, FAINT, GRID, INK, LIMIT, LOGIN_LIMIT, Outcome, PAPER, Strategy, bold, capital, color,
+    Area, Drawn, FAINT, GRID, INK, LIMIT, LOGIN_LIMIT, Outcome, PAPER, Strategy, capital, color, heading,
     legend, power_of_ten, table, text,
 };
 use plotters::{
@@ -25,7 +25,7 @@ pub fn overview(outcomes: &[Outcome], folder: &Path) -> Drawn {
     let root = SVGBackend::new(&path, (WIDTH, u32::try_from(end + BOTTOM)?)).into_drawing_area();
     root.fill(&PAPER)?;
     let title = "The most logins that arrived upstream within 60 s";
-    root.draw(&Text::new(title, (24, 16), bold(text(27.0, INK))))?;
+    root.draw(&Text::new(title, (24, 16), heading(27.0)))?;
     legend(&root, 66)?;
     let exponents = exponents(outcomes);
     axis(&root, exponents, end)?;
@@ -56,7 +56,7 @@ fn axis(area: &Area, exponents: u32, end: i32) -> Drawn {
     for exponent in 0..=exponents {
         let x = x(10_f64.powi(exponent.cast_signed()), exponents);
         area.draw(&PathElement::new([(x, TOP), (x, end)], GRID.stroke_width(1)))?;
-        area.draw(&Text::new(power_of_ten(&f64::from(exponent)), (x, end + 8), below.clone()))?;
+        area.draw(&Text::new(power_of_ten(f64::from(exponent)), (x, end + 8), below.clone()))?;
     }
     for y in (TOP - 6..end).step_by(9) {
         area.draw(&PathElement::new([(limit_x, y), (limit_x, (y + 5).min(end))], LIMIT.stroke_width(2)))?;

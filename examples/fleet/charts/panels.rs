@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-type Label<'a> = &'a dyn Fn(&f64) -> String;
+type Label<'a> = &'a dyn Fn(f64) -> String;
 
 /// Into so many parts a run is divided: as many as the eye can tell apart, and as a small file allows.
 const PARTS: u64 = 150;
@@ -72,8 +72,8 @@ pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
 pub fn waits(area: &Area, outcome: &Outcome) -> Drawn {
     let title = "Requests without a token after so long, or for good";
     let mut chart = chart(area, title, SHORTEST_WAIT..LONGEST_WAIT, NONE..0.1)?;
-    let share = |exponent: &f64| match power_of_ten(&(exponent + 2.0)) {
-        _ if *exponent <= NONE => "none".to_owned(),
+    let share = |exponent: f64| match power_of_ten(exponent + 2.0) {
+        _ if exponent <= NONE => "none".to_owned(),
         percent if percent.is_empty() => percent,
         percent => format!("{percent} %"),
     };
@@ -151,7 +151,7 @@ pub fn store(area: &Area, outcome: &Outcome) -> Drawn {
         .disable_y_axis()
         .x_labels(6)
         .x_desc("operations")
-        .x_label_formatter(&|value| short(value))
+        .x_label_formatter(&|value| short(*value))
         .light_line_style(GRID.mix(0.0))
         .bold_line_style(GRID)
         .axis_style(FAINT)
@@ -204,8 +204,8 @@ fn mesh(
         .y_labels(y_labels)
         .x_desc(x)
         .y_desc(y)
-        .x_label_formatter(&|value| x_label(value))
-        .y_label_formatter(&|value| y_label(value))
+        .x_label_formatter(&|value| x_label(*value))
+        .y_label_formatter(&|value| y_label(*value))
         .light_line_style(GRID.mix(0.0))
         .bold_line_style(GRID)
         .axis_style(FAINT)
@@ -243,7 +243,7 @@ fn fraction(number: u64, whole: u64) -> f64 {
     number as f64 / whole as f64
 }
 
-fn short(value: &f64) -> String {
+fn short(value: f64) -> String {
     if value.fract().abs() > 1e-9 {
         return format!("{value:.1}");
     }

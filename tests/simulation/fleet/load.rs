@@ -74,12 +74,12 @@ impl World {
     /// A report that the token handed out last was rejected: true ones where it is dead, and a few false ones.
     /// Callers of the broker report to whichever instance; without it, each reports to itself.
     pub fn report(&mut self, index: usize, account: usize) -> Option<Generation> {
-        let (generation, token) = if self.strategy != Strategy::Broker {
-            let pair = self.instances[index].memories[account].copy.as_ref()?.account.pair.as_ref()?;
-            (pair.generation, &pair.access_token)
-        } else {
+        let (generation, token) = if self.strategy == Strategy::Broker {
             let (generation, token) = self.load.handed[account].as_ref()?;
             (*generation, token)
+        } else {
+            let pair = self.instances[index].memories[account].copy.as_ref()?.account.pair.as_ref()?;
+            (pair.generation, &pair.access_token)
         };
         let dead = !self.upstream.is_alive(token, self.now_ms);
         let one_in = if dead { 2 } else { 200 };

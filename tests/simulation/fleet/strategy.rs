@@ -24,7 +24,8 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    pub const ALL: [Self; 4] = [Self::EachForItself, Self::SharedCache, Self::LockWithoutFence, Self::Broker];
+    /// What people do without the broker.
+    pub const OTHERS: [Self; 3] = [Self::EachForItself, Self::SharedCache, Self::LockWithoutFence];
 
     /// As a reader of tables and legends knows it.
     pub fn name(self) -> &'static str {

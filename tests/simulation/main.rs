@@ -12,26 +12,21 @@
 )]
 #![allow(clippy::print_stdout, reason = "one line a run, for whoever wants the figures")]
 
-mod checks;
-mod faults;
-mod instance;
-mod letters;
-mod load;
-mod plans;
-mod requests;
-mod secrets;
-mod store;
-mod upstream;
-mod world;
+mod fleet;
 
-use checks::Checks;
-use plans::Plan;
-use world::World;
+use fleet::{
+    checks::{Checks, Tally},
+    plans::{self, Plan},
+    strategy::Strategy,
+    world::World,
+};
 
 /// Runs a plan with each of the seeds, and judges each run.
 fn run(plan: Plan, judge: impl Fn(&Checks)) {
     for seed in seeds(plan.runs) {
-        judge(&World::new(plan, seed).run());
+        let checks = World::new(plan, seed).run();
+        checks.ended();
+        judge(&checks);
     }
 }
 
@@ -204,4 +199,71 @@ fn everything_at_once() {
 #[test]
 fn everything_at_once_on_hourly_tokens() {
     run(plans::EVERYTHING_HOURLY, |_| {});
+}
+
+#[test]
+fn the_table_is_down_at_noon() {
+    run(plans::TABLE_DOWN_AT_NOON, |checks| {
+        memory_serves(checks);
+        logins(checks, 1);
+        short_waits(checks);
+    });
+}
+
+/// Puts a fleet through a plan, and then the three others through what came upon it. Whatever is drawn of a run
+/// agrees with what was counted.
+fn compared(plan: Plan, judge: impl Fn(Strategy, &Tally)) {
+    for seed in seeds(plan.runs) {
+        let (broker, script) = World::new(plan, seed).run_recorded();
+        let requests = broker.tally.requests;
+        let other = |strategy| (strategy, World::instead(strategy, plan, seed, &script).run());
+        for (strategy, checks) in Strategy::OTHERS.into_iter().map(other).chain([(Strategy::Broker, broker)])
+        {
+            let Checks { tally, figures, .. } = &checks;
+            println!("{}: {} {:?}", strategy.name(), tally.line(), tally.broken);
+            assert_eq!(tally.requests, requests, "{strategy:?} is asked as often");
+            // A few may be under way when the plan is over.
+            let ended = figures.waits_ms.len() as u64 + tally.failed();
+            assert!((requests - 5..=requests).contains(&ended), "{strategy:?} ends {ended} of {requests}");
+            let drawn: u32 = figures.logins_by_minute.values().sum();
+            assert_eq!(u64::from(drawn), tally.logins(), "{strategy:?}");
+            judge(strategy, tally);
+        }
+    }
+}
+
+const LIMIT: usize = 10;
+
+#[test]
+fn a_herd_without_the_broker_meets_the_limit() {
+    let small = Plan { instances: 300, days: 1, ..plans::HERDS };
+    compared(small, |strategy, tally| match strategy {
+        Strategy::EachForItself | Strategy::SharedCache => {
+            assert!(tally.most_logins_in_a_minute > LIMIT, "{strategy:?}");
+            assert!(tally.limited > 0 && tally.failed() > 0 && tally.needless_logins > 0, "{strategy:?}");
+            let sent_twice = tally.broken.contains_key("I2");
+            assert_eq!(
+                sent_twice,
+                strategy == Strategy::SharedCache,
+                "who shares no token spends none twice"
+            );
+        }
+        Strategy::LockWithoutFence | Strategy::Broker => {
+            assert_eq!((tally.logins(), tally.limited, tally.failed(), tally.needless_logins), (1, 0, 0, 0));
+            assert!(tally.broken.is_empty(), "{strategy:?}: {:?}", tally.broken);
+        }
+    });
+}
+
+#[test]
+fn a_lock_without_a_fence_does_not_outlast_a_pause() {
+    let short = Plan { days: 1, token_life_ms: 10 * plans::MINUTE, ..plans::PAUSES };
+    compared(short, |strategy, tally| {
+        let broken = |invariant| tally.broken.contains_key(invariant);
+        match strategy {
+            Strategy::LockWithoutFence => assert!(broken("I2") && broken("I3"), "{:?}", tally.broken),
+            Strategy::Broker => assert!(tally.broken.is_empty()),
+            _ => {}
+        }
+    });
 }

@@ -1,6 +1,6 @@
 //! What happens to an effect on its way: latency, loss, delay, and replies that never come.
 
-use crate::{
+use super::{
     faults::Fault,
     plans::SECOND,
     world::{Address, What, World},
@@ -70,6 +70,10 @@ impl World {
     }
 
     fn ask_store(&mut self, letter: Letter, renews: bool, deadline_ms: u64) {
+        match &letter.effect {
+            Effect::ReadAccount | Effect::ReadLedger => self.checks.figures.reads += 1,
+            _ => self.checks.figures.writes += 1,
+        }
         let now_ms = self.now_ms;
         let refused = self.weather.is(Fault::StoreDown, now_ms)
             || self.weather.strikes(Fault::StoreThrottles, 2, now_ms, &mut self.rng);
@@ -171,6 +175,13 @@ impl World {
     }
 
     fn answer_call(&mut self, account: usize, call: &Call, fate: ReplyFate) -> Reply {
+        let reply = self.reply_to(account, call, fate);
+        self.checks.tally.limited += u64::from(matches!(reply, Reply::RateLimited(_)));
+        self.checks.tally.needless_logins = self.upstream.needless_logins;
+        reply
+    }
+
+    fn reply_to(&mut self, account: usize, call: &Call, fate: ReplyFate) -> Reply {
         let now_ms = self.now_ms;
         let again = self.upstream.arrives_again(call);
         self.checks.arrives_again(again, now_ms);

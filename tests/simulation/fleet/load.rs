@@ -1,7 +1,8 @@
 //! Who asks: a daily rhythm, bursts, and the schedule.
 
-use crate::{
+use super::{
     plans::{DAY, MINUTE, SECOND},
+    strategy::Strategy,
     world::{Request, START_MS, What, World},
 };
 use std::{f64::consts::TAU, time::Duration};
@@ -10,14 +11,16 @@ use token_broker::{core::record::Generation, secret::Secret};
 /// One arrival in so many is a burst.
 const ARRIVALS_A_BURST: u32 = 500;
 
-/// What the callers of each account were handed last.
 pub struct Load {
+    /// What the callers of each account were handed last.
     pub handed: Vec<Option<(Generation, Secret)>>,
+    /// Every request so far, so that another fleet can be asked the same.
+    pub brought: Vec<Request>,
 }
 
 impl Load {
     pub fn new(accounts: usize) -> Self {
-        Self { handed: vec![None; accounts] }
+        Self { handed: vec![None; accounts], brought: Vec::new() }
     }
 }
 
@@ -51,8 +54,14 @@ impl World {
     fn request(&mut self, account: usize, to: Option<usize>) {
         let asked = [60, 60, 60, 300, 900];
         let min_ttl = Duration::from_secs(asked[self.rng.usize(..asked.len())]);
+        let request = Request { account, arrived_ms: self.now_ms, min_ttl, to };
+        self.load.brought.push(request);
+        self.ask(request);
+    }
+
+    pub fn ask(&mut self, request: Request) {
         self.checks.tally.requests += 1;
-        self.after(0, What::Request(Request { account, arrived_ms: self.now_ms, min_ttl, to }));
+        self.at(request.arrived_ms, What::Request(request));
     }
 
     /// All instances at once, unless somebody has renewed the pair by then.
@@ -63,12 +72,19 @@ impl World {
     }
 
     /// A report that the token handed out last was rejected: true ones where it is dead, and a few false ones.
-    pub fn report(&mut self, account: usize) -> Option<Generation> {
-        let (generation, token) = self.load.handed[account].as_ref()?;
+    /// Callers of the broker report to whichever instance; without it, each reports to itself.
+    pub fn report(&mut self, index: usize, account: usize) -> Option<Generation> {
+        let (generation, token) = if self.strategy == Strategy::Broker {
+            let (generation, token) = self.load.handed[account].as_ref()?;
+            (*generation, token)
+        } else {
+            let pair = self.instances[index].memories[account].copy.as_ref()?.account.pair.as_ref()?;
+            (pair.generation, &pair.access_token)
+        };
         let dead = !self.upstream.is_alive(token, self.now_ms);
         let one_in = if dead { 2 } else { 200 };
         let reports = (dead || self.plan.false_reports) && self.rng.u32(..one_in) == 0;
-        reports.then_some(*generation)
+        reports.then_some(generation)
     }
 
     /// One round of the schedule, on whichever instance is idle. Where the store is down it finds nothing.
@@ -76,6 +92,7 @@ impl World {
         if self.plan.maintained {
             self.after(5 * MINUTE, What::Maintenance);
             if let Some(index) = self.idle_instance() {
+                self.checks.figures.reads += 1;
                 let mut accounts = self.known_accounts();
                 self.rng.shuffle(&mut accounts);
                 self.maintain(index, accounts);

@@ -1,7 +1,8 @@
 //! One instance of the function: its clock, its memory, and the one invocation that it works on.
 
+use super::strategy::Client;
 use fastrand::Rng;
-use token_broker::core::{decide::Ask, flow::Flow, memory::Memory, time::Timestamp};
+use token_broker::core::{decide::Ask, memory::Memory, time::Timestamp};
 
 /// An instance. One that nobody asks costs nothing.
 pub struct Instance {
@@ -18,7 +19,7 @@ pub struct Instance {
 pub struct Job {
     pub account: usize,
     pub ask: Ask,
-    pub flow: Flow,
+    pub client: Client,
     /// When the request arrived, by true time: it may have waited for an instance since.
     pub arrived_ms: u64,
     /// When the caller is gone, by true time.

@@ -1,8 +1,11 @@
 //! Convirza: sessions, single-use refresh tokens, and ten logins a minute for each address.
 
-use crate::{plans::SECOND, secrets::Secrets};
+use super::{plans::SECOND, secrets::Secrets};
 use fastrand::Rng;
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 use token_broker::{
     core::{
         grant::{Call, Expiry, Granted, Reply},
@@ -25,15 +28,21 @@ pub struct Upstream {
     access: Vec<Access>,
     refresh: Vec<Refresh>,
     logins_let_in: VecDeque<u64>,
+    /// By account: the token given last.
+    newest: HashMap<usize, usize>,
+    /// Logins that brought a pair while an earlier token of the account was alive.
+    pub needless_logins: u64,
 }
 
 struct Access {
+    issued_at_ms: u64,
     expires_at_ms: u64,
     revoked: bool,
     refresh: usize,
 }
 
 struct Refresh {
+    account: usize,
     spent: bool,
     revoked: bool,
     /// It has arrived since it was last given, and was not turned away unread.
@@ -42,8 +51,16 @@ struct Refresh {
 
 impl Upstream {
     pub fn new(token_life_ms: u64, slides: bool, varies: bool) -> Self {
-        let (access, refresh, logins_let_in) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { token_life_ms, slides, varies, access, refresh, logins_let_in }
+        Self {
+            token_life_ms,
+            slides,
+            varies,
+            access: Vec::new(),
+            refresh: Vec::new(),
+            logins_let_in: VecDeque::new(),
+            newest: HashMap::new(),
+            needless_logins: 0,
+        }
     }
 
     /// Whether the refresh token of this call arrives although it may have been used (I2). Notes the arrival.
@@ -73,7 +90,10 @@ impl Upstream {
                 if !secrets.are_right(credentials) {
                     return Reply::Refused;
                 }
-                let refresh = self.new_refresh_token();
+                let account = credentials.email.expose().parse().unwrap();
+                let alive = |token: &usize| self.access[*token].is_alive(now_ms);
+                self.needless_logins += u64::from(self.newest.get(&account).is_some_and(alive));
+                let refresh = self.new_refresh_token(account);
                 self.grant(refresh, true, now_ms, rng)
             }
             Call::Refresh { refresh_token, .. } => {
@@ -88,7 +108,7 @@ impl Upstream {
                     return self.grant(old, shown, now_ms, rng);
                 }
                 self.refresh[old].spent = true;
-                let new = self.new_refresh_token();
+                let new = self.new_refresh_token(self.refresh[old].account);
                 self.grant(new, true, now_ms, rng)
             }
             Call::Revoke(revocation) => {
@@ -116,8 +136,11 @@ impl Upstream {
     }
 
     pub fn is_alive(&self, token: &Secret, now_ms: u64) -> bool {
-        let token = &self.access[number(token)];
-        !token.revoked && now_ms < token.expires_at_ms
+        self.access[number(token)].is_alive(now_ms)
+    }
+
+    pub fn issued_at_ms(&self, token: &Secret) -> u64 {
+        self.access[number(token)].issued_at_ms
     }
 
     pub fn expires_at_ms(&self, token: &Secret) -> u64 {
@@ -131,14 +154,15 @@ impl Upstream {
         }
     }
 
-    fn new_refresh_token(&mut self) -> usize {
-        self.refresh.push(Refresh { spent: false, revoked: false, seen: false });
+    fn new_refresh_token(&mut self, account: usize) -> usize {
+        self.refresh.push(Refresh { account, spent: false, revoked: false, seen: false });
         self.refresh.len() - 1
     }
 
     fn grant(&mut self, refresh: usize, shows_refresh_token: bool, now_ms: u64, rng: &mut Rng) -> Reply {
         let expires_at_ms = now_ms + self.token_life_ms;
-        self.access.push(Access { expires_at_ms, revoked: false, refresh });
+        self.newest.insert(self.refresh[refresh].account, self.access.len());
+        self.access.push(Access { issued_at_ms: now_ms, expires_at_ms, revoked: false, refresh });
         let forms = [
             Expiry::At(Timestamp::from_millis(expires_at_ms)),
             Expiry::In(Duration::from_millis(self.token_life_ms)),
@@ -152,6 +176,12 @@ impl Upstream {
             access_expiry: forms[form],
             refresh_expiry: Expiry::At(Timestamp::from_millis(now_ms + REFRESH_LIFE_MS)),
         })
+    }
+}
+
+impl Access {
+    fn is_alive(&self, now_ms: u64) -> bool {
+        !self.revoked && now_ms < self.expires_at_ms
     }
 }
 

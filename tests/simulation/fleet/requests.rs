@@ -1,16 +1,17 @@
 //! One request on an instance, from its arrival to its answer: what the shell does around a flow.
 
-use crate::{
+use super::{
     faults::Fault,
     instance::Job,
     plans::{HOUR, SECOND},
+    strategy::{Client, Strategy},
     world::{Address, Request, What, World},
 };
 use std::time::Duration;
 use token_broker::core::{
     decide::{Answer, Ask, Done, Goal},
     error::Failure,
-    flow::{Effect, Event, Flow},
+    flow::{Effect, Event},
     memory::Recall,
     policy::Entry,
     time::{Draw, millis},
@@ -25,7 +26,7 @@ const MAINTAIN: Goal = Goal::Maintain { revoked: false };
 
 impl World {
     pub fn serve(&mut self, index: usize, request: Request) {
-        let rejected = self.report(request.account);
+        let rejected = self.report(index, request.account);
         let goal = Goal::Token { min_ttl: request.min_ttl, rejected };
         self.begin(index, request.account, goal, request.arrived_ms, Vec::new());
     }
@@ -55,7 +56,7 @@ impl World {
         };
         // One draw for all that memory is asked.
         let draw = Draw(self.rng.u64(..));
-        match instance.memories[account].recall(&ask, &self.policy, now, draw) {
+        match self.strategy.recall(&instance.memories[account], &ask, &self.policy, now, draw) {
             Recall::Answer(answer) => return self.answered(account, &ask, &answer, arrived_ms),
             Recall::Fail(failure) => return self.failed(&failure, false, arrived_ms),
             Recall::Look { .. } => {}
@@ -63,13 +64,13 @@ impl World {
         let memory = instance.memories[account].clone();
         let began_cold = memory.copy.is_none();
         let deadline_ms = instance.true_ms(ask.deadline);
-        let mut flow = Flow::new(ask.clone(), memory);
-        let effect = flow.step(&self.policy, Event::Begin, now, draw);
+        let mut client = Client::new(self.strategy, ask.clone(), memory);
+        let effect = client.step(&self.policy, Event::Begin, now, draw);
         let who = Address { index, life: instance.life };
         let job = Job {
             account,
             ask,
-            flow,
+            client,
             arrived_ms,
             deadline_ms,
             renews: false,
@@ -111,7 +112,7 @@ impl World {
         let instance = &mut self.instances[who.index];
         let now = instance.clock(self.now_ms);
         let Some(job) = instance.job.as_mut().filter(|_| instance.life == who.life) else { return };
-        let effect = job.flow.step(&self.policy, event, now, draw);
+        let effect = job.client.step(&self.policy, event, now, draw);
         self.go_on(who, effect);
     }
 
@@ -122,6 +123,10 @@ impl World {
         if let (Effect::WriteAccount { next, .. }, Some(job)) = (&effect, &mut self.instances[who.index].job)
         {
             job.renews = next.lease.is_some();
+        }
+        // Where nobody takes a lease, whoever sends renews.
+        if let (Effect::Send { .. }, Some(job)) = (&effect, &mut self.instances[who.index].job) {
+            job.renews |= self.strategy != Strategy::Broker;
         }
         match self.stop(who) {
             Some(span_ms) => self.after(span_ms, What::Performs { who, effect }),
@@ -156,8 +161,8 @@ impl World {
 
     fn end(&mut self, index: usize, result: Result<Done, Failure>) {
         let Some(job) = self.instances[index].job.take() else { return };
-        let Job { account, ask, flow, arrived_ms, deadline_ms, rest, began_cold, stopped, .. } = job;
-        self.instances[index].remember(account, flow.memory());
+        let Job { account, ask, client, arrived_ms, deadline_ms, rest, began_cold, stopped, .. } = job;
+        self.instances[index].remember(account, client.memory());
         if ask.goal == MAINTAIN {
             if self.now_ms < deadline_ms {
                 self.maintain(index, rest);
@@ -183,35 +188,37 @@ impl World {
         let now_ms = self.now_ms;
         let kept_until_ms = now_ms + answer.expires_in_seconds * SECOND;
         let ends_ms = self.upstream.expires_at_ms(&answer.access_token);
-        self.checks.require(answer.expires_in_seconds >= 1, || "I4: not even one second is left".to_owned());
-        self.checks.require(kept_until_ms <= ends_ms, || {
-            format!("I4: handed out at {now_ms} until {kept_until_ms}, but it ends at {ends_ms}")
+        self.checks.hold("I4", answer.expires_in_seconds >= 1, || "not even one second is left".to_owned());
+        self.checks.hold("I4", kept_until_ms <= ends_ms, || {
+            format!("handed out at {now_ms} until {kept_until_ms}, but it ends at {ends_ms}")
         });
         let assumed_ms = if self.plan.varies { 3_600 * SECOND } else { self.plan.token_life_ms };
         // Half of a lifetime that the broker's own clock has measured.
         let half_ms = self.plan.token_life_ms.min(assumed_ms) / 2 - millis(self.policy.clock_margin);
         let wanted_ms = millis(min_ttl).min(half_ms);
-        self.checks.require(answer.expires_in_seconds >= wanted_ms / SECOND, || {
-            format!("I4: {} s, where {wanted_ms} ms were asked for", answer.expires_in_seconds)
+        self.checks.hold("I4", answer.expires_in_seconds >= wanted_ms / SECOND, || {
+            format!("{} s, where {wanted_ms} ms were asked for", answer.expires_in_seconds)
         });
         let alive = self.upstream.is_alive(&answer.access_token, now_ms);
         self.checks.tally.dead_tokens += u64::from(!alive);
         let in_vain = rejected == Some(answer.generation) && !alive;
-        self.checks.require(!in_vain || arrived_ms < self.settled_ms, || {
-            format!("I7: at {now_ms} a caller who says that its token is dead gets the same")
+        self.checks.hold("I7", !in_vain || arrived_ms < self.settled_ms, || {
+            format!("at {now_ms} a caller who says that its token is dead gets the same")
         });
         self.upstream.use_token(&answer.access_token, now_ms);
         self.load.handed[account] = Some((answer.generation, answer.access_token.clone()));
         let wait_ms = now_ms - arrived_ms;
+        let age_ms = now_ms - self.upstream.issued_at_ms(&answer.access_token);
+        self.checks.figures.answered(wait_ms, age_ms, now_ms);
         let longest_ms = millis(self.policy.lease + self.policy.upstream_timeout);
-        self.checks.require(wait_ms <= longest_ms || arrived_ms < self.settled_ms, || {
-            format!("I7: an answer at {now_ms} took {wait_ms} ms")
+        self.checks.hold("I7", wait_ms <= longest_ms || arrived_ms < self.settled_ms, || {
+            format!("an answer at {now_ms} took {wait_ms} ms")
         });
     }
 
     fn failed(&mut self, failure: &Failure, warm: bool, arrived_ms: u64) {
-        self.checks.require(arrived_ms < self.settled_ms, || {
-            format!("I7: at {}, after all faults: {failure}", self.now_ms)
+        self.checks.hold("I7", arrived_ms < self.settled_ms, || {
+            format!("at {}, after all faults: {failure}", self.now_ms)
         });
         self.checks.failed(code(failure));
         self.checks.tally.warm_failures += u64::from(warm);

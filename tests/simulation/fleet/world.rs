@@ -1,6 +1,6 @@
 //! The world: true time, one queue of events, one generator of chance, and all that takes part.
 
-use crate::{
+use super::{
     checks::Checks,
     faults::{Fault, Weather, Window},
     instance::Instance,
@@ -9,6 +9,7 @@ use crate::{
     plans::{DAY, HOUR, Happening, MINUTE, Plan, SECOND, When},
     secrets::Secrets,
     store::Store,
+    strategy::Strategy,
     upstream::Upstream,
 };
 use fastrand::Rng;
@@ -24,6 +25,7 @@ pub const START_MS: u64 = 1_800_000_000_000;
 
 pub struct World {
     pub plan: Plan,
+    pub strategy: Strategy,
     pub policy: Policy,
     pub rng: Rng,
     pub now_ms: u64,
@@ -42,6 +44,12 @@ pub struct World {
     pub checks: Checks,
     /// When all faults are over, and what they left behind has passed.
     pub settled_ms: u64,
+}
+
+/// What came upon the broker's fleet in a run, for others to be put through the same.
+pub struct Script {
+    requests: Vec<Request>,
+    windows: Vec<Window>,
 }
 
 /// One event.
@@ -96,7 +104,28 @@ pub struct Request {
 }
 
 impl World {
+    /// The broker's fleet.
     pub fn new(plan: Plan, seed: u64) -> Self {
+        let mut world = Self::empty(plan, Strategy::Broker, seed);
+        world.at(START_MS, What::Arrival);
+        world.at(START_MS + 5 * MINUTE, What::Maintenance);
+        world.set_out();
+        world
+    }
+
+    /// A fleet that does something else about the same requests, at the same time, under the same faults.
+    pub fn instead(strategy: Strategy, plan: Plan, seed: u64, script: &Script) -> Self {
+        let mut world = Self::empty(plan, strategy, seed);
+        // Who shares a pair meets the faults of its due time at its own. Where each has one, there is no such time.
+        if strategy == Strategy::EachForItself {
+            world.weather.windows.clone_from(&script.windows);
+        }
+        world.set_out();
+        script.requests.iter().for_each(|request| world.ask(*request));
+        world
+    }
+
+    fn empty(plan: Plan, strategy: Strategy, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let policy = Policy { login_budget: plan.login_budget, ..default_policy() };
         let margin_ms = i64::try_from(policy.clock_margin.as_millis()).unwrap();
@@ -113,12 +142,13 @@ impl World {
             .collect();
         for _ in 0..plan.drawn_faults {
             let fault = Fault::ALL[rng.usize(..Fault::ALL.len())];
-            let from_ms = START_MS + rng.u64(..(plan.days - 2) * DAY);
+            let from_ms = START_MS + rng.u64(..(plan.days.max(3) - 2) * DAY);
             windows.push(window(fault, from_ms, rng.u64(MINUTE..HOUR)));
         }
         let names = ["default", "sales", "support"];
-        let mut world = Self {
+        Self {
             plan,
+            strategy,
             policy,
             now_ms: START_MS,
             queue: BTreeMap::new(),
@@ -132,18 +162,14 @@ impl World {
             holder_died_ms: 0,
             instances,
             load: Load::new(plan.accounts),
-            checks: Checks::new(&plan, &policy, seed),
+            checks: Checks::new(&plan, strategy, &policy, seed),
             settled_ms: START_MS,
             rng,
-        };
-        world.set_out();
-        world
+        }
     }
 
     /// What is known to come when the run begins.
     fn set_out(&mut self) {
-        self.at(START_MS, What::Arrival);
-        self.at(START_MS + 5 * MINUTE, What::Maintenance);
         self.at(START_MS, What::Churn);
         for (after_ms, happening) in self.plan.happenings {
             self.at(START_MS + after_ms, What::Happening(*happening));
@@ -152,7 +178,12 @@ impl World {
     }
 
     /// Runs to the end of the plan.
-    pub fn run(mut self) -> Checks {
+    pub fn run(self) -> Checks {
+        self.run_recorded().0
+    }
+
+    /// The same, and what came upon the fleet.
+    pub fn run_recorded(mut self) -> (Checks, Script) {
         let end_ms = START_MS + self.plan.days * DAY;
         while let Some(((at_ms, _), what)) = self.queue.pop_first() {
             if at_ms > end_ms {
@@ -161,8 +192,7 @@ impl World {
             self.now_ms = at_ms;
             self.happen(what);
         }
-        self.checks.ended();
-        self.checks
+        (self.checks, Script { requests: self.load.brought, windows: self.weather.windows })
     }
 
     fn happen(&mut self, what: What) {
@@ -189,16 +219,17 @@ impl World {
         self.at(self.now_ms + span_ms, what);
     }
 
-    /// Pairs of a new generation tell when they are due and when they end; plans hang on that.
+    /// Pairs of a new generation tell when they are due and when they end; plans hang on that. The herds of
+    /// other strategies are in their script.
     pub fn pair_saved(&mut self, account: usize) {
         let Some(pair) = self.store.accounts[account].pair.clone() else { return };
-        if self.plan.herds {
+        if self.plan.herds && self.strategy == Strategy::Broker {
             let herd = What::Herd { account, generation: pair.generation };
             self.at(pair.expires_at.as_millis().max(self.now_ms), herd);
         }
         let planned_in_all = self.plan.faults.len() + self.plan.drawn_faults;
         let first = account == 0 && self.weather.windows.len() < planned_in_all;
-        let due_ms = self.policy.due_at(&self.names[account], &pair).as_millis();
+        let due_ms = self.strategy.due_at(&self.policy, &self.names[account], &pair).as_millis();
         for planned in self.plan.faults.iter().filter(|_| first) {
             if let When::Due = planned.from {
                 let from_ms = due_ms.saturating_sub(5 * MINUTE);

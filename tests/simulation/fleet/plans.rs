@@ -1,6 +1,6 @@
 //! The plans: who asks how often, and what goes wrong when. All times count from the start of the run.
 
-use crate::faults::Fault;
+use super::faults::Fault;
 
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
@@ -262,6 +262,41 @@ pub const EVERYTHING_HOURLY: Plan = Plan {
     happenings: &[(DAY, Happening::Revoked), (2 * DAY, Happening::Revoked)],
     ..EVERYTHING
 };
+
+/// An hour without the table for a large fleet, at the busiest time of day: instances that live for half a day,
+/// many of which have not been asked yet when it begins, or are born while it lasts.
+pub const TABLE_DOWN_AT_NOON: Plan = Plan {
+    name: "the_table_is_down_at_noon",
+    accounts: 1,
+    faults: &[Planned { fault: Fault::StoreDown, from: When::At(6 * DAY + 12 * HOUR), lasts_ms: HOUR }],
+    ..CALM
+};
+
+/// All plans, in the order in which one reads of them.
+pub const ALL: [Plan; 22] = [
+    CALM,
+    UNMAINTAINED,
+    UNMAINTAINED_HOURLY,
+    HERDS,
+    DEAD_HOLDERS,
+    TABLE_DOWN,
+    TABLE_DOWN_AT_NOON,
+    TABLE_THROTTLES,
+    TABLE_LOSES_REPLIES,
+    SECRETS_DOWN,
+    UPSTREAM_UNREACHABLE,
+    UPSTREAM_FAILS,
+    UPSTREAM_HANGS,
+    UPSTREAM_LOSES_REPLIES,
+    UPSTREAM_LIMITS,
+    NEIGHBOUR,
+    REVOCATIONS,
+    SECRETS,
+    PAUSES,
+    ONE_LOGIN,
+    EVERYTHING,
+    EVERYTHING_HOURLY,
+];
 
 const fn when_due(fault: Fault) -> Planned {
     Planned { fault, from: When::Due, lasts_ms: HOUR }

@@ -1,0 +1,124 @@
+//! The figures as a table, for a terminal and for a page.
+
+use super::outcome::{Outcome, Run};
+use comfy_table::{
+    CellAlignment, Table,
+    presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY},
+};
+
+const COLUMNS: [&str; 13] = [
+    "strategy",
+    "requests",
+    "without a token",
+    "dead tokens",
+    "logins",
+    "most in 60 s",
+    "needless",
+    "429s",
+    "refresh tokens sent twice",
+    "wait p99",
+    "longest",
+    "reads",
+    "writes (refused)",
+];
+
+/// A name as a text.
+pub fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// What the plan is, in one line.
+pub fn title(outcome: &Outcome) -> String {
+    let plan = &outcome.plan;
+    let counted = |number: u64, one: &str| {
+        let plural = if number == 1 { "" } else { "s" };
+        format!("{} {one}{plural}", thousands(number))
+    };
+    format!(
+        "{}: {}, {}, {}, seed {}",
+        words(plan.name),
+        counted(plan.instances as u64, "instance"),
+        counted(plan.accounts as u64, "account"),
+        counted(plan.days, "day"),
+        outcome.seed
+    )
+}
+
+/// One plan, for a terminal.
+pub fn terminal(outcome: &Outcome) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(COLUMNS);
+    outcome.runs.iter().for_each(|run| {
+        table.add_row(row(run));
+    });
+    align(&mut table, 1);
+    table.to_string()
+}
+
+/// All plans, in Markdown.
+pub fn markdown(outcomes: &[Outcome]) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(std::iter::once("plan").chain(COLUMNS));
+    for outcome in outcomes {
+        let mut plan = words(outcome.plan.name);
+        for run in &outcome.runs {
+            table.add_row(std::iter::once(std::mem::take(&mut plan)).chain(row(run)));
+        }
+    }
+    align(&mut table, 2);
+    format!("{table}\n")
+}
+
+fn align(table: &mut Table, first_number: usize) {
+    table.column_iter_mut().skip(first_number).for_each(|column| {
+        column.set_cell_alignment(CellAlignment::Right);
+    });
+}
+
+fn row(run: &Run) -> [String; 13] {
+    let tally = &run.tally;
+    [
+        run.strategy.name().to_owned(),
+        thousands(tally.requests),
+        part(tally.failed(), tally.requests),
+        thousands(tally.dead_tokens),
+        thousands(tally.logins()),
+        thousands(tally.most_logins_in_a_minute as u64),
+        thousands(tally.needless_logins),
+        thousands(tally.limited),
+        thousands(run.sent_twice()),
+        seconds(run.wait_ms(99)),
+        seconds(run.waits_ms.last().copied().unwrap_or(0)),
+        thousands(run.figures.reads),
+        format!("{} ({})", thousands(run.figures.writes), thousands(run.figures.conflicts)),
+    ]
+}
+
+/// A number with its part of the whole.
+#[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 requests")]
+fn part(number: u64, whole: u64) -> String {
+    if number == 0 {
+        return "0".to_owned();
+    }
+    let percent = 100.0 * number as f64 / whole.max(1) as f64;
+    let digits = if percent < 0.1 { 4 } else { 1 };
+    format!("{} ({percent:.digits$} %)", thousands(number))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "waits are far below 2^53 ms")]
+fn seconds(wait_ms: u64) -> String {
+    if wait_ms == 0 { "0".to_owned() } else { format!("{:.2} s", wait_ms as f64 / 1000.0) }
+}
+
+/// 1234567 as 1,234,567.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -28,6 +28,7 @@ mod processes;
 mod secrecy;
 mod secrets;
 mod store;
+mod template;
 mod upstream;
 
 use token_broker::{adapters::lambda::Handler, broker::Broker, config::Config, ports::Ports};

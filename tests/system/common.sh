@@ -109,6 +109,20 @@ venv() {
     "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
 }
 
+# The SAM CLI.
+sam_tools() {
+    venv sam aws-sam-cli==1.170.0 || return
+    export PATH=$SYSTEM_DIR/sam/bin:$PATH SAM_CLI_TELEMETRY=0
+}
+
+# cargo-lambda, and Zig as its linker: the linker of this machine knows neither the processor nor the C library that the
+# function runs on.
+cargo_lambda_tools() {
+    venv cargo-lambda cargo-lambda==1.9.2 ziglang==0.15.2 || return
+    export PATH=$SYSTEM_DIR/cargo-lambda/bin:$PATH
+    export CARGO_ZIGBUILD_CACHE_DIR=$SYSTEM_DIR/zig ZIG_GLOBAL_CACHE_DIR=$SYSTEM_DIR/zig ZIG_LOCAL_CACHE_DIR=$SYSTEM_DIR/zig
+}
+
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 apt_install() {

@@ -18,7 +18,7 @@ start_emulator() {
 
 # invoke EVENT: what the function answers to this file of events/.
 invoke() {
-    cargo lambda invoke token-broker --invoke-address 127.0.0.1 --invoke-port "$EMULATOR" --data-file "events/$1.json"
+    timeout 60 cargo lambda invoke --invoke-address 127.0.0.1 --invoke-port "$EMULATOR" --data-file "events/$1.json"
 }
 
 generation() { python3 -c 'import json, sys; print(json.load(sys.stdin)["generation"])'; }
@@ -35,15 +35,21 @@ answers_200() { invoke "$1" | tee /dev/stderr | grep -q '"statusCode":200'; }
 maintains() { invoke schedule-maintain | tee /dev/stderr | grep -q '"renewed":'; }
 
 refuses_anonymous_http() {
-    [ "$(curl -sS -o /dev/stderr -w '%{http_code}' -X POST "http://127.0.0.1:$EMULATOR/lambda-url/token-broker/token")" = 403 ]
+    [ "$(curl -sS -o /dev/stderr -w '%{http_code}' -X POST "http://127.0.0.1:$EMULATOR/token")" = 403 ]
 }
 
+need "build the function" cargo build --quiet --locked --bin token-broker
 need "cargo lambda watch" start_emulator watch
 check "cargo lambda: watch and invoke answer a token" answers_the_token_of_the_table
 check "cargo lambda: an event of an HTTP API" answers_200 http-token
 check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
 check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
+
+says_why_it_does_not_start() { invoke direct-token | tee /dev/stderr | grep -q BROKER_LOGIN_BUDGET; }
+
+need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
+check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start
 
 need "the standard library for arm64" arm64_std
 check "cargo lambda: build --release --arm64 --output-format zip" \
@@ -58,7 +64,7 @@ start_package() {
     start_emulator package-emulator --only-lambda-apis || return
     python3 -m zipfile -e "$PACKAGE" "$SYSTEM_DIR/package" && chmod +x "$SYSTEM_DIR/package/bootstrap" || return
     # shellcheck disable=SC2046 # the values have no blanks
-    background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="127.0.0.1:$EMULATOR/.rt/token-broker" \
+    background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="127.0.0.1:$EMULATOR/.rt/_" \
         AWS_LAMBDA_FUNCTION_NAME=token-broker AWS_LAMBDA_FUNCTION_VERSION='$LATEST' AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 \
         "${runner[@]}" "$SYSTEM_DIR/package/bootstrap"
 }

@@ -79,7 +79,9 @@ need() {
 background() {
     local name=$1
     shift
-    "$@" >"$LOGS/$name.log" 2>&1 </dev/null &
+    # Here and not by the server: whoever waits for a line must not find one of the last run.
+    : >"$LOGS/$name.log"
+    "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
     STARTED+=($!)
 }
 

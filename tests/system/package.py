@@ -50,4 +50,4 @@ def numbers(version):
 
 
 wrong = faults(zipfile.ZipFile(sys.argv[1]))
-sys.exit("\n".join(wrong))
+sys.exit("\n".join(wrong) or 0)

@@ -37,6 +37,7 @@ build_arm64_std() {
 # machine's Debian mirror has it. Debian's keys vouch for it; the machine's own lists of packages stay as they are.
 rust_source() {
     local apt=$SYSTEM_DIR/apt mirror suite package
+    # shellcheck disable=SC2016 # these are not this shell's
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
     [ -n "$mirror" ] || { echo "no Debian mirror is known here, nor can rustup add $ARM64"; return 1; }
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"

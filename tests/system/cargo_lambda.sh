@@ -64,7 +64,7 @@ start_package() {
     start_emulator package-emulator --only-lambda-apis || return
     python3 -m zipfile -e "$PACKAGE" "$SYSTEM_DIR/package" && chmod +x "$SYSTEM_DIR/package/bootstrap" || return
     # shellcheck disable=SC2016,SC2046 # $LATEST is a name, and the values have no blanks
-    background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="127.0.0.1:$EMULATOR/.rt/_" \
+    background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="http://127.0.0.1:$EMULATOR/.rt" \
         AWS_LAMBDA_FUNCTION_NAME=token-broker AWS_LAMBDA_FUNCTION_VERSION='$LATEST' AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 \
         "${runner[@]}" "$SYSTEM_DIR/package/bootstrap"
 }

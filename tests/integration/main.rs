@@ -17,6 +17,7 @@ mod wiring;
 mod world;
 
 mod instance;
+mod recorder;
 mod runtime_api;
 
 mod configuration;

@@ -6,24 +6,12 @@ use super::{
     front::context,
     handler,
     instance::Instance,
-    world::{World, server::Server},
-};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
-    response::IntoResponse,
+    recorder::{Calls, Recorder},
+    world::World,
 };
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fs,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeSet, fs, sync::Arc, time::Duration};
 use token_broker::{
     adapters::lambda::{
         http::ROUTES,
@@ -244,7 +232,7 @@ fn whoever_may_invoke_does_so_through_the_alias() {
 async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_nothing_else() {
     let stack = Stack::read(DEFAULTS);
     let world = super::world().await;
-    let calls = Arc::default();
+    let calls: Arc<Calls> = Arc::default();
     let dynamodb = Recorder::start(&calls, "dynamodb", world.dynamodb.url()).await;
     let secrets_manager = Recorder::start(&calls, "secretsmanager", world.secrets_manager.url()).await;
     create_table(&world, stack.resource("TokenTable"));
@@ -265,7 +253,7 @@ async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_no
         drop(unknown);
     }
 
-    let calls: BTreeSet<(String, String)> = calls.lock().unwrap().clone();
+    let calls = calls.lock().unwrap().clone();
     let logs = ["CreateLogStream", "PutLogEvents"].map(|action| format!("logs:{action}"));
     let expected = calls.into_iter().map(|(service, operation)| {
         let on = match service.as_str() {
@@ -306,42 +294,4 @@ fn create_table(world: &World, properties: &Value) {
 
 fn request_of<T: serde::de::DeserializeOwned>(request: Value) -> T {
     serde_json::from_value(request).expect("a request")
-}
-
-/// Stands before a service of AWS, and writes down which operations are called.
-struct Recorder {
-    calls: Arc<Mutex<BTreeSet<(String, String)>>>,
-    service: &'static str,
-    url: String,
-    client: reqwest::Client,
-}
-
-impl Recorder {
-    async fn start(
-        calls: &Arc<Mutex<BTreeSet<(String, String)>>>,
-        service: &'static str,
-        url: String,
-    ) -> Server {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let recorder = Arc::new(Self { calls: Arc::clone(calls), service, url, client });
-        let routes = Router::new().fallback(record).with_state(recorder);
-        Server::start("a recorder", 0, routes).await.expect("a free port")
-    }
-}
-
-async fn record(
-    State(recorder): State<Arc<Recorder>>,
-    mut headers: HeaderMap,
-    body: Bytes,
-) -> impl IntoResponse {
-    let target = headers["x-amz-target"].to_str().expect("a text").to_owned();
-    let operation = target.rsplit('.').next().expect("an operation").to_owned();
-    recorder.calls.lock().unwrap().insert((recorder.service.to_owned(), operation));
-    for name in [header::HOST, header::CONTENT_LENGTH] {
-        headers.remove(name);
-    }
-    let answer =
-        recorder.client.post(&recorder.url).headers(headers).body(body).send().await.expect("an answer");
-    let status = StatusCode::from_u16(answer.status().as_u16()).expect("a status");
-    (status, answer.bytes().await.expect("a body"))
 }

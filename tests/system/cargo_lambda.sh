@@ -30,9 +30,9 @@ answers_the_token_of_the_table() {
         [ "$invoked" = "$served" ]
 }
 
-answers_200() { invoke "$1" | tee /dev/stderr | grep -q '"statusCode":200'; }
+answers_200() { invoke "$1" | tee /dev/stderr | grep -c '"statusCode":200'; }
 
-maintains() { invoke schedule-maintain | tee /dev/stderr | grep -q '"renewed":'; }
+maintains() { invoke schedule-maintain | tee /dev/stderr | grep -c '"renewed":'; }
 
 refuses_anonymous_http() {
     [ "$(curl -sS -o /dev/stderr -w '%{http_code}' -X POST "http://127.0.0.1:$EMULATOR/token")" = 403 ]
@@ -46,7 +46,7 @@ check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
 check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
 
-says_why_it_does_not_start() { invoke direct-token | tee /dev/stderr | grep -q BROKER_LOGIN_BUDGET; }
+says_why_it_does_not_start() { invoke direct-token | tee /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
 
 need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
 check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start

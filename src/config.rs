@@ -11,7 +11,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The checked configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `BROKER_TABLE`: the DynamoDB table.
     pub table: String,

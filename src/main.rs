@@ -1,6 +1,6 @@
 //! The function's entry point: wiring only.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     adapters::{
         clock::SystemClock, convirza::Convirza, dynamodb::Table, lambda::Handler,
@@ -66,11 +66,14 @@ async fn run() -> Result<(), lambda_runtime::Error> {
 
 /// Tells Lambda why the function does not start, so that whoever invokes it reads the same as the log.
 async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
-    let Some(host) = runtime_api else { return };
+    let Some(runtime_api) = runtime_api else { return };
+    // Lambda gives a host and a port alone; cargo-lambda's emulator a URL.
+    let host = runtime_api.trim_start_matches("http://");
     let body = serde_json::json!({"errorType": "Configuration", "errorMessage": errors.to_string()});
     let report = reqwest::Client::new()
         .post(format!("http://{host}/2018-06-01/runtime/init/error"))
         .header("lambda-runtime-function-error-type", "Configuration")
+        .timeout(Duration::from_secs(2))
         .body(body.to_string());
     // The process ends either way, and has said why on standard error.
     let _ = report.send().await;

@@ -8,7 +8,7 @@ use super::{
 use lambda_runtime::LambdaEvent;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use token_broker::adapters::lambda::Handler;
+use token_broker::adapters::lambda::{Handler, http::ROUTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -88,7 +88,12 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_with_allow() {
     let front = front::start(0, handler(&world).await).await.expect("a front");
     let get = async |path: &str| client().get(front.url() + path).send().await.expect("an answer");
     assert_eq!(get("/").await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(get("/tokens").await.status(), StatusCode::NOT_FOUND);
+    let unknown = get("/tokens").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    let description = json_of(unknown).await["error_description"].to_string();
+    for (method, action) in ROUTES {
+        assert!(description.contains(&format!("{method} /{}", action.name())), "{description}");
+    }
     let wrong = get("/token").await;
     assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(wrong.headers()["allow"], "POST");

@@ -19,6 +19,7 @@ mod wiring;
 mod world;
 
 mod instance;
+mod recorder;
 mod runtime_api;
 
 mod configuration;
@@ -32,6 +33,7 @@ mod processes;
 mod secrecy;
 mod secrets;
 mod store;
+mod template;
 mod upstream;
 
 use token_broker::{adapters::lambda::Handler, broker::Broker, config::Config, ports::Ports};

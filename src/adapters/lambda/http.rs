@@ -17,6 +17,9 @@ use serde_json::Value;
 
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
+/// What is served: a method, and the action that gives the path its name.
+pub const ROUTES: [(&str, Action); 4] =
+    [("POST", Action::Token), ("GET", Action::Status), ("POST", Action::Refresh), ("POST", Action::Revoke)];
 
 /// The shape in which the request came, and in which its response has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +100,13 @@ impl Request {
     /// What is wrong with the request.
     pub fn command(&self) -> Result<Command, Problem> {
         // Whatever the stage or the base path in front of it, the last segment is the route.
-        let (action, method) = match self.path.trim_end_matches('/').rsplit('/').next() {
-            Some("token") => (Action::Token, Method::POST),
-            Some("status") => (Action::Status, Method::GET),
-            Some("refresh") => (Action::Refresh, Method::POST),
-            Some("revoke") => (Action::Revoke, Method::POST),
-            _ => return Err(Problem::NoSuchPath),
-        };
-        if self.method != method {
-            return Err(Problem::WrongMethod { allow: if method == Method::GET { "GET" } else { "POST" } });
+        let name = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let route = ROUTES.into_iter().find(|(_, action)| action.name() == name);
+        let (allow, action) = route.ok_or(Problem::NoSuchPath)?;
+        if self.method != allow {
+            return Err(Problem::WrongMethod { allow });
         }
-        let fields = if method == Method::GET {
+        let fields = if self.method == Method::GET {
             Fields::from_parameters(&self.query)?
         } else {
             self.fields_of_body(action)?

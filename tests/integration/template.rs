@@ -1,0 +1,292 @@
+//! What the template deploys agrees with what the code serves, reads and calls.
+//!
+//! `tests/system.sh template` transforms the template as SAM does, for several choices of parameters, and runs these.
+
+use super::{
+    front::context,
+    handler,
+    instance::Instance,
+    recorder::{Calls, Recorder},
+    world::{World, dynamodb::ask},
+};
+use lambda_runtime::LambdaEvent;
+use serde_json::{Value, json};
+use std::{cell::RefCell, collections::BTreeSet, fs, sync::Arc, time::Duration};
+use token_broker::{
+    adapters::lambda::{
+        http::ROUTES,
+        payload::{self, Command},
+    },
+    config::{Config, ConfigErrors},
+    core::{callers::Action, policy::Entry, time::Timestamp},
+};
+
+/// A public API, every parameter as it is by default.
+const DEFAULTS: &str = "defaults";
+/// A private API, and a value for every parameter that may be left empty.
+const EVERYTHING: &str = "everything";
+
+/// The resources of a stack.
+struct Stack(Value);
+
+impl Stack {
+    fn read(name: &str) -> Self {
+        let path = format!("{}/target/system/template/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).expect("`tests/system.sh template` transforms the template");
+        Self(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn resource(&self, name: &str) -> &Value {
+        &self.0[name]["Properties"]
+    }
+
+    fn environment(&self) -> Vec<(&str, String)> {
+        let variables = self.resource("BrokerFunction")["Environment"]["Variables"].as_object();
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        variables.expect("variables").iter().map(|(name, value)| (name.as_str(), text(value))).collect()
+    }
+
+    fn config(&self) -> Result<Config, ConfigErrors> {
+        config(&self.environment())
+    }
+
+    /// The API's description, of whichever sort of API there is.
+    fn api(&self) -> &Value {
+        let apis = ["HttpApi", "PrivateApi"].map(|name| &self.resource(name)["Body"]);
+        apis.into_iter().find(|body| body.is_object()).expect("an API")
+    }
+
+    /// Each route of the API: its method, its path, and what stands under them.
+    fn routes(&self) -> Vec<(String, &str, &Value)> {
+        let paths = self.api()["paths"].as_object().expect("paths");
+        paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().expect("methods");
+                methods.iter().map(move |(method, route)| (method.to_uppercase(), path.as_str(), route))
+            })
+            .collect()
+    }
+
+    /// What the function's role allows: an action, and what on.
+    fn allowed(&self) -> BTreeSet<(String, String)> {
+        let policies = self.resource("BrokerRole")["Policies"].as_array().expect("policies");
+        let statements = policies
+            .iter()
+            .flat_map(|policy| many(&policy["PolicyDocument"]["Statement"]))
+            .inspect(|statement| assert_eq!(statement["Effect"], "Allow"));
+        statements
+            .flat_map(|statement| {
+                many(&statement["Action"]).into_iter().flat_map(|action| {
+                    many(&statement["Resource"]).into_iter().map(move |on| (text(action), text(on)))
+                })
+            })
+            .collect()
+    }
+}
+
+/// One, or a list of them.
+fn many(value: &Value) -> Vec<&Value> {
+    value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn config(variables: &[(&str, String)]) -> Result<Config, ConfigErrors> {
+    Config::from_environment(|name| {
+        variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+    })
+}
+
+#[tokio::test]
+#[ignore = "tests/system.sh template runs it"]
+async fn each_api_has_the_routes_that_the_handler_serves_behind_iam_and_the_alias() {
+    let world = super::world().await;
+    let handler = handler(&world).await;
+    for (stack, event) in [(DEFAULTS, "http-token"), (EVERYTHING, "rest-token")] {
+        let stack = Stack::read(stack);
+        let routed: BTreeSet<_> =
+            stack.routes().into_iter().map(|(method, path, _)| (method, path.to_owned())).collect();
+        let paths = ROUTES.iter().map(|(_, action)| action).chain(&Action::ALL);
+        let paths = paths.map(|action| format!("/{}", action.name()));
+        let paths: BTreeSet<_> = paths.chain(routed.iter().map(|(_, path)| path.clone())).collect();
+        let mut served = BTreeSet::new();
+        for path in paths {
+            for method in ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"] {
+                let event = LambdaEvent::new(request(event, method, &path), context());
+                let answer = handler.handle(event).await.expect("an HTTP response");
+                if !matches!(answer["statusCode"].as_u64(), Some(404 | 405)) {
+                    served.insert((method.to_owned(), path.clone()));
+                }
+            }
+        }
+        assert_eq!(routed, served);
+
+        for (method, path, route) in stack.routes() {
+            assert_eq!(route["security"], json!([{"AWS_IAM": []}]), "{method} {path}");
+            let integration = &route["x-amazon-apigateway-integration"];
+            let uri = text(&integration["uri"]);
+            assert!(uri.ends_with("/functions/${BrokerFunction.Arn}:live/invocations"), "{uri}");
+        }
+        let scheme = &stack.api()["components"]["securitySchemes"]["AWS_IAM"];
+        assert_eq!(scheme["x-amazon-apigateway-authtype"], "awsSigv4");
+    }
+}
+
+/// An event of `events/`, with another method and path.
+fn request(event: &str, method: &str, path: &str) -> Value {
+    let file = format!("{}/events/{event}.json", env!("CARGO_MANIFEST_DIR"));
+    let mut event: Value = serde_json::from_str(&fs::read_to_string(file).expect("an event")).expect("JSON");
+    if event["requestContext"]["http"].is_object() {
+        event["rawPath"] = path.into();
+        event["requestContext"]["http"]["method"] = method.into();
+    } else {
+        event["path"] = path.into();
+        event["httpMethod"] = method.into();
+    }
+    event
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn every_variable_that_the_code_reads_is_set_and_no_other() {
+    let read = RefCell::new(BTreeSet::new());
+    let _ = Config::from_environment(|name| {
+        read.borrow_mut().insert(name.to_owned());
+        None
+    });
+    let stack = Stack::read(EVERYTHING);
+    let set: BTreeSet<_> = stack.environment().into_iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(read.into_inner(), set);
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_defaults_are_the_codes_own_and_every_number_that_may_be_set_is_accepted() {
+    let table = ("BROKER_TABLE", "${TokenTable}".to_owned());
+    assert_eq!(Stack::read(DEFAULTS).config().expect("a good configuration"), config(&[table]).unwrap());
+    for extreme in ["least", "most", EVERYTHING] {
+        let accepted = Stack::read(extreme).config();
+        assert!(accepted.is_ok(), "{extreme}: {}", accepted.unwrap_err());
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_function_and_the_apis_wait_as_long_as_the_code_reckons() {
+    let arrived_at = Timestamp::from_millis(1_000_000);
+    let takes = |entry: Entry| entry.deadline(Timestamp::from_millis(0), arrived_at).since(arrived_at);
+    for stack in [DEFAULTS, EVERYTHING] {
+        let stack = Stack::read(stack);
+        let function = stack.resource("BrokerFunction");
+        let timeout = Duration::from_secs(function["Timeout"].as_u64().expect("seconds"));
+        let direct = takes(Entry::Direct);
+        assert!(direct < timeout && timeout < direct + Duration::from_secs(1), "{timeout:?}, {direct:?}");
+        for (_, path, route) in stack.routes() {
+            let waits = &route["x-amazon-apigateway-integration"]["timeoutInMillis"];
+            let waits = Duration::from_millis(waits.as_u64().expect("milliseconds"));
+            assert!(waits > takes(Entry::Http) && waits < timeout, "{path}: {waits:?}");
+        }
+        assert_eq!(
+            (&function["Handler"], &function["Runtime"], &function["Architectures"]),
+            (&json!("bootstrap"), &json!("provided.al2023"), &json!(["arm64"]))
+        );
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn whoever_may_invoke_does_so_through_the_alias() {
+    for (stack, permission, api) in
+        [(DEFAULTS, "HttpApiInvoke", "HttpApi"), (EVERYTHING, "PrivateApiInvoke", "PrivateApi")]
+    {
+        let stack = Stack::read(stack);
+        let alias = stack.resource("LiveAlias");
+        assert_eq!((&alias["Name"], &alias["FunctionName"]), (&json!("live"), &json!("${BrokerFunction}")));
+        let permissions = stack.0.as_object().expect("resources").iter();
+        let permissions = permissions.filter(|(_, resource)| resource["Type"] == "AWS::Lambda::Permission");
+        assert_eq!(permissions.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [permission]);
+        let permission = stack.resource(permission);
+        assert_eq!(permission["FunctionName"], "${LiveAlias}");
+        assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
+        let source = text(&permission["SourceArn"]);
+        assert_eq!(source, format!("arn:aws:execute-api:us-east-1:123456789012:${{{api}}}/*"));
+
+        let target = &stack.resource("MaintenanceSchedule")["Target"];
+        assert_eq!(target["Arn"], "${LiveAlias}");
+        assert_eq!(target["RoleArn"], "${MaintenanceRole.Arn}");
+        let input = serde_json::from_str(target["Input"].as_str().expect("a text")).expect("JSON");
+        assert_eq!(payload::from_json(input).ok(), Some(Command::Maintain));
+        let statement = &stack.resource("MaintenanceRole")["Policies"][0]["PolicyDocument"]["Statement"];
+        let invoking = json!([
+            {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "${LiveAlias}"}
+        ]);
+        assert_eq!(*statement, invoking);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "tests/system.sh template runs it"]
+async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_nothing_else() {
+    let stack = Stack::read(DEFAULTS);
+    let world = super::world().await;
+    let calls: Arc<Calls> = Arc::default();
+    let dynamodb = Recorder::start(&calls, "dynamodb", world.dynamodb.url()).await;
+    let secrets_manager = Recorder::start(&calls, "secretsmanager", world.secrets_manager.url()).await;
+    create_table(&world, stack.resource("TokenTable")).await;
+    let environment = world.environment().into_iter().chain(stack.environment()).chain([
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets_manager.url()),
+        ("BROKER_TABLE", TABLE.to_owned()),
+        ("BROKER_OAUTH_URL", world.convirza.url()),
+        ("BROKER_API_URL", format!("{}/v3", world.convirza.url())),
+    ]);
+    let instance = Instance::start_with(environment).await;
+    let done = async |payload: Value| instance.invoke(payload).await.expect("an answer");
+    let token = done(json!({})).await;
+    done(json!({"rejected_generation": token["generation"]})).await;
+    for action in Action::ALL {
+        done(json!({"action": action.name()})).await;
+        let unknown = instance.invoke(json!({"action": action.name(), "account": "unknown"})).await;
+        drop(unknown);
+    }
+
+    let calls = calls.lock().unwrap().clone();
+    let logs = ["CreateLogStream", "PutLogEvents"].map(|action| format!("logs:{action}"));
+    let expected = calls.into_iter().map(|(service, operation)| {
+        let on = match service.as_str() {
+            "dynamodb" => "${TokenTable.Arn}",
+            _ => "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-broker/*",
+        };
+        (format!("{service}:{operation}"), on.to_owned())
+    });
+    let expected: BTreeSet<_> =
+        expected.chain(logs.map(|action| (action, "${BrokerLogGroup.Arn}".to_owned()))).collect();
+    assert_eq!(stack.allowed(), expected);
+
+    // Keys and a network of the operator's own need more, but no more of the table or of the secrets.
+    let of_the_code =
+        |(action, _): &(String, String)| !action.starts_with("kms:") && !action.starts_with("ec2:");
+    let everything =
+        Stack::read(EVERYTHING).allowed().into_iter().filter(of_the_code).collect::<BTreeSet<_>>();
+    assert_eq!(everything, expected);
+
+    let record = json!({"TableName": TABLE, "Key": {"pk": {"S": "account#default"}}});
+    let record = ask(&world.dynamodb, "GetItem", &record).await.expect("an answer")["Item"].take();
+    let ttl = &stack.resource("TokenTable")["TimeToLiveSpecification"];
+    assert!(record[text(&ttl["AttributeName"])]["N"].is_string(), "{record}");
+    assert_eq!(ttl["Enabled"], true);
+}
+
+const TABLE: &str = "as-the-template-makes-it";
+
+/// The table of the template, in the embedded `DynamoDB`.
+async fn create_table(world: &World, properties: &Value) {
+    let mut request = json!({"TableName": TABLE});
+    for name in ["AttributeDefinitions", "KeySchema", "BillingMode"] {
+        request[name] = properties[name].clone();
+    }
+    ask(&world.dynamodb, "CreateTable", &request).await.expect("a table");
+}

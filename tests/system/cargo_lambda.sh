@@ -1,0 +1,82 @@
+# cargo-lambda: its emulator of Lambda, and the package that it builds for deploying.
+# shellcheck shell=bash
+
+. tests/system/arm64_std.sh
+
+need "cargo-lambda" cargo_lambda_tools
+need "the local stack" start_local
+
+# start_emulator NAME OPTION...: `cargo lambda watch`. Sets EMULATOR to its port.
+start_emulator() {
+    local name=$1
+    shift
+    EMULATOR=$(free_port) || return
+    background "$name" cargo lambda watch --invoke-address 127.0.0.1 --invoke-port "$EMULATOR" --env-file "$LOCAL_ENV" \
+        --ignore-changes --bin token-broker "$@"
+    wait_for 60 grep -q "starting Runtime server" "$LOGS/$name.log"
+}
+
+# invoke EVENT: what the function answers to this file of events/.
+invoke() {
+    timeout 60 cargo lambda invoke --invoke-address 127.0.0.1 --invoke-port "$EMULATOR" --data-file "events/$1.json"
+}
+
+generation() { python3 -c 'import json, sys; print(json.load(sys.stdin)["generation"])'; }
+
+# The function and `cargo local` share a table, so they hand out the same pair.
+answers_the_token_of_the_table() {
+    local invoked served
+    invoked=$(invoke direct-token | tee /dev/stderr | generation) && served=$(curl -fsS -X POST "$BROKER_URL/token" | generation) &&
+        [ "$invoked" = "$served" ]
+}
+
+answers_200() { invoke "$1" | tee /dev/stderr | grep -c '"statusCode":200'; }
+
+maintains() { invoke schedule-maintain | tee /dev/stderr | grep -c '"renewed":'; }
+
+refuses_anonymous_http() {
+    [ "$(curl -sS -o /dev/stderr -w '%{http_code}' -X POST "http://127.0.0.1:$EMULATOR/token")" = 403 ]
+}
+
+need "build the function" cargo build --quiet --locked --bin token-broker
+need "cargo lambda watch" start_emulator watch
+check "cargo lambda: watch and invoke answer a token" answers_the_token_of_the_table
+check "cargo lambda: an event of an HTTP API" answers_200 http-token
+check "cargo lambda: an event of a REST API" answers_200 rest-token-form
+check "cargo lambda: the event of the schedule" maintains
+check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
+
+says_why_it_does_not_start() { invoke direct-token | tee /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
+
+need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
+check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start
+
+need "the standard library for arm64" arm64_std
+check "cargo lambda: build --release --arm64 --output-format zip" \
+    cargo lambda build --locked --release --arm64 --output-format zip --skip-target-check --bin token-broker || return
+PACKAGE=target/lambda/token-broker/bootstrap.zip
+check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE"
+
+# The program of the zip itself, on an emulated processor where this one is another.
+start_package() {
+    local runner=()
+    if [ "$(uname -m)" != aarch64 ]; then runner=(qemu-aarch64 -L /usr/aarch64-linux-gnu); fi
+    start_emulator package-emulator --only-lambda-apis || return
+    python3 -m zipfile -e "$PACKAGE" "$SYSTEM_DIR/package" && chmod +x "$SYSTEM_DIR/package/bootstrap" || return
+    # shellcheck disable=SC2016,SC2046 # $LATEST is a name, and the values have no blanks
+    background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="http://127.0.0.1:$EMULATOR/.rt" \
+        AWS_LAMBDA_FUNCTION_NAME=token-broker AWS_LAMBDA_FUNCTION_VERSION='$LATEST' AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 \
+        "${runner[@]}" "$SYSTEM_DIR/package/bootstrap"
+}
+
+emulate_arm64() {
+    [ "$(uname -m)" = aarch64 ] || { command -v qemu-aarch64 && [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ]; } ||
+        { may_install && apt_install qemu-user libc6-arm64-cross; }
+}
+
+if emulate_arm64 >"$LOGS/qemu.log" 2>&1; then
+    need "run the program of the zip" start_package
+    check "cargo lambda: the program of the zip answers a token" answers_the_token_of_the_table
+else
+    skip "cargo lambda: the program of the zip answers a token" "nothing here runs programs for arm64"
+fi

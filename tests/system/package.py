@@ -1,0 +1,53 @@
+"""Whether a zip is what Lambda takes for an arm64 function on provided.al2023. Says what is wrong, or what is in it."""
+
+import io
+import sys
+import zipfile
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+
+# What Amazon Linux 2023 has. A program that asks for a later version is not started.
+GLIBC = (2, 34)
+LIBRARIES = {"ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"}
+
+
+def faults(archive):
+    if archive.namelist() != ["bootstrap"]:
+        return [f"it holds {archive.namelist()}"]
+    [entry] = archive.infolist()
+    elf = ELFFile(io.BytesIO(archive.read(entry)))
+    found = []
+    if entry.external_attr >> 16 & 0o555 != 0o555:
+        found.append(f"bootstrap is not executable for all: {entry.external_attr >> 16:o}")
+    if elf["e_machine"] != "EM_AARCH64":
+        found.append(f"bootstrap is made for {elf['e_machine']}")
+    sections = list(elf.iter_sections())
+    left = [section.name for section in sections if section.name == ".symtab" or section.name.startswith(".debug")]
+    if left:
+        found.append(f"bootstrap is not stripped: {left}")
+    needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
+    if needed - LIBRARIES:
+        found.append(f"bootstrap needs {sorted(needed - LIBRARIES)}")
+    versions = [
+        version.name.removeprefix("GLIBC_")
+        for section in sections
+        if isinstance(section, GNUVerNeedSection)
+        for _, needs in section.iter_versions()
+        for version in needs
+        if version.name.startswith("GLIBC_")
+    ]
+    newest = max(versions, key=numbers)
+    if numbers(newest) > GLIBC:
+        found.append(f"bootstrap needs glibc {newest}")
+    print(f"zip {sum(e.compress_size for e in archive.infolist())} bytes, program {entry.file_size} bytes")
+    print(f"glibc {newest}, {sorted(needed)}")
+    return found
+
+
+def numbers(version):
+    return tuple(int(part) for part in version.split("."))
+
+
+wrong = faults(zipfile.ZipFile(sys.argv[1]))
+sys.exit("\n".join(wrong) or 0)

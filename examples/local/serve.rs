@@ -2,7 +2,7 @@
 
 use super::{
     front::{self, LOCAL_IDENTITY},
-    wiring,
+    gateway, wiring,
     world::{
         Ports, TABLE, World,
         convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Happening, Outcome, Settings},
@@ -10,7 +10,7 @@ use super::{
     },
 };
 use clap::Args;
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     adapters::{clock::SystemClock, lambda::Handler},
     broker::Broker,
@@ -19,6 +19,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// An account that logs in to the deprecated V2.
 const V2_ACCOUNT: &str = "legacy";
+/// One more account, which one of the files in `events/` asks for.
+const SECOND_ACCOUNT: &str = "emea";
 
 #[derive(Args)]
 pub struct Options {
@@ -28,6 +30,9 @@ pub struct Options {
     /// How long an access token lives after its last use
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
     token_lifetime: u64,
+    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<IpAddr>,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
@@ -41,6 +46,11 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     world
         .secrets_manager
         .put(&format!("token-broker/{V2_ACCOUNT}"), &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD));
+    world.add_account(SECOND_ACCOUNT, "emea@example.invalid", "local-emea");
+    if let Some(address) = options.gateway {
+        let urls = [world.convirza.url(), world.dynamodb.url(), world.secrets_manager.url()];
+        gateway::open(address, &urls).await?;
+    }
     let rules = format!(
         r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
     );
@@ -82,13 +92,14 @@ fn print_welcome(world: &World, broker_url: &str) {
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
     println!("  DynamoDB         {}  table {TABLE}", world.dynamodb.url());
     println!(
-        "  Secrets Manager  {}  secrets token-broker/default, token-broker/{V2_ACCOUNT} (V2)",
+        "  Secrets Manager  {}  secrets token-broker/default, token-broker/{SECOND_ACCOUNT}, token-broker/{V2_ACCOUNT} (V2)",
         world.secrets_manager.url()
     );
     println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
     println!("Run the function itself in this world, such as with sam local:\n");
     for (name, value) in world.environment() {
-        println!("  export {name}={value}");
+        // By name: a container may be told that `localhost` is this machine, but 127.0.0.1 is always its own.
+        println!("  export {name}={}", value.replace("127.0.0.1", "localhost"));
     }
     println!("\nLogins, refreshes and faults (UTC):");
 }

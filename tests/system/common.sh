@@ -109,12 +109,29 @@ venv() {
     "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
 }
 
+# The SAM CLI.
+sam_tools() {
+    venv sam aws-sam-cli==1.170.0 || return
+    export PATH=$SYSTEM_DIR/sam/bin:$PATH SAM_CLI_TELEMETRY=0
+}
+
+# cargo-lambda, and Zig as its linker: the linker of this machine knows neither the processor nor the C library that the
+# function runs on.
+cargo_lambda_tools() {
+    venv cargo-lambda cargo-lambda==1.9.2 ziglang==0.15.2 pyelftools==0.33 || return
+    export PATH=$SYSTEM_DIR/cargo-lambda/bin:$PATH
+    export CARGO_ZIGBUILD_CACHE_DIR=$SYSTEM_DIR/zig ZIG_GLOBAL_CACHE_DIR=$SYSTEM_DIR/zig ZIG_LOCAL_CACHE_DIR=$SYSTEM_DIR/zig
+}
+
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 apt_install() {
     { [ -n "$(find /var/lib/apt/lists -name '*Packages*' -mmin -1440 -print -quit)" ] || apt-get update -q; } &&
         DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
 }
+
+# A port of loopback that nothing listens on.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that a
 # function in this world needs to $LOCAL_ENV, as lines NAME=value.

@@ -44,6 +44,10 @@ def is_status(answer):
     assert "access_token" not in json.dumps(answer), answer
 
 
+def is_maintained(answer):
+    assert answer["failed"] == 0 and {account["account"] for account in answer["accounts"]} == {"default", "emea"}, answer
+
+
 def is_error(answer, code):
     assert answer["error"] == code and answer["error_description"] and answer["request_id"], answer
 
@@ -73,6 +77,10 @@ def event(name):
             is_token(answer, "emea" if name == "direct-token-with-options" else "default")
         case "status":
             is_status(answer)
+        case "revoked":
+            assert answer["revoked"] and answer["pending_revocations"] == 0, answer
+        case "maintained":
+            is_maintained(answer)
 
 
 def http(expected):
@@ -112,9 +120,10 @@ def boto3(url):
     assert problem is None
     is_token(answer)
     is_failure({"colour": "red"}, "invalid_request", "colour")
-    is_failure({"account": "nobody"}, "unknown_account", "nobody")
+    is_failure({"account": "nobody"}, "unknown_account", "no secret")
     problem, answer = invoke({"action": "maintain"})
-    assert problem is None and "renewed" in json.dumps(answer), answer
+    assert problem is None
+    is_maintained(answer)
     with ThreadPoolExecutor() as pool:
         generations = {answer["generation"] for _, answer in pool.map(invoke, [{}] * 8)}
     assert len(generations) == 1, generations

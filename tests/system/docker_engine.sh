@@ -26,13 +26,15 @@ docker_engine() {
 
 # Ends the part: takes back what a plain end_started would leave behind.
 end_engine() {
-    [ -z "${STAND_IN:-}" ] || docker image rm --force "$IMAGE"
+    [ -z "${STAND_IN:-}" ] || docker image rm --force "$IMAGE" "${IMAGE%-*}-rapid-$ARCHITECTURE" # the SAM CLI's, built on it
     end_started
     [ -z "${ENGINE:-}" ] || { ip link delete docker0; rm -rf "$ENGINE"; }
 } >/dev/null 2>&1
 
-# gateway: where containers reach this machine.
-gateway() { docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}'; }
+# gateway: where containers reach this machine. At its first start, an engine tells only the subnet, whose first address it is.
+gateway() {
+    docker network inspect bridge --format '{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}' | sed 's|\.0/.*|.1|'
+}
 
 # The image of the runtime that the template names, for this machine's processor.
 case $(uname -m) in

@@ -6,7 +6,8 @@
 trap end_engine EXIT
 say "a Docker engine"
 if ! docker_engine >"$LOGS/docker-engine.log" 2>&1; then
-    skip "sam: build, local invoke, start-api and start-lambda" "no Docker engine runs here, and none may be started"
+    tail -n 5 "$LOGS/docker-engine.log" | sed 's/^/   | /'
+    skip "sam: build, local invoke, start-api and start-lambda" "no Docker engine runs here, and none could be started"
     return
 fi
 [ -z "${ENGINE:-}" ] || say "none was running, so this one is ours"

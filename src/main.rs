@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     adapters::{
-        clock::SystemClock, convirza::Convirza, dynamodb::Table, lambda::Handler,
+        clock::SystemClock, convirza::Convirza, dynamodb::Table, lambda::Handler, sdk,
         secrets_manager::SecretsManager,
     },
     broker::Broker,
@@ -43,7 +43,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         );
     }
     telemetry::start(config.log);
-    let sdk = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+    let sdk = sdk::load().await;
     let clock = Arc::new(SystemClock);
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table)),

@@ -6,12 +6,14 @@
 //! | [`wiring`] | a real broker that lives in that world |
 //! | [`front`] | HTTP in front of the real handler |
 //! | [`serve`] | `cargo local` |
+//! | [`gateway`] | a way in for containers |
 //! | [`fleet`] | `cargo local fleet` |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
 
 mod fleet;
 mod front;
+mod gateway;
 mod serve;
 mod wiring;
 mod world;

@@ -2,7 +2,7 @@
 
 use super::{
     front::{self, FUNCTION, LOCAL_IDENTITY},
-    wiring,
+    gateway, wiring,
     world::{
         DEFAULT_ACCOUNT, Ports, World,
         convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Happening, Outcome, Settings},
@@ -10,7 +10,7 @@ use super::{
     },
 };
 use clap::Args;
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     adapters::{clock::SystemClock, lambda::Handler},
     broker::Broker,
@@ -19,6 +19,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// An account that logs in to the deprecated V2.
 const V2_ACCOUNT: &str = "legacy";
+/// One more account, which one of the files in `events/` asks for.
+const SECOND_ACCOUNT: &str = "emea";
 
 #[derive(Args)]
 pub struct Options {
@@ -28,6 +30,9 @@ pub struct Options {
     /// How long an access token lives after its last use
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
     token_lifetime: u64,
+    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Option<IpAddr>,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
@@ -39,6 +44,11 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
     let world = World::start(ports, settings).await?;
     world.put_secret(V2_ACCOUNT, &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
+    world.add_account(SECOND_ACCOUNT, "emea@example.invalid", "local-emea").await?;
+    if let Some(address) = options.gateway {
+        let urls = [world.convirza.url(), world.dynamodb.url(), world.secrets_manager.url()];
+        gateway::open(address, &urls).await?;
+    }
     let rules = format!(
         r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
     );
@@ -83,15 +93,17 @@ fn print_welcome(world: &World, broker_url: &str) {
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
     println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
     println!(
-        "  Secrets Manager  {}  secrets {}, {} (V2)",
+        "  Secrets Manager  {}  secrets {}, {}, {} (V2)",
         world.secrets_manager.url(),
         world.secret_name(DEFAULT_ACCOUNT),
+        world.secret_name(SECOND_ACCOUNT),
         world.secret_name(V2_ACCOUNT),
     );
     println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
     println!("Run the function itself in this world, such as with sam local:\n");
     for (name, value) in world.environment() {
-        println!("  export {name}={value}");
+        // By name: a container may be told that `localhost` is this machine, but 127.0.0.1 is always its own.
+        println!("  export {name}={}", value.replace("127.0.0.1", "localhost"));
     }
     println!("\nLogins, refreshes and faults (UTC):");
 }

@@ -8,6 +8,7 @@
 //! | [`secrets_manager`] | the accounts' credentials |
 //! | [`lambda`] | events in, answers and errors out |
 //! | [`rfc3339`] | instants as text |
+//! | [`sdk`] | the AWS SDK's settings |
 
 pub mod clock;
 pub mod convirza;
@@ -15,4 +16,5 @@ pub mod dynamodb;
 pub mod item;
 pub mod lambda;
 pub mod rfc3339;
+pub mod sdk;
 pub mod secrets_manager;

@@ -41,3 +41,14 @@ async fn the_callers_policy_is_enforced_and_a_refusal_is_logged() {
     assert_eq!(log.matches("access denied").count(), 3, "{log}");
     assert!(log.contains(r#""caller":"direct""#), "{log}");
 }
+
+/// As `sam local` has it: a variable that the template names, and that has no value.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_variable_of_the_sdk_counts_as_unset() {
+    let world = world().await;
+    let elsewhere = world.dynamodb.url();
+    let settings = [("AWS_ENDPOINT_URL_DYNAMODB", ""), ("AWS_ENDPOINT_URL", &elsewhere)];
+    let instance = Instance::start(&world, &settings).await;
+    let token = instance.invoke(json!({})).await.expect("a token, from the table at the other address");
+    assert_eq!(token["served_from"], "upstream");
+}

@@ -39,7 +39,7 @@ class Authlib(unittest.TestCase):
         for fields, code in (
             ({"grant_type": "password", "username": "me", "password": "none"}, "unsupported_grant_type"),
             ({"min_ttl_seconds": "soon"}, "invalid_request"),
-            ({"account": "emea"}, "unknown_account"),
+            ({"account": "nobody"}, "unknown_account"),
         ):
             with self.assertRaises(OAuthError) as raised:
                 session().fetch_token(TOKEN_URL, **fields)

@@ -60,7 +60,7 @@ class RequestsOauthlib(unittest.TestCase):
         # Several of oauthlib's exceptions stand for invalid_request, and for other codes than RFC 6749's there is one.
         for fields, code in (
             ({"min_ttl_seconds": "soon"}, "invalid_request"),
-            ({"account": "emea"}, "unknown_account"),
+            ({"account": "nobody"}, "unknown_account"),
         ):
             with self.assertRaises(OAuth2Error) as raised:
                 session().fetch_token(TOKEN_URL, **fields)

@@ -52,7 +52,7 @@ const tests = {
         const password = new ResourceOwnerPassword(configuration()).getToken({ username: "me", password: "none" });
         await refused(400, "unsupported_grant_type", password);
         await refused(400, "invalid_request", client().getToken({ min_ttl_seconds: "soon" }));
-        await refused(404, "unknown_account", client().getToken({ account: "emea" }));
+        await refused(404, "unknown_account", client().getToken({ account: "nobody" }));
     },
 
     async reports_an_outage() {

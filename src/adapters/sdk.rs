@@ -1,0 +1,22 @@
+//! The AWS SDK's settings from the environment, where an empty variable counts as unset, as the broker's own do.
+//!
+//! The SDK would take an empty `AWS_ENDPOINT_URL_DYNAMODB` for an address, and panic. `sam local` passes one on for each
+//! variable of the template that has no value.
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+/// Reads the settings that all services share.
+pub async fn load() -> SdkConfig {
+    let loaded = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    loaded.clone().into_builder().service_config(EmptyIsUnset(loaded)).build()
+}
+
+#[derive(Debug)]
+struct EmptyIsUnset(SdkConfig);
+
+impl LoadServiceConfig for EmptyIsUnset {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        self.0.service_config()?.load_config(key).filter(|value| !value.is_empty())
+    }
+}

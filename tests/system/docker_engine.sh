@@ -1,0 +1,54 @@
+# A Docker engine, and the image that the SAM CLI runs functions in.
+# shellcheck shell=bash
+
+engine_runs() { docker version; }
+
+# Ours, where none runs. It needs neither the firewall nor routing: containers talk to this machine alone.
+start_engine() {
+    ENGINE=$(mktemp -d) # and not in target/system, since the path of a socket has to be short
+    background dockerd dockerd --data-root "$SYSTEM_DIR/docker" --exec-root "$ENGINE/run" --pidfile "$ENGINE/pid" \
+        --host "unix://$ENGINE/socket" --iptables=false --ip6tables=false --ip-forward=false
+    export DOCKER_HOST=unix://$ENGINE/socket
+    wait_for 60 engine_runs
+}
+
+install_engine() {
+    may_install && apt_install docker.io && { command -v docker || apt_install docker-cli; }
+}
+
+# The engine that runs; or else one of our own, which only root may start.
+docker_engine() {
+    engine_runs && return
+    { command -v dockerd && command -v docker; } || install_engine || return
+    engine_runs && return # installing it has started it
+    [ "$(id -u)" = 0 ] && start_engine
+}
+
+# Ends the part: takes back what a plain end_started would leave behind.
+end_engine() {
+    [ -z "${STAND_IN:-}" ] || docker image rm --force "$IMAGE" "${IMAGE%-*}-rapid-$ARCHITECTURE" # the SAM CLI's, built on it
+    end_started
+    [ -z "${ENGINE:-}" ] || { ip link delete docker0; rm -rf "$ENGINE"; }
+} >/dev/null 2>&1
+
+# gateway: where containers reach this machine. At its first start, an engine tells only the subnet, whose first address it is.
+gateway() {
+    docker network inspect bridge --format '{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}' | sed 's|\.0/.*|.1|'
+}
+
+# The image of the runtime that the template names, for this machine's processor.
+case $(uname -m) in
+    aarch64 | arm64) ARCHITECTURE=arm64 ;;
+    *) ARCHITECTURE=x86_64 ;;
+esac
+IMAGE=public.ecr.aws/lambda/provided:al2023-$ARCHITECTURE
+
+image_is_here() { docker image inspect "$IMAGE" || timeout 600 docker pull "$IMAGE"; }
+
+# stand_in_image PROGRAM: what this program links to, and what the SAM CLI needs to add its emulator of Lambda.
+stand_in_image() {
+    local files
+    files=$(ldd "$1" /bin/sh /bin/mv /bin/chmod | grep -o '/[^ :]*' | grep -vx "$1" | sort -u) || return
+    # shellcheck disable=SC2086 # one file is one word
+    tar --create --dereference $files /etc/ssl/certs/ca-certificates.crt /etc/host.conf | docker import - "$IMAGE"
+}

@@ -74,7 +74,7 @@ const tests = {
 
     async raises_the_brokers_error_with_its_code() {
         const client = new LambdaClient();
-        const { code, retryAfter } = await new Tokens(client, "emea").get().catch((error) => error);
+        const { code, retryAfter } = await new Tokens(client, "nobody").get().catch((error) => error);
         assert.deepEqual({ code, retryAfter }, { code: "unknown_account", retryAfter: undefined });
         const FunctionName = "token-broker:live";
         await client.send(new InvokeCommand({ FunctionName, Payload: '{"action":"revoke"}' }));

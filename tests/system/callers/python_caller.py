@@ -80,7 +80,7 @@ class PythonCaller(unittest.TestCase):
     def test_raises_the_brokers_error_with_its_code(self):
         client = boto3.client("lambda")
         with self.assertRaises(caller.BrokerError) as raised:
-            caller.Tokens(client, account="emea").get()
+            caller.Tokens(client, account="nobody").get()
         self.assertEqual((raised.exception.code, raised.exception.retry_after), ("unknown_account", None))
         client.invoke(FunctionName=caller.BROKER, Payload='{"action":"revoke"}')
         emulator("PUT", "faults", {"endpoint": "login", "fault": "server_error"})

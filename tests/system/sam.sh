@@ -16,6 +16,8 @@ need "the SAM CLI" sam_tools
 need "cargo-lambda" cargo_lambda_tools # after it: cargo-lambda looks for Zig with the first python3 of the PATH
 PYTHON=$SYSTEM_DIR/sam/bin/python
 PARAMETERS=(--parameter-overrides "Architecture=$ARCHITECTURE")
+# Quicker than what is deployed, which cargo_lambda.sh builds.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 check "sam build" sam build "${PARAMETERS[@]}" || return 0
 
 if ! image_is_here >"$LOGS/image.log" 2>&1; then

@@ -4,7 +4,7 @@
 ARM64=aarch64-unknown-linux-gnu
 
 # From rustup; and where its server is out of reach or there is no rustup, built by the compiler that is there, from the
-# very source that Debian packages for it. Sets RUSTC in that case.
+# very source that Debian packages for it. Sets RUSTC and CARGO_TARGET_DIR in that case.
 arm64_std() {
     [ -d "$(rustc --print sysroot)/lib/rustlib/$ARM64/lib" ] || rustup target add "$ARM64" || build_arm64_std
 }
@@ -30,7 +30,8 @@ build_arm64_std() {
         printf '#!/bin/sh\nexec "%s" --sysroot "%s" "$@"\n' "$sysroot/bin/rustc" "$dir" >"$dir/bin/rustc"
         chmod +x "$dir/bin/rustc"
     fi
-    export RUSTC=$dir/bin/rustc
+    # In a place of its own: what has been compiled against another standard library does not go with this one.
+    export RUSTC=$dir/bin/rustc CARGO_TARGET_DIR=$dir/target
 }
 
 # rust_source VERSION DIRECTORY: unpacks the source of this version's standard library, from whichever suite of this

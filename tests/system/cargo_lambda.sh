@@ -53,8 +53,9 @@ check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_
 
 need "the standard library for arm64" arm64_std
 check "cargo lambda: build --release --arm64 --output-format zip" \
-    cargo lambda build --locked --release --arm64 --output-format zip --skip-target-check --bin token-broker || return
-PACKAGE=target/lambda/token-broker/bootstrap.zip
+    cargo lambda build --locked --release --arm64 --output-format zip --lambda-dir "$SYSTEM_DIR/lambda" \
+    --skip-target-check --bin token-broker || return
+PACKAGE=$SYSTEM_DIR/lambda/token-broker/bootstrap.zip
 check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE"
 
 # The program of the zip itself, on an emulated processor where this one is another.

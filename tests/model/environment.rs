@@ -1,21 +1,15 @@
 //! Performing effects: as the function's shell does it, and in all the ways in which that can go wrong.
 
 use crate::{
+    instance::{LateWrite, UnderLease},
     model::Fleet,
-    setting::Sabotage,
-    world::{AccountWorld, Invariant, LateWrite, World, credentials, session_of},
+    world::{AccountWorld, Invariant, World, credentials, session_of},
 };
 use std::time::Duration;
-use token_broker::{
-    core::{
-        decide::Goal,
-        flow::{Effect, Event, SecretProblem, StoreProblem, Written},
-        grant::{Call, Credentials, Reply},
-        policy::LOGIN_WINDOW,
-        record::{Account, TokenKind},
-        time::Timestamp,
-    },
-    secret::Secret,
+use token_broker::core::{
+    flow::{Effect, Event, SecretProblem, StoreProblem, Written},
+    grant::{Call, Credentials, Reply},
+    record::{Account, TokenKind},
 };
 
 /// What becomes of an effect. All but the first are faults.
@@ -108,6 +102,13 @@ impl Fleet {
             return Written::Unknown;
         }
         let landed = fate != Fate::Failed && self.land(world, account, &effect);
+        if landed && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
+            // What went wrong under the lease is known to the fleet from now on, or should be.
+            let UnderLease { refused, rests_until, .. } = world.lease_of(who).clone();
+            let account = &mut world.accounts[account];
+            account.rests_until = rests_until;
+            account.refused = refused.or(account.refused.take());
+        }
         match fate {
             Fate::Done if landed => Written::Done,
             Fate::Done | Fate::Misreported => Written::Conflict,
@@ -119,12 +120,10 @@ impl Fleet {
     pub fn would_land(&self, world: &World, account: usize, write: &Effect) -> bool {
         match write {
             Effect::WriteAccount { expected, .. } => {
-                self.setting.sabotage == Some(Sabotage::UnconditionalRecord)
-                    || world.accounts[account].record.version == *expected
+                world.accounts[account].record.version == *expected || !self.minds_its_condition(write)
             }
             Effect::WriteLedger { expected, .. } => {
-                self.setting.sabotage == Some(Sabotage::UnconditionalLedger)
-                    || world.ledger.version == *expected
+                world.ledger.version == *expected || !self.minds_its_condition(write)
             }
             _ => false,
         }
@@ -136,46 +135,45 @@ impl Fleet {
             return false;
         }
         match write {
-            Effect::WriteAccount { next, .. } => self.replace_record(world, account, next.clone()),
-            Effect::WriteLedger { next, .. } => {
-                world.ledger.clone_from(next);
-                if self.setting.sabotage == Some(Sabotage::DebitsLost) {
-                    world.ledger.debits.clear();
-                }
-            }
+            Effect::WriteAccount { next, .. } => self.replace_record(world, account, next),
+            Effect::WriteLedger { next, .. } => world.ledger.clone_from(next),
             _ => {}
         }
         true
     }
 
-    fn replace_record(&self, world: &mut World, account: usize, mut next: Account) {
-        match self.setting.sabotage {
-            Some(Sabotage::SpentMarkLost) => next.pair.iter_mut().for_each(|pair| pair.refresh_spent = false),
-            Some(Sabotage::ParkedForgotten) => next.parked = None,
-            _ => {}
-        }
+    fn replace_record(&self, world: &mut World, account: usize, next: &Account) {
         let before = std::mem::replace(&mut world.accounts[account].record, next.clone());
         if let (Some(old), Some(new)) = (before.lease, next.lease)
             && old.holder != new.holder
             && next.pair.is_some() == before.pair.is_some()
         {
             self.saw("a takeover after a lapsed lease");
-            // Whoever had the lease was paused for too long. What a dead or a failed one costs is in its fault.
-            world.accounts[account].allowed += usize::from(world.is_alive(&self.setting, old.holder));
+            // Whoever had the lease was paused for too long. If that was before a login, it was not sent, and
+            // nothing is lost. What a dead or a failed one costs is in its fault.
+            let spent = before.pair.as_ref().is_some_and(|pair| pair.refresh_spent);
+            let lost = world
+                .request_of(&self.setting, old.holder)
+                .is_some_and(|request| request.under_lease.sent || spent);
+            world.accounts[account].allowed += usize::from(lost);
         }
         if before.pair.is_some() && next.pair.is_none() {
             // One login for the next caller.
             world.accounts[account].allowed += 1;
         }
         if let Some(pair) = &next.pair {
-            let newest = world.accounts[account].named.iter().map(|(generation, _)| *generation).max();
-            world
-                .demand(newest.is_none_or(|newest| pair.generation >= newest), Invariant::OlderPairOverNewer);
+            let AccountWorld { named, .. } = &world.accounts[account];
+            let newest = named.iter().map(|(generation, _)| *generation).max();
+            let grows = newest <= Some(world.accounts[account].called(pair.generation));
+            world.demand(grows, Invariant::OlderPairOverNewer);
             world.name(account, pair.generation, session_of(&pair.access_token));
         }
     }
 
     fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> Reply {
+        if matches!(call, Call::Login(_) | Call::Refresh { .. }) {
+            self.check_grant(world, who, account, fate);
+        }
         if fate == Fate::Failed {
             return Reply::NeverLeft;
         }
@@ -192,7 +190,7 @@ impl Fleet {
                 if alive { Reply::Granted(world.issue(self.setting.life)) } else { Reply::Refused }
             }
             Call::Revoke(revocation) => {
-                check_revocation(world, who, account, &revocation.token);
+                Self::check_revocation(world, who, account, &revocation.token);
                 let session = &mut world.sessions[session_of(&revocation.token)];
                 match revocation.kind {
                     TokenKind::Access => session.access = false,
@@ -226,24 +224,12 @@ impl Fleet {
         credentials: &Credentials,
         fate: Fate,
     ) -> Reply {
-        let policy = self.setting.policy();
-        let record = &world.accounts[account].record;
-        let parked = record.parked.as_ref() == Some(&credentials.version);
-        world.demand(!parked, Invariant::ParkedVersionSent);
-        let now = world.clock(&self.setting, who);
-        let paid = world.ledger.debits.iter().any(|debit| {
-            World::who_drew(&self.setting, debit.by) == who && debit.at.plus(policy.debit_freshness()) >= now
-        });
-        world.demand(paid, Invariant::UnpaidLogin);
-        let delay = if fate == Fate::Silent { policy.upstream_timeout * 2 } else { Duration::ZERO };
+        self.check_login(world, who, account, credentials);
+        let delay =
+            if fate == Fate::Silent { self.setting.policy().upstream_timeout * 2 } else { Duration::ZERO };
         world.arrivals.push(world.now.plus(delay));
         world.arrivals.sort_unstable();
-        let budget_kept = within_budget(&world.arrivals, self.setting.budget);
-        world.demand(budget_kept, Invariant::TooManyLoginsInAMinute);
-        let AccountWorld { logins, allowed, .. } = &mut world.accounts[account];
-        *logins += 1;
-        let needed = *logins <= *allowed;
-        world.demand(needed, Invariant::NeedlessLogin);
+        self.check_arrivals(world);
         if fate == Fate::RateLimited {
             world.accounts[account].allowed += 1;
             return Reply::RateLimited(None);
@@ -252,22 +238,11 @@ impl Fleet {
         if self.setting.secrets[version - 1] {
             Reply::Granted(world.issue(self.setting.life))
         } else {
+            // What the instance hears of is to be written down.
+            if fate == Fate::Done {
+                world.lease_of(who).refused = Some(credentials.version.clone());
+            }
             Reply::Refused
         }
     }
-}
-
-/// A token that is stored is in use; so is one that a caller has, unless an operator has withdrawn it.
-fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
-    let stored = world.accounts[account].record.pair.as_ref();
-    let in_use =
-        stored.is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token));
-    let goal = world.instances[who].at.as_ref().map(|request| request.goal);
-    let wanted = matches!(goal, Some(Goal::Revoke(_) | Goal::Maintain { .. }));
-    let handed_out = world.sessions[session_of(token)].handed_out;
-    world.demand(!in_use && (wanted || !handed_out), Invariant::LiveTokenRevoked);
-}
-
-fn within_budget(arrivals: &[Timestamp], budget: usize) -> bool {
-    arrivals.windows(budget + 1).all(|some| some[budget].since(some[0]) >= LOGIN_WINDOW)
 }

@@ -1,18 +1,84 @@
-//! What may be answered, and what was interesting on the way there.
+//! What may be sent and what may be answered, and what was interesting on the way there.
 
 use crate::{
+    environment::Fate,
     model::Fleet,
     setting::START,
-    world::{Invariant, World, session_of},
+    world::{AccountWorld, Invariant, World, session_of},
 };
 use std::time::Duration;
-use token_broker::core::{
-    decide::Answer,
-    error::Failure,
-    flow::{Effect, Notice},
+use token_broker::{
+    core::{
+        decide::{Answer, Goal},
+        error::Failure,
+        flow::{Effect, Notice},
+        grant::Credentials,
+        policy::LOGIN_WINDOW,
+        record::Debit,
+    },
+    secret::Secret,
 };
 
+/// However lucky the draw, an account rests that long after a failure.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+
 impl Fleet {
+    /// A refresh or a login is about to leave, and will come to this. I8: not so soon after one that failed, as
+    /// far as clocks agree on it.
+    pub fn check_grant(&self, world: &mut World, who: usize, account: usize, fate: Fate) {
+        let by_the_fastest_clock = world.now.plus(self.setting.clocks_apart());
+        let rests_until = world.accounts[account].rests_until;
+        let rested = rests_until.is_none_or(|until| until <= by_the_fastest_clock);
+        world.demand(rested, Invariant::HammeredUpstream);
+        let rest = match fate {
+            Fate::Failed | Fate::Silent => Some(SHORTEST_REST),
+            Fate::RateLimited => Some(LOGIN_WINDOW),
+            _ => None,
+        };
+        let rests_until = rest.map(|rest| world.now.plus(rest));
+        let lease = world.lease_of(who);
+        lease.sent |= fate != Fate::Failed;
+        lease.rests_until = rests_until;
+    }
+
+    /// I5, that a login is paid for (I1), and that it is none too many (I6, I8).
+    pub fn check_login(&self, world: &mut World, who: usize, account: usize, credentials: &Credentials) {
+        let AccountWorld { record, refused, logins, allowed, .. } = &mut world.accounts[account];
+        *logins += 1;
+        let needed = *logins <= *allowed;
+        let parked = [&record.parked, refused].contains(&&Some(credentials.version.clone()));
+        let request = world.instances[who].at.as_mut().expect("a request");
+        request.logins += 1;
+        let paid_for = request.logins;
+        let own = |debit: &&Debit| {
+            let request = world.request_of(&self.setting, debit.by);
+            request.is_some() && World::who_drew(&self.setting, debit.by) == who
+        };
+        let paid = world.ledger.debits.iter().filter(own).count();
+        world.demand(!parked, Invariant::ParkedVersionSent);
+        world.demand(paid_for <= paid, Invariant::UnpaidLogin);
+        world.demand(needed, Invariant::NeedlessLogin);
+    }
+
+    /// I1. A login has arrived, or will have.
+    pub fn check_arrivals(&self, world: &mut World) {
+        let budget = self.setting.budget;
+        let arrivals = &world.arrivals;
+        let kept = arrivals.windows(budget + 1).all(|some| some[budget].since(some[0]) >= LOGIN_WINDOW);
+        world.demand(kept, Invariant::TooManyLoginsInAMinute);
+    }
+
+    /// A token that is stored is in use; so is one that a caller has, unless an operator has withdrawn it.
+    pub fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
+        let stored = world.accounts[account].record.pair.as_ref();
+        let in_use = stored
+            .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token));
+        let goal = world.instances[who].at.as_ref().map(|request| request.goal);
+        let wanted = matches!(goal, Some(Goal::Revoke(_) | Goal::Maintain { .. }));
+        let handed_out = world.sessions[session_of(token)].handed_out;
+        world.demand(!in_use && (wanted || !handed_out), Invariant::LiveTokenRevoked);
+    }
+
     /// I4, and that the answer's generation names the pair that it always named (I3).
     pub fn check_answer(&self, world: &mut World, who: usize, account: usize, answer: &Answer) {
         let place = session_of(&answer.access_token);

@@ -4,12 +4,15 @@
 //! | module | is about |
 //! | --- | --- |
 //! | [`setting`] | what is checked: how many instances, for what, and how much may go wrong |
-//! | [`world`] | one state |
+//! | [`world`], [`instance`] | one state |
 //! | [`environment`] | performing effects, and all that can become of them |
 //! | [`model`] | which actions there are, and what each leads to |
 //! | [`timing`] | how time passes |
-//! | [`judging`] | what may be answered |
+//! | [`judging`] | what may be sent, and what may be answered |
 //! | [`liveness`] | that the next request is served |
+//! | [`guards`] | what each guard is for |
+//! | [`removal`] | how a guard is taken away |
+//! | [`larger`] | larger fleets, for a longer wait |
 //!
 //! Time is the only thing that is not exhaustive. It passes in whole seconds, and from one instant that makes
 //! a difference to the next.
@@ -24,16 +27,20 @@
 )]
 
 mod environment;
+mod guards;
+mod instance;
 mod judging;
+mod larger;
 mod liveness;
 mod model;
+mod removal;
 mod setting;
 mod timing;
 mod world;
 
 use model::Fleet;
-use setting::{Beginning, FIRST, Sabotage, Setting, TOKEN};
-use stateright::{Checker, HasDiscoveries, Model};
+use setting::{Beginning, FIRST, Setting, TOKEN};
+use stateright::{Checker, Model};
 use std::time::Duration;
 use token_broker::core::decide::{Goal, Target};
 
@@ -47,6 +54,15 @@ const REJECTED: Goal = Goal::Token { min_ttl: Duration::from_secs(60), rejected:
 /// Checks a configuration to its end. All of `sights` have to be seen, to show that it gets that far.
 fn check(name: &str, setting: Setting, sights: &[&str]) {
     let checker = Fleet::new(setting).checker().spawn_bfs().join();
+    report(name, &checker);
+    let seen = checker.model().sights.lock().unwrap().clone();
+    for sight in sights {
+        assert!(seen.contains(sight), "{name} never comes to: {sight}");
+    }
+}
+
+/// All of it was gone through, and nothing was found.
+fn report(name: &str, checker: &impl Checker<Fleet>) {
     println!(
         "{name}: {} states, {} of them different, at most {} actions deep",
         checker.state_count(),
@@ -54,18 +70,6 @@ fn check(name: &str, setting: Setting, sights: &[&str]) {
         checker.max_depth()
     );
     checker.assert_properties();
-    let seen = checker.model().sights.lock().unwrap().clone();
-    for sight in sights {
-        assert!(seen.contains(sight), "{name} never comes to: {sight}");
-    }
-}
-
-/// Looks for a counterexample to that property in an environment that does not keep its promises.
-fn find(property: &'static str, setting: Setting) {
-    let found = HasDiscoveries::AllOf([property].into());
-    let checker = Fleet::new(setting).checker().finish_when(found).spawn_bfs().join();
-    println!("{property}: broken after {} states", checker.state_count());
-    assert!(checker.discovery(property).is_some(), "it does not depend on what was broken: {property}");
 }
 
 #[test]
@@ -214,29 +218,4 @@ fn an_operator_and_the_schedule() {
         ..Setting::default()
     };
     check("replace, maintain", setting, &["a pair that was overtaken"]);
-}
-
-#[test]
-fn the_checker_bites() {
-    let broken = |sabotage, setting| Setting { sabotage: Some(sabotage), ..setting };
-    let refresh = Setting { beginnings: vec![vec![REFRESHABLE]], ..Setting::default() };
-    find(
-        "I3: generations grow",
-        broken(Sabotage::UnconditionalRecord, Setting { faults: 0, ..Setting::default() }),
-    );
-    let two = Setting {
-        requests: vec![vec![(0, TOKEN)], vec![(1, TOKEN)]],
-        beginnings: vec![vec![Beginning::Nothing; 2]],
-        budget: 1,
-        faults: 0,
-        pauses: 0,
-        ..Setting::default()
-    };
-    find("I1: logins in any minute", broken(Sabotage::UnconditionalLedger, two.clone()));
-    // Clocks further apart than the margin: the one that is ahead takes the other one's debit for lapsed.
-    find("I1: logins in any minute", Setting { clocks: vec![0, 30], horizon: 70, pauses: 1, ..two.clone() });
-    find("I1: every login is paid for", broken(Sabotage::DebitsLost, two));
-    find("I2: a refresh token is sent once", broken(Sabotage::SpentMarkLost, refresh));
-    let wrong = Setting { secrets: vec![false], faults: 0, pauses: 0, ..Setting::default() };
-    find("I6, I8: no needless login", broken(Sabotage::ParkedForgotten, wrong));
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     environment::Fate,
+    instance::{Instance, Request, UnderLease},
     liveness,
     setting::Setting,
     timing::is_busy,
-    world::{Instance, Invariant, Request, World},
+    world::{Invariant, World},
 };
 use stateright::{Model, Property};
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
@@ -15,6 +16,7 @@ use token_broker::core::{
     flow::{Effect, Event, Flow},
     memory::Memory,
     record::AccountName,
+    time::Timestamp,
 };
 
 /// How long a caller waits.
@@ -44,8 +46,8 @@ pub enum Action {
     Die(usize),
     /// A write that nobody waits for arrives.
     Arrive(usize),
-    /// Nothing happens until the next instant that makes a difference: whoever is active was paused.
-    Pass,
+    /// Nothing happens until an instant that makes a difference: whoever is active was paused.
+    Pass(Timestamp),
     /// The secret gets a new version.
     Rotate,
     /// The table is out of reach.
@@ -80,8 +82,9 @@ impl Model for Fleet {
             }
         }
         let may_pass = world.pauses_left > 0 || !is_busy(world);
-        if may_pass && !self.is_over(world) && self.next_instant(world).is_some() {
-            actions.push(Action::Pass);
+        if may_pass && !self.is_over(world) {
+            actions.extend(self.next_instant(world).map(Action::Pass));
+            actions.extend(self.last_instants(world).into_iter().map(Action::Pass));
         }
         if world.outage {
             actions.push(Action::Recovery);
@@ -125,10 +128,9 @@ impl Model for Fleet {
                     self.saw("a late write that counts");
                 }
             }
-            Action::Pass => {
-                let next = self.next_instant(&world)?;
+            Action::Pass(until) => {
                 world.pauses_left -= u8::from(is_busy(&world));
-                world.pass_until(next);
+                world.pass_until(until);
             }
             Action::Rotate => {
                 world.secret += 1;
@@ -159,6 +161,9 @@ impl Model for Fleet {
             }),
             Property::always("I5: a parked version rests", |_, w| kept(w, Invariant::ParkedVersionSent)),
             Property::always("I6, I8: no needless login", |_, w| kept(w, Invariant::NeedlessLogin)),
+            Property::always("I8: a failing upstream is left alone", |_, w| {
+                kept(w, Invariant::HammeredUpstream)
+            }),
             Property::always("I7: failures are right", |_, w| kept(w, Invariant::WrongFailure)),
             Property::always("I7: the next request is served", liveness::the_next_request_is_served),
             Property::always("what is in use is not revoked", |_, w| kept(w, Invariant::LiveTokenRevoked)),
@@ -189,7 +194,17 @@ impl Fleet {
         let drawn_before = instance.drawn;
         // The effect is replaced by the first step.
         let effect = Effect::ReadAccount;
-        instance.at = Some(Request { account, flow, effect, goal, deadline, drawn_before, leased: false });
+        instance.at = Some(Request {
+            account,
+            flow,
+            effect,
+            goal,
+            deadline,
+            drawn_before,
+            leased: false,
+            under_lease: UnderLease::default(),
+            logins: 0,
+        });
         self.step(world, who, Event::Begin)
     }
 
@@ -197,24 +212,24 @@ impl Fleet {
     pub fn step(&self, world: &mut World, who: usize, event: Event) -> Ended {
         let (now, draw) = (world.clock(&self.setting, who), world.draw(&self.setting, who));
         let confirmed = matches!(event, Event::Account(_));
-        let Instance { at, memory, drawn, .. } = &mut world.instances[who];
+        let event = self.told(event);
+        let Instance { at, memory, .. } = &mut world.instances[who];
         let request = at.as_mut()?;
-        let had_unsaved = memory[request.account].unsaved.is_some();
+        let account = request.account;
+        let memory = &mut memory[account];
+        let had_unsaved = memory.unsaved.is_some();
         let effect = request.flow.step(&self.setting.policy(), event, now, draw);
         for notice in request.flow.take_notices() {
             self.note(&notice, confirmed, had_unsaved, &effect);
         }
-        memory[request.account] = request.flow.memory().clone();
-        request.effect = effect.clone();
-        request.leased = match &effect {
-            Effect::WriteAccount { next, .. } => next.lease.is_none(),
-            Effect::WriteLedger { .. } => true,
-            _ => request.leased,
-        };
+        memory.clone_from(request.flow.memory());
+        let effect = self.asked(world, who, effect);
+        self.rename(&mut world.accounts[account], &effect);
+        let Instance { at, memory, drawn, .. } = &mut world.instances[who];
+        at.as_mut()?.wait_for(&effect);
         // These are the steps that give a name to an attempt, or to a debit.
         *drawn += u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLedger));
         let Effect::Done(result) = effect else { return None };
-        let account = request.account;
         *at = None;
         // As in the function, an account that nothing is known of is not remembered.
         if memory[account].copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {

@@ -1,5 +1,6 @@
 //! What is checked: how many instances, what they are asked for, and how much may go wrong.
 
+use crate::removal::Guard;
 use std::time::Duration;
 use token_broker::core::{decide::Goal, policy::Policy, record::Generation, time::Timestamp};
 
@@ -35,8 +36,8 @@ pub struct Setting {
     pub eager: bool,
     /// No time passes beyond this many seconds.
     pub horizon: u64,
-    /// What is broken on purpose, to show that the checker would find it.
-    pub sabotage: Option<Sabotage>,
+    /// The guard that is taken away, to show what it is for.
+    pub without: Option<Guard>,
 }
 
 /// What an account's record holds at first.
@@ -55,21 +56,6 @@ pub enum Beginning {
     },
 }
 
-/// A guarantee that the environment does not keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// The table writes whatever version stands.
-    UnconditionalRecord,
-    /// The ledger is written whatever version stands.
-    UnconditionalLedger,
-    /// The table forgets that a refresh token was spent.
-    SpentMarkLost,
-    /// The table forgets which secret version is parked.
-    ParkedForgotten,
-    /// Debits are lost.
-    DebitsLost,
-}
-
 impl Default for Setting {
     fn default() -> Self {
         Self {
@@ -84,7 +70,7 @@ impl Default for Setting {
             life: Duration::from_secs(7 * 86_400),
             eager: false,
             horizon: 40,
-            sabotage: None,
+            without: None,
         }
     }
 }
@@ -101,6 +87,12 @@ impl Setting {
             lease: Duration::from_secs(15),
             clock_margin: Duration::from_secs(2),
         }
+    }
+
+    /// The most that two clocks differ by.
+    pub fn clocks_apart(&self) -> Duration {
+        let furthest = self.clocks.iter().max().copied().unwrap_or_default();
+        Duration::from_secs(furthest - self.clocks.iter().min().copied().unwrap_or_default())
     }
 
     /// Whether it makes no difference which instance does what, so that it is enough to look at the runs in

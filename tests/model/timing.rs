@@ -1,10 +1,6 @@
 //! How time passes: from one instant that makes a difference to the next.
 
-use crate::{
-    model::Fleet,
-    setting::START,
-    world::{Request, World},
-};
+use crate::{instance::Request, model::Fleet, setting::START, world::World};
 use std::time::Duration;
 use token_broker::core::{flow::Effect, record::Lease, time::Timestamp};
 
@@ -33,6 +29,19 @@ impl Fleet {
             .min()
     }
 
+    /// The instants until which calls may leave at the latest: a pause may end right then, too.
+    pub fn last_instants(&self, world: &World) -> Vec<Timestamp> {
+        let at = |who: usize| world.instances[who].at.as_ref();
+        let instances = 0..world.instances.len();
+        let last = instances.filter_map(|who| match at(who)?.effect {
+            Effect::Send { not_after, .. } => {
+                Some(not_after.minus(Duration::from_secs(self.setting.clocks[who])))
+            }
+            _ => None,
+        });
+        last.filter(|instant| *instant > world.now && Some(*instant) != self.next_instant(world)).collect()
+    }
+
     /// When a pause ends that is to last until then.
     ///
     /// While the record is as the instance last saw it, and leased to somebody else, whatever it sees before
@@ -56,7 +65,7 @@ impl Fleet {
         let seen = request.flow.memory().copy.as_ref().map(|copy| copy.account.version);
         let own = |lease: &Lease| {
             let drew = World::who_drew(&self.setting, lease.holder) == who;
-            request.leased && drew && world.is_alive(&self.setting, lease.holder)
+            request.leased && drew && world.request_of(&self.setting, lease.holder).is_some()
         };
         let clock = world.clock(&self.setting, who);
         let in_vain = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);

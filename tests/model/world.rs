@@ -1,11 +1,12 @@
 //! One state of the model: the clock, what is stored, the upstream, and the instances.
 
-use crate::setting::{Beginning, FIRST, START, Setting};
+use crate::{
+    instance::{Instance, Request, UnderLease},
+    setting::{Beginning, FIRST, START, Setting},
+};
 use std::time::Duration;
 use token_broker::{
     core::{
-        decide::Goal,
-        flow::{Effect, Flow},
         grant::{Credentials, Expiry, Granted},
         memory::Memory,
         record::{Account, Generation, Grant, Holder, Ledger, Origin, Pair, SecretVersion, Version},
@@ -52,6 +53,12 @@ pub struct AccountWorld {
     pub logins: usize,
     /// Logins that may have left by now, by what has happened (I6).
     pub allowed: usize,
+    /// The secret version whose refusal was written down last.
+    pub refused: Option<SecretVersion>,
+    /// Until when no grant is to leave, since one has failed and that was written down.
+    pub rests_until: Option<Timestamp>,
+    /// What pairs are called instead of their fence, where that guard is taken away.
+    pub renamed: Vec<(Generation, Generation)>,
 }
 
 /// A pair, as the upstream knows it.
@@ -67,49 +74,6 @@ pub struct Session {
     pub refreshes: u8,
     /// Whether a caller has it.
     pub handed_out: bool,
-}
-
-/// One process of the function. Where it dies, another one takes its place.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Instance {
-    /// The request that it is at.
-    pub at: Option<Request>,
-    /// What it remembers, for each account.
-    pub memory: Vec<Memory>,
-    /// How many requests it has begun.
-    pub begun: usize,
-    /// How many numbers it has drawn that may have become a name.
-    pub drawn: u64,
-    /// A write on its way, whose reply nobody waits for any more.
-    pub late: Option<LateWrite>,
-}
-
-/// A request on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Request {
-    /// Whose token.
-    pub account: usize,
-    /// The production code.
-    pub flow: Flow,
-    /// What it waits for.
-    pub effect: Effect,
-    /// What was asked for.
-    pub goal: Goal,
-    /// When the caller is gone, by the instance's clock.
-    pub deadline: Timestamp,
-    /// The first number that it may draw: what was drawn before is of an earlier request.
-    pub drawn_before: u64,
-    /// Whether its last write was one under a lease of its own.
-    pub leased: bool,
-}
-
-/// A write that may still arrive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LateWrite {
-    /// Of which account.
-    pub account: usize,
-    /// The write.
-    pub effect: Effect,
 }
 
 /// What must hold. The numbers are those of `docs/PROTOCOL.md`.
@@ -131,10 +95,20 @@ pub enum Invariant {
     ParkedVersionSent,
     /// I6 and I8.
     NeedlessLogin,
+    /// I8, of an upstream that fails: how often it is called depends on time, not on how many ask.
+    HammeredUpstream,
     /// I7.
     WrongFailure,
     /// A token that is stored, or that a caller has, is not to be revoked as an orphan.
     LiveTokenRevoked,
+}
+
+impl AccountWorld {
+    /// What a pair is called: by its fence, as long as it was not renamed.
+    pub fn called(&self, fence: Generation) -> Generation {
+        let renamed = self.renamed.iter().find(|(known, _)| *known == fence);
+        renamed.map_or(fence, |(_, name)| *name)
+    }
 }
 
 impl World {
@@ -180,10 +154,15 @@ impl World {
         usize::try_from(numbered(setting, name) / DRAWS).expect("an instance")
     }
 
-    /// Whether a name was drawn by the request that its instance is at: by one that is neither dead nor done.
-    pub fn is_alive(&self, setting: &Setting, name: Holder) -> bool {
+    /// The request that drew a name, if it is neither dead nor done.
+    pub fn request_of(&self, setting: &Setting, name: Holder) -> Option<&Request> {
         let request = self.instances[Self::who_drew(setting, name)].at.as_ref();
-        request.is_some_and(|request| numbered(setting, name) % DRAWS >= request.drawn_before)
+        request.filter(|request| numbered(setting, name) % DRAWS >= request.drawn_before)
+    }
+
+    /// What an instance has done under the lease that it took last.
+    pub fn lease_of(&mut self, who: usize) -> &mut UnderLease {
+        &mut self.instances[who].at.as_mut().expect("a request").under_lease
     }
 
     /// Lets time pass until an instant, rounded up to whole seconds: every pause may be longer than asked for.
@@ -207,6 +186,7 @@ impl World {
 
     /// A generation was seen with a pair: the same as ever?
     pub fn name(&mut self, account: usize, generation: Generation, place: usize) {
+        let generation = self.accounts[account].called(generation);
         let named = &mut self.accounts[account].named;
         let known = named.iter().find(|(known, _)| *known == generation).copied();
         if known.is_none() {
@@ -276,7 +256,7 @@ fn begin(beginning: Beginning, sessions: &mut Vec<Session>) -> AccountWorld {
     AccountWorld {
         record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },
         named: vec![(FIRST, number)],
-        logins: 0,
         allowed: usize::from(!refresh),
+        ..AccountWorld::default()
     }
 }

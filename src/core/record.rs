@@ -303,4 +303,40 @@ mod tests {
         assert_eq!(Version(5_000).next(now), Version(5_001));
         assert_eq!(Version(0).next(now), Version(1_000));
     }
+
+    #[test]
+    fn f16_the_stores_time_to_live_is_no_expiry_and_outlasts_whatever_is_worth_something() {
+        let at = |days: u64| Timestamp::from_millis(days * 86_400_000);
+        let worthless_after = |pair: Option<Pair>| {
+            let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
+            account.worthless_after().unwrap()
+        };
+        let pair = Pair {
+            generation: Generation(1),
+            access_token: Secret::from("access"),
+            refresh_token: Some(Secret::from("refresh")),
+            refresh_spent: false,
+            issued_at: at(100),
+            expires_at: at(107),
+            refresh_expires_at: Some(at(200)),
+            obtained_by: Grant::Login,
+            replaces: None,
+            origin: Origin::default(),
+            dead: false,
+        };
+        assert_eq!(worthless_after(None), at(130));
+        assert_eq!(worthless_after(Some(pair.clone())), at(230));
+        let unknown = Pair { refresh_expires_at: None, ..pair.clone() };
+        assert_eq!(worthless_after(Some(unknown)), at(100 + 184 + 30));
+        let outlived = Pair { expires_at: at(300), ..pair.clone() };
+        assert_eq!(worthless_after(Some(outlived)), at(330));
+        let old = Pair { expires_at: at(2), refresh_expires_at: Some(at(2)), ..pair.clone() };
+        assert_eq!(worthless_after(Some(old)), at(130));
+
+        let mut account = Account { pair: Some(pair), ..Account::default() };
+        account.withdraw_pair();
+        assert_eq!(account.worthless_after(), None, "a token that lives is to be revoked");
+        let parked = Account { parked: Some(SecretVersion("v1".to_owned())), ..Account::default() };
+        assert_eq!(parked.worthless_after(), None, "a refused password is not to be tried again");
+    }
 }

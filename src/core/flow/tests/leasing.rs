@@ -104,7 +104,7 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
 }
 
 #[test]
-fn f04_f05_whoever_is_outrun_waits_and_is_answered_with_the_others_pair() {
+fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_its_pair() {
     let mut world = World::new();
     let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
     let mut outrun = false;
@@ -121,18 +121,11 @@ fn f04_f05_whoever_is_outrun_waits_and_is_answered_with_the_others_pair() {
 }
 
 #[test]
-fn f06_f08_f09_a_dead_holder_is_waited_for_until_its_lease_lapses() {
+fn f08_a_dead_holder_blocks_nobody_for_longer_than_its_lease() {
     let mut world = World::new();
     let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
     // The instance dies in the middle of its login: the last thing it wrote is its lease.
-    let mut event = Event::Begin;
-    loop {
-        let effect = dead.step(&test_policy(), event, world.now, Draw(1));
-        if name(&effect) == "login" {
-            break;
-        }
-        event = world.perform(effect);
-    }
+    world.drive_to(&mut dead, "login");
     let lease = world.account.lease.unwrap();
     let answer = world.token().unwrap();
     assert_eq!(answer.served_from, ServedFrom::Upstream);
@@ -157,6 +150,27 @@ fn nothing_is_begun_that_cannot_end_in_time() {
     let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
     assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
+    for given_ms in (0..=20_000).step_by(100) {
+        let mut world = World::new();
+        let ask = Ask { deadline: START.plus(Duration::from_millis(given_ms)), ..world.ask(TOKEN) };
+        // Every login hangs, and whatever is in progress at the deadline dies with the invocation.
+        let result = world.run(&mut Flow::new(ask.clone(), Memory::default()), |world, effect| {
+            if let Effect::Send { not_after, .. } = effect {
+                let late = world.now > *not_after;
+                world.pass(if late { Duration::ZERO } else { test_policy().upstream_timeout });
+                return Fate::Lost(replied(if late { &Reply::TooLate } else { &Reply::Unclear }));
+            }
+            world.pass(Duration::from_millis(200));
+            Fate::Done
+        });
+        assert!(result.is_err());
+        assert!(world.now <= ask.deadline.plus(Duration::from_millis(200)), "{given_ms} ms");
+        assert_eq!(world.account.lease, None, "{given_ms} ms");
+    }
 }
 
 #[test]
@@ -203,7 +217,7 @@ fn an_operators_refresh_respects_a_rest() {
 }
 
 #[test]
-fn f05_of_a_crowd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
+fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
     let policy = test_policy();
     let spans: Vec<Duration> =
         (1..=1000_u64).map(|part| policy.stand_back(Draw(u64::MAX / 1000 * part))).collect();

@@ -58,7 +58,21 @@ fn f19_a_store_outage_makes_nobody_log_in() {
 }
 
 #[test]
-fn f16_an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
+fn f11_an_expired_token_is_not_served_even_where_nothing_better_can_be_had() {
+    let mut world = World::with_pair(Duration::from_secs(600));
+    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    // It has to live for the minute that was asked for, and for the margin between two clocks.
+    for (passed_s, served) in [(538, true), (539, false), (600, false), (6_000, false)] {
+        world.now = START.plus(Duration::from_secs(passed_s));
+        let mut later = Flow::new(world.ask(TOKEN), warm.memory().clone());
+        let result = world.run(&mut later, |_, _| Fate::Lost(Event::Account(Err(StoreProblem::Unreachable))));
+        assert_eq!(result.is_ok(), served, "after {passed_s} s");
+    }
+}
+
+#[test]
+fn an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
     let mut world = World::new();
     let what = "attribute `version` is missing".to_owned();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());

@@ -20,7 +20,7 @@ fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
 }
 
 #[test]
-fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_by_the_next_request() {
+fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_request() {
     let mut world = World::new();
     let mut first = Flow::new(world.ask(TOKEN), Memory::default());
     let down = |world: &mut World, effect: &Effect| match effect {
@@ -51,7 +51,7 @@ fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_by_the_next_request() {
 }
 
 #[test]
-fn f07_f14_whoever_was_overtaken_discards_its_pair_and_revokes_it() {
+fn f07_whoever_outlived_its_lease_does_not_overwrite_the_pair_of_the_next_holder() {
     let mut world = World::new();
     let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
     let mut overtaken = false;

@@ -16,6 +16,7 @@ fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
             .unwrap();
         assert_eq!(world.pair().generation, answer.generation, "{lost:?}");
         assert_eq!((world.count("login"), world.count("write account")), (1, 2));
+        assert_eq!(answer.served_from, ServedFrom::Upstream, "it is this request's own pair");
     }
 }
 

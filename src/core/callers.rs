@@ -291,4 +291,23 @@ mod tests {
             assert!(Who::parse(bad).is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn actions_and_callers_have_the_names_of_the_documentation() {
+        let names = Action::ALL.map(Action::name);
+        assert_eq!(names, ["token", "status", "refresh", "revoke", "maintain"]);
+        assert_eq!(names.map(Action::parse), Action::ALL.map(Some));
+        assert_eq!(Action::parse("Token"), None);
+        let direct = |alias: Option<&str>| Caller::Direct { alias: alias.map(str::to_owned) };
+        let callers = [direct(None), direct(Some("live")), Caller::from_arn(SESSION), Caller::Anonymous];
+        let logged = ["direct", "direct:live", "arn:aws:iam::123456789012:role/billing", "anonymous"];
+        assert_eq!(callers.map(|caller| caller.to_string()), logged);
+    }
+
+    #[test]
+    fn only_the_session_of_a_role_counts_as_a_role() {
+        for arn in ["arn:aws:iam::1:assumed-role/billing/x", "arn:aws:sts::1:more:assumed-role/billing/x"] {
+            assert_eq!(Caller::from_arn(arn), Caller::Iam { arn: arn.to_owned() });
+        }
+    }
 }

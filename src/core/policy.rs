@@ -214,3 +214,6 @@ fn spread_of(account: &AccountName, pair: &Pair) -> f64 {
     let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     Draw(mixed ^ (mixed >> 31)).fraction()
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,11 +290,17 @@ mod tests {
     #[test]
     fn account_names_are_checked_to_the_letter() {
         for good in ["default", "a", "0", "a-b-", &"x".repeat(63)] {
-            assert!(AccountName::parse(good).is_some(), "{good}");
+            let name = AccountName::parse(good).expect(good);
+            assert_eq!((name.as_str(), name.to_string()), (good, good.to_owned()));
         }
         for bad in ["", "-a", "A", "a_b", "a/b", "ä", "a b", &"x".repeat(64)] {
             assert!(AccountName::parse(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_secret_version_is_named_as_secrets_manager_does() {
+        assert_eq!(SecretVersion("v1".to_owned()).to_string(), "v1");
     }
 
     #[test]

@@ -259,6 +259,16 @@ fn what_is_pending_is_gone_on_with() {
 }
 
 #[test]
+fn whoever_asks_for_a_longer_life_renews_earlier() {
+    let last_moment = test_policy().clock_margin + Duration::from_secs(60);
+    let account = account(Some(pair(last_moment, false)), false, false);
+    let decided =
+        |min_ttl| decide(&ask(Goal::Token { min_ttl, rejected: None }), &account, &test_policy(), NOW, SHY);
+    assert_eq!(decided(Duration::from_secs(60)), Decision::Renew(Grant::Refresh));
+    assert_eq!(decided(Duration::ZERO), Decision::Answer);
+}
+
+#[test]
 fn a_parked_version_does_not_keep_a_usable_pair_from_being_served() {
     let parked = Some(SecretVersion("v1".to_owned()));
     let account = Account { parked, ..account(Some(pair(6 * DAY, true)), false, false) };

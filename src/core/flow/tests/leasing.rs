@@ -26,6 +26,15 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
 }
 
 #[test]
+fn what_happens_on_the_way_is_told_once() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let generation = world.run(&mut flow, |_, _| Fate::Done).unwrap().generation;
+    assert_eq!(flow.take_notices(), [Notice::Acquired(generation), Notice::Saved(generation)]);
+    assert_eq!(flow.take_notices(), []);
+}
+
+#[test]
 fn a_warm_memory_answers_without_any_io() {
     let mut world = World::new();
     let mut first = Flow::new(world.ask(TOKEN), Memory::default());

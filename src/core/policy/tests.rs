@@ -101,6 +101,7 @@ fn the_odds_of_volunteering_double_every_twentieth_of_the_way() {
         assert!(drawn(wish, at, odds(99, power)), "1 in 2 to the {power}");
         assert!(!drawn(wish, at, odds(101, power)), "1 in 2 to the {power}");
     }
+    assert!(!drawn(wish, due, Draw(1 << 44)), "1 in 2 to the 20 do, and not one more");
     assert!(!drawn(wish, last.minus(HOUR), HIGHEST));
     assert!(drawn(wish, last, HIGHEST) && drawn(wish, pair.expires_at, HIGHEST), "nobody has to wait");
     assert!(!drawn(ms(0), last, HIGHEST), "whoever asks for less has more time");

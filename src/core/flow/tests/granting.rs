@@ -93,6 +93,34 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
 }
 
 #[test]
+fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_instant_at_which_it_may_leave() {
+    for (late_ms, next) in [(0, "read secret"), (1, "write account"), (1_000, "write account")] {
+        let mut world = World::with_pair(Duration::from_secs(30));
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        world
+            .run(&mut flow, |world, effect| match effect {
+                Effect::Send { call: Call::Refresh { .. }, not_after } => {
+                    world.now = not_after.plus(Duration::from_millis(late_ms));
+                    Fate::Lost(replied(&Reply::Refused))
+                }
+                _ => Fate::Done,
+            })
+            .unwrap();
+        let after = world.asked.iter().skip_while(|asked| *asked != "refresh").nth(1);
+        assert_eq!(after.map(String::as_str), Some(next), "{late_ms} ms too late");
+    }
+}
+
+#[test]
+fn a_parked_version_is_not_tried_after_a_refused_refresh() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    world.account.parked = Some(SecretVersion("v1".to_owned()));
+    let failure = fails(&mut world, "refresh", Reply::Refused);
+    assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
+    assert_eq!((world.count("login"), world.account.lease), (0, None));
+}
+
+#[test]
 fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
     for reply in [Reply::Unclear, Reply::NeverLeft, Reply::RateLimited(None), Reply::Refused] {
         let mut world = World::with_pair(Duration::from_secs(3600));
@@ -166,10 +194,14 @@ fn a_parked_version_is_looked_up_only_now_and_then() {
     let mut soon = Flow::new(world.ask(TOKEN), first.memory().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.asked, ["read account"]);
+    let mut memory = first.memory().clone();
+    memory.parked = memory.parked.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
+    world.run(&mut Flow::new(world.ask(TOKEN), memory), |_, _| Fate::Done).unwrap_err();
+    assert_eq!(world.count("read secret"), 1, "the clock went back");
     world.pass(Duration::from_secs(30));
     let mut later = Flow::new(world.ask(TOKEN), first.memory().clone());
     world.run(&mut later, |_, _| Fate::Done).unwrap_err();
-    assert_eq!(world.count("read secret"), 1);
+    assert_eq!(world.count("read secret"), 2);
 }
 
 #[test]

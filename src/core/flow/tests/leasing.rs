@@ -101,6 +101,25 @@ fn a_lost_reply_to_the_acquiring_write_is_found_out() {
 }
 
 #[test]
+fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
+    let mut world = World::new();
+    let until = START.plus(Duration::from_secs(10));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    world
+        .run(&mut flow, |world, effect| match effect {
+            // Another instance was faster, within the same millisecond.
+            Effect::WriteAccount { next, .. } if world.count("write account") == 1 => {
+                world.account = Account { lease: Some(Lease { holder: Holder(1), until }), ..next.clone() };
+                Fate::Lost(Event::Written(Written::Conflict))
+            }
+            _ => Fate::Done,
+        })
+        .unwrap();
+    assert!(world.now >= until, "it waited until that lease had lapsed");
+    assert_eq!((world.count("login"), world.count("write account")), (1, 3));
+}
+
+#[test]
 fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
     let mut world = World::new();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
@@ -159,6 +178,16 @@ fn nothing_is_begun_that_cannot_end_in_time() {
     let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
     assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn a_renewal_is_begun_up_to_the_last_instant_at_which_it_can_end() {
+    for (left_ms, begun) in [(5_999, false), (6_000, true)] {
+        let mut world = World::new();
+        let ask = Ask { deadline: START.plus(Duration::from_millis(left_ms)), ..world.ask(TOKEN) };
+        let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+        assert_eq!(result.is_ok(), begun, "{left_ms} ms");
+    }
 }
 
 #[test]

@@ -116,6 +116,47 @@ fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
     }
 }
 
+/// Never carries out a write of the ledger.
+fn ledger_conflicts(_: &mut World, effect: &Effect) -> Fate {
+    match effect {
+        Effect::WriteLedger { .. } => Fate::Lost(Event::Written(Written::Conflict)),
+        _ => Fate::Done,
+    }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_tried_eight_times_and_lets_nobody_log_in() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    assert_eq!(world.run(&mut flow, ledger_conflicts), Err(Failure::StoreUnavailable));
+    assert_eq!((world.count("write ledger"), world.count("pause"), world.count("login")), (8, 7, 0));
+    assert_eq!(world.account.lease, None, "the lease is given back");
+
+    // With two seconds to spare for paying, it gives up when they are over.
+    let mut world = World::new();
+    let ask = Ask { deadline: START.plus(Duration::from_secs(8)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Memory::default()), ledger_conflicts);
+    assert_eq!(result, Err(Failure::TooLittleTime));
+    assert!((3..8).contains(&world.count("write ledger")));
+    assert!(world.now <= START.plus(Duration::from_secs(2)) && world.account.lease.is_none());
+}
+
+#[test]
+fn a_block_that_cannot_be_written_is_tried_eight_times_and_the_account_rests_all_the_same() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| match effect {
+        Effect::Send { .. } => Fate::Lost(replied(&Reply::RateLimited(None))),
+        Effect::WriteLedger { .. } if world.count("login") == 1 => {
+            Fate::Lost(Event::Written(Written::Conflict))
+        }
+        _ => Fate::Done,
+    });
+    assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
+    assert_eq!(world.count("write ledger"), 1 + 8);
+    assert!(world.account.cooldown.is_some() && world.account.lease.is_none());
+}
+
 #[test]
 fn a_failure_is_recorded_and_the_rest_grows() {
     let mut world = World::new();

@@ -145,6 +145,35 @@ fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over
     assert_eq!(second.memory().unsaved, None);
 }
 
+/// The table can be read, and carries out no write after the login.
+fn unwritable(world: &mut World, effect: &Effect) -> Fate {
+    match effect {
+        Effect::WriteAccount { .. } if world.count("login") == 1 => {
+            Fate::Lost(Event::Written(Written::Unknown))
+        }
+        _ => Fate::Done,
+    }
+}
+
+#[test]
+fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_times() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut flow, unwritable).unwrap();
+    let left = START.plus(Duration::from_secs(28)).since(world.now);
+    assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&left), "{left:?}");
+    assert_eq!(flow.take_notices().last(), Some(&Notice::Unsaved(Generation(START.as_millis()))));
+
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| match effect {
+        Effect::Send { .. } => Fate::Lost(replied(&Reply::Unclear)),
+        effect => unwritable(world, effect),
+    });
+    assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
+    assert_eq!((world.count("write account"), world.count("pause")), (1 + 3, 2));
+}
+
 #[test]
 fn saving_an_unsaved_pair_comes_before_answering_from_memory() {
     let mut world = World::new();

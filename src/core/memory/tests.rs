@@ -25,7 +25,7 @@ fn ask(arrived_at: Timestamp) -> Ask {
 }
 
 /// A copy, read at an instant, of a record with a pair that has so much of its week left.
-fn copy(read_at: Timestamp, left: Duration) -> Option<Copied> {
+fn copy(read_at: Timestamp, left: Duration) -> Copied {
     let expires_at = NOW.plus(left);
     let pair = Pair {
         generation: Generation(7),
@@ -40,7 +40,7 @@ fn copy(read_at: Timestamp, left: Duration) -> Option<Copied> {
         origin: Origin::default(),
         dead: false,
     };
-    Some(Copied { account: Account { pair: Some(pair), ..Account::default() }, read_at })
+    Copied { account: Account { pair: Some(pair), ..Account::default() }, read_at }
 }
 
 const FRESH: Duration = Duration::from_secs(6 * 86_400);
@@ -57,11 +57,15 @@ fn answers(memory: &Memory, ask: &Ask) -> bool {
 #[test]
 fn a_copy_answers_while_it_is_young() {
     let ttl = test_policy().memory_ttl;
-    for (read_at, young) in
-        [(NOW, true), (ago(ttl - MS), true), (ago(ttl), false), (NOW.plus(MS), false), (ago(ttl + MS), false)]
-    {
+    for (read_at, young) in [
+        (NOW, true),
+        (ago(ttl).plus(MS), true),
+        (ago(ttl), false),
+        (NOW.plus(MS), false),
+        (ago(ttl).minus(MS), false),
+    ] {
         // A clock that went back says nothing about the age of a copy.
-        let memory = Memory { copy: copy(read_at, FRESH), ..Memory::default() };
+        let memory = Memory { copy: Some(copy(read_at, FRESH)), ..Memory::default() };
         assert_eq!(answers(&memory, &ask(NOW.plus(MS))), young, "{read_at:?}");
     }
 }
@@ -69,13 +73,14 @@ fn a_copy_answers_while_it_is_young() {
 #[test]
 fn a_copy_that_was_read_since_the_request_arrived_is_as_good_as_a_look() {
     let ttl = test_policy().memory_ttl;
-    let mut memory = Memory { copy: copy(ago(ttl), FRESH), ..Memory::default() };
-    assert!(answers(&memory, &ask(ago(ttl + MS))));
+    let mut memory = Memory { copy: Some(copy(ago(ttl), FRESH)), ..Memory::default() };
+    assert!(answers(&memory, &ask(ago(ttl).minus(MS))));
     assert_eq!(recalled(&memory, &ask(ago(ttl)), SHY), LOOK, "it may be older by less than a millisecond");
     let until = NOW.plus(MS);
     let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 };
-    memory.copy = copy(NOW, Duration::ZERO);
-    memory.copy.as_mut().unwrap().account.cooldown = Some(cooldown);
+    let mut resting = copy(NOW, Duration::ZERO);
+    resting.account.cooldown = Some(cooldown);
+    memory.copy = Some(resting);
     assert!(matches!(
         recalled(&memory, &ask(ago(MS)), SHY),
         Recall::Fail(Failure::UpstreamUnavailable { .. })
@@ -85,7 +90,7 @@ fn a_copy_that_was_read_since_the_request_arrived_is_as_good_as_a_look() {
 
 #[test]
 fn a_report_on_a_pair_that_memory_does_not_know_has_the_table_asked() {
-    let memory = Memory { copy: copy(ago(MS), FRESH), ..Memory::default() };
+    let memory = Memory { copy: Some(copy(ago(MS), FRESH)), ..Memory::default() };
     for (generation, answered) in [(6, true), (8, false)] {
         let rejected = Some(Generation(generation));
         let goal = Goal::Token { min_ttl: Duration::from_secs(60), rejected };
@@ -96,16 +101,16 @@ fn a_report_on_a_pair_that_memory_does_not_know_has_the_table_asked() {
 
 #[test]
 fn a_pair_that_is_due_is_renewed_by_the_table_and_drawn_for_once() {
-    let memory = Memory { copy: copy(NOW, DUE), ..Memory::default() };
+    let memory = Memory { copy: Some(copy(NOW, DUE)), ..Memory::default() };
     assert!(answers(&memory, &ask(NOW)));
     assert_eq!(recalled(&memory, &ask(NOW), Draw(0)), Recall::Look { volunteered: true });
-    let dead = Memory { copy: copy(NOW, Duration::ZERO), ..Memory::default() };
+    let dead = Memory { copy: Some(copy(NOW, Duration::ZERO)), ..Memory::default() };
     assert_eq!(recalled(&dead, &ask(NOW), Draw(0)), LOOK, "nobody draws for a pair that does not serve");
 }
 
 #[test]
 fn only_a_token_is_had_from_memory_and_nothing_while_a_pair_is_to_be_saved() {
-    let memory = Memory { copy: copy(NOW, FRESH), ..Memory::default() };
+    let memory = Memory { copy: Some(copy(NOW, FRESH)), ..Memory::default() };
     let maintain = Ask { goal: Goal::Maintain { revoked: false }, ..ask(ago(MS)) };
     assert_eq!(recalled(&memory, &maintain, SHY), LOOK);
     assert_eq!(recalled(&Memory::default(), &ask(ago(MS)), SHY), LOOK);
@@ -116,15 +121,15 @@ fn only_a_token_is_had_from_memory_and_nothing_while_a_pair_is_to_be_saved() {
 #[test]
 fn after_the_store_failed_memory_answers_for_a_second_whatever_its_age() {
     let failed = |failed_at, left| Memory {
-        copy: copy(ago(Duration::from_secs(3600)), left),
+        copy: Some(copy(ago(Duration::from_secs(3600)), left)),
         store_failed_at: Some(failed_at),
         ..Memory::default()
     };
     for (failed_at, answered) in [
         (NOW, true),
-        (ago(STORE_RETRY - MS), true),
+        (ago(STORE_RETRY).plus(MS), true),
         (ago(STORE_RETRY), false),
-        (ago(STORE_RETRY + MS), false),
+        (ago(STORE_RETRY).minus(MS), false),
     ] {
         assert_eq!(answers(&failed(failed_at, FRESH), &ask(NOW)), answered, "{failed_at:?}");
         // Those who waited while it failed share what came of it.

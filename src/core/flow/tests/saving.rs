@@ -122,6 +122,31 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
 }
 
 #[test]
+fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
+    for (late_ms, revoked) in [(0, 1), (1, 0), (1_000, 0)] {
+        let mut world = World::new();
+        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let latest = START.plus(Duration::from_secs(28)).minus(test_policy().upstream_timeout);
+        let mut overtaken = false;
+        world
+            .run(&mut paused, |world, effect| {
+                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+                    overtaken = true;
+                    world.pass(Duration::from_secs(15));
+                    world.token().unwrap();
+                    world.now = latest.plus(Duration::from_millis(late_ms));
+                }
+                if name(effect) == "revoke" {
+                    world.pass(Duration::from_millis(1));
+                }
+                Fate::Done
+            })
+            .unwrap();
+        assert_eq!(world.count("revoke"), revoked, "{late_ms} ms too late for the first token");
+    }
+}
+
+#[test]
 fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
     let mut world = World::new();
     let mut first = Flow::new(world.ask(TOKEN), Memory::default());

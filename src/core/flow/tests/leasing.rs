@@ -23,6 +23,7 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
     assert_eq!((second.served_from, second.generation), (ServedFrom::Table, first.generation));
     assert_eq!(world.count("login"), 1);
     assert_eq!(world.account.lease, None);
+    assert!(world.account.version > Version(first.generation.0), "the fence was that of the lease");
 }
 
 #[test]

@@ -143,6 +143,28 @@ fn a_revocation_that_fails_stays_pending_and_the_schedule_goes_on_with_it() {
 }
 
 #[test]
+fn tokens_are_revoked_up_to_the_last_instant_at_which_that_can_end_under_the_lease() {
+    for (late_ms, revoked) in [(0, 2), (1, 1), (1_000, 1)] {
+        let mut world = World::with_pair(WEEK);
+        let mut flow = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
+        world
+            .run(&mut flow, |world, effect| match effect {
+                Effect::Send { not_after, .. } if world.count("revoke") == 1 => {
+                    world.now = not_after.plus(Duration::from_millis(late_ms));
+                    Fate::DoneBut(replied(&Reply::Revoked))
+                }
+                _ => Fate::Done,
+            })
+            .unwrap();
+        assert_eq!(
+            (world.count("revoke"), world.account.pending.len()),
+            (revoked, 2 - revoked),
+            "{late_ms} ms"
+        );
+    }
+}
+
+#[test]
 fn a_crash_while_revoking_forgets_nothing() {
     let mut world = World::with_pair(WEEK);
     let mut dead = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());

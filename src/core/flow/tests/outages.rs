@@ -142,6 +142,32 @@ fn a_ledger_that_cannot_be_written_is_tried_eight_times_and_lets_nobody_log_in()
 }
 
 #[test]
+fn paying_is_tried_again_up_to_the_last_instant_at_which_the_login_may_leave() {
+    // The lease of a caller with time enough, less an upstream call.
+    let latest = START.plus(Duration::from_secs(10));
+    let pauses_until = |before_ms| {
+        let mut world = World::new();
+        let mut last_pause = START;
+        world
+            .run(&mut Flow::new(world.ask(TOKEN), Memory::default()), |world, effect| match effect {
+                Effect::WriteLedger { .. } if world.count("write ledger") == 1 => {
+                    world.now = latest.minus(Duration::from_millis(before_ms));
+                    Fate::Lost(Event::Written(Written::Conflict))
+                }
+                Effect::Pause { until } if world.count("write account") == 1 => {
+                    last_pause = *until;
+                    Fate::Done
+                }
+                _ => Fate::Done,
+            })
+            .ok();
+        last_pause
+    };
+    let ends: Vec<Timestamp> = (0..200).map(pauses_until).collect();
+    assert_eq!(ends.iter().max(), Some(&latest));
+}
+
+#[test]
 fn a_block_that_cannot_be_written_is_tried_eight_times_and_the_account_rests_all_the_same() {
     let mut world = World::new();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());

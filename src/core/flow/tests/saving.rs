@@ -184,7 +184,16 @@ fn unwritable(world: &mut World, effect: &Effect) -> Fate {
 fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_times() {
     let mut world = World::new();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
-    world.run(&mut flow, unwritable).unwrap();
+    let mut last_try = START;
+    world
+        .run(&mut flow, |world, effect| {
+            if name(effect) == "write account" {
+                last_try = world.now;
+            }
+            unwritable(world, effect)
+        })
+        .unwrap();
+    assert_eq!(flow.memory().copy.as_ref().map(|copy| copy.read_at), Some(last_try));
     let left = START.plus(Duration::from_secs(28)).since(world.now);
     assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&left), "{left:?}");
     assert_eq!(flow.take_notices().last(), Some(&Notice::Unsaved(Generation(START.as_millis()))));
@@ -197,6 +206,33 @@ fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_ti
     });
     assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
     assert_eq!((world.count("write account"), world.count("pause")), (1 + 3, 2));
+}
+
+#[test]
+fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() {
+    let deadline = START.plus(Duration::from_secs(28));
+    let last_pause = |reply: &Reply, before_ms| {
+        let mut world = World::new();
+        let mut last_pause = START;
+        world
+            .run(&mut Flow::new(world.ask(TOKEN), Memory::default()), |world, effect| match effect {
+                Effect::Send { .. } => {
+                    world.now = deadline.minus(Duration::from_millis(before_ms));
+                    Fate::Lost(replied(reply))
+                }
+                Effect::Pause { until } => {
+                    last_pause = *until;
+                    Fate::Done
+                }
+                effect => unwritable(world, effect),
+            })
+            .ok();
+        last_pause
+    };
+    for (reply, kept_free_ms) in [(Reply::Granted(granted(1)), 1_001), (Reply::Unclear, 1)] {
+        let latest = (0..1_500).map(|before_ms| last_pause(&reply, before_ms)).max();
+        assert_eq!(latest, Some(deadline.minus(Duration::from_millis(kept_free_ms))), "{reply:?}");
+    }
 }
 
 #[test]

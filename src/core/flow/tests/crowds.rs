@@ -15,6 +15,7 @@ fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
         let (at, mut flow, event) = waiting.remove(next);
         world.now = at;
         draws += 1;
+        assert!(draws < 100_000, "the crowd never ends");
         let draw = Draw(draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)); // evenly spread
         let effect = flow.step(&test_policy(), event, at, draw);
         world.asked.push(name(&effect).to_owned());

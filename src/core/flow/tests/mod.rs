@@ -122,7 +122,7 @@ impl World {
     /// Drives a flow until it asks for an effect of that name, and gives the effect, which is not performed.
     fn drive_to(&mut self, flow: &mut Flow, wanted: &str) -> Effect {
         let mut event = Event::Begin;
-        loop {
+        for _ in 0..1000 {
             let effect = self.step(flow, event);
             self.asked.push(name(&effect).to_owned());
             if name(&effect) == wanted {
@@ -130,6 +130,7 @@ impl World {
             }
             event = self.perform(effect);
         }
+        panic!("it never asks for that: {:?}", self.asked);
     }
 
     fn perform(&mut self, effect: Effect) -> Event {

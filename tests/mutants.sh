@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Mutation testing of the protocol: changes src/core in one place at a time, and looks whether a test fails.
 #
-#   tests/mutants.sh                             all of it, in about half an hour
-#   tests/mutants.sh --file src/core/ledger.rs   a part; or whatever else cargo-mutants can be told
+#   tests/mutants.sh                           all of it, in about half an hour
+#   tests/mutants.sh --re src/core/ledger.rs   a part; or whatever else cargo-mutants can be told
 #
 # The unit tests go first: they build without anything that does I/O, in seconds. What they miss has to pass the model
 # checker, the simulation and the property tests. What is left then needs a test, or a reason in docs/MUTANTS.md.

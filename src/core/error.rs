@@ -88,3 +88,31 @@ impl Failure {
         Self::RefreshInProgress { retry_after: until.since(now) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_to_wait_is_told_for_how_long_in_whole_seconds_rounded_up() {
+        let waits = |retry_after| {
+            let failures = [
+                Failure::LoginBudgetExhausted { retry_after },
+                Failure::UpstreamRateLimited { retry_after },
+                Failure::UpstreamUnavailable { retry_after },
+                Failure::RefreshInProgress { retry_after },
+            ];
+            failures.map(|failure| failure.retry_after_seconds())
+        };
+        for (millis, seconds) in [(0, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
+            assert_eq!(waits(Duration::from_millis(millis)), [Some(seconds); 4], "{millis} ms");
+        }
+        for soon in [Failure::TooLittleTime, Failure::StoreUnavailable, Failure::SecretUnavailable] {
+            assert_eq!(soon.retry_after_seconds(), Some(1), "{soon}");
+        }
+        let version = SecretVersion("v1".to_owned());
+        for never in [Failure::UnknownAccount, Failure::CredentialsRejected(version), Failure::Defect("x")] {
+            assert_eq!(never.retry_after_seconds(), None, "{never}");
+        }
+    }
+}

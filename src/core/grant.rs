@@ -202,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_of_a_pair_that_was_not_refreshed_or_that_got_a_successor() {
+        let until = Expiry::In(Duration::from_secs(1000));
+        let [first, second] = ["first", "second"].map(|token| granted(Some(token), Expiry::Unknown, until));
+        let before = pair_from(first, Generation(1), LEFT, Grant::Login, None, Origin::default());
+        let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
+        let later =
+            |granted, grant| pair_from(granted, Generation(2), LEFT, grant, Some(&before), Origin::default());
+        assert_eq!(
+            later(silent, Grant::Login).refresh_token,
+            None,
+            "a login made the old session's tokens moot"
+        );
+        let second = Granted { refresh_expiry: Expiry::Unknown, ..second };
+        let refreshed = later(second, Grant::Refresh);
+        assert_eq!(refreshed.refresh_token, Some(Secret::from("second")));
+        assert_eq!(refreshed.refresh_expires_at, None, "it is another token's");
+    }
+
+    #[test]
     fn the_expiry_of_one_token_says_nothing_about_the_other() {
         let new = granted(Some("second"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown);
         let pair = pair_from(new, Generation(2), LEFT, Grant::Refresh, None, Origin::default());

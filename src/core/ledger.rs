@@ -78,7 +78,7 @@ pub enum NextLogin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::test_policy;
+    use crate::core::{record::Version, test_policy};
     use std::time::Duration;
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -139,5 +139,21 @@ mod tests {
             ..Ledger::default()
         };
         assert_eq!(ledger.next_free_at(&policy, START), NextLogin::Now);
+    }
+
+    #[test]
+    fn every_write_has_a_version_of_its_own_and_keeps_what_it_does_not_change() {
+        let first = debited(&Ledger::default(), START);
+        let blocked = first.blocked(START.plus(Duration::from_secs(60)), START);
+        assert!(first.version > Version(0) && blocked.version > first.version);
+        assert_eq!(blocked.debits, first.debits);
+        let unblocked = blocked.blocked_until.unwrap();
+        let second = debited(&blocked, unblocked);
+        assert!(second.version > blocked.version);
+        assert_eq!(second.blocked_until, Some(unblocked));
+        assert_eq!(
+            (first.debit_of(Holder(1)), first.debit_of(Holder(2))),
+            (first.debits.first().copied(), None)
+        );
     }
 }

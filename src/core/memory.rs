@@ -97,3 +97,6 @@ impl Memory {
         ask.answer(pair, policy, now, ServedFrom::Memory)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,9 +126,10 @@ impl Policy {
             return false;
         }
         let last = pair.expires_at.minus(self.clock_margin).minus(wanted(pair, min_ttl));
-        let window = last.since(due).as_secs_f64();
-        let elapsed = now.since(due).as_secs_f64();
-        let progress = if window > 0.0 { (elapsed / window).min(1.0) } else { 1.0 };
+        if now >= last {
+            return true;
+        }
+        let progress = now.since(due).as_secs_f64() / last.since(due).as_secs_f64();
         draw.fraction() < (-SHYNESS_BITS * (1.0 - progress)).exp2()
     }
 
@@ -204,13 +205,15 @@ fn wanted(pair: &Pair, min_ttl: Duration) -> Duration {
     min_ttl.min(lifetime(pair) / 2).max(SHORTEST_TTL)
 }
 
-/// A fraction that is the same for every instance, and different for every account and pair (FNV-1a, and
-/// the finalizer of splitmix64 to spread it over all bits).
+/// A fraction that is the same for every instance, and different for every account and pair (FNV-1a, and the
+/// first half of the finalizer of splitmix64 to spread it over the bits that count).
 fn spread_of(account: &AccountName, pair: &Pair) -> f64 {
     let bytes = account.as_str().bytes().chain(pair.generation.0.to_be_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    Draw(mixed ^ (mixed >> 31)).fraction()
+    Draw((hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9)).fraction()
 }
+
+#[cfg(test)]
+mod tests;

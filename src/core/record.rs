@@ -284,23 +284,4 @@ pub struct Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn account_names_are_checked_to_the_letter() {
-        for good in ["default", "a", "0", "a-b-", &"x".repeat(63)] {
-            assert!(AccountName::parse(good).is_some(), "{good}");
-        }
-        for bad in ["", "-a", "A", "a_b", "a/b", "ä", "a b", &"x".repeat(64)] {
-            assert!(AccountName::parse(bad).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn versions_grow_even_when_the_clock_is_behind_or_the_record_is_gone() {
-        let now = Timestamp::from_millis(1_000);
-        assert_eq!(Version(5_000).next(now), Version(5_001));
-        assert_eq!(Version(0).next(now), Version(1_000));
-    }
-}
+mod tests;

@@ -89,6 +89,10 @@ mod tests {
         assert!(Draw(u64::MAX).fraction() < 1.0);
         assert_eq!(Draw(0).jittered(Duration::from_secs(2)), Duration::from_secs(1));
         assert_eq!(Draw(0).stretched(Duration::from_secs(2)), Duration::from_secs(2));
+        let middle = Draw(1 << 63);
+        assert!((middle.fraction() - 0.5).abs() < f64::EPSILON);
+        assert_eq!(middle.jittered(Duration::from_secs(2)), Duration::from_millis(1_500));
+        assert_eq!(middle.stretched(Duration::from_secs(2)), Duration::from_millis(2_100));
     }
 
     #[test]

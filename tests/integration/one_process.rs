@@ -66,7 +66,7 @@ async fn an_error_of_a_direct_invoke_says_when_to_try_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f18_every_account_has_a_pair_of_its_own() {
+async fn f18_no_account_is_answered_with_the_pair_of_another() {
     let world = world().await;
     world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
     let instance = Instance::start(&world, &[]).await;

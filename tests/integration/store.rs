@@ -236,6 +236,10 @@ async fn f19_an_outage_is_survived_from_memory_and_makes_nobody_log_in() {
     let cold = handler(&world).await;
     assert_eq!(ask(&cold).await.expect_err("no token").error_type, "store_unavailable");
     assert_eq!(ask(&warm).await.expect("a token")["served_from"], "memory");
+    // A report that only the table could answer meets the outage itself.
+    let report = json!({"rejected_generation": u64::MAX});
+    let answer = warm.handle(LambdaEvent::new(report, context())).await.expect("a token");
+    assert_eq!(answer["served_from"], "memory");
     assert_eq!(world.convirza.observed().logins_arrived, 1);
     world.dynamodb.faults().clear();
     assert_eq!(ask(&cold).await.expect("a token")["served_from"], "table");

@@ -1,7 +1,12 @@
 //! Any record, any request, any event.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{hash_map, vec},
+    option,
+    prelude::*,
+};
+use serde_json::Value;
 use std::time::Duration;
 use token_broker::{
     adapters::item::Item,
@@ -23,6 +28,11 @@ use token_broker::{
 pub fn instant() -> impl Strategy<Value = Timestamp> {
     let near = 1_000_000_000_000..1_000_700_000_000_u64;
     prop_oneof![9 => near, 1 => any::<u64>()].prop_map(Timestamp::from_millis)
+}
+
+/// Mostly one of a few, so that two of them are the same now and then.
+fn generation() -> impl Strategy<Value = Generation> {
+    prop_oneof![3 => 0..4_u64, 1 => any::<u64>()].prop_map(Generation)
 }
 
 fn seconds(most: u64) -> impl Strategy<Value = Duration> {
@@ -63,14 +73,14 @@ fn origin() -> impl Strategy<Value = Origin> {
         .prop_map(|(dialect, oauth_url, api_url)| Origin { dialect, oauth_url, api_url })
 }
 
-fn pair() -> impl Strategy<Value = Pair> {
+pub fn pair() -> impl Strategy<Value = Pair> {
     let grant = prop_oneof![Just(Grant::Login), Just(Grant::Refresh)];
     (
-        (any::<u64>(), secret(), option::of(secret()), any::<bool>(), instant(), instant()),
-        (option::of(instant()), grant, option::of(any::<u64>()), origin(), any::<bool>()),
+        (generation(), secret(), option::of(secret()), any::<bool>(), instant(), instant()),
+        (option::of(instant()), grant, option::of(generation()), origin(), any::<bool>()),
     )
         .prop_map(|(first, second)| Pair {
-            generation: Generation(first.0),
+            generation: first.0,
             access_token: first.1,
             refresh_token: first.2,
             refresh_spent: first.3,
@@ -78,7 +88,7 @@ fn pair() -> impl Strategy<Value = Pair> {
             expires_at: first.5,
             refresh_expires_at: second.0,
             obtained_by: second.1,
-            replaces: second.2.map(Generation),
+            replaces: second.2,
             origin: second.3,
             dead: second.4,
         })
@@ -129,18 +139,14 @@ pub fn ledger() -> impl Strategy<Value = Ledger> {
 }
 
 pub fn ask() -> impl Strategy<Value = Ask> {
-    let target = || {
-        prop_oneof![
-            Just(Target::NotSeen),
-            option::of(any::<u64>()).prop_map(|seen| Target::Pair(seen.map(Generation)))
-        ]
-    };
+    let target = || prop_oneof![Just(Target::NotSeen), option::of(generation()).prop_map(Target::Pair)];
     let goal = prop_oneof![
-        4 => (seconds(900), option::of(any::<u64>().prop_map(Generation)))
+        4 => (seconds(900), option::of(generation()))
             .prop_map(|(min_ttl, rejected)| Goal::Token { min_ttl, rejected }),
         1 => target().prop_map(Goal::Replace),
         1 => target().prop_map(Goal::Revoke),
         1 => any::<bool>().prop_map(|revoked| Goal::Maintain { revoked }),
+        1 => Just(Goal::Report),
     ];
     (goal, instant(), seconds(60)).prop_map(|(goal, arrived_at, left)| Ask {
         account: AccountName::default(),
@@ -234,6 +240,37 @@ pub fn fitting(effect: &Effect, events: Events) -> Event {
     }
 }
 
+/// What may stand for a token or an expiry in somebody's JSON.
+pub fn json() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => "[!-~]{0,12}".prop_map(Value::from),
+        1 => ".{0,12}".prop_map(Value::from),
+        2 => any::<i64>().prop_map(Value::from),
+        2 => any::<f64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => vec(any::<u8>(), 0..3).prop_map(Value::from),
+        1 => "[a-z]{1,8}".prop_map(|name| serde_json::json!({ name: true })),
+    ]
+}
+
+/// An attribute's value, in any form.
+fn value(names: BoxedStrategy<String>) -> impl Strategy<Value = AttributeValue> {
+    let leaf = prop_oneof![
+        Just(AttributeValue::S("tell-tale".to_owned())),
+        any::<u64>().prop_map(|number| AttributeValue::N(number.to_string())),
+        Just(AttributeValue::N("-1e400".to_owned())),
+        any::<bool>().prop_map(AttributeValue::Bool),
+        Just(AttributeValue::Null(true)),
+    ];
+    leaf.prop_recursive(3, 16, 4, move |value| {
+        prop_oneof![
+            vec(value.clone(), 0..3).prop_map(AttributeValue::L),
+            hash_map(names.clone(), value, 0..6).prop_map(AttributeValue::M),
+        ]
+    })
+}
+
 /// An item of the right attributes in wrong forms, and of others.
 pub fn wild_item() -> impl Strategy<Value = Item> {
     let name = prop_oneof![
@@ -251,20 +288,37 @@ pub fn wild_item() -> impl Strategy<Value = Item> {
         Just("generation".to_owned()),
         "[a-z_]{1,8}"
     ];
-    let leaf = prop_oneof![
-        Just(AttributeValue::S("tell-tale".to_owned())),
-        any::<u64>().prop_map(|number| AttributeValue::N(number.to_string())),
-        Just(AttributeValue::N("-1e400".to_owned())),
-        any::<bool>().prop_map(AttributeValue::Bool),
-        Just(AttributeValue::Null(true)),
-    ];
     let names = name.boxed();
-    let inner = names.clone();
-    let value = leaf.prop_recursive(3, 16, 4, move |value| {
-        prop_oneof![
-            vec(value.clone(), 0..3).prop_map(AttributeValue::L),
-            proptest::collection::hash_map(inner.clone(), value, 0..6).prop_map(AttributeValue::M),
-        ]
-    });
-    proptest::collection::hash_map(names, value, 0..8)
+    hash_map(names.clone(), value(names), 0..8)
+}
+
+/// An item that was written, one of whose attributes, at any depth, was lost or got another value.
+pub fn damaged(stored: Item) -> impl Strategy<Value = Item> {
+    let anything = option::of(value("[a-z_]{1,8}".boxed()));
+    (vec(any::<prop::sample::Index>(), 1..=3), anything).prop_map(move |(steps, value)| {
+        let mut item = stored.clone();
+        damage(&mut item, &steps, value);
+        item
+    })
+}
+
+fn damage(item: &mut Item, steps: &[prop::sample::Index], value: Option<AttributeValue>) {
+    let mut names: Vec<_> = item.keys().cloned().collect();
+    let Some((step, deeper)) = steps.split_first().filter(|_| !names.is_empty()) else { return };
+    names.sort_unstable();
+    let name = step.get(&names).clone();
+    match item.get_mut(&name) {
+        Some(AttributeValue::M(inner)) if !deeper.is_empty() => damage(inner, deeper, value),
+        Some(AttributeValue::L(list)) if !deeper.is_empty() && !list.is_empty() => {
+            let index = step.index(list.len());
+            match list.get_mut(index) {
+                Some(AttributeValue::M(inner)) => damage(inner, deeper, value),
+                _ => drop(list.remove(index)),
+            }
+        }
+        _ => {
+            item.remove(&name);
+            item.extend(value.map(|value| (name, value)));
+        }
+    }
 }

@@ -120,7 +120,7 @@ fn the_whole_decision_table() {
 }
 
 #[test]
-fn f08_a_lapsed_lease_or_cooldown_is_none() {
+fn f08_a_lapsed_lease_or_cooldown_blocks_nobody() {
     for mut account in [account(None, true, false), account(None, false, true)] {
         let lapsed = NOW.plus(Duration::from_secs(10));
         let decision = decide(&ask(token(None)), &account, &test_policy(), lapsed, SHY);
@@ -177,7 +177,7 @@ fn a_pair_that_lives_too_short_serves_for_half_of_its_life() {
 }
 
 #[test]
-fn f02_the_odds_of_renewing_ahead_rise_from_hardly_ever_to_surely() {
+fn f02_a_pair_that_is_due_draws_no_herd_the_odds_rise_from_hardly_ever_to_surely() {
     let policy = test_policy();
     let account = AccountName::default();
     let wish = Duration::from_secs(60);
@@ -190,7 +190,7 @@ fn f02_the_odds_of_renewing_ahead_rise_from_hardly_ever_to_surely() {
 }
 
 #[test]
-fn f18_accounts_that_logged_in_together_are_not_due_together() {
+fn accounts_that_logged_in_together_are_not_due_together() {
     let policy = test_policy();
     let due = |name| policy.due_at(&AccountName::parse(name).unwrap(), &pair(7 * DAY, false));
     let (one, other) = (due("emea"), due("apac"));
@@ -202,7 +202,7 @@ fn f18_accounts_that_logged_in_together_are_not_due_together() {
 }
 
 #[test]
-fn f12_f13_a_report_is_verified_and_one_verdict_answers_the_rest_for_a_while() {
+fn f12_f13_a_report_is_neither_ignored_nor_believed_and_one_verdict_answers_the_rest_for_a_while() {
     let policy = test_policy();
     let decided = |rejected, verified_at| {
         let account = Account { verified_at, ..account(Some(pair(6 * DAY, false)), false, false) };
@@ -256,6 +256,16 @@ fn what_is_pending_is_gone_on_with() {
         "somebody is on it"
     );
     assert_eq!(decided(token(None), false, fresh), Decision::Answer, "it disturbs nobody");
+}
+
+#[test]
+fn whoever_asks_for_a_longer_life_renews_earlier() {
+    let last_moment = test_policy().clock_margin + Duration::from_secs(60);
+    let account = account(Some(pair(last_moment, false)), false, false);
+    let decided =
+        |min_ttl| decide(&ask(Goal::Token { min_ttl, rejected: None }), &account, &test_policy(), NOW, SHY);
+    assert_eq!(decided(Duration::from_secs(60)), Decision::Renew(Grant::Refresh));
+    assert_eq!(decided(Duration::ZERO), Decision::Answer);
 }
 
 #[test]

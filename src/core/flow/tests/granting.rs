@@ -16,19 +16,30 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
 }
 
 #[test]
-fn f01_the_refresh_token_is_marked_as_spent_before_it_leaves() {
+fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut spent_when_sent = None;
+    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut outrun = false;
     world
-        .run(&mut flow, |world, effect| {
-            if name(effect) == "refresh" {
-                spent_when_sent = Some(world.pair().refresh_spent);
+        .run(&mut slow, |world, effect| {
+            if name(effect) == "write account" && !outrun {
+                outrun = true;
+                world.token().unwrap();
             }
             Fate::Done
         })
         .unwrap();
-    assert_eq!(spent_when_sent, Some(true));
+    assert_eq!(world.count("refresh"), 1);
+}
+
+#[test]
+fn f01_a_refresh_token_that_a_dead_instance_may_have_spent_is_not_spent_again() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
+    world.drive_to(&mut dead, "refresh");
+    world.pass(test_policy().lease);
+    world.token().unwrap();
+    assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
 }
 
 #[test]
@@ -82,7 +93,35 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
 }
 
 #[test]
-fn f11_a_usable_token_is_answered_whatever_the_renewal_came_to() {
+fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_instant_at_which_it_may_leave() {
+    for (late_ms, next) in [(0, "read secret"), (1, "write account"), (1_000, "write account")] {
+        let mut world = World::with_pair(Duration::from_secs(30));
+        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        world
+            .run(&mut flow, |world, effect| match effect {
+                Effect::Send { call: Call::Refresh { .. }, not_after } => {
+                    world.now = not_after.plus(Duration::from_millis(late_ms));
+                    Fate::Lost(replied(&Reply::Refused))
+                }
+                _ => Fate::Done,
+            })
+            .unwrap();
+        let after = world.asked.iter().skip_while(|asked| *asked != "refresh").nth(1);
+        assert_eq!(after.map(String::as_str), Some(next), "{late_ms} ms too late");
+    }
+}
+
+#[test]
+fn a_parked_version_is_not_tried_after_a_refused_refresh() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    world.account.parked = Some(SecretVersion("v1".to_owned()));
+    let failure = fails(&mut world, "refresh", Reply::Refused);
+    assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
+    assert_eq!((world.count("login"), world.account.lease), (0, None));
+}
+
+#[test]
+fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
     for reply in [Reply::Unclear, Reply::NeverLeft, Reply::RateLimited(None), Reply::Refused] {
         let mut world = World::with_pair(Duration::from_secs(3600));
         world.secret = Err(SecretProblem::Unreachable);
@@ -95,7 +134,7 @@ fn f11_a_usable_token_is_answered_whatever_the_renewal_came_to() {
 }
 
 #[test]
-fn f20_refused_credentials_are_parked_until_the_secret_changes() {
+fn f20_a_bad_password_is_not_tried_again_until_the_secret_changes() {
     let mut world = World::new();
     let failure = fails(&mut world, "login", Reply::Refused);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
@@ -155,14 +194,18 @@ fn a_parked_version_is_looked_up_only_now_and_then() {
     let mut soon = Flow::new(world.ask(TOKEN), first.memory().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.asked, ["read account"]);
+    let mut memory = first.memory().clone();
+    memory.parked = memory.parked.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
+    world.run(&mut Flow::new(world.ask(TOKEN), memory), |_, _| Fate::Done).unwrap_err();
+    assert_eq!(world.count("read secret"), 1, "the clock went back");
     world.pass(Duration::from_secs(30));
     let mut later = Flow::new(world.ask(TOKEN), first.memory().clone());
     world.run(&mut later, |_, _| Fate::Done).unwrap_err();
-    assert_eq!(world.count("read secret"), 1);
+    assert_eq!(world.count("read secret"), 2);
 }
 
 #[test]
-fn f03_a_429_stops_the_whole_fleet_for_as_long_as_it_asks() {
+fn f03_a_429_is_not_answered_with_retries_the_whole_fleet_rests_for_as_long_as_it_asks() {
     for (asked, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
         let mut world = World::new();
         let failure = fails(&mut world, "login", Reply::RateLimited(asked.map(Duration::from_secs)));
@@ -176,6 +219,20 @@ fn f03_a_429_stops_the_whole_fleet_for_as_long_as_it_asks() {
         assert!(matches!(world.token(), Err(Failure::UpstreamRateLimited { .. })));
         assert_eq!(world.count("login"), 1);
     }
+}
+
+#[test]
+fn f03_whoever_met_a_429_looks_again_and_finds_the_pair_that_somebody_else_brought() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut limited = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut limited, answering("refresh", Reply::RateLimited(None))).unwrap_err();
+    // An instance that was paused beyond its lease saves its pair after all.
+    world.account.pair = Some(pair(WEEK));
+    world.pass(Duration::from_secs(1));
+    world.asked.clear();
+    let mut later = Flow::new(world.ask(TOKEN), limited.memory().clone());
+    world.run(&mut later, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.asked, ["read account"]);
 }
 
 #[test]

@@ -23,6 +23,16 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
     assert_eq!((second.served_from, second.generation), (ServedFrom::Table, first.generation));
     assert_eq!(world.count("login"), 1);
     assert_eq!(world.account.lease, None);
+    assert!(world.account.version > Version(first.generation.0), "the fence was that of the lease");
+}
+
+#[test]
+fn what_happens_on_the_way_is_told_once() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let generation = world.run(&mut flow, |_, _| Fate::Done).unwrap().generation;
+    assert_eq!(flow.take_notices(), [Notice::Acquired(generation), Notice::Saved(generation)]);
+    assert_eq!(flow.take_notices(), []);
 }
 
 #[test]
@@ -92,6 +102,25 @@ fn a_lost_reply_to_the_acquiring_write_is_found_out() {
 }
 
 #[test]
+fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
+    let mut world = World::new();
+    let until = START.plus(Duration::from_secs(10));
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    world
+        .run(&mut flow, |world, effect| match effect {
+            // Another instance was faster, within the same millisecond.
+            Effect::WriteAccount { next, .. } if world.count("write account") == 1 => {
+                world.account = Account { lease: Some(Lease { holder: Holder(1), until }), ..next.clone() };
+                Fate::Lost(Event::Written(Written::Conflict))
+            }
+            _ => Fate::Done,
+        })
+        .unwrap();
+    assert!(world.now >= until, "it waited until that lease had lapsed");
+    assert_eq!((world.count("login"), world.count("write account")), (1, 3));
+}
+
+#[test]
 fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
     let mut world = World::new();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
@@ -104,7 +133,7 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
 }
 
 #[test]
-fn f04_f05_whoever_is_outrun_waits_and_is_answered_with_the_others_pair() {
+fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_its_pair() {
     let mut world = World::new();
     let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
     let mut outrun = false;
@@ -121,18 +150,11 @@ fn f04_f05_whoever_is_outrun_waits_and_is_answered_with_the_others_pair() {
 }
 
 #[test]
-fn f06_f08_f09_a_dead_holder_is_waited_for_until_its_lease_lapses() {
+fn f08_a_dead_holder_blocks_nobody_for_longer_than_its_lease() {
     let mut world = World::new();
     let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
     // The instance dies in the middle of its login: the last thing it wrote is its lease.
-    let mut event = Event::Begin;
-    loop {
-        let effect = dead.step(&test_policy(), event, world.now, Draw(1));
-        if name(&effect) == "login" {
-            break;
-        }
-        event = world.perform(effect);
-    }
+    world.drive_to(&mut dead, "login");
     let lease = world.account.lease.unwrap();
     let answer = world.token().unwrap();
     assert_eq!(answer.served_from, ServedFrom::Upstream);
@@ -157,6 +179,45 @@ fn nothing_is_begun_that_cannot_end_in_time() {
     let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
     assert_eq!(world.asked, ["read account"]);
+}
+
+#[test]
+fn a_renewal_is_begun_up_to_the_last_instant_at_which_it_can_end() {
+    for (left_ms, begun) in [(5_999, false), (6_000, true)] {
+        let mut world = World::new();
+        let ask = Ask { deadline: START.plus(Duration::from_millis(left_ms)), ..world.ask(TOKEN) };
+        let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+        assert_eq!(result.is_ok(), begun, "{left_ms} ms");
+    }
+}
+
+#[test]
+fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
+    for (store_takes_ms, given_ms) in
+        [100, 900].into_iter().flat_map(|takes| (0..200).map(move |n| (takes, n * 100)))
+    {
+        let mut world = World::new();
+        let deadline = START.plus(Duration::from_millis(given_ms));
+        let ask = Ask { deadline, ..world.ask(TOKEN) };
+        // Every login hangs.
+        let result = world.run(&mut Flow::new(ask, Memory::default()), |world, effect| match effect {
+            Effect::Send { not_after, .. } if world.now > *not_after => Fate::Lost(replied(&Reply::TooLate)),
+            Effect::Send { .. } => {
+                world.pass(test_policy().upstream_timeout);
+                Fate::Lost(replied(&Reply::Unclear))
+            }
+            Effect::Pause { .. } => Fate::Done,
+            _ => {
+                world.pass(Duration::from_millis(store_takes_ms));
+                Fate::Done
+            }
+        });
+        assert!(result.is_err());
+        assert_eq!(world.account.lease, None, "{given_ms} ms");
+        // What is in progress at the deadline dies with the invocation; there is no more than one last look.
+        let last_look = deadline.plus(Duration::from_millis(store_takes_ms));
+        assert!(world.now <= last_look, "{given_ms} ms, and {store_takes_ms} ms for each read or write");
+    }
 }
 
 #[test]
@@ -203,7 +264,7 @@ fn an_operators_refresh_respects_a_rest() {
 }
 
 #[test]
-fn f05_of_a_crowd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
+fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
     let policy = test_policy();
     let spans: Vec<Duration> =
         (1..=1000_u64).map(|part| policy.stand_back(Draw(u64::MAX / 1000 * part))).collect();

@@ -1,5 +1,6 @@
 //! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
 
+mod crowds;
 mod granting;
 mod leasing;
 mod life;
@@ -90,10 +91,7 @@ impl World {
     ) -> Result<Answer, Failure> {
         let mut event = Event::Begin;
         for _ in 0..1000 {
-            // Each draw differs, as holders have to.
-            self.draws += 1;
-            let draw = Draw(if self.eager { self.draws } else { u64::MAX - self.draws });
-            let effect = flow.step(&test_policy(), event, self.now, draw);
+            let effect = self.step(flow, event);
             if let Effect::Done(result) = effect {
                 self.report = result.clone().ok();
                 return result.map(|done| match done {
@@ -112,6 +110,27 @@ impl World {
             };
         }
         panic!("the flow does not end: {:?}", self.asked);
+    }
+
+    fn step(&mut self, flow: &mut Flow, event: Event) -> Effect {
+        // Each draw differs, as holders have to.
+        self.draws += 1;
+        let draw = Draw(if self.eager { self.draws } else { u64::MAX - self.draws });
+        flow.step(&test_policy(), event, self.now, draw)
+    }
+
+    /// Drives a flow until it asks for an effect of that name, and gives the effect, which is not performed.
+    fn drive_to(&mut self, flow: &mut Flow, wanted: &str) -> Effect {
+        let mut event = Event::Begin;
+        for _ in 0..1000 {
+            let effect = self.step(flow, event);
+            self.asked.push(name(&effect).to_owned());
+            if name(&effect) == wanted {
+                return effect;
+            }
+            event = self.perform(effect);
+        }
+        panic!("it never asks for that: {:?}", self.asked);
     }
 
     fn perform(&mut self, effect: Effect) -> Event {

@@ -58,7 +58,21 @@ fn f19_a_store_outage_makes_nobody_log_in() {
 }
 
 #[test]
-fn f16_an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
+fn f11_an_expired_token_is_not_served_even_where_nothing_better_can_be_had() {
+    let mut world = World::with_pair(Duration::from_secs(600));
+    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    // It has to live for the minute that was asked for, and for the margin between two clocks.
+    for (passed_s, served) in [(538, true), (539, false), (600, false), (6_000, false)] {
+        world.now = START.plus(Duration::from_secs(passed_s));
+        let mut later = Flow::new(world.ask(TOKEN), warm.memory().clone());
+        let result = world.run(&mut later, |_, _| Fate::Lost(Event::Account(Err(StoreProblem::Unreachable))));
+        assert_eq!(result.is_ok(), served, "after {passed_s} s");
+    }
+}
+
+#[test]
+fn an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
     let mut world = World::new();
     let what = "attribute `version` is missing".to_owned();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
@@ -100,6 +114,73 @@ fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
             .unwrap();
         assert_eq!((world.ledger.debits.len(), world.count("login")), (debits, 1));
     }
+}
+
+/// Never carries out a write of the ledger.
+fn ledger_conflicts(_: &mut World, effect: &Effect) -> Fate {
+    match effect {
+        Effect::WriteLedger { .. } => Fate::Lost(Event::Written(Written::Conflict)),
+        _ => Fate::Done,
+    }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_tried_eight_times_and_lets_nobody_log_in() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    assert_eq!(world.run(&mut flow, ledger_conflicts), Err(Failure::StoreUnavailable));
+    assert_eq!((world.count("write ledger"), world.count("pause"), world.count("login")), (8, 7, 0));
+    assert_eq!(world.account.lease, None, "the lease is given back");
+
+    // With two seconds to spare for paying, it gives up when they are over.
+    let mut world = World::new();
+    let ask = Ask { deadline: START.plus(Duration::from_secs(8)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Memory::default()), ledger_conflicts);
+    assert_eq!(result, Err(Failure::TooLittleTime));
+    assert!((3..8).contains(&world.count("write ledger")));
+    assert!(world.now <= START.plus(Duration::from_secs(2)) && world.account.lease.is_none());
+}
+
+#[test]
+fn paying_is_tried_again_up_to_the_last_instant_at_which_the_login_may_leave() {
+    // The lease of a caller with time enough, less an upstream call.
+    let latest = START.plus(Duration::from_secs(10));
+    let pauses_until = |before_ms| {
+        let mut world = World::new();
+        let mut last_pause = START;
+        world
+            .run(&mut Flow::new(world.ask(TOKEN), Memory::default()), |world, effect| match effect {
+                Effect::WriteLedger { .. } if world.count("write ledger") == 1 => {
+                    world.now = latest.minus(Duration::from_millis(before_ms));
+                    Fate::Lost(Event::Written(Written::Conflict))
+                }
+                Effect::Pause { until } if world.count("write account") == 1 => {
+                    last_pause = *until;
+                    Fate::Done
+                }
+                _ => Fate::Done,
+            })
+            .ok();
+        last_pause
+    };
+    let ends: Vec<Timestamp> = (0..200).map(pauses_until).collect();
+    assert_eq!(ends.iter().max(), Some(&latest));
+}
+
+#[test]
+fn a_block_that_cannot_be_written_is_tried_eight_times_and_the_account_rests_all_the_same() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| match effect {
+        Effect::Send { .. } => Fate::Lost(replied(&Reply::RateLimited(None))),
+        Effect::WriteLedger { .. } if world.count("login") == 1 => {
+            Fate::Lost(Event::Written(Written::Conflict))
+        }
+        _ => Fate::Done,
+    });
+    assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
+    assert_eq!(world.count("write ledger"), 1 + 8);
+    assert!(world.account.cooldown.is_some() && world.account.lease.is_none());
 }
 
 #[test]

@@ -16,11 +16,12 @@ fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
             .unwrap();
         assert_eq!(world.pair().generation, answer.generation, "{lost:?}");
         assert_eq!((world.count("login"), world.count("write account")), (1, 2));
+        assert_eq!(answer.served_from, ServedFrom::Upstream, "it is this request's own pair");
     }
 }
 
 #[test]
-fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_by_the_next_request() {
+fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_request() {
     let mut world = World::new();
     let mut first = Flow::new(world.ask(TOKEN), Memory::default());
     let down = |world: &mut World, effect: &Effect| match effect {
@@ -51,7 +52,7 @@ fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_by_the_next_request() {
 }
 
 #[test]
-fn f07_f14_whoever_was_overtaken_discards_its_pair_and_revokes_it() {
+fn f07_whoever_outlived_its_lease_does_not_overwrite_the_pair_of_the_next_holder() {
     let mut world = World::new();
     let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
     let mut overtaken = false;
@@ -121,6 +122,31 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
 }
 
 #[test]
+fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
+    for (late_ms, revoked) in [(0, 1), (1, 0), (1_000, 0)] {
+        let mut world = World::new();
+        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let latest = START.plus(Duration::from_secs(28)).minus(test_policy().upstream_timeout);
+        let mut overtaken = false;
+        world
+            .run(&mut paused, |world, effect| {
+                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+                    overtaken = true;
+                    world.pass(Duration::from_secs(15));
+                    world.token().unwrap();
+                    world.now = latest.plus(Duration::from_millis(late_ms));
+                }
+                if name(effect) == "revoke" {
+                    world.pass(Duration::from_millis(1));
+                }
+                Fate::Done
+            })
+            .unwrap();
+        assert_eq!(world.count("revoke"), revoked, "{late_ms} ms too late for the first token");
+    }
+}
+
+#[test]
 fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
     let mut world = World::new();
     let mut first = Flow::new(world.ask(TOKEN), Memory::default());
@@ -142,6 +168,71 @@ fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.count("revoke"), 0);
     assert_eq!(second.memory().unsaved, None);
+}
+
+/// The table can be read, and carries out no write after the login.
+fn unwritable(world: &mut World, effect: &Effect) -> Fate {
+    match effect {
+        Effect::WriteAccount { .. } if world.count("login") == 1 => {
+            Fate::Lost(Event::Written(Written::Unknown))
+        }
+        _ => Fate::Done,
+    }
+}
+
+#[test]
+fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_times() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut last_try = START;
+    world
+        .run(&mut flow, |world, effect| {
+            if name(effect) == "write account" {
+                last_try = world.now;
+            }
+            unwritable(world, effect)
+        })
+        .unwrap();
+    assert_eq!(flow.memory().copy.as_ref().map(|copy| copy.read_at), Some(last_try));
+    let left = START.plus(Duration::from_secs(28)).since(world.now);
+    assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&left), "{left:?}");
+    assert_eq!(flow.take_notices().last(), Some(&Notice::Unsaved(Generation(START.as_millis()))));
+
+    let mut world = World::new();
+    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let result = world.run(&mut flow, |world, effect| match effect {
+        Effect::Send { .. } => Fate::Lost(replied(&Reply::Unclear)),
+        effect => unwritable(world, effect),
+    });
+    assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
+    assert_eq!((world.count("write account"), world.count("pause")), (1 + 3, 2));
+}
+
+#[test]
+fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() {
+    let deadline = START.plus(Duration::from_secs(28));
+    let last_pause = |reply: &Reply, before_ms| {
+        let mut world = World::new();
+        let mut last_pause = START;
+        world
+            .run(&mut Flow::new(world.ask(TOKEN), Memory::default()), |world, effect| match effect {
+                Effect::Send { .. } => {
+                    world.now = deadline.minus(Duration::from_millis(before_ms));
+                    Fate::Lost(replied(reply))
+                }
+                Effect::Pause { until } => {
+                    last_pause = *until;
+                    Fate::Done
+                }
+                effect => unwritable(world, effect),
+            })
+            .ok();
+        last_pause
+    };
+    for (reply, kept_free_ms) in [(Reply::Granted(granted(1)), 1_001), (Reply::Unclear, 1)] {
+        let latest = (0..1_500).map(|before_ms| last_pause(&reply, before_ms)).max();
+        assert_eq!(latest, Some(deadline.minus(Duration::from_millis(kept_free_ms))), "{reply:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Who may do what, by rules and without.
+
+use super::*;
+
+const SESSION: &str = "arn:aws:sts::123456789012:assumed-role/billing/i-0abc";
+
+fn rules(who: &str) -> Callers {
+    Callers::Rules(vec![Rule {
+        who: Who::parse(who).unwrap(),
+        accounts: Scope::These(vec![AccountName::default()]),
+        actions: Scope::These(vec![Action::Token]),
+    }])
+}
+
+fn may(callers: &Callers, caller: &Caller) -> bool {
+    callers.allow(caller, Action::Token, Some(&AccountName::default()))
+}
+
+#[test]
+fn a_session_counts_as_its_role_by_account_and_name() {
+    let caller = Caller::from_arn(SESSION);
+    for who in [
+        "arn:aws:iam::123456789012:role/billing",
+        "arn:aws:iam::123456789012:role/some/path/billing",
+        "arn:aws:iam::123456789012:role/bil*",
+        "arn:aws:iam::123456789012:*",
+        SESSION,
+    ] {
+        assert!(may(&rules(who), &caller), "{who}");
+    }
+    for who in [
+        "arn:aws:iam::123456789012:role/bill",
+        "arn:aws:iam::210987654321:role/billing",
+        "arn:aws-cn:iam::123456789012:role/billing",
+        "arn:aws:iam::123456789012:user/billing",
+        "direct",
+        "anonymous",
+    ] {
+        assert!(!may(&rules(who), &caller), "{who}");
+    }
+}
+
+#[test]
+fn a_direct_invoke_is_told_by_its_alias() {
+    let live = Caller::Direct { alias: Some("live".to_owned()) };
+    let plain = Caller::Direct { alias: None };
+    assert!(may(&rules("direct"), &live) && may(&rules("direct"), &plain));
+    assert!(may(&rules("direct:live"), &live) && !may(&rules("direct:live"), &plain));
+    assert!(!may(&rules("direct:test"), &live));
+}
+
+#[test]
+fn a_rule_covers_only_what_it_names() {
+    let callers = rules("direct");
+    let caller = Caller::Direct { alias: None };
+    let other = AccountName::parse("emea").unwrap();
+    assert!(!callers.allow(&caller, Action::Status, Some(&AccountName::default())));
+    assert!(!callers.allow(&caller, Action::Token, Some(&other)));
+    assert!(!callers.allow(&caller, Action::Token, None), "all accounts is more than one");
+    assert!(callers.allow(&caller, Action::Maintain, None), "the schedule is always let in");
+    assert!(!callers.allow(&Caller::Anonymous, Action::Maintain, None));
+}
+
+#[test]
+fn without_rules_iam_is_the_gate() {
+    let iam = Caller::from_arn(SESSION);
+    for action in Action::ALL {
+        let direct = Callers::Unset.allow(&Caller::Direct { alias: None }, action, None);
+        assert!(direct, "{action:?}");
+        let http = Callers::Unset.allow(&iam, action, None);
+        assert_eq!(http, matches!(action, Action::Token | Action::Status), "{action:?}");
+        assert!(!Callers::Unset.allow(&Caller::Anonymous, action, None), "{action:?}");
+    }
+}
+
+#[test]
+fn rules_that_could_not_work_are_refused() {
+    for bad in ["", "*", "direct:", "role/x", "arn:aws:iam::1:role/a*b", "arn:aws:iam::1:role/path/x*"] {
+        assert!(Who::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn actions_and_callers_have_the_names_of_the_documentation() {
+    let names = Action::ALL.map(Action::name);
+    assert_eq!(names, ["token", "status", "refresh", "revoke", "maintain"]);
+    assert_eq!(names.map(Action::parse), Action::ALL.map(Some));
+    assert_eq!(Action::parse("Token"), None);
+    let direct = |alias: Option<&str>| Caller::Direct { alias: alias.map(str::to_owned) };
+    let callers = [direct(None), direct(Some("live")), Caller::from_arn(SESSION), Caller::Anonymous];
+    let logged = ["direct", "direct:live", "arn:aws:iam::123456789012:role/billing", "anonymous"];
+    assert_eq!(callers.map(|caller| caller.to_string()), logged);
+}
+
+#[test]
+fn only_the_session_of_a_role_counts_as_a_role() {
+    for arn in ["arn:aws:iam::1:assumed-role/billing/x", "arn:aws:sts::1:more:assumed-role/billing/x"] {
+        assert_eq!(Caller::from_arn(arn), Caller::Iam { arn: arn.to_owned() });
+    }
+}

@@ -1,0 +1,75 @@
+//! Many instances that ask at the same instant, step by step side by side.
+
+use super::*;
+
+/// What one read or write takes; an upstream call takes what the test says.
+const STORE_TAKES: Duration = Duration::from_millis(10);
+
+/// So many instances that know nothing ask for a token. Gives what they were answered, in that order.
+fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
+    let newcomer = || (world.now, Flow::new(world.ask(TOKEN), Memory::default()), Event::Begin);
+    let mut waiting: Vec<_> = (0..size).map(|_| newcomer()).collect();
+    let mut answers = Vec::new();
+    let mut draws = 0_u64;
+    while let Some(next) = (0..waiting.len()).min_by_key(|index| waiting[*index].0) {
+        let (at, mut flow, event) = waiting.remove(next);
+        world.now = at;
+        draws += 1;
+        assert!(draws < 100_000, "the crowd never ends");
+        let draw = Draw(draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)); // evenly spread
+        let effect = flow.step(&test_policy(), event, at, draw);
+        world.asked.push(name(&effect).to_owned());
+        let (until, event) = match effect {
+            Effect::Done(Ok(Done::Token(answer))) => {
+                answers.push(answer);
+                continue;
+            }
+            Effect::Done(other) => panic!("no token: {other:?}"),
+            Effect::Pause { until } => (until, Event::Resumed),
+            Effect::Send { .. } => (at.plus(call_takes), world.perform(effect)),
+            _ => (at.plus(STORE_TAKES), world.perform(effect)),
+        };
+        waiting.push((until, flow, event));
+    }
+    answers
+}
+
+fn all_got_one_pair(answers: &[Answer], size: usize) -> bool {
+    answers.len() == size && answers.windows(2).all(|two| two[0].access_token == two[1].access_token)
+}
+
+#[test]
+fn f02_a_herd_at_expiry_does_not_rush_for_the_lease() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let answers = crowd(&mut world, 500, Duration::from_millis(300));
+    assert!(all_got_one_pair(&answers, 500));
+    let conflicts = world.count("write account") - 2;
+    assert!(conflicts <= 5, "{conflicts} of 499 went for a lease that somebody had");
+}
+
+#[test]
+fn f04_containers_that_start_together_do_not_make_a_token_each() {
+    let mut world = World::new();
+    let answers = crowd(&mut world, 50, Duration::from_millis(300));
+    assert!(all_got_one_pair(&answers, 50));
+    assert_eq!((world.count("login"), world.ledger.debits.len()), (1, 1));
+}
+
+#[test]
+fn f05_waiters_do_not_renew_one_after_another() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let answers = crowd(&mut world, 50, Duration::from_millis(300));
+    assert!(all_got_one_pair(&answers, 50));
+    assert_eq!((world.count("refresh"), world.count("login")), (1, 0));
+    let renewed = answers.iter().filter(|answer| answer.served_from == ServedFrom::Upstream).count();
+    assert_eq!(renewed, 1);
+}
+
+#[test]
+fn f06_waiters_do_not_give_up_before_the_slowest_call_of_the_holder_ends() {
+    for mut world in [World::new(), World::with_pair(Duration::from_secs(30))] {
+        let answers = crowd(&mut world, 10, test_policy().upstream_timeout);
+        assert!(all_got_one_pair(&answers, 10));
+        assert_eq!(world.grants, 1, "and nobody took over from a holder that is alive");
+    }
+}

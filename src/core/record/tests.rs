@@ -1,0 +1,62 @@
+//! Names, versions, and what a record is worth.
+
+use super::*;
+
+#[test]
+fn account_names_are_checked_to_the_letter() {
+    for good in ["default", "a", "0", "a-b-", &"x".repeat(63)] {
+        let name = AccountName::parse(good).expect(good);
+        assert_eq!((name.as_str(), name.to_string()), (good, good.to_owned()));
+    }
+    for bad in ["", "-a", "A", "a_b", "a/b", "ä", "a b", &"x".repeat(64)] {
+        assert!(AccountName::parse(bad).is_none(), "{bad}");
+    }
+}
+
+#[test]
+fn a_secret_version_is_named_as_secrets_manager_does() {
+    assert_eq!(SecretVersion("v1".to_owned()).to_string(), "v1");
+}
+
+#[test]
+fn versions_grow_even_when_the_clock_is_behind_or_the_record_is_gone() {
+    let now = Timestamp::from_millis(1_000);
+    assert_eq!(Version(5_000).next(now), Version(5_001));
+    assert_eq!(Version(0).next(now), Version(1_000));
+}
+
+#[test]
+fn f16_the_stores_time_to_live_is_no_expiry_and_outlasts_whatever_is_worth_something() {
+    let at = |days: u64| Timestamp::from_millis(days * 86_400_000);
+    let worthless_after = |pair: Option<Pair>| {
+        let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
+        account.worthless_after().unwrap()
+    };
+    let pair = Pair {
+        generation: Generation(1),
+        access_token: Secret::from("access"),
+        refresh_token: Some(Secret::from("refresh")),
+        refresh_spent: false,
+        issued_at: at(100),
+        expires_at: at(107),
+        refresh_expires_at: Some(at(200)),
+        obtained_by: Grant::Login,
+        replaces: None,
+        origin: Origin::default(),
+        dead: false,
+    };
+    assert_eq!(worthless_after(None), at(130));
+    assert_eq!(worthless_after(Some(pair.clone())), at(230));
+    let unknown = Pair { refresh_expires_at: None, ..pair.clone() };
+    assert_eq!(worthless_after(Some(unknown)), at(100 + 184 + 30));
+    let outlived = Pair { expires_at: at(300), ..pair.clone() };
+    assert_eq!(worthless_after(Some(outlived)), at(330));
+    let old = Pair { expires_at: at(2), refresh_expires_at: Some(at(2)), ..pair.clone() };
+    assert_eq!(worthless_after(Some(old)), at(130));
+
+    let mut account = Account { pair: Some(pair), ..Account::default() };
+    account.withdraw_pair();
+    assert_eq!(account.worthless_after(), None, "a token that lives is to be revoked");
+    let parked = Account { parked: Some(SecretVersion("v1".to_owned())), ..Account::default() };
+    assert_eq!(parked.worthless_after(), None, "a refused password is not to be tried again");
+}

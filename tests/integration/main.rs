@@ -29,6 +29,7 @@ mod invoke_api;
 mod life;
 mod oauth;
 mod one_process;
+mod panics;
 mod processes;
 mod secrecy;
 mod secrets;

@@ -45,18 +45,17 @@ impl Handler {
         let LambdaEvent { payload, context } = event;
         match http::Request::from_event(payload) {
             Ok(request) => {
-                let caller = request.caller();
-                let command = request.command();
-                let result = match command {
-                    Ok(command) => self.answer(&context, Entry::Http, &caller, command).await,
+                let (caller, request_id) = (request.caller(), context.request_id.clone());
+                let result = match request.command() {
+                    Ok(command) => self.answer(context, Entry::Http, caller, command).await,
                     Err(problem) => Err(problem),
                 };
-                Ok(request.respond(result, &context.request_id))
+                Ok(request.respond(result, &request_id))
             }
             Err(payload) => {
                 let caller = Caller::Direct { alias: alias_of(&context.invoked_function_arn) };
                 let result = match payload::from_json(payload) {
-                    Ok(command) => self.answer(&context, Entry::Direct, &caller, command).await,
+                    Ok(command) => self.answer(context, Entry::Direct, caller, command).await,
                     Err(problem) => Err(problem),
                 };
                 result.map_err(Diagnostic::from)
@@ -64,7 +63,21 @@ impl Handler {
         }
     }
 
+    /// On a task of its own, so that a panic is answered as a defect. The runtime would catch it as well, but show
+    /// the panic's text to callers, and give it no code of the contract.
     async fn answer(
+        &self,
+        context: Context,
+        entry: Entry,
+        caller: Caller,
+        command: Command,
+    ) -> Result<Value, Problem> {
+        let handler = self.clone();
+        let task = tokio::spawn(async move { handler.carry_out(&context, entry, &caller, command).await });
+        task.await.unwrap_or_else(|_panicked| Err(Failure::Defect("the broker panicked").into()))
+    }
+
+    async fn carry_out(
         &self,
         context: &Context,
         entry: Entry,

@@ -31,6 +31,7 @@ if [[ -s $lists/missed.txt ]]; then
 fi
 missed=$(count missed.txt)
 caught=$((viable - missed))
+((viable > 0)) || { echo "there was nothing to change"; exit 1; }
 
 echo
 echo "$caught of $viable mutants were caught, $((100 * caught / viable)) %; $unviable more did not build. Not caught:"

@@ -4,9 +4,9 @@
 #   tests/system.sh                 every part
 #   tests/system.sh moto callers    these parts only
 #
-# Each part is a file of tests/system/. It installs what it needs (with apt-get where that is allowed, into target/system
-# otherwise), talks to loopback only, and ends what it has started. What cannot run here is counted as skipped, and
-# fails where SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
+# Each part is a file of tests/system/. It installs what it needs (with apt-get where that is allowed, into
+# target/system otherwise), talks to this machine only, and ends what it has started. What cannot run here is counted
+# as skipped, and fails where SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tests/system/common.sh
@@ -18,6 +18,9 @@ for part in "${parts[@]}"; do
     [ -f "tests/system/$part.sh" ] || { echo "there is no part $part; there are: ${all[*]}" >&2; exit 2; }
 done
 
+for tool in cargo curl python3; do
+    command -v $tool >/dev/null || { echo "this takes $tool" >&2; exit 2; }
+done
 begin_run
 for part in "${parts[@]}"; do
     run_part "$part"

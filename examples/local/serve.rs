@@ -30,7 +30,7 @@ pub struct Options {
     /// How long an access token lives after its last use
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
     token_lifetime: u64,
-    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1
+    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Whoever reaches it needs no password
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<IpAddr>,
 }
@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
     let broker = front::start(options.port, handler).await?;
     let mut happenings = world.convirza.subscribe();
-    print_welcome(&world, &broker.url());
+    print_welcome(&world, &broker.url(), options.gateway);
     loop {
         tokio::select! {
             stopped = tokio::signal::ctrl_c() => {
@@ -81,10 +81,11 @@ fn is_worth_a_line(happening: &Happening) -> bool {
     has_ended && (is_renewal || happening.fault.is_some())
 }
 
-fn print_welcome(world: &World, broker_url: &str) {
+fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
     let convirza_url = world.convirza.url();
+    let open_to = gateway.map(|address| format!(", and for whoever reaches {address}")).unwrap_or_default();
     println!(
-        "token-broker on its embedded default. Everything is in memory and on loopback; Ctrl-C ends it.\n"
+        "token-broker on its embedded default. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!(

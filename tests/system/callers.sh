@@ -14,9 +14,13 @@ python_caller() { timeout 60 "$python" "$callers/python_caller.py" "PythonCaller
 node_caller() { timeout 60 node "$SYSTEM_DIR/callers-node/node_caller.mjs" "$1"; }
 
 # The callers know the broker by its name alone, as in the cloud: the SDK's own variable leads them to this one.
-export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_SESSION_TOKEN=''
-export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 PYTHONDONTWRITEBYTECODE=1
+export AWS_SESSION_TOKEN='' PYTHONDONTWRITEBYTECODE=1
+unset AWS_REGION AWS_DEFAULT_REGION AWS_PROFILE
 point_callers_at_it() {
+    set -a
+    # shellcheck source=/dev/null
+    . "$LOCAL_ENV"
+    set +a
     export AWS_ENDPOINT_URL_LAMBDA=$BROKER_URL CONVIRZA_URL CONVIRZA_API_URL=$CONVIRZA_URL/v3
 }
 

@@ -26,16 +26,16 @@ generation() { python3 -c 'import json, sys; print(json.load(sys.stdin)["generat
 # The function and `cargo local` share a table, so they hand out the same pair.
 answers_the_token_of_the_table() {
     local invoked served
-    invoked=$(invoke direct-token | tee /dev/stderr | generation) && served=$(curl -fsS -X POST "$BROKER_URL/token" | generation) &&
-        [ "$invoked" = "$served" ]
+    invoked=$(invoke direct-token | tee -a /dev/stderr | generation) || return
+    served=$(curl -fsS -X POST "$BROKER_URL/token" | generation) && [ "$invoked" = "$served" ]
 }
 
-answers_200() { invoke "$1" | tee /dev/stderr | grep -c '"statusCode":200'; }
+answers_200() { invoke "$1" | tee -a /dev/stderr | grep -c '"statusCode":200'; }
 
-maintains() { invoke schedule-maintain | tee /dev/stderr | grep -c '"renewed":'; }
+maintains() { invoke schedule-maintain | tee -a /dev/stderr | grep -c '"renewed":'; }
 
 refuses_anonymous_http() {
-    [ "$(curl -sS -o /dev/stderr -w '%{http_code}' -X POST "http://127.0.0.1:$EMULATOR/token")" = 403 ]
+    curl -sS -w '\n%{http_code}\n' -X POST "http://127.0.0.1:$EMULATOR/token" | tee -a /dev/stderr | grep -qx 403
 }
 
 need "build the function" cargo build --quiet --locked --bin token-broker
@@ -46,7 +46,7 @@ check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
 check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
 
-says_why_it_does_not_start() { invoke direct-token | tee /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
+says_why_it_does_not_start() { invoke direct-token | tee -a /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
 
 need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
 check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start

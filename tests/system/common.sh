@@ -8,6 +8,8 @@ LOGS=$SYSTEM_DIR/logs           # what each check and each server has printed
 begin_run() {
     mkdir -p "$SYSTEM_DIR" "$LOGS"
     : >"$RESULTS"
+    # What goes to this machine goes there directly.
+    export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 }
 
 # Prints the totals, and ends the script.
@@ -20,6 +22,7 @@ end_run() {
     grep '^failed' "$RESULTS" | sed 's/^failed\t/  failed: /'
     grep '^skipped' "$RESULTS" | sed 's/^skipped\t/  skipped: /'
     [ "$skipped" = 0 ] || echo "$skipped skipped"
+    echo "in $((SECONDS / 60)) min $((SECONDS % 60)) s"
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ] && { [ "$skipped" = 0 ] || [ "${SYSTEM_REQUIRE_ALL:-}" != 1 ]; }
     exit
@@ -27,15 +30,17 @@ end_run() {
 
 # One part, in a shell of its own, so that what it starts ends with it.
 run_part() {
-    local began=$SECONDS
+    local began=$SECONDS recorded
     printf '\n== %s\n' "$1"
-    (
+    recorded=$(wc -l <"$RESULTS")
+    bash -n "tests/system/$1.sh" && (
         STARTED=()
         trap end_started EXIT
         # shellcheck source=/dev/null
         . "tests/system/$1.sh"
         true # a check that has failed is counted already
     ) || record failed "$1: the part ended early"
+    [ "$(wc -l <"$RESULTS")" -gt "$recorded" ] || record failed "$1: the part checks nothing"
     printf '   (%s s)\n' $((SECONDS - began))
 }
 
@@ -51,7 +56,8 @@ check() {
     local name=$1 log
     shift
     log=$LOGS/$(tr -cs 'A-Za-z0-9' '-' <<<"$name" | cut -c1-80).log
-    if "$@" >"$log" 2>&1; then
+    : >"$log"
+    if "$@" >>"$log" 2>&1; then
         record passed "$name"
     else
         record failed "$name"
@@ -86,11 +92,15 @@ background() {
     STARTED+=($!)
 }
 
+# Asks the servers to end, and makes those that have not after a while.
 end_started() {
-    [ ${#STARTED[@]} = 0 ] || kill "${STARTED[@]}" 2>/dev/null
-    wait 2>/dev/null
-    true
-}
+    [ ${#STARTED[@]} != 0 ] || return 0
+    kill "${STARTED[@]}"
+    (sleep 20; kill -9 "${STARTED[@]}") &
+    wait "${STARTED[@]}"
+    kill $!
+    STARTED=()
+} >/dev/null 2>&1
 
 # wait_for SECONDS COMMAND...: until the command succeeds.
 wait_for() {
@@ -112,8 +122,8 @@ venv() {
     "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
 }
 
-# node_modules NAME PACKAGE...: a folder $SYSTEM_DIR/NAME-node with these packages, made once. Node comes from Debian where it
-# is missing and may be installed.
+# node_modules NAME PACKAGE...: a folder $SYSTEM_DIR/NAME-node with these packages, made once. Node comes from Debian where
+# it is missing and may be installed.
 node_modules() {
     local dir=$SYSTEM_DIR/$1-node
     shift
@@ -142,7 +152,8 @@ sam_tools() {
 cargo_lambda_tools() {
     venv cargo-lambda cargo-lambda==1.9.2 ziglang==0.15.2 pyelftools==0.33 || return
     export PATH=$SYSTEM_DIR/cargo-lambda/bin:$PATH
-    export CARGO_ZIGBUILD_CACHE_DIR=$SYSTEM_DIR/zig ZIG_GLOBAL_CACHE_DIR=$SYSTEM_DIR/zig ZIG_LOCAL_CACHE_DIR=$SYSTEM_DIR/zig
+    export CARGO_ZIGBUILD_CACHE_DIR=$SYSTEM_DIR/zig
+    export ZIG_GLOBAL_CACHE_DIR=$SYSTEM_DIR/zig ZIG_LOCAL_CACHE_DIR=$SYSTEM_DIR/zig
 }
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -155,8 +166,8 @@ apt_install() {
 # A port of loopback that nothing listens on.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that a
-# function in this world needs to $LOCAL_ENV, as lines NAME=value.
+# start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that
+# a function in this world needs to $LOCAL_ENV, as lines NAME=value.
 start_local() {
     LOCAL_ENV=$SYSTEM_DIR/local.env
     local log=$LOGS/local.log

@@ -3,17 +3,20 @@
 
 engine_runs() { docker version; }
 
-# Ours, where none runs. It needs neither the firewall nor routing: containers talk to this machine alone.
+# Ours, where none runs. It needs neither the firewall nor routing: containers talk to this machine alone. It has to
+# outlast whatever has containers.
 start_engine() {
     ENGINE=$(mktemp -d) # and not in target/system, since the path of a socket has to be short
     background dockerd dockerd --data-root "$SYSTEM_DIR/docker" --exec-root "$ENGINE/run" --pidfile "$ENGINE/pid" \
         --host "unix://$ENGINE/socket" --iptables=false --ip6tables=false --ip-forward=false
+    ENGINE_PID=${STARTED[-1]}
+    unset 'STARTED[-1]'
     export DOCKER_HOST=unix://$ENGINE/socket
     wait_for 60 engine_runs
 }
 
 install_engine() {
-    may_install && apt_install docker.io && { command -v docker || apt_install docker-cli; }
+    may_install && apt_install docker.io iproute2 && { command -v docker || apt_install docker-cli; }
 }
 
 # The engine that runs; or else one of our own, which only root may start.
@@ -24,16 +27,22 @@ docker_engine() {
     [ "$(id -u)" = 0 ] && start_engine
 }
 
-# Ends the part: takes back what a plain end_started would leave behind.
+# Ends the part: what has containers, then the stand-in and what the SAM CLI has built on it, then our engine.
 end_engine() {
-    [ -z "${STAND_IN:-}" ] || docker image rm --force "$IMAGE" "${IMAGE%-*}-rapid-$ARCHITECTURE" # the SAM CLI's, built on it
     end_started
-    [ -z "${ENGINE:-}" ] || { ip link delete docker0; rm -rf "$ENGINE"; }
+    [ -z "${STAND_IN:-}" ] || docker image rm --force "$IMAGE" "${IMAGE%-*}-rapid-$ARCHITECTURE"
+    [ -n "${ENGINE:-}" ] || return 0
+    STARTED=("$ENGINE_PID")
+    end_started
+    ip link delete docker0
+    rm -rf "$ENGINE"
 } >/dev/null 2>&1
 
-# gateway: where containers reach this machine. At its first start, an engine tells only the subnet, whose first address it is.
+# gateway: where containers reach this machine. At its first start, an engine tells only the subnet, whose first address
+# that is.
 gateway() {
-    docker network inspect bridge --format '{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}' | sed 's|\.0/.*|.1|'
+    docker network inspect bridge --format '{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}' |
+        sed 's|\.0/.*|.1|'
 }
 
 # The image of the runtime that the template names, for this machine's processor.
@@ -43,7 +52,7 @@ case $(uname -m) in
 esac
 IMAGE=public.ecr.aws/lambda/provided:al2023-$ARCHITECTURE
 
-image_is_here() { docker image inspect "$IMAGE" || timeout 600 docker pull "$IMAGE"; }
+image_is_here() { docker image inspect "$IMAGE" || timeout 120 docker pull "$IMAGE"; }
 
 # stand_in_image PROGRAM: what this program links to, and what the SAM CLI needs to add its emulator of Lambda.
 stand_in_image() {

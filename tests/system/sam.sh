@@ -69,7 +69,7 @@ end_server() {
 http() {
     local expected=$1 path=$2
     shift 2
-    curl -sS --max-time 60 --include "$@" "http://127.0.0.1:$PORT$path" | tr -d '\r' | tee /dev/stderr |
+    curl -sS --max-time 60 --include "$@" "http://127.0.0.1:$PORT$path" | tr -d '\r' | tee -a /dev/stderr |
         "$PYTHON" tests/system/sam_answers.py http "$expected"
 }
 

@@ -123,6 +123,8 @@ impl World {
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
             ("AWS_REGION", REGION.to_owned()),
+            // What boto3 and the AWS CLI read.
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
             // Nobody should wait for an instance metadata service that is not there.
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),

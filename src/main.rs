@@ -68,7 +68,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
 async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
     let Some(runtime_api) = runtime_api else { return };
     // Lambda gives a host and a port alone; cargo-lambda's emulator a URL.
-    let host = runtime_api.trim_start_matches("http://");
+    let host = runtime_api.strip_prefix("http://").unwrap_or(&runtime_api);
     let body = serde_json::json!({"errorType": "Configuration", "errorMessage": errors.to_string()});
     let report = reqwest::Client::new()
         .post(format!("http://{host}/2018-06-01/runtime/init/error"))

@@ -4,7 +4,7 @@
 #   tests/mutants.sh                           all of it, in about half an hour
 #   tests/mutants.sh --re src/core/ledger.rs   a part; or whatever else cargo-mutants can be told
 #
-# The unit tests go first: they build without anything that does I/O, in seconds. What they miss has to pass the model
+# The unit tests go first: they build without anything that does I/O, in seconds. What they miss goes to the model
 # checker, the simulation and the property tests. What is left then needs a test, or a reason in docs/MUTANTS.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."

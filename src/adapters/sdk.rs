@@ -1,4 +1,5 @@
-//! The AWS SDK's settings from the environment, where an empty variable counts as unset, as the broker's own do.
+//! The AWS SDK's settings from the environment, where an empty variable for one service counts as unset, as the broker's
+//! own do.
 //!
 //! The SDK would take an empty `AWS_ENDPOINT_URL_DYNAMODB` for an address, and panic. `sam local` passes one on for each
 //! variable of the template that has no value.

@@ -157,6 +157,11 @@ impl Fleet {
                 .is_some_and(|request| request.under_lease.sent || spent);
             world.accounts[account].allowed += usize::from(lost);
         }
+        if let (Some(old), Some(new)) = (&before.pair, &next.pair)
+            && old.generation != new.generation
+        {
+            self.saw("a pair that is renewed");
+        }
         if before.pair.is_some() && next.pair.is_none() {
             // One login for the next caller.
             world.accounts[account].allowed += 1;

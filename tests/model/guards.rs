@@ -8,6 +8,7 @@ use crate::{
     setting::{Beginning, Setting, TOKEN},
 };
 use stateright::{Checker, HasDiscoveries, Model};
+use std::time::Duration;
 use token_broker::core::decide::{Goal, Target};
 
 /// Looks for a run that breaks a property.
@@ -66,8 +67,8 @@ fn without_the_conditional_debit_two_instances_take_the_last_login() {
 }
 
 #[test]
-fn without_a_debit_before_it_a_login_is_not_counted() {
-    rests_on(Guard::DebitBeforeLogin, "I1: every login is paid for", one_login_for_two());
+fn without_a_debit_before_it_a_login_is_not_counted_and_another_one_follows() {
+    rests_on(Guard::DebitBeforeLogin, "I1: logins in any minute", one_login_for_two());
 }
 
 /// The first login leaves long after its debit, and travels as long as can be. The second one does not.
@@ -122,6 +123,14 @@ fn without_the_cooldown_every_request_calls_an_upstream_that_fails() {
 fn without_time_left_of_the_lease_a_paused_instance_logs_in_beside_the_next_holder() {
     let setting = Setting { pauses: 1, ..in_order() };
     rests_on(Guard::LeaseTimeLeft, "I6, I8: no needless login", setting);
+}
+
+/// The clock of the instance that logs in is ahead, and so is the expiry that it writes down.
+#[test]
+fn without_the_clock_margin_a_token_is_handed_out_for_longer_than_it_lives() {
+    let life = Duration::from_secs(600);
+    let setting = Setting { clocks: vec![2, 0], life, ..in_order() };
+    rests_on(Guard::ClockMargin, "I4: what is handed out lives", setting);
 }
 
 /// Not a guard, but what I1 rests on besides: the instance that is ahead takes the other one's debit for lapsed.

@@ -2,7 +2,8 @@
 
 use crate::{
     environment::Fate,
-    model::Fleet,
+    model::{Fleet, PATIENCE},
+    removal::Guard,
     setting::START,
     world::{AccountWorld, Invariant, World, session_of},
 };
@@ -56,7 +57,9 @@ impl Fleet {
         };
         let paid = world.ledger.debits.iter().filter(own).count();
         world.demand(!parked, Invariant::ParkedVersionSent);
-        world.demand(paid_for <= paid, Invariant::UnpaidLogin);
+        // Without the guard that says the same, what comes of it is to be seen.
+        let paid = paid_for <= paid || self.lacks(Guard::DebitBeforeLogin);
+        world.demand(paid, Invariant::UnpaidLogin);
         world.demand(needed, Invariant::NeedlessLogin);
     }
 
@@ -98,9 +101,9 @@ impl Fleet {
         let right = match failure {
             // Time that ran out between two writes is told as the table's fault.
             Failure::StoreUnavailable => faulty || late,
-            Failure::SecretUnavailable
-            | Failure::UpstreamRateLimited { .. }
-            | Failure::UpstreamUnavailable { .. } => faulty,
+            Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
+            // A pair that has lost half of a short life on its way counts as a failure.
+            Failure::UpstreamUnavailable { .. } => faulty || late && self.setting.life < PATIENCE,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the ledger refused");
                 !retry_after.is_zero() && world.ledger.debits.len() >= self.setting.budget

@@ -152,6 +152,22 @@ fn a_pair_at_its_end() {
     }
 }
 
+/// Tokens that live for less than a caller may keep one, and end within the run.
+#[test]
+fn pairs_that_do_not_live_long() {
+    for (faults, pauses) in [(1, 0), (0, 1)] {
+        let setting = Setting {
+            clocks: vec![2, 0],
+            requests: vec![vec![(0, TOKEN); 2], vec![(0, TOKEN)]],
+            life: Duration::from_secs(20),
+            faults,
+            pauses,
+            ..Setting::default()
+        };
+        check("short lives", setting, &["a pair that is renewed"]);
+    }
+}
+
 #[test]
 fn a_pair_that_is_due() {
     let setting =

@@ -20,7 +20,7 @@ use token_broker::core::{
 };
 
 /// How long a caller waits.
-const PATIENCE: Duration = Duration::from_secs(28);
+pub const PATIENCE: Duration = Duration::from_secs(28);
 
 /// What a request came to, if it came to its end.
 pub type Ended = Option<Result<Done, Failure>>;

@@ -37,12 +37,15 @@ pub enum Guard {
     ParkedVersion,
     /// A failure is written down, with a pause before the next attempt.
     CooldownOnFailure,
-    /// A call is sent while the lease outlasts it, or not at all.
+    /// A refresh or a login is sent while the lease outlasts it, or not at all.
     LeaseTimeLeft,
+    /// What a token's expiry and a debit's age are told by allows for clocks that differ. The policy is one
+    /// without a margin.
+    ClockMargin,
 }
 
 impl Fleet {
-    fn lacks(&self, guard: Guard) -> bool {
+    pub fn lacks(&self, guard: Guard) -> bool {
         self.setting.without == Some(guard)
     }
 
@@ -69,11 +72,12 @@ impl Fleet {
                 let spent = before.is_some_and(|pair| pair.refresh_spent);
                 next.pair.iter_mut().for_each(|pair| pair.refresh_spent = spent);
             }
-            // Whoever logs in has read the record, and minds what is written there: what it remembers of a parked
-            // version counts only where the record says the same.
+            // Whoever logs in has read the record, and minds what is written there. The instance that was refused
+            // still remembers; all others have nothing to go by.
             (Some(Guard::ParkedVersion), Effect::WriteAccount { next, .. }) => next.parked = None,
-            // The same: whether an account rests is looked up in the record. That it rests until a login is free
-            // is no failure, and stays.
+            // The same: whether an account rests is looked up in the record. That it rests because the budget is
+            // used up is no failure, and stays. (With a fault more, a lost reply to the altered write could have an
+            // attempt decide anew: it does not find what it wrote. So this is run with one fault.)
             (Some(Guard::CooldownOnFailure), Effect::WriteAccount { next, .. }) => {
                 next.cooldown.take_if(|cooldown| cooldown.reason != CooldownReason::BudgetExhausted);
             }

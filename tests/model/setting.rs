@@ -85,7 +85,7 @@ impl Setting {
             memory_ttl: Duration::from_secs(30),
             upstream_timeout: Duration::from_secs(5),
             lease: Duration::from_secs(15),
-            clock_margin: Duration::from_secs(2),
+            clock_margin: Duration::from_secs(if self.without == Some(Guard::ClockMargin) { 0 } else { 2 }),
         }
     }
 

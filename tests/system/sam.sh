@@ -17,7 +17,7 @@ need "cargo-lambda" cargo_lambda_tools # after it: cargo-lambda looks for Zig wi
 PYTHON=$SYSTEM_DIR/sam/bin/python
 PARAMETERS=(--parameter-overrides "Architecture=$ARCHITECTURE")
 # Quicker than what is deployed, which cargo_lambda.sh builds.
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 check "sam build" sam build "${PARAMETERS[@]}" || return 0
 
 if ! image_is_here >"$LOGS/image.log" 2>&1; then

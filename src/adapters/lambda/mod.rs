@@ -63,8 +63,8 @@ impl Handler {
         }
     }
 
-    /// On a task of its own, so that a panic is answered as a defect. The runtime would catch it as well, but show
-    /// the panic's text to callers, and give it no code of the contract.
+    /// On a task of its own, so that a panic on the way to an answer is a defect like any other. The runtime would
+    /// catch it as well, but show its text to callers, and give it no code of the contract.
     async fn answer(
         &self,
         context: Context,
@@ -72,9 +72,12 @@ impl Handler {
         caller: Caller,
         command: Command,
     ) -> Result<Value, Problem> {
-        let handler = self.clone();
+        let (handler, request_id) = (self.clone(), context.request_id.clone());
         let task = tokio::spawn(async move { handler.carry_out(&context, entry, &caller, command).await });
-        task.await.unwrap_or_else(|_panicked| Err(Failure::Defect("the broker panicked").into()))
+        task.await.unwrap_or_else(|_panicked| {
+            tracing::error!(request_id, "the broker panicked");
+            Err(Failure::Defect("the broker panicked").into())
+        })
     }
 
     async fn carry_out(

@@ -13,14 +13,14 @@ pub const ANY_VERSION: Version = Version(u64::MAX);
 pub struct Store {
     pub accounts: Vec<Account>,
     pub ledger: Ledger,
-    /// Whether a pair and the lock on it are kept apart, so that neither is written with the other.
-    apart: bool,
+    /// Whether a write that has no pair leaves the one that is there: so a lock is taken and given back.
+    pair_stays: bool,
 }
 
 impl Store {
     pub fn new(accounts: usize, strategy: Strategy) -> Self {
-        let apart = strategy != Strategy::Broker;
-        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default(), apart }
+        let pair_stays = strategy != Strategy::Broker;
+        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default(), pair_stays }
     }
 
     /// Carries out what has arrived, at once and as a whole.
@@ -35,8 +35,9 @@ impl Store {
                 }
                 let met = stored.version == *expected;
                 if met {
-                    let pair = if self.apart { stored.pair.take() } else { next.pair.clone() };
-                    *stored = Account { pair, ..next.clone() };
+                    let pair = stored.pair.take().filter(|_| self.pair_stays);
+                    stored.clone_from(next);
+                    stored.pair = stored.pair.take().or(pair);
                 }
                 Event::Written(outcome(met))
             }
@@ -57,8 +58,8 @@ impl Store {
     }
 }
 
-/// Puts a pair in the place of whatever pair there is. The version is the lock's; where there is none, it says
-/// that there is a record.
+/// Puts a pair in the place of whatever pair there is. A lock stays, and so does its version; where nobody has
+/// written yet, a version says that there is a record.
 fn save(stored: &mut Account, next: &Account) -> Event {
     stored.pair.clone_from(&next.pair);
     if stored.version == Version(0) {

@@ -54,7 +54,7 @@ pub struct Today {
 /// What is waited for. A login was asked for with a secret, a refresh without.
 enum State {
     Looking,
-    Locking { taken: Account },
+    Locking { version: Version },
     ReadingSecret,
     Asked { left_at: Timestamp, secret: Option<Credentials> },
     Saving { pair: Pair },
@@ -96,9 +96,8 @@ impl Today {
                 self.in_turn(policy, now, draw)
             }
             (State::Looking, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
-            (State::Locking { taken }, Event::Written(Written::Done)) => {
-                self.locked = Some(taken.version);
-                self.record = taken;
+            (State::Locking { version }, Event::Written(Written::Done)) => {
+                self.locked = Some(version);
                 self.renew(policy, now)
             }
             (State::Locking { .. }, Event::Written(_)) => self.look_later(now, draw),
@@ -121,10 +120,9 @@ impl Today {
                     self.try_again(Failure::UpstreamUnavailable { retry_after }, None, policy, now, draw)
                 }
             },
-            (State::Saving { pair }, Event::Written(_)) => {
-                let answer = self.answer(&pair, policy, now);
-                self.unlock(answer, now)
-            }
+            // The lock is somebody else's by now, and stays so.
+            (State::Saving { pair }, Event::Written(Written::Conflict)) => self.put(pair, ANY_VERSION),
+            (State::Saving { pair }, Event::Written(_)) => self.answer(&pair, policy, now),
             (State::Unlocking { then }, Event::Written(_)) => self.go_on(then),
             _ => fail(Failure::Defect("an event that nobody asked for")),
         }
@@ -161,9 +159,9 @@ impl Today {
         }
         let expected = self.record.version;
         let lease = Lease { holder: Holder(draw.0), until: now.plus(policy.lease) };
-        let taken = Account { version: expected.next(now), lease: Some(lease), ..self.record.clone() };
-        self.state = State::Locking { taken: taken.clone() };
-        Effect::WriteAccount { expected, next: taken }
+        let version = expected.next(now);
+        self.state = State::Locking { version };
+        Effect::WriteAccount { expected, next: Account { version, lease: Some(lease), ..Account::default() } }
     }
 
     fn look_later(&mut self, now: Timestamp, draw: Draw) -> Effect {
@@ -241,7 +239,7 @@ impl Today {
     /// Gives the lock back if it is still the own one, and goes on.
     fn unlock(&mut self, then: Effect, now: Timestamp) -> Effect {
         let Some(expected) = self.locked.take() else { return self.go_on(then) };
-        let next = Account { version: expected.next(now), lease: None, ..self.record.clone() };
+        let next = Account { version: expected.next(now), ..Account::default() };
         self.state = State::Unlocking { then };
         Effect::WriteAccount { expected, next }
     }
@@ -253,7 +251,8 @@ impl Today {
         then
     }
 
-    /// A pair that was not saved would be lost, so it is saved in any case, whoever has the lock by now.
+    /// A pair that was not saved would be lost, so it is saved in any case; the lock goes with it if it is still
+    /// the own one.
     fn save(
         &mut self,
         granted: Granted,
@@ -267,8 +266,9 @@ impl Today {
         let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
         let origin = secret.map(|secret| secret.origin).unwrap_or_default();
         let pair = pair_from(granted, generation, left_at, grant, self.record.pair.as_ref(), origin);
+        let locked = self.locked.take();
         self.record = Account {
-            version: self.record.version.next(now),
+            version: locked.unwrap_or(self.record.version).next(now),
             pair: Some(pair.clone()),
             ..Account::default()
         };
@@ -276,8 +276,12 @@ impl Today {
         if self.strategy == Strategy::EachForItself {
             return self.answer(&pair, policy, now);
         }
+        self.put(pair, locked.unwrap_or(ANY_VERSION))
+    }
+
+    fn put(&mut self, pair: Pair, expected: Version) -> Effect {
         self.state = State::Saving { pair };
-        Effect::WriteAccount { expected: ANY_VERSION, next: self.record.clone() }
+        Effect::WriteAccount { expected, next: self.record.clone() }
     }
 
     fn remember(&mut self, now: Timestamp) {

@@ -75,13 +75,9 @@ impl Today {
 
     pub fn recall(memory: &Memory, ask: &Ask, policy: &Policy, now: Timestamp) -> Recall {
         let pair = memory.copy.as_ref().and_then(|copy| copy.account.pair.as_ref());
-        match pair.filter(|pair| serves(pair, ask, policy, now)) {
-            Some(pair) => match ask.answer(pair, policy, now, ServedFrom::Memory) {
-                Some(answer) => Recall::Answer(answer),
-                None => Recall::Look { volunteered: false },
-            },
-            None => Recall::Look { volunteered: false },
-        }
+        let pair = pair.filter(|pair| serves(pair, ask, policy, now));
+        let answer = pair.and_then(|pair| ask.answer(pair, policy, now, ServedFrom::Memory));
+        answer.map_or(Recall::Look { volunteered: false }, Recall::Answer)
     }
 
     pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {

@@ -102,6 +102,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What makes a run again, with the numbers that were given in place of the plan's own.
+fn command(plan: &Plan, seed: u64) -> String {
+    let Plan { name, instances, days, .. } = plan;
+    format!("cargo figures --plan {name} --seed {seed} --instances {instances} --days {days}")
+}
+
 /// The broker first, and then the others, put through what came upon its fleet.
 fn through(plan: Plan, seed: u64, bar: &ProgressBar) -> Outcome {
     let begin =

@@ -24,7 +24,7 @@ use token_broker::core::{
 
 /// What a run has seen so far.
 pub struct Checks {
-    plan: &'static str,
+    plan: Plan,
     strategy: Strategy,
     seed: u64,
     login_budget: usize,
@@ -67,9 +67,9 @@ pub struct Tally {
 }
 
 impl Checks {
-    pub fn new(plan: &Plan, strategy: Strategy, policy: &Policy, seed: u64) -> Self {
+    pub fn new(plan: Plan, strategy: Strategy, policy: &Policy, seed: u64) -> Self {
         Self {
-            plan: plan.name,
+            plan,
             strategy,
             seed,
             login_budget: policy.login_budget,
@@ -87,14 +87,11 @@ impl Checks {
         }
     }
 
-    /// Fails the run if this does not hold, and says how to see it again.
+    /// Fails the run if this does not hold, and says how to see it again: the crate knows by which command.
     pub fn require(&self, holds: bool, what: impl FnOnce() -> String) {
-        let Self { plan, seed, .. } = self;
-        assert!(
-            holds,
-            "{}\nplan {plan}, seed {seed}; again: SIMULATION_SEED={seed} cargo test --test simulation -- --exact {plan}",
-            what()
-        );
+        let Self { plan, strategy, seed, .. } = self;
+        let (name, command) = (plan.name, crate::command(plan, *seed));
+        assert!(holds, "{}\nplan {name}, {}, seed {seed}; again: {command}", what(), strategy.name());
     }
 
     /// Fails the run if the broker breaks an invariant.
@@ -179,7 +176,7 @@ impl Checks {
     }
 
     pub fn ended(&self) {
-        println!("{} seed {}: {}", self.plan, self.seed, self.tally.line());
+        println!("{} seed {}: {}", self.plan.name, self.seed, self.tally.line());
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Instance {
     pub clock_ahead_ms: i64,
     /// What it remembers, by account.
     pub memories: Vec<Memory>,
+    /// Until when a 429 keeps it from sending, where there is no broker.
+    pub retry_until: Option<Timestamp>,
     pub job: Option<Job>,
 }
 
@@ -37,7 +39,8 @@ pub struct Job {
 impl Instance {
     pub fn born(life: u64, accounts: usize, margin_ms: i64, rng: &mut Rng) -> Self {
         let clock_ahead_ms = rng.i64(-margin_ms / 2..=margin_ms / 2);
-        Self { life, clock_ahead_ms, memories: vec![Memory::default(); accounts], job: None }
+        let memories = vec![Memory::default(); accounts];
+        Self { life, clock_ahead_ms, memories, retry_until: None, job: None }
     }
 
     pub fn clock(&self, true_ms: u64) -> Timestamp {

@@ -164,8 +164,8 @@ impl World {
         let event = self.store.carry_out(account, effect);
         match (effect, &event) {
             (_, Event::Written(Written::Conflict)) => self.checks.write_conflicted(account),
-            (Effect::WriteAccount { next, .. }, Event::Written(Written::Done))
-                if self.checks.record_written(account, next) =>
+            (Effect::WriteAccount { .. }, Event::Written(Written::Done))
+                if self.checks.record_written(account, &self.store.accounts[account]) =>
             {
                 self.pair_saved(account);
             }

@@ -1,6 +1,12 @@
 //! The plans: who asks how often, and what goes wrong when. All times count from the start of the run.
 
+mod outages;
+
 use super::faults::Fault;
+pub use outages::{
+    SECRETS_DOWN, TABLE_DOWN, TABLE_DOWN_AT_NOON, TABLE_LOSES_REPLIES, TABLE_THROTTLES, UPSTREAM_FAILS,
+    UPSTREAM_HANGS, UPSTREAM_LIMITS, UPSTREAM_LOSES_REPLIES, UPSTREAM_UNREACHABLE,
+};
 
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
@@ -119,40 +125,6 @@ pub const DEAD_HOLDERS: Plan = Plan {
     ..HERDS
 };
 
-/// A month with one dependency down for the hour in which the pair is due. Without the table an instance serves
-/// what it remembers, and one that was born since cannot serve at all: so this fleet is of instances that live
-/// for a day and are asked every few minutes.
-pub const TABLE_DOWN: Plan = Plan {
-    name: "the_table_is_down_for_an_hour",
-    accounts: 1,
-    instances: 50,
-    instance_life_ms: DAY,
-    faults: &[when_due(Fault::StoreDown)],
-    ..CALM
-};
-pub const TABLE_THROTTLES: Plan = Plan {
-    name: "the_table_throttles_for_an_hour",
-    faults: &[when_due(Fault::StoreThrottles)],
-    ..TABLE_DOWN
-};
-pub const TABLE_LOSES_REPLIES: Plan = Plan {
-    name: "the_table_loses_replies_for_an_hour",
-    faults: &[when_due(Fault::StoreLosesReplies)],
-    ..TABLE_DOWN
-};
-pub const SECRETS_DOWN: Plan =
-    upstream_fault("the_secrets_are_down_for_an_hour", &[when_due(Fault::SecretsDown)]);
-pub const UPSTREAM_UNREACHABLE: Plan =
-    upstream_fault("the_upstream_is_unreachable_for_an_hour", &[when_due(Fault::UpstreamUnreachable)]);
-pub const UPSTREAM_FAILS: Plan =
-    upstream_fault("the_upstream_fails_for_an_hour", &[when_due(Fault::UpstreamFails)]);
-pub const UPSTREAM_HANGS: Plan =
-    upstream_fault("the_upstream_hangs_for_an_hour", &[when_due(Fault::UpstreamHangs)]);
-pub const UPSTREAM_LOSES_REPLIES: Plan =
-    upstream_fault("the_upstream_loses_replies_for_an_hour", &[when_due(Fault::UpstreamLosesReplies)]);
-pub const UPSTREAM_LIMITS: Plan =
-    upstream_fault("the_upstream_limits_for_an_hour", &[when_due(Fault::UpstreamLimits)]);
-
 /// Somebody behind the same address uses up the logins when the fleet needs them: at its first hour, and
 /// after all sessions were revoked.
 pub const NEIGHBOUR: Plan = Plan {
@@ -263,16 +235,19 @@ pub const EVERYTHING_HOURLY: Plan = Plan {
     ..EVERYTHING
 };
 
-/// An hour without the table for a large fleet, at the busiest time of day: instances that live for half a day,
-/// many of which have not been asked yet when it begins, or are born while it lasts.
-pub const TABLE_DOWN_AT_NOON: Plan = Plan {
-    name: "the_table_is_down_at_noon",
-    accounts: 1,
-    faults: &[Planned { fault: Fault::StoreDown, from: When::At(6 * DAY + 12 * HOUR), lasts_ms: HOUR }],
-    ..CALM
+/// A herd that is small enough for those who send at once, too, to be done soon.
+pub const SMALL_HERDS: Plan =
+    Plan { name: "a_herd_without_the_broker_meets_the_limit", instances: 300, days: 1, ..HERDS };
+
+/// Instances that are stopped, for a day of tokens that live for ten minutes.
+pub const SHORT_PAUSES: Plan = Plan {
+    name: "a_lock_without_a_fence_does_not_outlast_a_pause",
+    days: 1,
+    token_life_ms: 10 * MINUTE,
+    ..PAUSES
 };
 
-/// All plans, in the order in which one reads of them.
+/// All plans that are told of, in the order in which one reads of them.
 pub const ALL: [Plan; 22] = [
     CALM,
     UNMAINTAINED,
@@ -297,11 +272,3 @@ pub const ALL: [Plan; 22] = [
     EVERYTHING,
     EVERYTHING_HOURLY,
 ];
-
-const fn when_due(fault: Fault) -> Planned {
-    Planned { fault, from: When::Due, lasts_ms: HOUR }
-}
-
-const fn upstream_fault(name: &'static str, faults: &'static [Planned]) -> Plan {
-    Plan { name, instances: 1_000, faults, accounts: 1, ..CALM }
-}

@@ -64,7 +64,7 @@ impl World {
         let memory = instance.memories[account].clone();
         let began_cold = memory.copy.is_none();
         let deadline_ms = instance.true_ms(ask.deadline);
-        let mut client = Client::new(self.strategy, ask.clone(), memory);
+        let mut client = Client::new(self.strategy, ask.clone(), memory, instance.retry_until);
         let effect = client.step(&self.policy, Event::Begin, now, draw);
         let who = Address { index, life: instance.life };
         let job = Job {
@@ -163,6 +163,7 @@ impl World {
         let Some(job) = self.instances[index].job.take() else { return };
         let Job { account, ask, client, arrived_ms, deadline_ms, rest, began_cold, stopped, .. } = job;
         self.instances[index].remember(account, client.memory());
+        self.instances[index].retry_until = client.retry_until();
         if ask.goal == MAINTAIN {
             if self.now_ms < deadline_ms {
                 self.maintain(index, rest);

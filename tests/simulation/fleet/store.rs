@@ -1,22 +1,26 @@
 //! DynamoDB as the protocol knows it: one record per account and one ledger, written on a condition.
 
+use super::strategy::Strategy;
 use token_broker::core::{
     flow::{Effect, Event, Written},
     record::{Account, Ledger, Version},
 };
 
-/// What a write expects that nobody has set a condition on: whatever stands.
+/// What the saving of a pair expects that nobody has set a condition on: whatever stands.
 pub const ANY_VERSION: Version = Version(u64::MAX);
 
 /// What is stored. Latencies and losses are on the way here, not in here.
 pub struct Store {
     pub accounts: Vec<Account>,
     pub ledger: Ledger,
+    /// Whether a write that has no pair leaves the one that is there: so a lock is taken and given back.
+    pair_stays: bool,
 }
 
 impl Store {
-    pub fn new(accounts: usize) -> Self {
-        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default() }
+    pub fn new(accounts: usize, strategy: Strategy) -> Self {
+        let pair_stays = strategy != Strategy::Broker;
+        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default(), pair_stays }
     }
 
     /// Carries out what has arrived, at once and as a whole.
@@ -26,9 +30,14 @@ impl Store {
             Effect::ReadLedger => Event::Ledger(Ok(self.ledger.clone())),
             Effect::WriteAccount { expected, next } => {
                 let stored = &mut self.accounts[account];
-                let met = stored.version == *expected || *expected == ANY_VERSION;
+                if *expected == ANY_VERSION {
+                    return save(stored, next);
+                }
+                let met = stored.version == *expected;
                 if met {
+                    let pair = stored.pair.take().filter(|_| self.pair_stays);
                     stored.clone_from(next);
+                    stored.pair = stored.pair.take().or(pair);
                 }
                 Event::Written(outcome(met))
             }
@@ -47,6 +56,16 @@ impl Store {
     pub fn known_accounts(&self) -> Vec<usize> {
         (0..self.accounts.len()).filter(|index| self.accounts[*index].version != Version(0)).collect()
     }
+}
+
+/// Puts a pair in the place of whatever pair there is. A lock stays, and so does its version; where nobody has
+/// written yet, a version says that there is a record.
+fn save(stored: &mut Account, next: &Account) -> Event {
+    stored.pair.clone_from(&next.pair);
+    if stored.version == Version(0) {
+        stored.version = next.version;
+    }
+    Event::Written(Written::Done)
 }
 
 fn outcome(met: bool) -> Written {

@@ -61,10 +61,10 @@ pub enum Client {
 }
 
 impl Client {
-    pub fn new(strategy: Strategy, ask: Ask, memory: Memory) -> Self {
+    pub fn new(strategy: Strategy, ask: Ask, memory: Memory, retry_until: Option<Timestamp>) -> Self {
         match strategy {
             Strategy::Broker => Self::Broker(Flow::new(ask, memory)),
-            _ => Self::Today(Today::new(strategy, ask, memory)),
+            _ => Self::Today(Today::new(strategy, ask, memory, retry_until)),
         }
     }
 
@@ -72,6 +72,14 @@ impl Client {
         match self {
             Self::Broker(flow) => flow.step(policy, event, now, draw),
             Self::Today(today) => today.step(policy, event, now, draw),
+        }
+    }
+
+    /// Until when a 429 keeps the instance from sending, for any account. The broker's fleet has its ledger for that.
+    pub fn retry_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Broker(_) => None,
+            Self::Today(today) => today.retry_until,
         }
     }
 

@@ -5,7 +5,8 @@
 //! in where there is none or it was refused. A 429 is waited out for as long as `Retry-After` says, or for 1 s,
 //! doubled each time, where it says nothing; so is any other failure of the upstream. Then they start over, with
 //! a look at the table where they share one. After three tries, or when the caller would be gone by then, they
-//! give up. A token that was rejected is renewed.
+//! give up. An instance keeps to a `Retry-After` in its later requests as well. A token that was rejected is
+//! renewed.
 //!
 //! | | shares | before it renews | saves |
 //! | --- | --- | --- | --- |
@@ -22,7 +23,7 @@ use token_broker::core::{
     grant::{Call, Credentials, Granted, Reply, grant_for, pair_from},
     memory::{Copied, Memory, Recall},
     policy::{self, Policy},
-    record::{Account, Generation, Grant, Holder, Lease, Pair, SecretVersion, Version},
+    record::{Account, Generation, Grant, Holder, Lease, Pair, Version},
     time::{Draw, Timestamp},
 };
 
@@ -46,23 +47,26 @@ pub struct Today {
     refused: Option<Generation>,
     /// The version of the own write that took the lock.
     locked: Option<Version>,
+    /// Until when the last 429 wants nothing sent. Of the process: it outlives the request.
+    pub retry_until: Option<Timestamp>,
 }
 
+/// What is waited for. A login was asked for with a secret, a refresh without.
 enum State {
     Looking,
-    Locking { taken: Account },
+    Locking { version: Version },
     ReadingSecret,
-    Asked { grant: Grant, left_at: Timestamp, secret: Option<Credentials> },
+    Asked { left_at: Timestamp, secret: Option<Credentials> },
     Saving { pair: Pair },
-    Unlocking { then: Box<Effect> },
+    Unlocking { then: Effect },
     Pausing,
 }
 
 impl Today {
-    pub fn new(strategy: Strategy, ask: Ask, memory: Memory) -> Self {
+    pub fn new(strategy: Strategy, ask: Ask, memory: Memory, retry_until: Option<Timestamp>) -> Self {
         let record = memory.copy.as_ref().map(|copy| copy.account.clone()).unwrap_or_default();
         let (state, tries, refused, locked) = (State::Looking, 0, None, None);
-        Self { strategy, ask, memory, record, state, tries, refused, locked }
+        Self { strategy, ask, memory, record, state, tries, refused, locked, retry_until }
     }
 
     pub fn memory(&self) -> &Memory {
@@ -71,45 +75,40 @@ impl Today {
 
     pub fn recall(memory: &Memory, ask: &Ask, policy: &Policy, now: Timestamp) -> Recall {
         let pair = memory.copy.as_ref().and_then(|copy| copy.account.pair.as_ref());
-        match pair.filter(|pair| serves(pair, ask, policy, now)) {
-            Some(pair) => match ask.answer(pair, policy, now, ServedFrom::Memory) {
-                Some(answer) => Recall::Answer(answer),
-                None => Recall::Look { volunteered: false },
-            },
-            None => Recall::Look { volunteered: false },
-        }
+        let pair = pair.filter(|pair| serves(pair, ask, policy, now));
+        let answer = pair.and_then(|pair| ask.answer(pair, policy, now, ServedFrom::Memory));
+        answer.map_or(Recall::Look { volunteered: false }, Recall::Answer)
     }
 
     pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {
         match (std::mem::replace(&mut self.state, State::Looking), event) {
-            (_, Event::Begin) | (State::Pausing, Event::Resumed) => self.look(policy, now),
+            (_, Event::Begin) | (State::Pausing, Event::Resumed) => self.look(policy, now, draw),
             (State::Looking, Event::Account(Ok(record))) => {
                 self.record = record;
                 self.decide(policy, now, draw)
             }
             (State::Looking, Event::Account(Err(_))) if self.strategy == Strategy::SharedCache => {
                 self.record.pair = None;
-                self.renew(policy, now)
+                self.in_turn(policy, now, draw)
             }
             (State::Looking, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
-            (State::Locking { taken }, Event::Written(Written::Done)) => {
-                self.locked = Some(taken.version);
-                self.record = taken;
+            (State::Locking { version }, Event::Written(Written::Done)) => {
+                self.locked = Some(version);
                 self.renew(policy, now)
             }
             (State::Locking { .. }, Event::Written(_)) => self.look_later(now, draw),
             (State::ReadingSecret, Event::Secret(Ok(secret))) => {
-                let call = Call::Login(secret.clone());
-                self.send(Grant::Login, call, Some(secret), policy, now)
+                self.send(Call::Login(secret.clone()), Some(secret), policy, now)
             }
             (State::ReadingSecret, Event::Secret(Err(_))) => {
                 self.unlock(fail(Failure::SecretUnavailable), now)
             }
-            (State::Asked { grant, left_at, secret }, Event::Replied(reply)) => match reply {
-                Reply::Granted(granted) => self.save(granted, grant, left_at, secret.as_ref(), policy, now),
-                Reply::Refused => self.was_refused(grant, secret, policy, now),
+            (State::Asked { left_at, secret }, Event::Replied(reply)) => match reply {
+                Reply::Granted(granted) => self.save(granted, left_at, secret, policy, now),
+                Reply::Refused => self.was_refused(secret, policy, now, draw),
                 Reply::RateLimited(asked) => {
                     let retry_after = asked.unwrap_or_default();
+                    self.retry_until = asked.map(|span| now.plus(span)).max(self.retry_until);
                     self.try_again(Failure::UpstreamRateLimited { retry_after }, asked, policy, now, draw)
                 }
                 _ => {
@@ -117,20 +116,17 @@ impl Today {
                     self.try_again(Failure::UpstreamUnavailable { retry_after }, None, policy, now, draw)
                 }
             },
+            // The lock is somebody else's by now, and stays so.
+            (State::Saving { pair }, Event::Written(Written::Conflict)) => self.put(pair, ANY_VERSION),
             (State::Saving { pair }, Event::Written(_)) => self.answer(&pair, policy, now),
-            (State::Unlocking { then }, Event::Written(_)) => {
-                if let Effect::Pause { .. } = *then {
-                    self.state = State::Pausing;
-                }
-                *then
-            }
+            (State::Unlocking { then }, Event::Written(_)) => self.go_on(then),
             _ => fail(Failure::Defect("an event that nobody asked for")),
         }
     }
 
-    fn look(&mut self, policy: &Policy, now: Timestamp) -> Effect {
+    fn look(&mut self, policy: &Policy, now: Timestamp, draw: Draw) -> Effect {
         if self.strategy == Strategy::EachForItself {
-            return self.renew(policy, now);
+            return self.in_turn(policy, now, draw);
         }
         self.state = State::Looking;
         Effect::ReadAccount
@@ -141,7 +137,17 @@ impl Today {
             self.remember(now);
             return self.answer(&pair, policy, now);
         }
-        if self.strategy == Strategy::SharedCache {
+        self.in_turn(policy, now, draw)
+    }
+
+    /// Renews, under the lock where there is one, once no 429 forbids it any more.
+    fn in_turn(&mut self, policy: &Policy, now: Timestamp, draw: Draw) -> Effect {
+        if let Some(until) = self.retry_until.filter(|until| *until > now) {
+            let limited = Failure::UpstreamRateLimited { retry_after: until.since(now) };
+            let then = self.wait_to_send(until, limited, policy);
+            return self.go_on(then);
+        }
+        if self.strategy != Strategy::LockWithoutFence {
             return self.renew(policy, now);
         }
         if policy::held(self.record.lease.as_ref(), now).is_some() {
@@ -149,9 +155,9 @@ impl Today {
         }
         let expected = self.record.version;
         let lease = Lease { holder: Holder(draw.0), until: now.plus(policy.lease) };
-        let taken = Account { version: expected.next(now), lease: Some(lease), ..self.record.clone() };
-        self.state = State::Locking { taken: taken.clone() };
-        Effect::WriteAccount { expected, next: taken }
+        let version = expected.next(now);
+        self.state = State::Locking { version };
+        Effect::WriteAccount { expected, next: Account { version, lease: Some(lease), ..Account::default() } }
     }
 
     fn look_later(&mut self, now: Timestamp, draw: Draw) -> Effect {
@@ -159,8 +165,7 @@ impl Today {
         if until > self.ask.deadline {
             return fail(Failure::in_progress(until, now));
         }
-        self.state = State::Pausing;
-        Effect::Pause { until }
+        self.go_on(Effect::Pause { until })
     }
 
     fn renew(&mut self, policy: &Policy, now: Timestamp) -> Effect {
@@ -169,7 +174,7 @@ impl Today {
         match (grant_for(pair, policy.clock_margin, now), refresh_token) {
             (Grant::Refresh, Some(refresh_token)) => {
                 let origin = pair.map(|pair| pair.origin.clone()).unwrap_or_default();
-                self.send(Grant::Refresh, Call::Refresh { refresh_token, origin }, None, policy, now)
+                self.send(Call::Refresh { refresh_token, origin }, None, policy, now)
             }
             _ => {
                 self.state = State::ReadingSecret;
@@ -178,44 +183,31 @@ impl Today {
         }
     }
 
-    fn send(
-        &mut self,
-        grant: Grant,
-        call: Call,
-        secret: Option<Credentials>,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> Effect {
+    fn send(&mut self, call: Call, secret: Option<Credentials>, policy: &Policy, now: Timestamp) -> Effect {
         if now.plus(policy.upstream_timeout) > self.ask.deadline {
             return self.unlock(fail(Failure::TooLittleTime), now);
         }
-        self.state = State::Asked { grant, left_at: now, secret };
+        self.state = State::Asked { left_at: now, secret };
         Effect::Send { call, not_after: self.ask.deadline }
     }
 
     /// Whoever shares a pair looks whether somebody else has renewed it. Under a lock, nobody can have.
     fn was_refused(
         &mut self,
-        grant: Grant,
         secret: Option<Credentials>,
         policy: &Policy,
         now: Timestamp,
+        draw: Draw,
     ) -> Effect {
-        match (grant, self.strategy) {
-            (Grant::Login, _) => {
-                let version = secret.map_or(SecretVersion(String::new()), |secret| secret.version);
-                self.unlock(fail(Failure::CredentialsRejected(version)), now)
-            }
-            (Grant::Refresh, Strategy::SharedCache) => {
-                self.refused = self.record.generation();
-                self.look(policy, now)
-            }
-            (Grant::Refresh, _) => {
-                self.refused = self.record.generation();
-                self.memory.copy = None;
-                self.renew(policy, now)
-            }
+        if let Some(Credentials { version, .. }) = secret {
+            return self.unlock(fail(Failure::CredentialsRejected(version)), now);
         }
+        self.refused = self.record.generation();
+        if self.strategy == Strategy::SharedCache {
+            return self.look(policy, now, draw);
+        }
+        self.memory.copy = None;
+        self.renew(policy, now)
     }
 
     fn try_again(
@@ -229,40 +221,50 @@ impl Today {
         let backoff = draw.jittered(FIRST_BACKOFF * 2_u32.pow(self.tries));
         let until = now.plus(asked.unwrap_or(backoff));
         self.tries += 1;
-        let too_late = until.plus(policy.upstream_timeout) > self.ask.deadline;
-        let then = if self.tries >= TRIES || too_late { fail(failure) } else { Effect::Pause { until } };
+        let gives_up = self.tries >= TRIES;
+        let then = if gives_up { fail(failure) } else { self.wait_to_send(until, failure, policy) };
         self.unlock(then, now)
+    }
+
+    /// A wait that leaves time for a call, or the failure.
+    fn wait_to_send(&self, until: Timestamp, failure: Failure, policy: &Policy) -> Effect {
+        let too_late = until.plus(policy.upstream_timeout) > self.ask.deadline;
+        if too_late { fail(failure) } else { Effect::Pause { until } }
     }
 
     /// Gives the lock back if it is still the own one, and goes on.
     fn unlock(&mut self, then: Effect, now: Timestamp) -> Effect {
-        let Some(expected) = self.locked.take() else {
-            if let Effect::Pause { .. } = then {
-                self.state = State::Pausing;
-            }
-            return then;
-        };
-        let next = Account { version: expected.next(now), lease: None, ..self.record.clone() };
-        self.state = State::Unlocking { then: Box::new(then) };
+        let Some(expected) = self.locked.take() else { return self.go_on(then) };
+        let next = Account { version: expected.next(now), ..Account::default() };
+        self.state = State::Unlocking { then };
         Effect::WriteAccount { expected, next }
     }
 
-    /// A pair that was not saved would be lost, so it is saved in any case; the lock goes with it.
+    fn go_on(&mut self, then: Effect) -> Effect {
+        if let Effect::Pause { .. } = then {
+            self.state = State::Pausing;
+        }
+        then
+    }
+
+    /// A pair that was not saved would be lost, so it is saved in any case; the lock goes with it if it is still
+    /// the own one.
     fn save(
         &mut self,
         granted: Granted,
-        grant: Grant,
         left_at: Timestamp,
-        secret: Option<&Credentials>,
+        secret: Option<Credentials>,
         policy: &Policy,
         now: Timestamp,
     ) -> Effect {
         // Tokens are numbers here, in the order in which they were given.
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
-        let origin = secret.map(|secret| secret.origin.clone()).unwrap_or_default();
+        let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
+        let origin = secret.map(|secret| secret.origin).unwrap_or_default();
         let pair = pair_from(granted, generation, left_at, grant, self.record.pair.as_ref(), origin);
+        let locked = self.locked.take();
         self.record = Account {
-            version: self.record.version.next(now),
+            version: locked.unwrap_or(self.record.version).next(now),
             pair: Some(pair.clone()),
             ..Account::default()
         };
@@ -270,8 +272,12 @@ impl Today {
         if self.strategy == Strategy::EachForItself {
             return self.answer(&pair, policy, now);
         }
+        self.put(pair, locked.unwrap_or(ANY_VERSION))
+    }
+
+    fn put(&mut self, pair: Pair, expected: Version) -> Effect {
         self.state = State::Saving { pair };
-        Effect::WriteAccount { expected: ANY_VERSION, next: self.record.clone() }
+        Effect::WriteAccount { expected, next: self.record.clone() }
     }
 
     fn remember(&mut self, now: Timestamp) {

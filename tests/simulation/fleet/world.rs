@@ -154,7 +154,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             names: names.iter().take(plan.accounts).map(|name| AccountName::parse(name).unwrap()).collect(),
-            store: Store::new(plan.accounts),
+            store: Store::new(plan.accounts, strategy),
             secrets: Secrets::new(plan.accounts),
             upstream: Upstream::new(plan.token_life_ms, plan.slides, plan.varies),
             weather: Weather { windows },
@@ -162,7 +162,7 @@ impl World {
             holder_died_ms: 0,
             instances,
             load: Load::new(plan.accounts),
-            checks: Checks::new(&plan, strategy, &policy, seed),
+            checks: Checks::new(plan, strategy, &policy, seed),
             settled_ms: START_MS,
             rng,
         }

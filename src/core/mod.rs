@@ -29,6 +29,25 @@ pub mod record;
 pub mod status;
 pub mod time;
 
+/// A pair of generation 7 with a week's life, most of which may be over.
+#[cfg(test)]
+pub(crate) fn test_pair(expires_at: time::Timestamp) -> record::Pair {
+    use crate::secret::Secret;
+    record::Pair {
+        generation: record::Generation(7),
+        access_token: Secret::from("access"),
+        refresh_token: Some(Secret::from("refresh")),
+        refresh_spent: false,
+        issued_at: expires_at.minus(std::time::Duration::from_secs(7 * 86_400)),
+        expires_at,
+        refresh_expires_at: None,
+        obtained_by: record::Grant::Login,
+        replaces: None,
+        origin: record::Origin::default(),
+        dead: false,
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn test_policy() -> policy::Policy {
     use std::time::Duration;

@@ -54,7 +54,8 @@ fn every_file_is_listed_here() {
     assert_eq!(files, listed);
 }
 
-fn read(name: &str) -> Value {
+/// The payload in a file of `events/`.
+pub fn read(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(format!("{name}.json"))).expect("the file");
     serde_json::from_str(&text).expect("JSON")
 }

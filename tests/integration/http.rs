@@ -1,6 +1,7 @@
 //! The HTTP routes, through the front of the local stack and with events as API Gateway makes them.
 
 use super::{
+    events,
     front::{self, context},
     handler, world,
     world::convirza::{Endpoint, Fault},
@@ -119,11 +120,6 @@ async fn a_failure_says_when_to_try_again_in_the_header_and_the_body() {
     assert_eq!(json_of(unknown).await["error"], "unknown_account");
 }
 
-fn event(name: &str) -> Value {
-    let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).expect("an event")).expect("JSON")
-}
-
 async fn status_of(handler: &Handler, event: Value) -> (u64, Value) {
     let answer = handler.handle(LambdaEvent::new(event, context())).await.expect("an HTTP response");
     let body = answer["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).expect("a JSON body");
@@ -134,11 +130,11 @@ async fn status_of(handler: &Handler, event: Value) -> (u64, Value) {
 async fn an_http_request_without_an_iam_identity_is_denied() {
     let world = world().await;
     let handler = handler(&world).await;
-    let mut rest = event("rest-token");
+    let mut rest = events::read("rest-token");
     rest["requestContext"]["identity"]["userArn"] = Value::Null;
-    let mut http = event("http-token");
+    let mut http = events::read("http-token");
     http["requestContext"]["authorizer"] = json!({});
-    let mut url = event("url-token");
+    let mut url = events::read("url-token");
     url["requestContext"].as_object_mut().unwrap().remove("authorizer");
     for anonymous in [rest, http, url] {
         let (status, body) = status_of(&handler, anonymous).await;
@@ -151,7 +147,7 @@ async fn an_http_request_without_an_iam_identity_is_denied() {
 async fn a_base64_body_is_decoded_and_a_broken_one_refused() {
     let world = world().await;
     let handler = handler(&world).await;
-    let mut http = event("http-token");
+    let mut http = events::read("http-token");
     http["isBase64Encoded"] = json!(true);
     http["body"] = json!("e30=");
     assert_eq!(status_of(&handler, http.clone()).await.0, 200);

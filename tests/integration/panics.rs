@@ -1,6 +1,6 @@
 //! A panic is a defect, and is answered as one; the instance lives on.
 
-use super::{config, front::context, ports, world};
+use super::{config, events, front::context, ports, world};
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 use std::sync::{
@@ -38,13 +38,11 @@ async fn a_panic_is_answered_as_a_defect_without_its_text_and_the_next_request_i
     let broker = Broker::new(config.policy, Ports { store, secrets, upstream, clock });
     let handler = Handler::new(broker, config.callers);
     let ask = async |payload: Value| handler.handle(LambdaEvent::new(payload, context())).await;
-    let event = concat!(env!("CARGO_MANIFEST_DIR"), "/events/http-token.json");
-    let event: Value = serde_json::from_slice(&std::fs::read(event).expect("an event")).expect("JSON");
 
     let error = ask(json!({})).await.expect_err("a defect");
     assert_eq!(error.error_type, "internal");
     assert!(!error.error_message.contains("must not see"), "{error:?}");
-    let answer = ask(event).await.expect("an HTTP response");
+    let answer = ask(events::read("http-token")).await.expect("an HTTP response");
     assert_eq!(answer["statusCode"], 500);
     assert!(answer["body"].as_str().is_some_and(|body| body.contains(r#""error":"internal""#)), "{answer}");
     assert!(ask(json!({})).await.is_ok());

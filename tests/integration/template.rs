@@ -3,6 +3,7 @@
 //! `tests/system.sh template` transforms the template as SAM does, for several choices of parameters, and runs these.
 
 use super::{
+    events,
     front::context,
     handler,
     instance::Instance,
@@ -137,8 +138,7 @@ async fn each_api_has_the_routes_that_the_handler_serves_behind_iam_and_the_alia
 
 /// An event of `events/`, with another method and path.
 fn request(event: &str, method: &str, path: &str) -> Value {
-    let file = format!("{}/events/{event}.json", env!("CARGO_MANIFEST_DIR"));
-    let mut event: Value = serde_json::from_str(&fs::read_to_string(file).expect("an event")).expect("JSON");
+    let mut event = events::read(event);
     if event["requestContext"]["http"].is_object() {
         event["rawPath"] = path.into();
         event["requestContext"]["http"]["method"] = method.into();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::{
     record::{Holder, Lease, Origin, Revocation, SecretVersion, TokenKind, Version},
-    test_policy,
+    test_pair, test_policy,
 };
 use std::fmt::Write;
 
@@ -23,20 +23,7 @@ fn token(rejected: Option<Generation>) -> Goal {
 
 /// A pair of generation 7 that lived for a week and expires that long from now.
 fn pair(left: Duration, refresh_spent: bool) -> Pair {
-    let expires_at = NOW.plus(left);
-    Pair {
-        generation: Generation(7),
-        access_token: Secret::from("access"),
-        refresh_token: Some(Secret::from("refresh")),
-        refresh_spent,
-        issued_at: expires_at.minus(7 * DAY),
-        expires_at,
-        refresh_expires_at: None,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
-    }
+    Pair { refresh_spent, ..test_pair(NOW.plus(left)) }
 }
 
 fn account(pair: Option<Pair>, leased: bool, cooling: bool) -> Account {

@@ -1,12 +1,9 @@
 //! When memory answers, when it refuses, and when the table has to be asked.
 
 use super::*;
-use crate::{
-    core::{
-        record::{AccountName, Cooldown, CooldownReason, Generation, Grant, Origin, Pair},
-        test_policy,
-    },
-    secret::Secret,
+use crate::core::{
+    record::{AccountName, Cooldown, CooldownReason, Generation},
+    test_pair, test_policy,
 };
 use std::time::Duration;
 
@@ -26,20 +23,7 @@ fn ask(arrived_at: Timestamp) -> Ask {
 
 /// A copy, read at an instant, of a record with a pair that has so much of its week left.
 fn copy(read_at: Timestamp, left: Duration) -> Copied {
-    let expires_at = NOW.plus(left);
-    let pair = Pair {
-        generation: Generation(7),
-        access_token: Secret::from("access"),
-        refresh_token: None,
-        refresh_spent: false,
-        issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
-        expires_at,
-        refresh_expires_at: None,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
-    };
+    let pair = test_pair(NOW.plus(left));
     Copied { account: Account { pair: Some(pair), ..Account::default() }, read_at }
 }
 

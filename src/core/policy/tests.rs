@@ -1,12 +1,9 @@
 //! The arithmetic of times, at its boundaries.
 
 use super::*;
-use crate::{
-    core::{
-        record::{CooldownReason, Generation, Grant, Holder, Origin},
-        test_policy,
-    },
-    secret::Secret,
+use crate::core::{
+    record::{CooldownReason, Generation, Holder},
+    test_pair, test_policy,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -20,19 +17,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 fn pair(generation: u64, left: Duration) -> Pair {
-    Pair {
-        generation: Generation(generation),
-        access_token: Secret::from("access"),
-        refresh_token: None,
-        refresh_spent: false,
-        issued_at: NOW,
-        expires_at: NOW.plus(left),
-        refresh_expires_at: None,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
-    }
+    Pair { generation: Generation(generation), issued_at: NOW, ..test_pair(NOW.plus(left)) }
 }
 
 #[test]

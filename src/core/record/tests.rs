@@ -1,6 +1,7 @@
 //! Names, versions, and what a record is worth.
 
 use super::*;
+use crate::core::test_pair;
 
 #[test]
 fn account_names_are_checked_to_the_letter() {
@@ -32,19 +33,7 @@ fn f16_the_stores_time_to_live_is_no_expiry_and_outlasts_whatever_is_worth_somet
         let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
         account.worthless_after().unwrap()
     };
-    let pair = Pair {
-        generation: Generation(1),
-        access_token: Secret::from("access"),
-        refresh_token: Some(Secret::from("refresh")),
-        refresh_spent: false,
-        issued_at: at(100),
-        expires_at: at(107),
-        refresh_expires_at: Some(at(200)),
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
-    };
+    let pair = Pair { refresh_expires_at: Some(at(200)), ..test_pair(at(107)) };
     assert_eq!(worthless_after(None), at(130));
     assert_eq!(worthless_after(Some(pair.clone())), at(230));
     let unknown = Pair { refresh_expires_at: None, ..pair.clone() };

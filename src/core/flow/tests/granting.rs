@@ -19,11 +19,9 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
 fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut outrun = false;
     world
         .run(&mut slow, |world, effect| {
-            if name(effect) == "write account" && !outrun {
-                outrun = true;
+            if world.is_first(effect, "write account") {
                 world.token().unwrap();
             }
             Fate::Done

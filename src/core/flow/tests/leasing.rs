@@ -55,11 +55,9 @@ fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
     for paused in [Duration::from_secs(3), Duration::from_secs(14)] {
         let mut world = World::new();
         let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
-        let mut paused_once = false;
         world
             .run(&mut flow, |world, effect| {
-                if name(effect) == "login" && !paused_once {
-                    paused_once = true;
+                if world.is_first(effect, "login") {
                     world.pass(paused);
                 }
                 Fate::Done
@@ -74,11 +72,9 @@ fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
 fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut paused_once = false;
     world
         .run(&mut flow, |world, effect| {
-            if name(effect) == "refresh" && !paused_once {
-                paused_once = true;
+            if world.is_first(effect, "refresh") {
                 world.pass(Duration::from_secs(11));
             }
             Fate::Done
@@ -93,7 +89,7 @@ fn a_lost_reply_to_the_acquiring_write_is_found_out() {
         let mut world = World::new();
         let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
         let result = world.run(&mut flow, |world, effect| {
-            let first_write = name(effect) == "write account" && world.count("write account") == 1;
+            let first_write = world.is_first(effect, "write account");
             if first_write { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
         });
         assert!(result.is_ok());
@@ -125,7 +121,7 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
     let mut world = World::new();
     let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
     let result = world.run(&mut flow, |world, effect| {
-        let first_write = name(effect) == "write account" && world.count("write account") == 1;
+        let first_write = world.is_first(effect, "write account");
         if first_write { Fate::Lost(Event::Written(Written::Unknown)) } else { Fate::Done }
     });
     assert!(result.is_ok());
@@ -136,11 +132,9 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
 fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_its_pair() {
     let mut world = World::new();
     let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
-    let mut outrun = false;
     let answer = world
         .run(&mut slow, |world, effect| {
-            if name(effect) == "write account" && !outrun {
-                outrun = true;
+            if world.is_first(effect, "write account") {
                 world.token().unwrap();
             }
             Fate::Done

@@ -228,11 +228,9 @@ fn a_report_on_a_newer_generation_than_memory_knows_is_answered_from_the_table()
 fn an_operator_revokes_the_pair_that_is_there_and_no_later_one() {
     let mut world = World::with_pair(WEEK);
     let mut slow = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
-    let mut overtaken = false;
     world
         .run(&mut slow, |world, effect| {
-            if name(effect) == "write account" && !overtaken {
-                overtaken = true;
+            if world.is_first(effect, "write account") {
                 let mut quick = Flow::new(world.ask(Goal::Revoke(Target::NotSeen)), Memory::default());
                 world.run(&mut quick, |_, _| Fate::Done).unwrap();
                 world.token().unwrap();

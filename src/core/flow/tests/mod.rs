@@ -14,7 +14,7 @@ use crate::{
         grant::{Expiry, Granted},
         policy::STORE_RETRY,
         record::{AccountName, Cooldown, CooldownReason, Dialect, Grant, Origin, Pair, TokenKind},
-        test_policy,
+        test_pair, test_policy,
     },
     secret::Secret,
 };
@@ -169,6 +169,11 @@ impl World {
         self.account.pair.as_ref().expect("a pair")
     }
 
+    /// Whether this effect, which was just asked for, is the first one of its name.
+    fn is_first(&self, effect: &Effect, wanted: &str) -> bool {
+        name(effect) == wanted && self.count(wanted) == 1
+    }
+
     fn count(&self, name: &str) -> usize {
         self.asked.iter().filter(|asked| *asked == name).count()
     }
@@ -224,17 +229,9 @@ fn granted(number: u64) -> Granted {
 
 fn pair(left: Duration) -> Pair {
     Pair {
-        generation: Generation(7),
         access_token: Secret::from("access 0"),
         refresh_token: Some(Secret::from("refresh 0")),
-        refresh_spent: false,
-        issued_at: START.plus(left).minus(WEEK),
-        expires_at: START.plus(left),
-        refresh_expires_at: None,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
+        ..test_pair(START.plus(left))
     }
 }
 

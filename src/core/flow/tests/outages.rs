@@ -104,7 +104,7 @@ fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
         let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
         world
             .run(&mut flow, |world, effect| {
-                let first = name(effect) == "write ledger" && world.count("write ledger") == 1;
+                let first = world.is_first(effect, "write ledger");
                 match (first, fate) {
                     (true, true) => Fate::DoneBut(Event::Written(Written::Unknown)),
                     (true, false) => Fate::Lost(Event::Written(Written::Unknown)),

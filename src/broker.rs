@@ -5,20 +5,8 @@
 //! one takes the turn and does the work, the others watch what it learns, and are answered from that as soon
 //! as it serves them.
 
-use crate::{
-    core::{
-        decide::{Ask, Done, Goal},
-        error::Failure,
-        flow::{Effect, Event, Flow, Notice, SecretProblem, StoreProblem, Written},
-        grant::{Call, Reply},
-        memory::{Memory, Recall},
-        policy::Policy,
-        record::AccountName,
-        status::{self, AccountStatus, LedgerStatus},
-        time::Timestamp,
-    },
-    ports::Ports,
-};
+use protocol::{Request, Done, Intent, Failure, Effect, Event, Flow, Notice, SecretError, StoreError, WriteOutcome, Call, UpstreamReply, Memory, Lookup, Policy, AccountName, status, AccountStatus, LoginLimiterStatus, Timestamp};
+use crate::{ports::Ports};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -38,7 +26,7 @@ pub struct Broker {
 /// What one process knows of one account, and whose turn it is to find out more.
 #[derive(Default)]
 struct Slot {
-    memory: watch::Sender<Memory>,
+    memory: watch::Sender<Cache>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -59,17 +47,17 @@ impl Broker {
     }
 
     /// Does what a request asks for.
-    pub async fn serve(&self, ask: Ask) -> Result<Done, Failure> {
+    pub async fn serve(&self, ask: Request) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
         let slot = self.slot(&ask.account);
         let mut memory = slot.memory.subscribe();
         // One draw for all that memory is asked: whether to renew a pair that is due is decided once.
         let draw = clock.draw();
         let turn = loop {
-            match memory.borrow_and_update().recall(&ask, &self.policy, clock.now(), draw) {
-                Recall::Answer(answer) => return Ok(Done::Token(answer)),
-                Recall::Fail(failure) => return Err(failure),
-                Recall::Look { .. } => {}
+            match memory.borrow_and_update().look_up(&ask, &self.policy, clock.now(), draw) {
+                Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
+                Lookup::Fail(failure) => return Err(failure),
+                Lookup::Look { .. } => {}
             }
             tokio::select! {
                 biased;
@@ -107,20 +95,20 @@ impl Broker {
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<Result<AccountStatus, Unreadable>>, LedgerStatus), StoreProblem> {
+    ) -> Result<(Vec<Result<AccountStatus, Unreadable>>, LoginLimiterStatus), StoreError> {
         let store = &self.ports.store;
         let records = match only {
             Some(name) => vec![(name.clone(), Ok(store.read_account(name).await?))],
             None => store.list_accounts().await?,
         };
-        let ledger = store.read_ledger().await?;
+        let limiter = store.read_login_limiter().await?;
         let now = self.now();
         let accounts = records.into_iter().map(|(name, record)| match record {
             Ok(account) => Ok(status::of_account(name, &account, &self.policy, now)),
             Err(what) => Err((name, what)),
         });
         let accounts = accounts.collect();
-        Ok((accounts, status::of_ledger(&ledger, &self.policy, now)))
+        Ok((accounts, status::of_login_limiter(&limiter, &self.policy, now)))
     }
 
     /// Maintains every account in the table, one after another: the schedule comes round again for those that
@@ -129,7 +117,7 @@ impl Broker {
         &self,
         arrived_at: Timestamp,
         deadline: Timestamp,
-    ) -> Result<Vec<(AccountName, Result<Done, Failure>)>, StoreProblem> {
+    ) -> Result<Vec<(AccountName, Result<Outcome, Failure>)>, StoreError> {
         let mut outcomes = Vec::new();
         let mut listed = self.ports.store.list_accounts().await?;
         // Begins anywhere, so that accounts which fail and use up the time do not keep the same others from
@@ -137,8 +125,8 @@ impl Broker {
         let first = usize::try_from(self.ports.clock.draw().0).unwrap_or_default().checked_rem(listed.len());
         listed.rotate_left(first.unwrap_or_default());
         for (account, _) in listed {
-            let goal = Goal::Maintain { revoked: false };
-            let ask = Ask { account: account.clone(), goal, arrived_at, deadline };
+            let goal = Intent::Maintain { revoked: false };
+            let ask = Request { account: account.clone(), goal, arrived_at, deadline };
             outcomes.push((account, self.serve(ask).await));
         }
         outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -157,10 +145,10 @@ impl Broker {
     /// unknown, so that the flow itself can bring what it has to an end.
     async fn perform_in_time(&self, account: &AccountName, effect: Effect, deadline: Timestamp) -> Event {
         let given_up = match &effect {
-            Effect::ReadAccount => Event::Account(Err(StoreProblem::Unreachable)),
-            Effect::ReadLedger => Event::Ledger(Err(StoreProblem::Unreachable)),
-            Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => Event::Written(Written::Unknown),
-            Effect::ReadSecret => Event::Secret(Err(SecretProblem::Unreachable)),
+            Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
+            Effect::ReadLimiter => Event::Limiter(Err(StoreError::Unreachable)),
+            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => Event::Written(WriteOutcome::Unknown),
+            Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
             // An upstream call leaves only where it can end in time, and a pause ends in time by itself.
             Effect::Send { .. } | Effect::Pause { .. } | Effect::Done(_) => {
                 return self.perform(account, effect).await;
@@ -180,15 +168,15 @@ impl Broker {
             Effect::WriteAccount { expected, next } => {
                 Event::Written(store.write_account(account, expected, &next).await)
             }
-            Effect::ReadLedger => Event::Ledger(store.read_ledger().await),
-            Effect::WriteLedger { expected, next } => {
-                Event::Written(store.write_ledger(expected, &next).await)
+            Effect::ReadLimiter => Event::Limiter(store.read_login_limiter().await),
+            Effect::WriteLimiter { expected, next } => {
+                Event::Written(store.write_login_limiter(expected, &next).await)
             }
             Effect::ReadSecret => Event::Secret(secrets.read(account).await),
             Effect::Send { call, not_after } => {
                 // The process may have been paused since this was decided.
                 let left_at = clock.now();
-                let reply = if left_at > not_after { Reply::TooLate } else { upstream.send(&call).await };
+                let reply = if left_at > not_after { UpstreamReply::TooLate } else { upstream.send(&call).await };
                 log_call(account, &call, &reply, clock.now().since(left_at).as_millis());
                 Event::Replied(reply)
             }
@@ -202,7 +190,7 @@ impl Broker {
 }
 
 impl Slot {
-    fn publish(&self, memory: &Memory) {
+    fn publish(&self, memory: &Cache) {
         self.memory.send_if_modified(|known| {
             let changed = known != memory;
             if changed {
@@ -213,7 +201,7 @@ impl Slot {
     }
 }
 
-fn log_call(account: &AccountName, call: &Call, reply: &Reply, elapsed_ms: u128) {
+fn log_call(account: &AccountName, call: &Call, reply: &UpstreamReply, elapsed_ms: u128) {
     let call = match call {
         Call::Login(_) => "login",
         Call::Refresh { .. } => "refresh",
@@ -221,16 +209,16 @@ fn log_call(account: &AccountName, call: &Call, reply: &Reply, elapsed_ms: u128)
         Call::Probe { .. } => "probe",
     };
     let outcome = match reply {
-        Reply::Granted(_) => "granted",
-        Reply::Revoked => "revoked",
-        Reply::Alive => "alive",
-        Reply::Refused => "refused",
-        Reply::RateLimited(_) => "rate_limited",
-        Reply::Unclear => "unclear",
-        Reply::NeverLeft => "never_left",
-        Reply::TooLate => "too_late",
+        UpstreamReply::Granted(_) => "granted",
+        UpstreamReply::Revoked => "revoked",
+        UpstreamReply::Alive => "alive",
+        UpstreamReply::Refused => "refused",
+        UpstreamReply::RateLimited(_) => "rate_limited",
+        UpstreamReply::Unclear => "unclear",
+        UpstreamReply::NeverLeft => "never_left",
+        UpstreamReply::TooLate => "too_late",
     };
-    if matches!(reply, Reply::Granted(_) | Reply::Revoked | Reply::Alive) {
+    if matches!(reply, UpstreamReply::Granted(_) | UpstreamReply::Revoked | UpstreamReply::Alive) {
         tracing::info!(%account, call, outcome, elapsed_ms, "upstream call");
     } else {
         tracing::warn!(%account, call, outcome, elapsed_ms, "upstream call");
@@ -240,7 +228,7 @@ fn log_call(account: &AccountName, call: &Call, reply: &Reply, elapsed_ms: u128)
 fn log(account: &AccountName, notice: &Notice) {
     match notice {
         Notice::Acquired(fence) => tracing::debug!(%account, fence = fence.0, "lease taken"),
-        Notice::Outrun => tracing::debug!(%account, "another attempt was faster"),
+        Notice::LeaseConflict => tracing::debug!(%account, "another attempt was faster"),
         Notice::ExpiryAssumed => {
             tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; one hour is assumed");
         }
@@ -255,19 +243,19 @@ fn log(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, generation = generation.0, "withdrawing this pair");
         }
         Notice::Saved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
-        Notice::Unsaved(generation) => {
+        Notice::WritePending(generation) => {
             tracing::warn!(%account, generation = generation.0, "pair not saved yet; served from memory meanwhile");
         }
-        Notice::Overtaken(generation) => {
+        Notice::LeaseLost(generation) => {
             tracing::warn!(%account, generation = generation.0, "another instance took over before this pair was saved");
         }
         Notice::OrphanRevoked(generation) => {
             tracing::info!(%account, generation = generation.0, "revoking a pair that was never saved");
         }
-        Notice::Resting(until) => {
+        Notice::CooldownStarted(until) => {
             tracing::warn!(%account, until_ms = until.as_millis(), "no renewal before this instant");
         }
-        Notice::Parked(version) => {
+        Notice::SecretRejected(version) => {
             tracing::error!(%account, secret_version = %version, "credentials refused; put a new version of the secret");
         }
     }

@@ -1,10 +1,7 @@
 //! The environment, read once and checked as a whole: all that is wrong is reported together.
 
-use crate::core::{
-    callers::{Action, Callers, Rule, Scope, Who},
-    policy::Policy,
-    record::AccountName,
-};
+use crate::{inbound::authorization::Action, inbound::authorization::Callers, inbound::authorization::Rule, inbound::authorization::Scope, inbound::authorization::Who};
+use protocol::{Policy, AccountName};
 use reqwest::Url;
 use serde::Deserialize;
 use std::{fmt, net::IpAddr, time::Duration};
@@ -140,7 +137,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn secret_prefix(&mut self, variable: &'static str, default: &str) -> String {
         let prefix = self.get(variable).unwrap_or_else(|| default.to_owned());
         if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte)) {
-            self.wrong(variable, "may have letters, digits and /_+=.@- only, as secrets' names do");
+            self.wrong(variable, "may have messages, digits and /_+=.@- only, as secrets' names do");
         }
         prefix
     }
@@ -258,7 +255,7 @@ mod tests {
     #[test]
     fn only_the_table_is_required() {
         let config = config(&[("BROKER_TABLE", "t")]).unwrap();
-        assert_eq!(config.policy, crate::core::test_policy());
+        assert_eq!(config.policy, Policy::DEFAULT);
         assert_eq!(config.oauth_url, "https://platform-oauth.convirza.com");
         assert_eq!(config.api_url, "https://platform-api.convirza.com/v3");
         assert_eq!(config.secret_prefix, "token-broker/");

@@ -1,28 +1,23 @@
-//! token-broker: one Convirza token pair, shared by a whole fleet.
+//! token-broker: one Convirza token pair for each account, shared by a whole fleet.
 //!
-//! A serverless function that keeps an account's token pair in DynamoDB, renews it ahead of its expiry, and
-//! hands short-lived bearer tokens to internal callers, so that the upstream's login limit is never met.
+//! A serverless function that keeps an account's token pair in DynamoDB, renews it before it expires, and
+//! hands short-lived bearer tokens to internal callers, so that the fleet stays under the upstream's login limit.
 //!
-//! | module | is about |
+//! | module | contents |
 //! | --- | --- |
-//! | [`core`] | the renewal protocol: pure decisions, no I/O |
-//! | [`secret`] | the one type that holds a secret |
-//! | [`ports`] | what the core needs of the world, in its own types |
-//! | [`broker`] | performs what the core asks for |
-//! | [`adapters`] | DynamoDB, Secrets Manager, the upstream, Lambda's events, the clock |
-//! | [`config`] | the environment, checked once |
+//! | [`broker`] | performs the effects that the protocol asks for; single flight per account |
+//! | [`ports`] | what the broker needs of the outside world |
+//! | [`inbound`] | Lambda events: parsing, authorization, answers |
+//! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
+//! | [`config`] | the environment, checked once at start |
 //! | [`telemetry`] | the log |
+//!
+//! The decisions are in the `protocol` crate, a pure state machine.
 
-pub mod core;
-pub mod secret;
-
-#[cfg(feature = "function")]
-pub mod adapters;
-#[cfg(feature = "function")]
 pub mod broker;
-#[cfg(feature = "function")]
 pub mod config;
-#[cfg(feature = "function")]
+pub mod inbound;
+pub mod outbound;
 pub mod ports;
-#[cfg(feature = "function")]
+mod rfc3339;
 pub mod telemetry;

@@ -1,16 +1,7 @@
 //! The function's entry point: wiring only.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{
-    adapters::{
-        clock::SystemClock, convirza::Convirza, dynamodb::Table, lambda::Handler, sdk,
-        secrets_manager::SecretsManager,
-    },
-    broker::Broker,
-    config::{Config, ConfigErrors},
-    ports::Ports,
-    telemetry,
-};
+use token_broker::{outbound::SystemClock, outbound::Convirza, outbound::Table, inbound::Handler, outbound::sdk, outbound::SecretsManager, broker::Broker, config::Config, config::ConfigErrors, ports::Ports, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

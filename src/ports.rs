@@ -1,12 +1,7 @@
 //! What the broker needs of the world, in the core's own types. The adapters implement these traits; tests
 //! and the local fleet wrap them to count and to fail.
 
-use crate::core::{
-    flow::{SecretProblem, StoreProblem, Written},
-    grant::{Call, Credentials, Reply},
-    record::{Account, AccountName, Ledger, Version},
-    time::{Draw, Timestamp},
-};
+use protocol::{SecretError, StoreError, WriteOutcome, Call, Credentials, UpstreamReply, Account, AccountName, LoginLimiter, Version, Draw, Timestamp};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -17,29 +12,29 @@ pub type Listed = (AccountName, Result<Account, String>);
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Reads an account's record; the empty one where there is none.
-    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreProblem>;
+    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError>;
     /// Writes it if `expected` still stands. [`Version`] zero: if there is none.
-    async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> Written;
+    async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> WriteOutcome;
     /// Reads the ledger; the empty one where there is none.
-    async fn read_ledger(&self) -> Result<Ledger, StoreProblem>;
+    async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError>;
     /// Writes it if `expected` still stands.
-    async fn write_ledger(&self, expected: Version, next: &Ledger) -> Written;
+    async fn write_login_limiter(&self, expected: Version, next: &LoginLimiter) -> WriteOutcome;
     /// All records. One that cannot be read does not hide the others.
-    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreProblem>;
+    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError>;
 }
 
 /// The accounts' credentials.
 #[async_trait]
 pub trait Secrets: Send + Sync {
     /// Reads the current version of an account's secret.
-    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretProblem>;
+    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError>;
 }
 
 /// The API whose tokens these are.
 #[async_trait]
 pub trait Upstream: Send + Sync {
     /// Sends one request, once, and says what became of it.
-    async fn send(&self, call: &Call) -> Reply;
+    async fn send(&self, call: &Call) -> UpstreamReply;
 }
 
 /// Time and chance.

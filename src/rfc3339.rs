@@ -1,6 +1,6 @@
 //! Instants as text.
 
-use crate::core::time::Timestamp;
+use protocol::{Timestamp};
 use time::{
     OffsetDateTime, PrimitiveDateTime,
     format_description::well_known::{Iso8601, Rfc2822, Rfc3339},

@@ -7,16 +7,8 @@ pub mod answer;
 pub mod http;
 pub mod payload;
 
-use crate::{
-    broker::Broker,
-    core::{
-        callers::{Action, Caller, Callers},
-        decide::{Ask, Done, Goal, ServedFrom, Target},
-        error::Failure,
-        policy::Entry,
-        time::Timestamp,
-    },
-};
+use crate::{broker::Broker, inbound::authorization::Action, inbound::authorization::Caller, inbound::authorization::Callers, inbound::deadline::Entry};
+use protocol::{Request, Done, Intent, ServedFrom, Target, Failure, Timestamp};
 use answer::Problem;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use payload::Command;
@@ -99,13 +91,13 @@ impl Handler {
         let (account, goal) = match command {
             Command::Token { account, min_ttl, rejected } => {
                 let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
-                (account, Goal::Token { min_ttl, rejected })
+                (account, Intent::Token { min_ttl, rejected })
             }
-            Command::Refresh { account } => (account, Goal::Replace(Target::NotSeen)),
-            Command::Revoke { account } => (account, Goal::Revoke(Target::NotSeen)),
+            Command::Refresh { account } => (account, Intent::Replace(Target::NotSeen)),
+            Command::Revoke { account } => (account, Intent::Revoke(Target::NotSeen)),
             Command::Status { account } => {
-                let (accounts, ledger) = self.broker.status(account.as_ref()).await?;
-                return Ok(answer::status(&accounts, &ledger, now));
+                let (accounts, limiter) = self.broker.status(account.as_ref()).await?;
+                return Ok(answer::status(&accounts, &limiter, now));
             }
             Command::Maintain => {
                 let outcomes = self.broker.maintain(now, deadline).await?;
@@ -115,25 +107,25 @@ impl Handler {
                 return Ok(answer::maintained(&outcomes));
             }
         };
-        let ask = Ask { account: account.clone(), goal, arrived_at: now, deadline };
+        let ask = Request { account: account.clone(), goal, arrived_at: now, deadline };
         let result = self.broker.serve(ask).await;
         log(request_id, caller, action, account.as_str(), &result);
         Ok(match result? {
             // An operator who may only refresh does not get a token by it.
-            Done::Token(token) if self.callers.allow(caller, Action::Token, Some(&account)) => {
+            Outcome::Token(token) if self.callers.allow(caller, Action::Token, Some(&account)) => {
                 answer::token(&account, &token)
             }
-            Done::Token(token) => answer::refreshed(&account, &token),
-            Done::Report { pending, .. } => answer::revoked(&account, pending),
+            Outcome::Token(token) => answer::refreshed(&account, &token),
+            Outcome::Report { pending, .. } => answer::revoked(&account, pending),
         })
     }
 }
 
 /// One line a request; an answer from memory is worth one only to whoever asked for details.
-fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result: &Result<Done, Failure>) {
+fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result: &Result<Outcome, Failure>) {
     let action = action.name();
     match result {
-        Ok(Done::Token(token)) => {
+        Ok(Outcome::Token(token)) => {
             let (generation, served_from) = (token.generation.0, answer::served_from(token.served_from));
             if token.served_from == ServedFrom::Memory {
                 tracing::debug!(request_id, %caller, action, account, generation, served_from, "answered");
@@ -141,7 +133,7 @@ fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result:
                 tracing::info!(request_id, %caller, action, account, generation, served_from, "answered");
             }
         }
-        Ok(Done::Report { renewed, pending }) => {
+        Ok(Outcome::Report { renewed, pending }) => {
             tracing::info!(request_id, %caller, action, account, renewed, pending_revocations = pending, "answered");
         }
         Err(failure) => {

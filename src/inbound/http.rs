@@ -4,7 +4,7 @@ use super::{
     answer::Problem,
     payload::{Command, Fields},
 };
-use crate::core::callers::{Action, Caller};
+use crate::{inbound::authorization::Action, inbound::authorization::Caller};
 use aws_lambda_events::{
     encodings::Body,
     event::apigw::{

@@ -3,10 +3,8 @@
 //! Read by hand rather than derived, so that every complaint names its field and none repeats a value.
 
 use super::answer::Problem;
-use crate::core::{
-    callers::Action,
-    record::{AccountName, Generation},
-};
+use crate::{inbound::authorization::Action};
+use protocol::{AccountName, Generation};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -127,7 +125,7 @@ impl Fields {
 
     fn set_account(&mut self, name: Option<&str>) -> Result<(), Problem> {
         self.account = Some(name.and_then(AccountName::parse).ok_or_else(|| {
-            Problem::invalid("`account` has to be a name of 1 to 63 lower-case letters, digits and hyphens")
+            Problem::invalid("`account` has to be a name of 1 to 63 lower-case messages, digits and hyphens")
         })?);
         Ok(())
     }

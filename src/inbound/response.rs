@@ -1,18 +1,7 @@
 //! The contract's answers and errors.
 
-use crate::{
-    adapters::rfc3339,
-    broker::Unreadable,
-    core::{
-        decide::{Answer, Done, ServedFrom},
-        error::Failure,
-        flow::StoreProblem,
-        ledger::NextLogin,
-        record::{AccountName, CooldownReason, Grant},
-        status::{AccountStatus, LedgerStatus},
-        time::Timestamp,
-    },
-};
+use crate::{rfc3339, broker::Unreadable};
+use protocol::{Answer, Done, ServedFrom, Failure, StoreError, NextLogin, AccountName, CooldownReason, Grant, AccountStatus, LoginLimiterStatus, Timestamp};
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 
@@ -42,8 +31,8 @@ impl From<Failure> for Problem {
     }
 }
 
-impl From<StoreProblem> for Problem {
-    fn from(problem: StoreProblem) -> Self {
+impl From<StoreError> for Problem {
+    fn from(problem: StoreError) -> Self {
         Self::Failed(Failure::from(problem))
     }
 }
@@ -170,12 +159,12 @@ pub fn revoked(account: &AccountName, pending: usize) -> Value {
 }
 
 /// What a round of maintenance came to.
-pub fn maintained(outcomes: &[(AccountName, Result<Done, Failure>)]) -> Value {
+pub fn maintained(outcomes: &[(AccountName, Result<Outcome, Failure>)]) -> Value {
     let accounts = outcomes.iter().map(|(account, outcome)| match outcome {
-        Ok(Done::Report { renewed, pending }) => {
+        Ok(Outcome::Report { renewed, pending }) => {
             json!({"account": account.as_str(), "renewed": renewed, "pending_revocations": pending})
         }
-        Ok(Done::Token(_)) => json!({"account": account.as_str(), "renewed": false}),
+        Ok(Outcome::Token(_)) => json!({"account": account.as_str(), "renewed": false}),
         Err(failure) => json!({
             "account": account.as_str(),
             "renewed": false,
@@ -184,7 +173,7 @@ pub fn maintained(outcomes: &[(AccountName, Result<Done, Failure>)]) -> Value {
         }),
     });
     let renewed =
-        outcomes.iter().filter(|(_, outcome)| matches!(outcome, Ok(Done::Report { renewed: true, .. })));
+        outcomes.iter().filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Report { renewed: true, .. })));
     let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
     json!({"renewed": renewed.count(), "failed": failed.count(), "accounts": accounts.collect::<Vec<_>>()})
 }
@@ -210,7 +199,7 @@ pub fn served_from(source: ServedFrom) -> &'static str {
 /// A status answer.
 pub fn status(
     accounts: &[Result<AccountStatus, Unreadable>],
-    ledger: &LedgerStatus,
+    limiter: &LoginLimiterStatus,
     now: Timestamp,
 ) -> Value {
     let accounts = accounts.iter().map(|account| match account {
@@ -220,7 +209,7 @@ pub fn status(
     json!({
         "now": rfc3339::format(now),
         "accounts": accounts.collect::<Vec<_>>(),
-        "ledger": ledger_status(ledger),
+        "ledger": login_limiter_status(limiter),
     })
 }
 
@@ -237,7 +226,7 @@ fn account_status(status: &AccountStatus) -> Value {
         "due_at": pair.map(|pair| rfc3339::format(pair.due_at)),
         "expires_at": pair.map(|pair| rfc3339::format(pair.expires_at)),
         "refresh_expires_at": pair.and_then(|pair| pair.refresh_expires_at).map(rfc3339::format),
-        "refresh_spent": pair.map(|pair| pair.refresh_spent),
+        "refresh_token_consumed": pair.map(|pair| pair.refresh_token_consumed),
         "dead": pair.map(|pair| pair.dead),
         "verified_at": status.verified_at.map(rfc3339::format),
         "pending_revocations": status.pending_revocations,
@@ -251,19 +240,19 @@ fn account_status(status: &AccountStatus) -> Value {
             },
         })),
         "failures_in_a_row": status.failures,
-        "parked_secret_version": status.parked.as_ref().map(|version| version.0.as_str()),
+        "parked_secret_version": status.rejected_secret.as_ref().map(|version| version.0.as_str()),
     })
 }
 
-fn ledger_status(ledger: &LedgerStatus) -> Value {
-    let (next_login_at, held_back_by) = match ledger.next_login {
+fn login_limiter_status(limiter: &LoginLimiterStatus) -> Value {
+    let (next_login_at, held_back_by) = match limiter.next_login {
         NextLogin::Now => (None, None),
         NextLogin::WhenBudgetAllows(at) => (Some(rfc3339::format(at)), Some("login_budget_exhausted")),
         NextLogin::WhenUnblocked(at) => (Some(rfc3339::format(at)), Some("upstream_rate_limited")),
     };
     json!({
-        "logins_counted": ledger.debits,
-        "login_budget": ledger.budget,
+        "logins_counted": limiter.permits,
+        "login_budget": limiter.budget,
         "next_login_at": next_login_at,
         "held_back_by": held_back_by,
     })

@@ -1,9 +1,7 @@
 //! The wall clock and random numbers: the only place that reads either.
 
-use crate::{
-    core::time::{Draw, Timestamp},
-    ports::Clock,
-};
+use protocol::{Draw, Timestamp};
+use crate::{ports::Clock};
 use async_trait::async_trait;
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,15 +1,7 @@
 //! The accounts' credentials in Secrets Manager. Read only when a login needs them, and never kept.
 
-use crate::{
-    config::checked_url,
-    core::{
-        flow::SecretProblem,
-        grant::{ClientCredentials, Credentials},
-        record::{AccountName, Dialect, Origin, SecretVersion},
-    },
-    ports::Secrets,
-    secret::Secret,
-};
+use crate::{config::checked_url, ports::Secrets};
+use protocol::{SecretError, ClientCredentials, Credentials, AccountName, ApiVersion, Origin, SecretVersion, Secret};
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
     Client,
@@ -49,7 +41,7 @@ impl SecretsManager {
 
 #[async_trait]
 impl Secrets for SecretsManager {
-    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretProblem> {
+    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError> {
         let id = format!("{}{name}", self.prefix);
         let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
             match error.as_service_error() {
@@ -57,10 +49,10 @@ impl Secrets for SecretsManager {
                 Some(
                     GetSecretValueError::ResourceNotFoundException(_)
                     | GetSecretValueError::InvalidRequestException(_),
-                ) => SecretProblem::Missing,
+                ) => SecretError::Missing,
                 _ => {
                     tracing::warn!(account = %name, code = error.code().unwrap_or("no answer"), "Secrets Manager failed");
-                    SecretProblem::Unreachable
+                    SecretError::Unreachable
                 }
             }
         })?;
@@ -68,8 +60,8 @@ impl Secrets for SecretsManager {
         let text = output
             .secret_string
             .map(zeroize::Zeroizing::new)
-            .ok_or_else(|| SecretProblem::Bad("it is binary, and has to be text".to_owned()))?;
-        parse(&text, version).map_err(SecretProblem::Bad)
+            .ok_or_else(|| SecretError::Bad("it is binary, and has to be text".to_owned()))?;
+        parse(&text, version).map_err(SecretError::Bad)
     }
 }
 
@@ -80,16 +72,16 @@ impl Secrets for SecretsManager {
 pub fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
-    let dialect = match fields.remove("dialect").as_ref().map(Value::as_str) {
-        None | Some(Some("convirza-v3")) => Dialect::V3,
-        Some(Some("convirza-v2")) => Dialect::V2,
-        Some(_) => return Err("`dialect` has to be convirza-v3 or convirza-v2".to_owned()),
+    let api_version = match fields.remove("api_version").as_ref().map(Value::as_str) {
+        None | Some(Some("convirza-v3")) => ApiVersion::V3,
+        Some(Some("convirza-v2")) => ApiVersion::V2,
+        Some(_) => return Err("`api_version` has to be convirza-v3 or convirza-v2".to_owned()),
     };
     let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url")).transpose()?;
     let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
-    let client = match dialect {
-        Dialect::V3 => None,
-        Dialect::V2 => Some(ClientCredentials {
+    let client = match api_version {
+        ApiVersion::V3 => None,
+        ApiVersion::V2 => Some(ClientCredentials {
             id: text_field(&mut fields, "client_id")?,
             secret: text_field(&mut fields, "client_secret")?,
         }),
@@ -99,7 +91,7 @@ pub fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> 
         email: text_field(&mut fields, "email")?,
         password: text_field(&mut fields, "password")?,
         client,
-        origin: Origin { dialect, oauth_url, api_url },
+        origin: Origin { api_version, oauth_url, api_url },
     })
 }
 
@@ -127,7 +119,7 @@ mod tests {
     #[test]
     fn a_good_secret_is_read() {
         let credentials = parsed(
-            r#"{"email":"who@example.invalid","password":"p","dialect":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
+            r#"{"email":"who@example.invalid","password":"p","api_version":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
         )
         .unwrap();
         assert_eq!(credentials.password, Secret::from("p"));
@@ -144,10 +136,10 @@ mod tests {
             (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a text that is not empty"),
             (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a text that is not empty"),
             (
-                r#"{"email":"e","password":"p","dialect":"tell-tale"}"#,
-                "`dialect` has to be convirza-v3 or convirza-v2",
+                r#"{"email":"e","password":"p","api_version":"tell-tale"}"#,
+                "`api_version` has to be convirza-v3 or convirza-v2",
             ),
-            (r#"{"email":"e","password":"p","dialect":"convirza-v2"}"#, "`client_id` is missing"),
+            (r#"{"email":"e","password":"p","api_version":"convirza-v2"}"#, "`client_id` is missing"),
             (
                 r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
                 "`oauth_url` has to be an https URL (http on loopback only) without user, query or fragment",

@@ -9,7 +9,7 @@ use super::{
 use lambda_runtime::LambdaEvent;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use token_broker::adapters::lambda::{Handler, http::ROUTES};
+use token_broker::{inbound::Handler, inbound::ROUTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

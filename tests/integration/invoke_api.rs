@@ -6,7 +6,7 @@ use super::{
 };
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use token_broker::{adapters::lambda::Handler, broker::Broker};
+use token_broker::{inbound::Handler, broker::Broker};
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:token-broker";
 

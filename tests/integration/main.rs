@@ -37,7 +37,7 @@ mod store;
 mod template;
 mod upstream;
 
-use token_broker::{adapters::lambda::Handler, broker::Broker, config::Config, ports::Ports};
+use token_broker::{inbound::Handler, broker::Broker, config::Config, ports::Ports};
 use world::{Aws, World, convirza::Settings};
 
 /// A world with the upstream as it is.

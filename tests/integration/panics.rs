@@ -7,12 +7,8 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use token_broker::{
-    adapters::lambda::Handler,
-    broker::Broker,
-    core::{flow::SecretProblem, grant::Credentials, record::AccountName},
-    ports::{Ports, Secrets},
-};
+use token_broker::{inbound::Handler, broker::Broker, ports::Ports, ports::Secrets};
+use protocol::{SecretError, Credentials, AccountName};
 
 /// Panics the first two times.
 struct Panicking {
@@ -22,7 +18,7 @@ struct Panicking {
 
 #[async_trait::async_trait]
 impl Secrets for Panicking {
-    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretProblem> {
+    async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError> {
         let panics = self.left.iter().any(|left| left.swap(false, Ordering::Relaxed));
         assert!(!panics, "what callers must not see");
         self.secrets.read(name).await

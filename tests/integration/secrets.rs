@@ -11,7 +11,7 @@ use super::{
 };
 use lambda_runtime::LambdaEvent;
 use serde_json::json;
-use token_broker::core::{flow::SecretProblem, record::AccountName};
+use protocol::{SecretError, AccountName};
 
 #[tokio::test]
 async fn a_secret_is_read_by_its_name_and_told_by_its_version() {
@@ -30,14 +30,14 @@ async fn what_is_wrong_with_a_secret_is_told_apart() {
     let world = world().await;
     let secrets = ports(&world).await.secrets;
     let emea = AccountName::parse("emea").unwrap();
-    assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Missing));
+    assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing));
     world.put_secret("emea", "{}").await.expect("a version");
-    assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Bad("`email` is missing".to_owned())));
+    assert_eq!(secrets.read(&emea).await, Err(SecretError::Bad("`email` is missing".to_owned())));
     world.delete_secret("emea").await.expect("deleted");
-    assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Missing), "it could be recovered, but not read");
+    assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing), "it could be recovered, but not read");
     for fault in [AwsFault::Unavailable, AwsFault::AccessDenied, AwsFault::Reset] {
         world.secrets_manager.faults().set(Operations::All, fault, None);
-        assert_eq!(secrets.read(&emea).await, Err(SecretProblem::Unreachable), "{fault:?}");
+        assert_eq!(secrets.read(&emea).await, Err(SecretError::Unreachable), "{fault:?}");
     }
 }
 

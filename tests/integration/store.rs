@@ -13,17 +13,7 @@ use futures_util::future::join_all;
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 use std::time::Duration;
-use token_broker::{
-    core::{
-        flow::{StoreProblem, Written},
-        record::{
-            Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
-            Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
-        },
-        time::Timestamp,
-    },
-    secret::Secret,
-};
+use protocol::{StoreError, WriteOutcome, Account, AccountName, Cooldown, CooldownReason, Permit, ApiVersion, Generation, Grant, Holder, Lease, LoginLimiter, Origin, Pair, Revocation, SecretVersion, TokenKind, Version, Timestamp, Secret};
 
 const AT: Timestamp = Timestamp::from_millis(1_775_478_896_123);
 
@@ -33,7 +23,7 @@ fn name() -> AccountName {
 
 fn origin() -> Origin {
     Origin {
-        dialect: Dialect::V2,
+        api_version: ApiVersion::V2,
         oauth_url: Some("https://oauth.example".to_owned()),
         api_url: Some("https://api.example".to_owned()),
     }
@@ -46,7 +36,7 @@ fn full_account() -> Account {
             generation: Generation(7),
             access_token: Secret::from("access"),
             refresh_token: Some(Secret::from("refresh")),
-            refresh_spent: true,
+            refresh_token_consumed: true,
             issued_at: AT,
             expires_at: AT.plus(Duration::from_secs(1)),
             refresh_expires_at: Some(AT.plus(Duration::from_secs(2))),
@@ -57,7 +47,7 @@ fn full_account() -> Account {
         }),
         lease: Some(Lease { holder: Holder(u64::MAX), until: AT }),
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
-        parked: Some(SecretVersion("v1".to_owned())),
+        rejected_secret: Some(SecretVersion("v1".to_owned())),
         verified_at: Some(AT),
         no_probe_before: Some(AT),
         pending: vec![
@@ -84,18 +74,18 @@ async fn a_record_comes_back_as_it_was_written() {
     let store = ports(&world).await.store;
     assert_eq!(store.read_account(&name()).await, Ok(Account::default()));
     let full = full_account();
-    assert_eq!(store.write_account(&name(), Version(0), &full).await, Written::Done);
+    assert_eq!(store.write_account(&name(), Version(0), &full).await, WriteOutcome::Applied);
     assert_eq!(store.read_account(&name()).await, Ok(full.clone()));
     let bare = Account { version: Version(1), ..Account::default() };
-    assert_eq!(store.write_account(&name(), full.version, &bare).await, Written::Done);
+    assert_eq!(store.write_account(&name(), full.version, &bare).await, WriteOutcome::Applied);
     assert_eq!(store.read_account(&name()).await, Ok(bare), "what is gone is gone");
 
-    assert_eq!(store.read_ledger().await, Ok(Ledger::default()));
-    let debits = vec![Debit { at: AT, until: AT, by: Holder(1) }, Debit { at: AT, until: AT, by: Holder(2) }];
-    let ledger = Ledger { version: Version(3), debits, blocked_until: Some(AT) };
-    assert_eq!(store.write_ledger(Version(0), &ledger).await, Written::Done);
-    assert_eq!(store.read_ledger().await, Ok(ledger));
-    assert_eq!(store.list_accounts().await.expect("the accounts").len(), 1, "the ledger is no account");
+    assert_eq!(store.read_login_limiter().await, Ok(LoginLimiter::default()));
+    let permits = vec![Permit { at: AT, until: AT, by: Holder(1) }, Permit { at: AT, until: AT, by: Holder(2) }];
+    let limiter = LoginLimiter { version: Version(3), permits, blocked_until: Some(AT) };
+    assert_eq!(store.write_login_limiter(Version(0), &limiter).await, WriteOutcome::Applied);
+    assert_eq!(store.read_login_limiter().await, Ok(limiter));
+    assert_eq!(store.list_accounts().await.expect("the accounts").len(), 1, "the limiter is no account");
 }
 
 #[tokio::test]
@@ -105,21 +95,21 @@ async fn a_write_needs_the_version_that_was_read() {
     let version = |version| Account { version: Version(version), ..Account::default() };
     assert_eq!(
         store.write_account(&name(), Version(4), &version(5)).await,
-        Written::Conflict,
+        WriteOutcome::Conflict,
         "there is none"
     );
-    assert_eq!(store.write_account(&name(), Version(0), &version(5)).await, Written::Done);
+    assert_eq!(store.write_account(&name(), Version(0), &version(5)).await, WriteOutcome::Applied);
     assert_eq!(
         store.write_account(&name(), Version(0), &version(6)).await,
-        Written::Conflict,
+        WriteOutcome::Conflict,
         "there is one"
     );
     assert_eq!(
         store.write_account(&name(), Version(4), &version(6)).await,
-        Written::Conflict,
+        WriteOutcome::Conflict,
         "of another version"
     );
-    assert_eq!(store.write_account(&name(), Version(5), &version(6)).await, Written::Done);
+    assert_eq!(store.write_account(&name(), Version(5), &version(6)).await, WriteOutcome::Applied);
     assert_eq!(store.read_account(&name()).await, Ok(version(6)));
 }
 
@@ -131,8 +121,8 @@ async fn of_all_who_write_on_one_version_at_once_one_succeeds() {
         let next = Account { version: Version(version + 1), ..Account::default() };
         let writers = (0..8).map(|_| store.write_account(&account, Version(version), &next));
         let mut written = join_all(writers).await;
-        written.retain(|written| *written != Written::Conflict);
-        assert_eq!(written, [Written::Done]);
+        written.retain(|written| *written != WriteOutcome::Conflict);
+        assert_eq!(written, [WriteOutcome::Applied]);
     }
 }
 
@@ -140,14 +130,14 @@ async fn of_all_who_write_on_one_version_at_once_one_succeeds() {
 async fn f16_the_time_to_live_is_set_in_seconds_and_never_decides_anything() {
     let world = world().await;
     let store = ports(&world).await.store;
-    let parked = full_account();
-    store.write_account(&name(), Version(0), &parked).await;
+    let rejected_secret = full_account();
+    store.write_account(&name(), Version(0), &rejected_secret).await;
     assert_eq!(
         get(&world, "account#default").await["ttl"],
         Value::Null,
-        "a parked version must not be forgotten"
+        "a rejected_secret version must not be forgotten"
     );
-    let free = Account { parked: None, pending: Vec::new(), version: Version(AT.as_millis()), ..parked };
+    let free = Account { rejected_secret: None, pending: Vec::new(), version: Version(AT.as_millis()), ..rejected_secret };
     store.write_account(&name(), Version(u64::MAX), &free).await;
     let ttl: u64 =
         get(&world, "account#default").await["ttl"]["N"].as_str().expect("a ttl").parse().expect("a number");
@@ -163,7 +153,7 @@ async fn a_list_of_accounts_is_read_page_by_page() {
         let mut account = full_account();
         account.pair = account.pair.map(|pair| Pair { access_token: Secret::from(long.as_str()), ..pair });
         let name = AccountName::parse(&format!("account-{index}")).unwrap();
-        assert_eq!(store.write_account(&name, Version(0), &account).await, Written::Done);
+        assert_eq!(store.write_account(&name, Version(0), &account).await, WriteOutcome::Applied);
     }
     let reads_before = world.dynamodb.counts().reads;
     let names: Vec<String> =
@@ -180,10 +170,10 @@ async fn an_outage_is_no_telling_for_a_write_and_an_error_for_a_read() {
         [AwsFault::Unavailable, AwsFault::Throttled, AwsFault::Reset, AwsFault::AccessDenied, AwsFault::Hang]
     {
         world.dynamodb.faults().set(Operations::All, fault, None);
-        assert_eq!(store.read_account(&name()).await, Err(StoreProblem::Unreachable), "{fault:?}");
+        assert_eq!(store.read_account(&name()).await, Err(StoreError::Unreachable), "{fault:?}");
         assert_eq!(
             store.write_account(&name(), Version(0), &full_account()).await,
-            Written::Unknown,
+            WriteOutcome::Unknown,
             "{fault:?}"
         );
     }
@@ -216,7 +206,7 @@ async fn the_sdks_own_retry_meets_its_first_write_and_nothing_is_lost_by_it() {
         let stored = get(&world, "account#default").await;
         assert!(stored["pair"].is_object() && stored["lease"].is_null(), "write {lost}");
         assert_eq!(
-            get(&world, "ledger").await["debits"]["L"].as_array().map(Vec::len),
+            get(&world, "ledger").await["permits"]["L"].as_array().map(Vec::len),
             Some(1),
             "write {lost}"
         );
@@ -282,7 +272,7 @@ async fn an_item_that_cannot_be_read_is_an_error_and_left_as_it_is() {
 #[tokio::test]
 async fn a_ledger_that_cannot_be_read_lets_nobody_log_in() {
     let world = world().await;
-    put(&world, &json!({"pk": {"S": "ledger"}, "version": {"N": "1"}, "debits": {"S": "none"}})).await;
+    put(&world, &json!({"pk": {"S": "ledger"}, "version": {"N": "1"}, "permits": {"S": "none"}})).await;
     let handler = handler(&world).await;
     let error = handler.handle(LambdaEvent::new(json!({}), context())).await.expect_err("no token");
     assert!(error.error_message.contains("item `ledger`"), "{}", error.error_message);

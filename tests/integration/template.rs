@@ -13,14 +13,8 @@ use super::{
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 use std::{cell::RefCell, collections::BTreeSet, fs, sync::Arc, time::Duration};
-use token_broker::{
-    adapters::lambda::{
-        http::ROUTES,
-        payload::{self, Command},
-    },
-    config::{Config, ConfigErrors},
-    core::{callers::Action, policy::Entry, time::Timestamp},
-};
+use token_broker::{inbound::ROUTES, adapters::lambda::payload::self, adapters::lambda::payload::Command, config::Config, config::ConfigErrors, inbound::authorization::Action, inbound::deadline::Entry};
+use protocol::{Timestamp};
 
 /// A public API, every parameter as it is by default.
 const DEFAULTS: &str = "defaults";

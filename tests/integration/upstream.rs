@@ -8,15 +8,8 @@ use super::{
     },
 };
 use std::{sync::Arc, time::Duration};
-use token_broker::{
-    adapters::{clock::SystemClock, convirza::Convirza},
-    core::{
-        grant::{Call, Credentials, Expiry, Granted, Reply},
-        record::{Origin, Revocation, SecretVersion, TokenKind},
-    },
-    ports::{Clock, Upstream},
-    secret::Secret,
-};
+use token_broker::{outbound::SystemClock, outbound::Convirza, ports::Clock, ports::Upstream};
+use protocol::{Call, Credentials, Expiry, Granted, UpstreamReply, Origin, Revocation, SecretVersion, TokenKind, Secret};
 
 fn login() -> Call {
     Call::Login(Credentials {
@@ -28,14 +21,14 @@ fn login() -> Call {
     })
 }
 
-async fn reply_to(world: &World, fault: Fault) -> Reply {
+async fn reply_to(world: &World, fault: Fault) -> UpstreamReply {
     world.convirza.faults().set(Endpoint::Login, fault, Some(1));
     ports(world).await.upstream.send(&login()).await
 }
 
-fn granted(reply: Reply) -> Granted {
+fn granted(reply: UpstreamReply) -> Granted {
     match reply {
-        Reply::Granted(granted) => granted,
+        UpstreamReply::Granted(granted) => granted,
         other => panic!("no pair: {other:?}"),
     }
 }
@@ -54,27 +47,27 @@ async fn a_login_a_refresh_and_a_revocation() {
     let refresh = Call::Refresh { refresh_token: refresh_token.clone(), origin: Origin::default() };
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
-    assert_eq!(upstream.send(&refresh).await, Reply::Refused, "it is single-use");
+    assert_eq!(upstream.send(&refresh).await, UpstreamReply::Refused, "it is single-use");
     for (token, kind) in [
         (second.access_token, TokenKind::Access),
         (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
     ] {
         assert_eq!(
             upstream.send(&Call::Revoke(Revocation { token, kind, origin: Origin::default() })).await,
-            Reply::Revoked
+            UpstreamReply::Revoked
         );
     }
     let revoked = Call::Refresh {
         refresh_token: second.refresh_token.expect("a refresh token"),
         origin: Origin::default(),
     };
-    assert_eq!(upstream.send(&revoked).await, Reply::Refused);
+    assert_eq!(upstream.send(&revoked).await, UpstreamReply::Refused);
 }
 
 #[tokio::test]
 async fn every_fault_is_what_the_protocol_takes_it_for() {
     let world = world().await;
-    assert_eq!(reply_to(&world, Fault::WrongPassword).await, Reply::Refused);
+    assert_eq!(reply_to(&world, Fault::WrongPassword).await, UpstreamReply::Refused);
     for unclear in [
         Fault::ServerError,
         Fault::BadGatewayHtml,
@@ -85,7 +78,7 @@ async fn every_fault_is_what_the_protocol_takes_it_for() {
         Fault::Redirect,
         Fault::Hang,
     ] {
-        assert_eq!(reply_to(&world, unclear.clone()).await, Reply::Unclear, "{unclear:?}");
+        assert_eq!(reply_to(&world, unclear.clone()).await, UpstreamReply::Unclear, "{unclear:?}");
     }
     let observed = world.convirza.observed();
     assert_eq!(observed.redirects_followed, 0);
@@ -114,16 +107,16 @@ async fn retry_after_is_read_in_both_forms() {
     let world = world().await;
     for (text, seconds) in [(Some("7"), Some(7)), (Some("soon"), None), (None, None)] {
         let fault = Fault::RateLimited { retry_after: text.map(str::to_owned) };
-        let expected = Reply::RateLimited(seconds.map(Duration::from_secs));
+        let expected = UpstreamReply::RateLimited(seconds.map(Duration::from_secs));
         assert_eq!(reply_to(&world, fault).await, expected, "{text:?}");
     }
     let date = Fault::RateLimited { retry_after: Some("Fri, 31 Dec 2100 23:59:59 GMT".to_owned()) };
     match reply_to(&world, date).await {
-        Reply::RateLimited(Some(pause)) => assert!(pause > Duration::from_secs(70 * 365 * 86_400)),
+        UpstreamReply::RateLimited(Some(pause)) => assert!(pause > Duration::from_secs(70 * 365 * 86_400)),
         other => panic!("no pause: {other:?}"),
     }
     let past = Fault::RateLimited { retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()) };
-    assert_eq!(reply_to(&world, past).await, Reply::RateLimited(Some(Duration::ZERO)));
+    assert_eq!(reply_to(&world, past).await, UpstreamReply::RateLimited(Some(Duration::ZERO)));
 }
 
 #[tokio::test]
@@ -137,7 +130,7 @@ async fn what_never_left_is_told_apart_from_what_may_have_arrived() {
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
         let upstream = Convirza::new(url.clone(), url.clone(), Duration::from_secs(5), Arc::new(SystemClock))
             .expect("a client");
-        assert_eq!(upstream.send(&login()).await, Reply::NeverLeft, "{url}");
+        assert_eq!(upstream.send(&login()).await, UpstreamReply::NeverLeft, "{url}");
     }
     assert_eq!(world.convirza.observed().logins_arrived, 0);
 }

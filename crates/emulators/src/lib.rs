@@ -140,7 +140,7 @@ impl World {
 /// A secret for V2, in the form that the broker reads.
 pub fn v2_secret(world: &World, email: &str, password: &str) -> String {
     serde_json::json!({
-        "dialect": "convirza-v2",
+        "api_version": "convirza-v2",
         "email": email,
         "password": password,
         "client_id": convirza::V2_CLIENT_ID,

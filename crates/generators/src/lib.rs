@@ -8,21 +8,8 @@ use proptest::{
 };
 use serde_json::Value;
 use std::time::Duration;
-use token_broker::{
-    adapters::item::Item,
-    core::{
-        decide::{Ask, Goal, Target},
-        flow::{Effect, Event, SecretProblem, StoreProblem, Written},
-        grant::{Credentials, Expiry, Granted, Reply},
-        policy::Policy,
-        record::{
-            Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
-            Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
-        },
-        time::Timestamp,
-    },
-    secret::Secret,
-};
+use token_broker::{outbound::dynamodb::Item};
+use protocol::{Request, Intent, Target, Effect, Event, SecretError, StoreError, WriteOutcome, Credentials, Expiry, Granted, UpstreamReply, Policy, Account, AccountName, Cooldown, CooldownReason, Permit, ApiVersion, Generation, Grant, Holder, Lease, LoginLimiter, Origin, Pair, Revocation, SecretVersion, TokenKind, Version, Timestamp, Secret};
 
 /// Mostly instants near each other, sometimes any at all: clocks go back, and some are wrong.
 pub fn instant() -> impl Strategy<Value = Timestamp> {
@@ -68,9 +55,9 @@ fn secret() -> impl Strategy<Value = Secret> {
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
-    let dialect = prop_oneof![Just(Dialect::V3), Just(Dialect::V2)];
-    (dialect, option::of("https://[a-z]{1,8}"), option::of("https://[a-z]{1,8}"))
-        .prop_map(|(dialect, oauth_url, api_url)| Origin { dialect, oauth_url, api_url })
+    let api_version = prop_oneof![Just(ApiVersion::V3), Just(ApiVersion::V2)];
+    (api_version, option::of("https://[a-z]{1,8}"), option::of("https://[a-z]{1,8}"))
+        .prop_map(|(api_version, oauth_url, api_url)| Origin { api_version, oauth_url, api_url })
 }
 
 pub fn pair() -> impl Strategy<Value = Pair> {
@@ -83,7 +70,7 @@ pub fn pair() -> impl Strategy<Value = Pair> {
             generation: first.0,
             access_token: first.1,
             refresh_token: first.2,
-            refresh_spent: first.3,
+            refresh_token_consumed: first.3,
             issued_at: first.4,
             expires_at: first.5,
             refresh_expires_at: second.0,
@@ -123,32 +110,32 @@ pub fn account() -> impl Strategy<Value = Account> {
             pair: first.1,
             lease: first.2,
             cooldown: first.3,
-            parked: second.0.map(SecretVersion),
+            rejected_secret: second.0.map(SecretVersion),
             verified_at: second.1,
             no_probe_before: second.2,
             pending: second.3,
         })
 }
 
-pub fn ledger() -> impl Strategy<Value = Ledger> {
-    let debit =
-        (instant(), instant(), any::<u64>()).prop_map(|(at, until, by)| Debit { at, until, by: Holder(by) });
-    (0..=u64::MAX / 2, vec(debit, 0..12), option::of(instant())).prop_map(
-        |(version, debits, blocked_until)| Ledger { version: Version(version), debits, blocked_until },
+pub fn ledger() -> impl Strategy<Value = LoginLimiter> {
+    let permit =
+        (instant(), instant(), any::<u64>()).prop_map(|(at, until, by)| Permit { at, until, by: Holder(by) });
+    (0..=u64::MAX / 2, vec(permit, 0..12), option::of(instant())).prop_map(
+        |(version, permits, blocked_until)| LoginLimiter { version: Version(version), permits, blocked_until },
     )
 }
 
-pub fn ask() -> impl Strategy<Value = Ask> {
+pub fn ask() -> impl Strategy<Value = Request> {
     let target = || prop_oneof![Just(Target::NotSeen), option::of(generation()).prop_map(Target::Pair)];
     let goal = prop_oneof![
         4 => (seconds(900), option::of(generation()))
-            .prop_map(|(min_ttl, rejected)| Goal::Token { min_ttl, rejected }),
-        1 => target().prop_map(Goal::Replace),
-        1 => target().prop_map(Goal::Revoke),
-        1 => any::<bool>().prop_map(|revoked| Goal::Maintain { revoked }),
-        1 => Just(Goal::Report),
+            .prop_map(|(min_ttl, rejected)| Intent::Token { min_ttl, rejected }),
+        1 => target().prop_map(Intent::Replace),
+        1 => target().prop_map(Intent::Revoke),
+        1 => any::<bool>().prop_map(|revoked| Intent::Maintain { revoked }),
+        1 => Just(Intent::Report),
     ];
-    (goal, instant(), seconds(60)).prop_map(|(goal, arrived_at, left)| Ask {
+    (goal, instant(), seconds(60)).prop_map(|(goal, arrived_at, left)| Request {
         account: AccountName::default(),
         goal,
         arrived_at,
@@ -159,17 +146,17 @@ pub fn ask() -> impl Strategy<Value = Ask> {
 /// One event of each kind, of which [`fitting`] takes the one that was asked for.
 #[derive(Clone, Debug)]
 pub struct Events {
-    account: Result<Account, StoreProblem>,
-    ledger: Result<Ledger, StoreProblem>,
-    written: Written,
-    secret: Result<Credentials, SecretProblem>,
-    reply: Reply,
+    account: Result<Account, StoreError>,
+    limiter: Result<LoginLimiter, StoreError>,
+    written: WriteOutcome,
+    secret: Result<Credentials, SecretError>,
+    reply: UpstreamReply,
     unasked: bool,
 }
 
 pub fn event() -> impl Strategy<Value = Events> {
     let written =
-        prop_oneof![3 => Just(Written::Done), 1 => Just(Written::Conflict), 1 => Just(Written::Unknown)];
+        prop_oneof![3 => Just(WriteOutcome::Applied), 1 => Just(WriteOutcome::Conflict), 1 => Just(WriteOutcome::Unknown)];
     let credentials = ("[ab]", secret(), origin()).prop_map(|(version, password, origin)| Credentials {
         version: SecretVersion(version),
         email: Secret::from("email"),
@@ -186,26 +173,26 @@ pub fn event() -> impl Strategy<Value = Events> {
     };
     let granted = (secret(), option::of(secret()), expiry(), expiry()).prop_map(
         |(access_token, refresh_token, access_expiry, refresh_expiry)| {
-            Reply::Granted(Granted { access_token, refresh_token, access_expiry, refresh_expiry })
+            UpstreamReply::Granted(Granted { access_token, refresh_token, access_expiry, refresh_expiry })
         },
     );
     let reply = prop_oneof![
         4 => granted,
-        1 => Just(Reply::Revoked),
-        1 => Just(Reply::Alive),
-        2 => Just(Reply::Refused),
-        1 => option::of(seconds(u64::MAX / 1000)).prop_map(Reply::RateLimited),
-        1 => Just(Reply::Unclear),
-        1 => Just(Reply::NeverLeft),
-        1 => Just(Reply::TooLate),
+        1 => Just(UpstreamReply::Revoked),
+        1 => Just(UpstreamReply::Alive),
+        2 => Just(UpstreamReply::Refused),
+        1 => option::of(seconds(u64::MAX / 1000)).prop_map(UpstreamReply::RateLimited),
+        1 => Just(UpstreamReply::Unclear),
+        1 => Just(UpstreamReply::NeverLeft),
+        1 => Just(UpstreamReply::TooLate),
     ];
     let store_problem = || {
-        prop_oneof![Just(StoreProblem::Unreachable), Just(StoreProblem::Unreadable("attribute".to_owned()))]
+        prop_oneof![Just(StoreError::Unreachable), Just(StoreError::Unreadable("attribute".to_owned()))]
     };
     let secret_problem = prop_oneof![
-        Just(SecretProblem::Missing),
-        Just(SecretProblem::Unreachable),
-        Just(SecretProblem::Bad("b".to_owned()))
+        Just(SecretError::Missing),
+        Just(SecretError::Unreachable),
+        Just(SecretError::Bad("b".to_owned()))
     ];
     (
         prop_oneof![5 => account().prop_map(Ok), 1 => store_problem().prop_map(Err)],
@@ -215,9 +202,9 @@ pub fn event() -> impl Strategy<Value = Events> {
         reply,
         prop::bool::weighted(0.01),
     )
-        .prop_map(|(account, ledger, written, secret, reply, unasked)| Events {
+        .prop_map(|(account, limiter, written, secret, reply, unasked)| Events {
             account,
-            ledger,
+            limiter,
             written,
             secret,
             reply,
@@ -232,8 +219,8 @@ pub fn fitting(effect: &Effect, events: Events) -> Event {
     }
     match effect {
         Effect::ReadAccount => Event::Account(events.account),
-        Effect::ReadLedger => Event::Ledger(events.ledger),
-        Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => Event::Written(events.written),
+        Effect::ReadLimiter => Event::Limiter(events.limiter),
+        Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => Event::Written(events.written),
         Effect::ReadSecret => Event::Secret(events.secret),
         Effect::Send { .. } => Event::Replied(events.reply),
         Effect::Pause { .. } | Effect::Done(_) => Event::Resumed,
@@ -279,9 +266,9 @@ pub fn wild_item() -> impl Strategy<Value = Item> {
         Just("pair".to_owned()),
         Just("lease".to_owned()),
         Just("cooldown".to_owned()),
-        Just("parked".to_owned()),
+        Just("rejected_secret".to_owned()),
         Just("pending".to_owned()),
-        Just("debits".to_owned()),
+        Just("permits".to_owned()),
         Just("blocked_until_ms".to_owned()),
         Just("until_ms".to_owned()),
         Just("holder".to_owned()),

@@ -11,7 +11,7 @@ use super::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{adapters::lambda::Handler, broker::Broker};
+use token_broker::{inbound::Handler, broker::Broker};
 
 #[derive(Args)]
 pub struct Options {

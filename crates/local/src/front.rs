@@ -15,10 +15,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use std::{collections::HashMap, time::Duration};
-use token_broker::{
-    adapters::{clock::SystemClock, lambda::Handler},
-    ports::Clock,
-};
+use token_broker::{outbound::SystemClock, inbound::Handler, ports::Clock};
 
 /// Who every local request comes from.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";

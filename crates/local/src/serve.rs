@@ -11,10 +11,7 @@ use super::{
 };
 use clap::Args;
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{
-    adapters::{clock::SystemClock, lambda::Handler},
-    broker::Broker,
-};
+use token_broker::{outbound::SystemClock, inbound::Handler, broker::Broker};
 use tokio::sync::broadcast::error::RecvError;
 
 /// An account that logs in to the deprecated V2.

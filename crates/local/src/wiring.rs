@@ -2,11 +2,7 @@
 
 use super::world::World;
 use std::{error::Error, sync::Arc};
-use token_broker::{
-    adapters::{convirza::Convirza, dynamodb::Table, secrets_manager::SecretsManager},
-    config::Config,
-    ports::{Clock, Ports},
-};
+use token_broker::{outbound::Convirza, outbound::Table, outbound::SecretsManager, config::Config, ports::Clock, ports::Ports};
 
 /// The configuration of a broker in this world, where `settings` come before the world's own.
 pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<dyn Error>> {

@@ -1,63 +1,69 @@
-//! The renewal protocol: everything that decides *whether* and *when*, and nothing that does.
+//! The renewal protocol: a pure state machine that decides whether and when a token pair is renewed.
 //!
-//! No clock, no randomness, no I/O, no async, no AWS, no HTTP. Time and the random draw come in as arguments,
-//! so the same code runs in production, under a model checker and in a simulation. Read it in this order:
+//! The crate has no clock, randomness, I/O, async, AWS or HTTP. Time and one random number come in as arguments, so
+//! the same code runs in production, under a model checker and in a simulation.
 //!
-//! | module | is about |
+//! A request is one [`Flow`]. [`Flow::begin`] and [`Flow::step`] return the next [`Step`]: an [`Effect`] to perform,
+//! or the outcome. Whoever drives the flow performs the effect and feeds the [`Event`] back.
+//!
+//! | module | contents |
 //! | --- | --- |
-//! | [`time`] | instants, and the one random number of a step |
-//! | [`record`] | what the fleet shares: the account's record and the ledger |
-//! | [`policy`] | the operator's numbers and the arithmetic of times |
-//! | [`ledger`] | how many logins may be sent |
-//! | [`grant`] | what the upstream is asked, and what its answers mean |
-//! | [`decide`] | one look at a record: answer, wait, fail or renew |
-//! | [`memory`] | what one instance remembers, and what it may answer from that alone |
-//! | [`flow`] | one request from its arrival to its answer, a step at a time |
-//! | [`callers`] | who may do what |
-//! | [`status`] | what an operator may know of an account |
-//! | [`error`] | why a request could not be answered |
+//! | `time` | instants, and the random number of a step |
+//! | `secret`, `url` | texts that must not be printed; addresses that may get them |
+//! | `record` | the shared record of one account: pair, lease, cooldown |
+//! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
+//! | `policy` | the operator's numbers and the arithmetic of times |
+//! | `request` | what a caller asks for and gets |
+//! | `failure` | why a request failed |
+//! | `upstream` | calls to the upstream and what its replies mean |
+//! | `effects` | what a flow asks the outside world to do, and what it is told |
+//! | `decision` | one look at a record: answer, wait, fail or renew |
+//! | `cache` | what one instance knows of an account, and what it may answer from that alone |
+//! | `flow` | the state machine |
 
-pub mod callers;
-pub mod decide;
-pub mod error;
-pub mod flow;
-pub mod grant;
-pub mod ledger;
-pub mod memory;
-pub mod policy;
-pub mod record;
-pub mod status;
-pub mod time;
+mod cache;
+mod decision;
+mod effects;
+mod failure;
+mod flow;
+mod login_limiter;
+mod policy;
+mod record;
+mod request;
+mod secret;
+mod time;
+mod upstream;
+mod url;
 
-/// A pair of generation 7 with a week's life, most of which may be over.
+pub use cache::{Cache, CachedRecord, Lookup, PendingWrite};
+pub use decision::{Decision, Progress, Target, decide};
+pub use effects::{Context, Effect, Event, Notice, Read, SecretError, Step, StoreError, WriteOutcome};
+pub use failure::Failure;
+pub use flow::Flow;
+pub use login_limiter::{LoginDelay, LoginLimiter, Permit};
+pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
+pub use record::{
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease, Origin,
+    Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict, Version,
+};
+pub use request::{Answer, Intent, Outcome, Request, ServedFrom};
+pub use secret::Secret;
+pub use time::{Draw, Timestamp, millis, seconds_rounded_up};
+pub use upstream::{Call, ClientCredentials, Credentials, Expiry, Granted, UpstreamReply};
+pub use url::{InvalidUrl, UpstreamUrl};
+
+/// A pair of generation 7 that was issued for a week and expires at `expires_at`.
 #[cfg(test)]
-pub(crate) fn test_pair(expires_at: time::Timestamp) -> record::Pair {
-    use crate::secret::Secret;
-    record::Pair {
-        generation: record::Generation(7),
+fn test_pair(expires_at: Timestamp) -> Pair {
+    Pair {
+        generation: Generation(7),
         access_token: Secret::from("access"),
-        refresh_token: Some(Secret::from("refresh")),
-        refresh_spent: false,
+        refresh_token: RefreshToken::Available { token: Secret::from("refresh"), expires_at: None },
         issued_at: expires_at.minus(std::time::Duration::from_secs(7 * 86_400)),
         expires_at,
-        refresh_expires_at: None,
-        obtained_by: record::Grant::Login,
+        obtained_by: Grant::Login,
         replaces: None,
-        origin: record::Origin::default(),
-        dead: false,
-    }
-}
-
-#[cfg(test)]
-pub(crate) fn test_policy() -> policy::Policy {
-    use std::time::Duration;
-    policy::Policy {
-        login_budget: 5,
-        refresh_ahead: Duration::from_secs(86_400),
-        max_ttl: Duration::from_secs(900),
-        memory_ttl: Duration::from_secs(30),
-        upstream_timeout: Duration::from_secs(5),
-        lease: Duration::from_secs(15),
-        clock_margin: Duration::from_secs(2),
+        origin: Origin::default(),
+        verdict: Verdict::Unverified,
     }
 }

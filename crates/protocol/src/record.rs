@@ -1,17 +1,15 @@
-//! What the fleet shares: one record per account, and one ledger of logins.
+//! The shared record of one account.
 //!
-//! Both are written only on the condition that the version which was read still stands. Versions are
-//! milliseconds of the writer's clock, or the last version plus one where that clock is behind, so they keep
-//! growing even where the record was deleted by DynamoDB's own clean-up or restored from a backup.
+//! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
+//! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use super::time::Timestamp;
-use crate::secret::Secret;
+use crate::{Secret, Timestamp, UpstreamUrl, lies_ahead};
 use std::{fmt, time::Duration};
 
-/// A refresh token lives six months, as the upstream documents it.
+/// The longest documented life of a refresh token, six months.
 const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
-/// How long a worthless record is kept, for whoever wants to see what happened.
-const KEPT_WHEN_WORTHLESS: Duration = Duration::from_secs(30 * 86_400);
+/// How long a record without any value is kept, for operators who look into what happened.
+const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
 /// The name of an account: `[a-z0-9][a-z0-9-]{0,62}`. It names the secret and the stored record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +19,7 @@ impl AccountName {
     /// The account of a request that names none.
     pub const DEFAULT: &str = "default";
 
-    /// Accepts a well-formed name, and nothing else.
+    /// Accepts a well-formed name only.
     pub fn parse(text: &str) -> Option<Self> {
         let lower_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let mut bytes = text.bytes();
@@ -49,29 +47,29 @@ impl fmt::Display for AccountName {
     }
 }
 
-/// The version of a stored item. Zero stands for "there is none".
+/// The version of a stored item. Zero means that there is no item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
 impl Version {
-    /// The version that the next write carries: larger than this one, and never behind the writer's clock.
+    /// The version of the next write: larger than this one, and never behind the writer's clock.
     #[must_use]
     pub fn next(self, now: Timestamp) -> Self {
         Self(self.0.saturating_add(1).max(now.as_millis()))
     }
 }
 
-/// Names one token pair. It is the version of the write that took the lease under which the pair was
-/// obtained (the *fence*), so it grows with every pair and never names two.
+/// Names one token pair. It is the fence: the version of the write that took the lease under which the pair was
+/// obtained. So it grows with every pair and never names two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
-/// Names one attempt to renew, or to pay for a login: drawn anew each time, so that neither a later
-/// invocation of the same instance nor a write that arrives late is taken for this one.
+/// Names one attempt to take the lease or a login permit. Drawn anew for each attempt, so that a late write of an
+/// earlier attempt is never mistaken for this one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub u64);
 
-/// The version id that Secrets Manager gave a secret's value. Not secret.
+/// The version id that Secrets Manager gave a secret's value. Not confidential.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretVersion(pub String);
 
@@ -81,92 +79,157 @@ impl fmt::Display for SecretVersion {
     }
 }
 
-/// How a pair was obtained, or is to be.
+/// How a pair was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grant {
-    /// With email and password. Counted by the upstream, ten a minute and address.
+    /// With email and password. The upstream allows ten a minute and address.
     Login,
     /// With the single-use refresh token.
     Refresh,
 }
 
-/// Which of the upstream's API versions an account logs in to.
+/// The upstream's API version that an account logs in to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dialect {
+pub enum ApiVersion {
     /// Convirza V3.
     #[default]
     V3,
-    /// Convirza V2: deprecated, and still in use. It documents neither refreshing nor revoking.
+    /// Convirza V2: deprecated but in use. It documents neither refreshing nor revoking.
     V2,
 }
 
-/// Where a pair comes from: not the configured upstream where the account's secret names another.
+/// Which upstream issued a pair. Hosts are set where the account's secret names others than the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// The API version.
-    pub dialect: Dialect,
-    /// The OAuth host, if it is not the usual one.
-    pub oauth_url: Option<String>,
-    /// The API, if it is not the usual one.
-    pub api_url: Option<String>,
+    /// Decides how to log in, and whether a pair can be refreshed and revoked.
+    pub api_version: ApiVersion,
+    /// The OAuth host of the account, instead of the configured one.
+    pub oauth_url: Option<UpstreamUrl>,
+    /// The API of the account, instead of the configured one.
+    pub api_url: Option<UpstreamUrl>,
 }
 
-/// Which of a pair's tokens.
+/// Which token of a pair. The upstream's revoke call has to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
 pub enum TokenKind {
-    /// The bearer token.
     Access,
-    /// The single-use refresh token.
     Refresh,
 }
 
-/// A token that is to be made worthless upstream.
+/// A token that is to be revoked upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revocation {
-    /// The token.
+    /// The token itself.
     pub token: Secret,
-    /// Which kind it is.
+    /// As the revoke call names it.
     pub kind: TokenKind,
-    /// Who issued it.
+    /// The upstream that issued it, and has to revoke it.
     pub origin: Origin,
+}
+
+/// The single-use refresh token of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RefreshToken {
+    /// The upstream gave none.
+    Absent,
+    /// It may be sent.
+    Available {
+        /// The token.
+        token: Secret,
+        /// Its expiry, where the upstream stated one that can be read.
+        expires_at: Option<Timestamp>,
+    },
+    /// It was sent, or may have been. It is never sent again.
+    Consumed {
+        /// Kept for its revocation, and for an upstream that returns no successor.
+        token: Secret,
+        /// As above.
+        expires_at: Option<Timestamp>,
+    },
+}
+
+impl RefreshToken {
+    /// The token and its expiry, whether or not it may be sent.
+    pub fn parts(&self) -> Option<(&Secret, Option<Timestamp>)> {
+        match self {
+            Self::Absent => None,
+            Self::Available { token, expires_at } | Self::Consumed { token, expires_at } => {
+                Some((token, *expires_at))
+            }
+        }
+    }
+
+    /// Marks the token as sent. Done by the write that takes the lease, before the token leaves.
+    #[must_use]
+    pub fn consumed(self) -> Self {
+        match self {
+            Self::Available { token, expires_at } => Self::Consumed { token, expires_at },
+            other => other,
+        }
+    }
+
+    /// Takes the mark back, where it is certain that the token did not leave.
+    #[must_use]
+    pub fn restored(self) -> Self {
+        match self {
+            Self::Consumed { token, expires_at } => Self::Available { token, expires_at },
+            other => other,
+        }
+    }
+}
+
+/// What the last probe of an access token found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It was not probed.
+    Unverified,
+    /// The upstream accepted it.
+    Alive {
+        /// When the probe ended.
+        at: Timestamp,
+    },
+    /// The probe gave no verdict.
+    Inconclusive {
+        /// No other probe before this instant.
+        probe_after: Timestamp,
+    },
+    /// The upstream refused it, whatever its expiry says. It is never handed out again.
+    Dead,
 }
 
 /// An access token with the refresh token that came with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
-    /// Which pair this is.
+    /// Identifies the pair to callers, who report it when the API refuses its token.
     pub generation: Generation,
     /// The bearer token that callers get.
     pub access_token: Secret,
-    /// The single-use refresh token; none where the upstream never gave one.
-    pub refresh_token: Option<Secret>,
-    /// Whether the refresh token was, or may have been, sent. A spent one is never sent again.
-    pub refresh_spent: bool,
+    /// What the next renewal sends.
+    pub refresh_token: RefreshToken,
     /// When the request that brought this pair left.
     pub issued_at: Timestamp,
-    /// When the access token dies if nobody uses it: a floor, since every use renews it.
+    /// When the access token expires if nobody uses it: a floor, since every use extends it.
     pub expires_at: Timestamp,
-    /// When the refresh token dies; none where the upstream did not say so in a way that can be read.
-    pub refresh_expires_at: Option<Timestamp>,
-    /// How it was obtained.
+    /// For operators: a login is counted against the limit, a refresh is not.
     pub obtained_by: Grant,
-    /// The pair that stood in the record when this one was asked for.
+    /// The pair that stood in the record when this one was asked for. It proves whether an orphan was ever saved.
     pub replaces: Option<Generation>,
-    /// Who issued it.
+    /// The upstream that issued it.
     pub origin: Origin,
-    /// Whether a probe found the access token to be dead, whatever its expiry.
-    pub dead: bool,
+    /// Whether the access token was found alive or dead.
+    pub verdict: Verdict,
 }
 
 impl Pair {
-    /// What has to be revoked to make this pair worthless. The refresh token first: whoever has it can get
-    /// another access token. Nothing where the upstream documents no way to revoke.
+    /// The revocations that make this pair worthless. The refresh token comes first, since it can obtain another
+    /// access token. Empty where the upstream documents no revocation.
     pub fn revocations(&self) -> impl Iterator<Item = Revocation> + '_ {
         let tokens = [
-            (self.refresh_token.as_ref(), TokenKind::Refresh),
+            (self.refresh_token.parts().map(|(token, _)| token), TokenKind::Refresh),
             (Some(&self.access_token), TokenKind::Access),
         ];
-        let revocable = self.origin.dialect == Dialect::V3;
+        let revocable = self.origin.api_version == ApiVersion::V3;
         tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind)| {
             Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone() })
         })
@@ -176,20 +239,20 @@ impl Pair {
 /// The right to renew, held by one attempt at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// The attempt that holds it.
+    /// The attempt that took it.
     pub holder: Holder,
-    /// When it lapses by itself.
+    /// It lapses at this instant, whatever became of its holder.
     pub until: Timestamp,
 }
 
-/// Why an account rests.
+/// Why an account is in cooldown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CooldownReason {
     /// The upstream answered 429.
     RateLimited,
-    /// The upstream failed, hung, or answered what cannot be read.
+    /// The upstream failed, hung, or returned an unexpected response.
     Unavailable,
-    /// The fleet's own budget of logins was used up.
+    /// The fleet's own login budget was exhausted.
     BudgetExhausted,
 }
 
@@ -198,89 +261,71 @@ pub enum CooldownReason {
 pub struct Cooldown {
     /// No attempt before this instant.
     pub until: Timestamp,
-    /// Why.
+    /// Callers without a usable pair get this as their error.
     pub reason: CooldownReason,
-    /// Failures in a row, which the length of the next pause grows with.
+    /// Failures in a row. The next cooldown grows with them.
     pub failures: u32,
 }
 
 /// What the fleet knows of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
-    /// The version that every write is conditional on. Zero: there is no record yet.
+    /// Every write is conditional on it. Zero: there is no record yet.
     pub version: Version,
     /// The current pair.
     pub pair: Option<Pair>,
-    /// Who is renewing it.
+    /// Set while an attempt renews, probes or revokes.
     pub lease: Option<Lease>,
-    /// The pause that a failed attempt asked for.
+    /// Set after a failed attempt.
     pub cooldown: Option<Cooldown>,
-    /// The version of the secret that the upstream refused. Not tried again.
-    pub parked: Option<SecretVersion>,
-    /// When a probe last found the current pair's access token alive.
-    pub verified_at: Option<Timestamp>,
-    /// A probe brought no verdict: no other one before this instant.
-    pub no_probe_before: Option<Timestamp>,
-    /// Tokens of pairs that were withdrawn, and not revoked yet.
-    pub pending: Vec<Revocation>,
+    /// The secret version that the upstream refused. It is not tried again while it is the current one.
+    pub rejected_secret: Option<SecretVersion>,
+    /// Tokens of withdrawn pairs that are not revoked yet.
+    pub pending_revocations: Vec<Revocation>,
 }
 
 impl Account {
-    /// The generation of the current pair, if there is one.
+    /// The generation of the current pair.
     pub fn generation(&self) -> Option<Generation> {
         self.pair.as_ref().map(|pair| pair.generation)
     }
 
-    /// When the record is worth nothing any more, so that DynamoDB may clean it up: garbage collection only,
-    /// expiry is always checked in code. Never while a secret version is parked or a token is to be revoked,
-    /// which must not be forgotten.
-    pub fn worthless_after(&self) -> Option<Timestamp> {
-        if self.parked.is_some() || !self.pending.is_empty() {
+    /// When DynamoDB may delete the record. Garbage collection only: expiry is always checked in code.
+    ///
+    /// None while a secret version is rejected or a revocation is pending: neither may be forgotten.
+    pub fn garbage_collection_time(&self) -> Option<Timestamp> {
+        if self.rejected_secret.is_some() || !self.pending_revocations.is_empty() {
             return None;
         }
         let written_at = Timestamp::from_millis(self.version.0);
         let refreshable_until = self.pair.as_ref().map(|pair| {
-            pair.refresh_expires_at
-                .unwrap_or_else(|| pair.issued_at.plus(LONGEST_REFRESH_LIFE))
-                .max(pair.expires_at)
+            let stated = pair.refresh_token.parts().and_then(|(_, expires_at)| expires_at);
+            stated.unwrap_or_else(|| pair.issued_at.plus(LONGEST_REFRESH_LIFE)).max(pair.expires_at)
         });
-        Some(refreshable_until.unwrap_or(written_at).max(written_at).plus(KEPT_WHEN_WORTHLESS))
+        Some(refreshable_until.unwrap_or(written_at).max(written_at).plus(KEPT_AFTER_EXPIRY))
     }
 
-    /// Moves the pair to the pending revocations: nobody is handed it any more, and nothing is forgotten.
+    /// Moves the pair to the pending revocations. It is no longer handed out, and its tokens are not forgotten.
     pub fn withdraw_pair(&mut self) {
         if let Some(pair) = self.pair.take() {
-            self.pending.extend(pair.revocations());
+            self.pending_revocations.extend(pair.revocations());
         }
-        self.verified_at = None;
+    }
+
+    /// The lease, if it is held at this instant.
+    pub fn active_lease(&self, now: Timestamp) -> Option<Lease> {
+        self.lease.filter(|lease| lies_ahead(lease.until, now))
+    }
+
+    /// The cooldown, if it lasts at this instant.
+    pub fn active_cooldown(&self, now: Timestamp) -> Option<Cooldown> {
+        self.cooldown.filter(|cooldown| lies_ahead(cooldown.until, now))
     }
 
     /// Failures in a row so far.
     pub fn failures(&self) -> u32 {
         self.cooldown.map_or(0, |cooldown| cooldown.failures)
     }
-}
-
-/// One login that was paid for, whether or not it was then sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Debit {
-    /// When, by the clock of the instance that paid.
-    pub at: Timestamp,
-    /// Until when it counts, by the settings of the instance that paid: another one may have others.
-    pub until: Timestamp,
-    /// Which attempt paid, so that it recognises its own debit after a lost reply.
-    pub by: Holder,
-}
-
-/// The fleet's logins: what keeps it below the upstream's limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ledger {
-    /// The version that every write is conditional on. Zero: there is no ledger yet.
-    pub version: Version,
-    /// The debits that may still count.
-    pub debits: Vec<Debit>,
-    /// The upstream said 429: no login before this instant, whatever the account.
-    pub blocked_until: Option<Timestamp>,
 }
 
 #[cfg(test)]

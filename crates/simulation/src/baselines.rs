@@ -16,16 +16,7 @@
 
 use super::{store::ANY_VERSION, strategy::Strategy};
 use std::time::Duration;
-use token_broker::core::{
-    decide::{Ask, Done, Goal, ServedFrom},
-    error::Failure,
-    flow::{Effect, Event, Written},
-    grant::{Call, Credentials, Granted, Reply, grant_for, pair_from},
-    memory::{Copied, Memory, Recall},
-    policy::{self, Policy},
-    record::{Account, Generation, Grant, Holder, Lease, Pair, Version},
-    time::{Draw, Timestamp},
-};
+use protocol::{Request, Done, Intent, ServedFrom, Failure, Effect, Event, WriteOutcome, Call, Credentials, Granted, UpstreamReply, grant_for, pair_from, CachedRecord, Memory, Lookup, policy, Policy, Account, Generation, Grant, Holder, Lease, Pair, Version, Draw, Timestamp};
 
 /// A token with less left is not handed out any more.
 pub const LEAST_LEFT: Duration = Duration::from_secs(60);
@@ -37,8 +28,8 @@ const LOCK_POLL: Duration = Duration::from_millis(500);
 /// One request.
 pub struct Today {
     strategy: Strategy,
-    ask: Ask,
-    memory: Memory,
+    ask: Request,
+    memory: Cache,
     /// The pair and the lock as they were read last; an own pair for whoever shares nothing.
     record: Account,
     state: State,
@@ -63,7 +54,7 @@ enum State {
 }
 
 impl Today {
-    pub fn new(strategy: Strategy, ask: Ask, memory: Memory, retry_until: Option<Timestamp>) -> Self {
+    pub fn new(strategy: Strategy, ask: Request, memory: Memory, retry_until: Option<Timestamp>) -> Self {
         let record = memory.copy.as_ref().map(|copy| copy.account.clone()).unwrap_or_default();
         let (state, tries, refused, locked) = (State::Looking, 0, None, None);
         Self { strategy, ask, memory, record, state, tries, refused, locked, retry_until }
@@ -73,11 +64,11 @@ impl Today {
         &self.memory
     }
 
-    pub fn recall(memory: &Memory, ask: &Ask, policy: &Policy, now: Timestamp) -> Recall {
+    pub fn recall(memory: &Memory, ask: &Request, policy: &Policy, now: Timestamp) -> Lookup {
         let pair = memory.copy.as_ref().and_then(|copy| copy.account.pair.as_ref());
         let pair = pair.filter(|pair| serves(pair, ask, policy, now));
-        let answer = pair.and_then(|pair| ask.answer(pair, policy, now, ServedFrom::Memory));
-        answer.map_or(Recall::Look { volunteered: false }, Recall::Answer)
+        let answer = pair.and_then(|pair| ask.answer(pair, policy, now, ServedFrom::Cache));
+        answer.map_or(Lookup::Look { early_refresh: false }, Lookup::Answer)
     }
 
     pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {
@@ -92,7 +83,7 @@ impl Today {
                 self.in_turn(policy, now, draw)
             }
             (State::Looking, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
-            (State::Locking { version }, Event::Written(Written::Done)) => {
+            (State::Locking { version }, Event::Written(WriteOutcome::Applied)) => {
                 self.locked = Some(version);
                 self.renew(policy, now)
             }
@@ -104,9 +95,9 @@ impl Today {
                 self.unlock(fail(Failure::SecretUnavailable), now)
             }
             (State::Asked { left_at, secret }, Event::Replied(reply)) => match reply {
-                Reply::Granted(granted) => self.save(granted, left_at, secret, policy, now),
-                Reply::Refused => self.was_refused(secret, policy, now, draw),
-                Reply::RateLimited(asked) => {
+                UpstreamReply::Granted(granted) => self.save(granted, left_at, secret, policy, now),
+                UpstreamReply::Refused => self.was_refused(secret, policy, now, draw),
+                UpstreamReply::RateLimited(asked) => {
                     let retry_after = asked.unwrap_or_default();
                     self.retry_until = asked.map(|span| now.plus(span)).max(self.retry_until);
                     self.try_again(Failure::UpstreamRateLimited { retry_after }, asked, policy, now, draw)
@@ -117,7 +108,7 @@ impl Today {
                 }
             },
             // The lock is somebody else's by now, and stays so.
-            (State::Saving { pair }, Event::Written(Written::Conflict)) => self.put(pair, ANY_VERSION),
+            (State::Saving { pair }, Event::Written(WriteOutcome::Conflict)) => self.put(pair, ANY_VERSION),
             (State::Saving { pair }, Event::Written(_)) => self.answer(&pair, policy, now),
             (State::Unlocking { then }, Event::Written(_)) => self.go_on(then),
             _ => fail(Failure::Defect("an event that nobody asked for")),
@@ -281,21 +272,21 @@ impl Today {
     }
 
     fn remember(&mut self, now: Timestamp) {
-        self.memory.copy = Some(Copied { account: self.record.clone(), read_at: now });
+        self.memory.copy = Some(CachedRecord { account: self.record.clone(), read_at: now });
     }
 
     /// What a renewal has brought is handed out with whatever life it has.
     fn answer(&self, pair: &Pair, policy: &Policy, now: Timestamp) -> Effect {
         let answer = self.ask.answer(pair, policy, now, ServedFrom::Table);
         let nothing_left = Failure::UpstreamUnavailable { retry_after: Duration::ZERO };
-        Effect::Done(answer.map(Done::Token).ok_or(nothing_left))
+        Effect::Done(answer.map(Outcome::Token).ok_or(nothing_left))
     }
 }
 
 /// Whether a pair can be handed out: a minute is left, or half of a shorter life, and nobody has said that the
 /// API refuses it.
-fn serves(pair: &Pair, ask: &Ask, policy: &Policy, now: Timestamp) -> bool {
-    let Goal::Token { rejected, .. } = ask.goal else { return false };
+fn serves(pair: &Pair, ask: &Request, policy: &Policy, now: Timestamp) -> bool {
+    let Intent::Token { rejected, .. } = ask.goal else { return false };
     policy.usable(pair, LEAST_LEFT, now) && rejected != Some(pair.generation)
 }
 

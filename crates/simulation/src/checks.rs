@@ -15,12 +15,7 @@ use super::{
     strategy::Strategy,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use token_broker::core::{
-    flow::Effect,
-    grant::Call,
-    policy::Policy,
-    record::{Account, Generation},
-};
+use protocol::{Effect, Call, Policy, Account, Generation};
 
 /// What a run has seen so far.
 pub struct Checks {
@@ -132,8 +127,8 @@ impl Checks {
     /// I5, where a call leaves.
     pub fn call_leaves(&mut self, record: &Account, call: &Call) {
         if let Call::Login(credentials) = call {
-            let parked = record.parked.as_ref() == Some(&credentials.version);
-            self.hold("I5", !parked, || format!("the parked version {} is tried again", credentials.version));
+            let rejected_secret = record.rejected_secret.as_ref() == Some(&credentials.version);
+            self.hold("I5", !rejected_secret, || format!("the rejected_secret version {} is tried again", credentials.version));
         }
     }
 

@@ -61,11 +61,11 @@ pub struct Window {
 }
 
 /// All windows of a run.
-pub struct Weather {
+pub struct Faults {
     pub windows: Vec<Window>,
 }
 
-impl Weather {
+impl Faults {
     pub fn is(&self, fault: Fault, now_ms: u64) -> bool {
         let lasts = |window: &Window| window.from_ms <= now_ms && now_ms < window.until_ms;
         self.windows.iter().any(|window| window.fault == fault && lasts(window))

@@ -2,7 +2,7 @@
 
 use super::strategy::Client;
 use fastrand::Rng;
-use token_broker::core::{decide::Ask, memory::Memory, time::Timestamp};
+use protocol::{Request, Memory, Timestamp};
 
 /// An instance. One that nobody asks costs nothing.
 pub struct Instance {
@@ -11,7 +11,7 @@ pub struct Instance {
     /// How far its clock is ahead. Any two differ by the margin at most.
     pub clock_ahead_ms: i64,
     /// What it remembers, by account.
-    pub memories: Vec<Memory>,
+    pub memories: Vec<Cache>,
     /// Until when a 429 keeps it from sending, where there is no broker.
     pub retry_until: Option<Timestamp>,
     pub job: Option<Job>,
@@ -20,7 +20,7 @@ pub struct Instance {
 /// One invocation.
 pub struct Job {
     pub account: usize,
-    pub ask: Ask,
+    pub ask: Request,
     pub client: Client,
     /// When the request arrived, by true time: it may have waited for an instance since.
     pub arrived_ms: u64,
@@ -39,7 +39,7 @@ pub struct Job {
 impl Instance {
     pub fn born(life: u64, accounts: usize, margin_ms: i64, rng: &mut Rng) -> Self {
         let clock_ahead_ms = rng.i64(-margin_ms / 2..=margin_ms / 2);
-        let memories = vec![Memory::default(); accounts];
+        let memories = vec![Cache::default(); accounts];
         Self { life, clock_ahead_ms, memories, retry_until: None, job: None }
     }
 
@@ -52,8 +52,8 @@ impl Instance {
     }
 
     /// Keeps what a request has learned. Of an account that does not exist nothing is kept.
-    pub fn remember(&mut self, account: usize, memory: &Memory) {
+    pub fn remember(&mut self, account: usize, memory: &Cache) {
         let known = memory.copy.as_ref().is_some_and(|copy| copy.account.version.0 != 0);
-        self.memories[account] = if known { memory.clone() } else { Memory::default() };
+        self.memories[account] = if known { memory.clone() } else { Cache::default() };
     }
 }

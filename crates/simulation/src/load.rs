@@ -6,7 +6,7 @@ use super::{
     world::{Request, START_MS, What, World},
 };
 use std::{f64::consts::TAU, time::Duration};
-use token_broker::{core::record::Generation, secret::Secret};
+use protocol::{Generation, Secret};
 
 /// One arrival in so many is a burst.
 const ARRIVALS_A_BURST: u32 = 500;

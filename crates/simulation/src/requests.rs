@@ -8,31 +8,25 @@ use super::{
     world::{Address, Request, What, World},
 };
 use std::time::Duration;
-use token_broker::core::{
-    decide::{Answer, Ask, Done, Goal},
-    error::Failure,
-    flow::{Effect, Event},
-    memory::Recall,
-    policy::Entry,
-    time::{Draw, millis},
-};
+use protocol::{Answer, Request, Done, Intent, Failure, Effect, Event, Lookup, Draw, millis};
+use token_broker::{inbound::deadline::Entry};
 
 /// An answer that comes later than this after the deadline meets nobody.
 const ANSWER_RESERVE_MS: u64 = 300;
 /// The function's timeout.
 const INVOCATION: Duration = Duration::from_secs(30);
 /// What the schedule asks for.
-const MAINTAIN: Goal = Goal::Maintain { revoked: false };
+const MAINTAIN: Intent = Intent::Maintain { revoked: false };
 
 impl World {
     pub fn serve(&mut self, index: usize, request: Request) {
         let rejected = self.report(index, request.account);
-        let goal = Goal::Token { min_ttl: request.min_ttl, rejected };
+        let goal = Intent::Token { min_ttl: request.min_ttl, rejected };
         self.begin(index, request.account, goal, request.arrived_ms, Vec::new());
     }
 
     pub fn known_accounts(&self) -> Vec<usize> {
-        if self.weather.is(Fault::StoreDown, self.now_ms) { Vec::new() } else { self.store.known_accounts() }
+        if self.faults.is(Fault::StoreDown, self.now_ms) { Vec::new() } else { self.store.known_accounts() }
     }
 
     /// Maintains these accounts, one after another.
@@ -44,11 +38,11 @@ impl World {
         self.begin(index, account, MAINTAIN, self.now_ms, accounts);
     }
 
-    fn begin(&mut self, index: usize, account: usize, goal: Goal, arrived_ms: u64, rest: Vec<usize>) {
+    fn begin(&mut self, index: usize, account: usize, goal: Intent, arrived_ms: u64, rest: Vec<usize>) {
         let instance = &self.instances[index];
         let now = instance.clock(self.now_ms);
         let entry = if goal == MAINTAIN { Entry::Direct } else { Entry::Http };
-        let ask = Ask {
+        let ask = Request {
             account: self.names[account].clone(),
             goal,
             arrived_at: now,
@@ -56,10 +50,10 @@ impl World {
         };
         // One draw for all that memory is asked.
         let draw = Draw(self.rng.u64(..));
-        match self.strategy.recall(&instance.memories[account], &ask, &self.policy, now, draw) {
-            Recall::Answer(answer) => return self.answered(account, &ask, &answer, arrived_ms),
-            Recall::Fail(failure) => return self.failed(&failure, false, arrived_ms),
-            Recall::Look { .. } => {}
+        match self.strategy.look_up(&instance.memories[account], &ask, &self.policy, now, draw) {
+            Lookup::Answer(answer) => return self.answered(account, &ask, &answer, arrived_ms),
+            Lookup::Fail(failure) => return self.failed(&failure, false, arrived_ms),
+            Lookup::Look { .. } => {}
         }
         let memory = instance.memories[account].clone();
         let began_cold = memory.copy.is_none();
@@ -87,7 +81,7 @@ impl World {
         if self.instances[who.index].life != who.life {
             return;
         }
-        if self.weather.strikes(Fault::Kills, 10, self.now_ms, &mut self.rng) || self.holder_dies(who.index) {
+        if self.faults.strikes(Fault::Kills, 10, self.now_ms, &mut self.rng) || self.holder_dies(who.index) {
             return self.die(who.index);
         }
         match self.stop(who) {
@@ -100,7 +94,7 @@ impl World {
         let renews = self.instances[index].job.as_ref().is_some_and(|job| job.renews);
         let lately = self.now_ms < self.holder_died_ms + HOUR / 2;
         let dies =
-            renews && !lately && self.weather.strikes(Fault::HoldersDie, 2, self.now_ms, &mut self.rng);
+            renews && !lately && self.faults.strikes(Fault::HoldersDie, 2, self.now_ms, &mut self.rng);
         if dies {
             self.holder_died_ms = self.now_ms;
         }
@@ -136,7 +130,7 @@ impl World {
 
     /// For how long the instance is stopped here, if it is.
     fn stop(&mut self, who: Address) -> Option<u64> {
-        if !self.weather.strikes(Fault::Pauses, 10, self.now_ms, &mut self.rng) {
+        if !self.faults.strikes(Fault::Pauses, 10, self.now_ms, &mut self.rng) {
             return None;
         }
         self.lose(who.index);
@@ -159,7 +153,7 @@ impl World {
         self.checks.tally.losses += u64::from(renews);
     }
 
-    fn end(&mut self, index: usize, result: Result<Done, Failure>) {
+    fn end(&mut self, index: usize, result: Result<Outcome, Failure>) {
         let Some(job) = self.instances[index].job.take() else { return };
         let Job { account, ask, client, arrived_ms, deadline_ms, rest, began_cold, stopped, .. } = job;
         self.instances[index].remember(account, client.memory());
@@ -177,15 +171,15 @@ impl World {
             self.checks.waited(self.now_ms - arrived_ms);
         }
         match result {
-            Ok(Done::Token(answer)) => self.answered(account, &ask, &answer, arrived_ms),
-            Ok(Done::Report { .. }) => panic!("a report answers a request for a token"),
+            Ok(Outcome::Token(answer)) => self.answered(account, &ask, &answer, arrived_ms),
+            Ok(Outcome::Report { .. }) => panic!("a report answers a request for a token"),
             Err(failure) => self.failed(&failure, !began_cold, arrived_ms),
         }
     }
 
     /// I4, and I7 where the faults are over.
-    fn answered(&mut self, account: usize, ask: &Ask, answer: &Answer, arrived_ms: u64) {
-        let Goal::Token { min_ttl, rejected } = ask.goal else { return };
+    fn answered(&mut self, account: usize, ask: &Request, answer: &Answer, arrived_ms: u64) {
+        let Intent::Token { min_ttl, rejected } = ask.goal else { return };
         let now_ms = self.now_ms;
         let kept_until_ms = now_ms + answer.expires_in_seconds * SECOND;
         let ends_ms = self.upstream.expires_at_ms(&answer.access_token);

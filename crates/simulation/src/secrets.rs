@@ -1,12 +1,6 @@
 //! Secrets Manager, and which passwords the upstream would take.
 
-use token_broker::{
-    core::{
-        grant::Credentials,
-        record::{Origin, SecretVersion},
-    },
-    secret::Secret,
-};
+use protocol::{Credentials, Origin, SecretVersion, Secret};
 
 /// The secrets of all accounts: for each version, whether its password is right.
 pub struct Secrets {

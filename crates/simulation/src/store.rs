@@ -1,10 +1,7 @@
 //! DynamoDB as the protocol knows it: one record per account and one ledger, written on a condition.
 
 use super::strategy::Strategy;
-use token_broker::core::{
-    flow::{Effect, Event, Written},
-    record::{Account, Ledger, Version},
-};
+use protocol::{Effect, Event, WriteOutcome, Account, LoginLimiter, Version};
 
 /// What the saving of a pair expects that nobody has set a condition on: whatever stands.
 pub const ANY_VERSION: Version = Version(u64::MAX);
@@ -12,7 +9,7 @@ pub const ANY_VERSION: Version = Version(u64::MAX);
 /// What is stored. Latencies and losses are on the way here, not in here.
 pub struct Store {
     pub accounts: Vec<Account>,
-    pub ledger: Ledger,
+    pub limiter: LoginLimiter,
     /// Whether a write that has no pair leaves the one that is there: so a lock is taken and given back.
     pair_stays: bool,
 }
@@ -20,14 +17,14 @@ pub struct Store {
 impl Store {
     pub fn new(accounts: usize, strategy: Strategy) -> Self {
         let pair_stays = strategy != Strategy::Broker;
-        Self { accounts: vec![Account::default(); accounts], ledger: Ledger::default(), pair_stays }
+        Self { accounts: vec![Account::default(); accounts], limiter: LoginLimiter::default(), pair_stays }
     }
 
     /// Carries out what has arrived, at once and as a whole.
     pub fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.accounts[account].clone())),
-            Effect::ReadLedger => Event::Ledger(Ok(self.ledger.clone())),
+            Effect::ReadLimiter => Event::Limiter(Ok(self.limiter.clone())),
             Effect::WriteAccount { expected, next } => {
                 let stored = &mut self.accounts[account];
                 if *expected == ANY_VERSION {
@@ -41,10 +38,10 @@ impl Store {
                 }
                 Event::Written(outcome(met))
             }
-            Effect::WriteLedger { expected, next } => {
-                let met = self.ledger.version == *expected;
+            Effect::WriteLimiter { expected, next } => {
+                let met = self.limiter.version == *expected;
                 if met {
-                    self.ledger.clone_from(next);
+                    self.limiter.clone_from(next);
                 }
                 Event::Written(outcome(met))
             }
@@ -65,9 +62,9 @@ fn save(stored: &mut Account, next: &Account) -> Event {
     if stored.version == Version(0) {
         stored.version = next.version;
     }
-    Event::Written(Written::Done)
+    Event::Written(WriteOutcome::Applied)
 }
 
-fn outcome(met: bool) -> Written {
-    if met { Written::Done } else { Written::Conflict }
+fn outcome(met: bool) -> WriteOutcome {
+    if met { WriteOutcome::Applied } else { WriteOutcome::Conflict }
 }

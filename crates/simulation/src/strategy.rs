@@ -1,14 +1,7 @@
 //! How a fleet comes by its tokens: through the broker, or as people do it without one.
 
-use super::today::{LEAST_LEFT, Today};
-use token_broker::core::{
-    decide::Ask,
-    flow::{Effect, Event, Flow},
-    memory::{Memory, Recall},
-    policy::Policy,
-    record::{AccountName, Pair},
-    time::{Draw, Timestamp},
-};
+use super::baselines::{LEAST_LEFT, Today};
+use protocol::{Request, Effect, Event, Flow, Memory, Lookup, Policy, AccountName, Pair, Draw, Timestamp};
 
 /// What runs on every instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +39,9 @@ impl Strategy {
     }
 
     /// What memory alone says to a request.
-    pub fn recall(self, memory: &Memory, ask: &Ask, policy: &Policy, now: Timestamp, draw: Draw) -> Recall {
+    pub fn recall(self, memory: &Memory, ask: &Request, policy: &Policy, now: Timestamp, draw: Draw) -> Lookup {
         match self {
-            Self::Broker => memory.recall(ask, policy, now, draw),
+            Self::Broker => memory.look_up(ask, policy, now, draw),
             _ => Today::recall(memory, ask, policy, now),
         }
     }
@@ -61,7 +54,7 @@ pub enum Client {
 }
 
 impl Client {
-    pub fn new(strategy: Strategy, ask: Ask, memory: Memory, retry_until: Option<Timestamp>) -> Self {
+    pub fn new(strategy: Strategy, ask: Request, memory: Memory, retry_until: Option<Timestamp>) -> Self {
         match strategy {
             Strategy::Broker => Self::Broker(Flow::new(ask, memory)),
             _ => Self::Today(Today::new(strategy, ask, memory, retry_until)),

@@ -6,14 +6,7 @@ use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
 };
-use token_broker::{
-    core::{
-        grant::{Call, Expiry, Granted, Reply},
-        record::TokenKind,
-        time::Timestamp,
-    },
-    secret::Secret,
-};
+use protocol::{Call, Expiry, Granted, UpstreamReply, TokenKind, Timestamp, Secret};
 
 const LOGINS_A_MINUTE: usize = 10;
 const REFRESH_LIFE_MS: u64 = 180 * 86_400 * SECOND;
@@ -70,16 +63,16 @@ impl Upstream {
     }
 
     /// A 429: the request was not carried out, so its refresh token may come again.
-    pub fn limit(&mut self, call: &Call, rng: &mut Rng) -> Reply {
+    pub fn limit(&mut self, call: &Call, rng: &mut Rng) -> UpstreamReply {
         if let Call::Refresh { refresh_token, .. } = call {
             self.refresh[number(refresh_token)].seen = false;
         }
         let asked = [None, Some(Duration::from_secs(1)), Some(Duration::from_secs(rng.u64(30..=60)))];
-        Reply::RateLimited(asked[rng.usize(..asked.len())])
+        UpstreamReply::RateLimited(asked[rng.usize(..asked.len())])
     }
 
     /// Carries out a call that arrives at `now_ms`.
-    pub fn carry_out(&mut self, call: &Call, now_ms: u64, secrets: &Secrets, rng: &mut Rng) -> Reply {
+    pub fn carry_out(&mut self, call: &Call, now_ms: u64, secrets: &Secrets, rng: &mut Rng) -> UpstreamReply {
         match call {
             Call::Login(credentials) => {
                 self.logins_let_in.retain(|at_ms| at_ms + 60 * SECOND > now_ms);
@@ -88,7 +81,7 @@ impl Upstream {
                 }
                 self.logins_let_in.push_back(now_ms);
                 if !secrets.are_right(credentials) {
-                    return Reply::Refused;
+                    return UpstreamReply::Refused;
                 }
                 let account = credentials.email.expose().parse().unwrap();
                 let alive = |token: &usize| self.access[*token].is_alive(now_ms);
@@ -99,7 +92,7 @@ impl Upstream {
             Call::Refresh { refresh_token, .. } => {
                 let old = number(refresh_token);
                 if self.refresh[old].spent || self.refresh[old].revoked {
-                    return Reply::Refused;
+                    return UpstreamReply::Refused;
                 }
                 // Some upstreams give the same token again, or none in its stead; then it may come again.
                 if self.varies && rng.u8(..4) == 0 {
@@ -117,13 +110,13 @@ impl Upstream {
                     TokenKind::Access => self.access[token].revoked = true,
                     TokenKind::Refresh => self.refresh[token].revoked = true,
                 }
-                Reply::Revoked
+                UpstreamReply::Revoked
             }
             Call::Probe { access_token, .. } => {
                 if self.is_alive(access_token, now_ms) {
-                    Reply::Alive
+                    UpstreamReply::Alive
                 } else {
-                    Reply::Refused
+                    UpstreamReply::Refused
                 }
             }
         }
@@ -159,7 +152,7 @@ impl Upstream {
         self.refresh.len() - 1
     }
 
-    fn grant(&mut self, refresh: usize, shows_refresh_token: bool, now_ms: u64, rng: &mut Rng) -> Reply {
+    fn grant(&mut self, refresh: usize, shows_refresh_token: bool, now_ms: u64, rng: &mut Rng) -> UpstreamReply {
         let expires_at_ms = now_ms + self.token_life_ms;
         self.newest.insert(self.refresh[refresh].account, self.access.len());
         self.access.push(Access { issued_at_ms: now_ms, expires_at_ms, revoked: false, refresh });
@@ -169,7 +162,7 @@ impl Upstream {
             Expiry::Unknown,
         ];
         let form = if self.varies { rng.usize(..forms.len()) } else { 0 };
-        Reply::Granted(Granted {
+        UpstreamReply::Granted(Granted {
             access_token: Secret::new((self.access.len() - 1).to_string()),
             refresh_token: shows_refresh_token
                 .then(|| Secret::new(self.access[self.access.len() - 1].refresh.to_string())),

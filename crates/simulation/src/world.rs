@@ -2,9 +2,9 @@
 
 use super::{
     checks::Checks,
-    faults::{Fault, Weather, Window},
+    faults::{Fault, Faults, Window},
     instance::Instance,
-    letters::Letter,
+    messages::Message,
     load::Load,
     plans::{DAY, HOUR, Happening, MINUTE, Plan, SECOND, When},
     secrets::Secrets,
@@ -14,11 +14,7 @@ use super::{
 };
 use fastrand::Rng;
 use std::{collections::BTreeMap, time::Duration};
-use token_broker::core::{
-    flow::{Effect, Event},
-    policy::Policy,
-    record::{AccountName, Generation},
-};
+use protocol::{Effect, Event, Policy, AccountName, Generation};
 
 /// When every run starts: the instants of the protocol are milliseconds of the Unix epoch.
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -36,7 +32,7 @@ pub struct World {
     pub store: Store,
     pub secrets: Secrets,
     pub upstream: Upstream,
-    pub weather: Weather,
+    pub faults: Faults,
     pub instances: Vec<Instance>,
     pub lives: u64,
     pub holder_died_ms: u64,
@@ -71,7 +67,7 @@ pub enum What {
         effect: Effect,
     },
     /// A message arrives at the store, the secrets or the upstream.
-    Reaches(Box<Letter>),
+    Reaches(Box<Message>),
     /// A reply arrives at an instance.
     Returns {
         who: Address,
@@ -118,7 +114,7 @@ impl World {
         let mut world = Self::empty(plan, strategy, seed);
         // Who shares a pair meets the faults of its due time at its own. Where each has one, there is no such time.
         if strategy == Strategy::EachForItself {
-            world.weather.windows.clone_from(&script.windows);
+            world.faults.windows.clone_from(&script.windows);
         }
         world.set_out();
         script.requests.iter().for_each(|request| world.ask(*request));
@@ -157,7 +153,7 @@ impl World {
             store: Store::new(plan.accounts, strategy),
             secrets: Secrets::new(plan.accounts),
             upstream: Upstream::new(plan.token_life_ms, plan.slides, plan.varies),
-            weather: Weather { windows },
+            faults: Faults { windows },
             lives: instances.len() as u64,
             holder_died_ms: 0,
             instances,
@@ -192,7 +188,7 @@ impl World {
             self.now_ms = at_ms;
             self.happen(what);
         }
-        (self.checks, Script { requests: self.load.brought, windows: self.weather.windows })
+        (self.checks, Script { requests: self.load.brought, windows: self.faults.windows })
     }
 
     fn happen(&mut self, what: What) {
@@ -202,7 +198,7 @@ impl World {
             What::Maintenance => self.maintenance(),
             What::Herd { account, generation } => self.herd(account, generation),
             What::Performs { who, effect } => self.perform(who, effect),
-            What::Reaches(letter) => self.deliver(*letter),
+            What::Reaches(message) => self.deliver(*message),
             What::Returns { who, event } => self.return_to(who, event),
             What::Steps { who, event } => self.step(who, event),
             What::Churn => self.churn(),
@@ -228,12 +224,12 @@ impl World {
             self.at(pair.expires_at.as_millis().max(self.now_ms), herd);
         }
         let planned_in_all = self.plan.faults.len() + self.plan.drawn_faults;
-        let first = account == 0 && self.weather.windows.len() < planned_in_all;
+        let first = account == 0 && self.faults.windows.len() < planned_in_all;
         let due_ms = self.strategy.due_at(&self.policy, &self.names[account], &pair).as_millis();
         for planned in self.plan.faults.iter().filter(|_| first) {
             if let When::Due = planned.from {
                 let from_ms = due_ms.saturating_sub(5 * MINUTE);
-                self.weather.windows.push(window(planned.fault, from_ms, planned.lasts_ms));
+                self.faults.windows.push(window(planned.fault, from_ms, planned.lasts_ms));
             }
         }
         self.settle();
@@ -244,7 +240,7 @@ impl World {
     /// accounts at once, these take turns.
     fn settle(&mut self) {
         let happened_ms = self.plan.happenings.iter().map(|(after_ms, _)| START_MS + after_ms).max();
-        let last_ms = self.weather.ends_at_ms().max(happened_ms.unwrap_or(0));
+        let last_ms = self.faults.ends_at_ms().max(happened_ms.unwrap_or(0));
         let turns = self.plan.accounts.div_ceil(self.plan.login_budget) as u64;
         self.settled_ms = last_ms + MINUTE + turns * 90 * SECOND;
     }

@@ -7,14 +7,8 @@
 pub mod answer;
 
 use super::rfc3339;
-use crate::{
-    core::{
-        grant::{Call, Credentials, Reply},
-        record::{Dialect, Origin, Revocation, TokenKind},
-    },
-    ports::{Clock, Upstream},
-    secret::Secret,
-};
+use protocol::{Call, Credentials, UpstreamReply, ApiVersion, Origin, Revocation, TokenKind, Secret};
+use crate::{ports::Clock, ports::Upstream};
 use async_trait::async_trait;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -67,7 +61,7 @@ impl Convirza {
         Ok(Self { http, oauth_url, api_url, timeout, clock })
     }
 
-    async fn log_in(&self, credentials: &Credentials) -> Result<Reply, Reply> {
+    async fn log_in(&self, credentials: &Credentials) -> Result<UpstreamReply, UpstreamReply> {
         let (email, password) = (credentials.email.expose(), credentials.password.expose());
         let response = match &credentials.client {
             None => {
@@ -88,77 +82,77 @@ impl Convirza {
                 self.send_request(form).await?
             }
         };
-        let body = read_limited(response).await.ok_or(Reply::Unclear)?;
-        if credentials.origin.dialect == Dialect::V2 && answer::is_v2_error(&body) {
-            return Err(Reply::Refused);
+        let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
+        if credentials.origin.api_version == ApiVersion::V2 && answer::is_v2_error(&body) {
+            return Err(UpstreamReply::Refused);
         }
-        answer::parse_grant(&body).map(Reply::Granted).ok_or(Reply::Unclear)
+        answer::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
     }
 
-    async fn refresh(&self, refresh_token: &Secret, origin: &Origin) -> Result<Reply, Reply> {
+    async fn refresh(&self, refresh_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"refresh_token": refresh_token.expose()});
         let response = self.post_json(origin, "/oauth/refresh-token", &body).await?;
-        let body = read_limited(response).await.ok_or(Reply::Unclear)?;
-        answer::parse_grant(&body).map(Reply::Granted).ok_or(Reply::Unclear)
+        let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
+        answer::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<Reply, Reply> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<UpstreamReply, UpstreamReply> {
         let kind = match revocation.kind {
             TokenKind::Access => "access",
             TokenKind::Refresh => "refresh",
         };
         let body = json!({"token": revocation.token.expose(), "token_type": kind});
-        self.post_json(&revocation.origin, "/oauth/revoke-token", &body).await.map(|_| Reply::Revoked)
+        self.post_json(&revocation.origin, "/oauth/revoke-token", &body).await.map(|_| UpstreamReply::Revoked)
     }
 
     /// Asks for the profile, or where there is no such path for one user: the cheapest requests that need a
     /// token. Only 401 says that the token is dead.
-    async fn probe(&self, access_token: &Secret, origin: &Origin) -> Result<Reply, Reply> {
-        let api_url = match (origin.dialect, &origin.oauth_url, &origin.api_url) {
+    async fn probe(&self, access_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
+        let api_url = match (origin.api_version, &origin.oauth_url, &origin.api_url) {
             (_, _, Some(api_url)) => api_url,
-            (Dialect::V3, None, None) => &self.api_url,
+            (ApiVersion::V3, None, None) => &self.api_url,
             // V2 documents no such request; and what another host issued, the usual API would refuse.
-            _ => return Err(Reply::Unclear),
+            _ => return Err(UpstreamReply::Unclear),
         };
         for path in ["/auth/profile", "/users/list?limit=1"] {
             let request = self.http.get(format!("{api_url}{path}")).bearer_auth(access_token.expose());
             let response = request.send().await.map_err(|error| failed(&error))?;
             match response.status() {
                 status if status.is_success() => {
-                    let says_no = origin.dialect == Dialect::V2
+                    let says_no = origin.api_version == ApiVersion::V2
                         && read_limited(response).await.is_none_or(|body| answer::is_v2_error(&body));
-                    return if says_no { Err(Reply::Unclear) } else { Ok(Reply::Alive) };
+                    return if says_no { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
                 }
-                StatusCode::UNAUTHORIZED => return Err(Reply::Refused),
-                StatusCode::TOO_MANY_REQUESTS => return Err(Reply::RateLimited(self.retry_after(&response))),
+                StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Refused),
+                StatusCode::TOO_MANY_REQUESTS => return Err(UpstreamReply::RateLimited(self.retry_after(&response))),
                 StatusCode::NOT_FOUND => {}
-                _ => return Err(Reply::Unclear),
+                _ => return Err(UpstreamReply::Unclear),
             }
         }
-        Err(Reply::Unclear)
+        Err(UpstreamReply::Unclear)
     }
 
     fn oauth_url(&self, origin: &Origin, path: &str) -> String {
-        let usual = match origin.dialect {
-            Dialect::V3 => &self.oauth_url,
-            Dialect::V2 => V2_OAUTH_URL,
+        let usual = match origin.api_version {
+            ApiVersion::V3 => &self.oauth_url,
+            ApiVersion::V2 => V2_OAUTH_URL,
         };
         format!("{}{path}", origin.oauth_url.as_deref().unwrap_or(usual))
     }
 
-    async fn post_json(&self, origin: &Origin, path: &str, body: &Value) -> Result<Response, Reply> {
+    async fn post_json(&self, origin: &Origin, path: &str, body: &Value) -> Result<Response, UpstreamReply> {
         let request = self.http.post(self.oauth_url(origin, path));
         self.send_request(request.header(header::CONTENT_TYPE, "application/json").body(body.to_string()))
             .await
     }
 
-    async fn send_request(&self, request: RequestBuilder) -> Result<Response, Reply> {
+    async fn send_request(&self, request: RequestBuilder) -> Result<Response, UpstreamReply> {
         let response = request.send().await.map_err(|error| failed(&error))?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Reply::Refused),
-            StatusCode::TOO_MANY_REQUESTS => Err(Reply::RateLimited(self.retry_after(&response))),
-            _ => Err(Reply::Unclear),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(UpstreamReply::Refused),
+            StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.retry_after(&response))),
+            _ => Err(UpstreamReply::Unclear),
         }
     }
 
@@ -174,7 +168,7 @@ impl Convirza {
 
 #[async_trait]
 impl Upstream for Convirza {
-    async fn send(&self, call: &Call) -> Reply {
+    async fn send(&self, call: &Call) -> UpstreamReply {
         let reply = match call {
             Call::Login(credentials) => self.log_in(credentials).await,
             Call::Refresh { refresh_token, origin } => self.refresh(refresh_token, origin).await,
@@ -182,7 +176,7 @@ impl Upstream for Convirza {
             Call::Probe { access_token, origin } => {
                 // Two requests at most, and together no longer than one call may take.
                 let probe = tokio::time::timeout(self.timeout, self.probe(access_token, origin));
-                probe.await.unwrap_or(Err(Reply::Unclear))
+                probe.await.unwrap_or(Err(UpstreamReply::Unclear))
             }
         };
         reply.unwrap_or_else(|refusal| refusal)
@@ -190,9 +184,9 @@ impl Upstream for Convirza {
 }
 
 /// What a request without an answer came to.
-fn failed(error: &reqwest::Error) -> Reply {
+fn failed(error: &reqwest::Error) -> UpstreamReply {
     // Resolving the name, connecting and the TLS handshake all count as connecting.
-    if error.is_connect() || error.is_builder() { Reply::NeverLeft } else { Reply::Unclear }
+    if error.is_connect() || error.is_builder() { UpstreamReply::NeverLeft } else { UpstreamReply::Unclear }
 }
 
 /// The body of an answer, unless it is longer than any answer of these endpoints can be.

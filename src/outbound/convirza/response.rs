@@ -1,13 +1,7 @@
 //! What is in the upstream's answers: tokens, and expiries in every form.
 
-use crate::{
-    adapters::rfc3339,
-    core::{
-        grant::{Expiry, Granted},
-        time::Timestamp,
-    },
-    secret::Secret,
-};
+use crate::{rfc3339};
+use protocol::{Expiry, Granted, Timestamp, Secret};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::time::Duration;

@@ -20,14 +20,7 @@
 //! Reading is strict: an item of any other form is an error that names the attribute, never its value, and
 //! is never overwritten blindly. Attributes that are not listed are ignored when read.
 
-use crate::{
-    core::record::{
-        Account, AccountName, Cooldown, CooldownReason, Debit, Dialect, Generation, Grant, Holder, Lease,
-        Ledger, Origin, Pair, Revocation, SecretVersion, TokenKind, Version,
-    },
-    core::time::Timestamp,
-    secret::Secret,
-};
+use protocol::{Account, AccountName, Cooldown, CooldownReason, Permit, ApiVersion, Generation, Grant, Holder, Lease, LoginLimiter, Origin, Pair, Revocation, SecretVersion, TokenKind, Version, Timestamp, Secret};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
 
@@ -35,7 +28,7 @@ use std::collections::HashMap;
 pub type Item = HashMap<String, AttributeValue>;
 
 /// The partition key of the ledger.
-pub const LEDGER_KEY: &str = "ledger";
+pub const LOGIN_LIMITER_KEY: &str = "ledger";
 /// What the partition keys of accounts begin with.
 pub const ACCOUNT_KEY_PREFIX: &str = "account#";
 
@@ -47,13 +40,13 @@ pub fn account_key(name: &AccountName) -> String {
 /// An account's record as an item.
 pub fn from_account(name: &AccountName, account: &Account) -> Item {
     let mut item = Item::from([text("pk", account_key(name)), number("version", account.version.0)]);
-    item.extend(account.worthless_after().map(|at| number("ttl", at.as_millis() / 1000)));
+    item.extend(account.garbage_collection_time().map(|at| number("ttl", at.as_millis() / 1000)));
     item.extend(account.pair.as_ref().map(|pair| map("pair", from_pair(pair))));
     item.extend(account.lease.map(|lease| {
         map("lease", Item::from([number("holder", lease.holder.0), instant("until_ms", lease.until)]))
     }));
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
-    item.extend(account.parked.as_ref().map(|version| text("parked", version.0.clone())));
+    item.extend(account.rejected_secret.as_ref().map(|version| text("rejected_secret", version.0.clone())));
     item.extend(account.verified_at.map(|at| instant("verified_at_ms", at)));
     item.extend(account.no_probe_before.map(|at| instant("no_probe_before_ms", at)));
     if !account.pending.is_empty() {
@@ -73,7 +66,7 @@ pub fn to_account(item: &Item) -> Result<Account, String> {
         pair: optional(item, "pair", get_map)?.map(to_pair).transpose()?,
         lease: optional(item, "lease", get_map)?.map(to_lease).transpose()?,
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
-        parked: optional(item, "parked", get_text)?.map(|version| SecretVersion(version.to_owned())),
+        rejected_secret: optional(item, "rejected_secret", get_text)?.map(|version| SecretVersion(version.to_owned())),
         verified_at: optional(item, "verified_at_ms", get_instant)?,
         no_probe_before: optional(item, "no_probe_before_ms", get_instant)?,
         pending: optional(item, "pending", get_list)?
@@ -85,24 +78,24 @@ pub fn to_account(item: &Item) -> Result<Account, String> {
 }
 
 /// The ledger as an item.
-pub fn from_ledger(ledger: &Ledger) -> Item {
-    let debits = ledger
-        .debits
+pub fn from_login_limiter(limiter: &LoginLimiter) -> Item {
+    let permits = limiter
+        .permits
         .iter()
-        .map(|debit| {
+        .map(|permit| {
             AttributeValue::M(Item::from([
-                instant("at_ms", debit.at),
-                instant("until_ms", debit.until),
-                number("by", debit.by.0),
+                instant("at_ms", permit.at),
+                instant("until_ms", permit.until),
+                number("by", permit.by.0),
             ]))
         })
         .collect();
     let mut item = Item::from([
-        text("pk", LEDGER_KEY.to_owned()),
-        number("version", ledger.version.0),
-        ("debits".to_owned(), AttributeValue::L(debits)),
+        text("pk", LOGIN_LIMITER_KEY.to_owned()),
+        number("version", limiter.version.0),
+        ("permits".to_owned(), AttributeValue::L(permits)),
     ]);
-    item.extend(ledger.blocked_until.map(|until| instant("blocked_until_ms", until)));
+    item.extend(limiter.blocked_until.map(|until| instant("blocked_until_ms", until)));
     item
 }
 
@@ -110,11 +103,11 @@ pub fn from_ledger(ledger: &Ledger) -> Item {
 ///
 /// # Errors
 /// The name of the attribute that is missing or of another form.
-pub fn to_ledger(item: &Item) -> Result<Ledger, String> {
-    let debits = required(item, "debits", get_list)?.iter().map(to_debit).collect::<Result<_, _>>()?;
-    Ok(Ledger {
+pub fn to_login_limiter(item: &Item) -> Result<LoginLimiter, String> {
+    let permits = required(item, "permits", get_list)?.iter().map(to_permit).collect::<Result<_, _>>()?;
+    Ok(LoginLimiter {
         version: Version(required(item, "version", get_number)?),
-        debits,
+        permits,
         blocked_until: optional(item, "blocked_until_ms", get_instant)?,
     })
 }
@@ -132,7 +125,7 @@ fn from_pair(pair: &Pair) -> Item {
     let mut item = Item::from([
         number("generation", pair.generation.0),
         text("access_token", pair.access_token.expose().to_owned()),
-        ("refresh_spent".to_owned(), AttributeValue::Bool(pair.refresh_spent)),
+        ("refresh_token_consumed".to_owned(), AttributeValue::Bool(pair.refresh_token_consumed)),
         instant("issued_at_ms", pair.issued_at),
         instant("expires_at_ms", pair.expires_at),
         text("obtained_by", obtained_by.to_owned()),
@@ -152,7 +145,7 @@ fn to_pair(item: &Item) -> Result<Pair, String> {
         generation: Generation(required(item, "generation", get_number)?),
         access_token: required(item, "access_token", get_secret)?,
         refresh_token: optional(item, "refresh_token", get_secret)?,
-        refresh_spent: required(item, "refresh_spent", |value| value.as_bool().ok().copied())?,
+        refresh_token_consumed: required(item, "refresh_token_consumed", |value| value.as_bool().ok().copied())?,
         issued_at: required(item, "issued_at_ms", get_instant)?,
         expires_at: required(item, "expires_at_ms", get_instant)?,
         refresh_expires_at: optional(item, "refresh_expires_at_ms", get_instant)?,
@@ -191,21 +184,21 @@ fn to_revocation(item: &Item) -> Result<Revocation, String> {
 }
 
 fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
-    let dialect = match origin.dialect {
-        Dialect::V3 => None,
-        Dialect::V2 => Some(text("dialect", "convirza-v2".to_owned())),
+    let api_version = match origin.api_version {
+        ApiVersion::V3 => None,
+        ApiVersion::V2 => Some(text("api_version", "convirza-v2".to_owned())),
     };
     let urls = [("oauth_url", &origin.oauth_url), ("api_url", &origin.api_url)];
     let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url.clone()?)));
-    let fields: Item = dialect.into_iter().chain(urls).collect();
+    let fields: Item = api_version.into_iter().chain(urls).collect();
     (!fields.is_empty()).then(|| map("origin", fields))
 }
 
 fn to_origin(item: &Item) -> Result<Origin, String> {
     let Some(fields) = optional(item, "origin", get_map)? else { return Ok(Origin::default()) };
     Ok(Origin {
-        dialect: optional(fields, "dialect", |value| match get_text(value)? {
-            "convirza-v2" => Some(Dialect::V2),
+        api_version: optional(fields, "api_version", |value| match get_text(value)? {
+            "convirza-v2" => Some(ApiVersion::V2),
             _ => None,
         })?
         .unwrap_or_default(),
@@ -245,9 +238,9 @@ fn to_cooldown(item: &Item) -> Result<Cooldown, String> {
     })
 }
 
-fn to_debit(value: &AttributeValue) -> Result<Debit, String> {
-    let item = get_map(value).ok_or_else(|| problem("debits"))?;
-    Ok(Debit {
+fn to_permit(value: &AttributeValue) -> Result<Permit, String> {
+    let item = get_map(value).ok_or_else(|| problem("permits"))?;
+    Ok(Permit {
         at: required(item, "at_ms", get_instant)?,
         until: required(item, "until_ms", get_instant)?,
         by: Holder(required(item, "by", get_number)?),

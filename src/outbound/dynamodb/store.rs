@@ -1,13 +1,8 @@
 //! The shared records in DynamoDB: strongly consistent reads, and conditional writes only.
 
 use super::item::{self, Item};
-use crate::{
-    core::{
-        flow::{StoreProblem, Written},
-        record::{Account, AccountName, Ledger, Version},
-    },
-    ports::{Listed, Store},
-};
+use protocol::{StoreError, WriteOutcome, Account, AccountName, LoginLimiter, Version};
+use crate::{ports::Listed, ports::Store};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
@@ -48,18 +43,18 @@ impl Table {
         Self { client: Client::from_conf(config), name }
     }
 
-    async fn get(&self, key: String) -> Result<Option<Item>, StoreProblem> {
+    async fn get(&self, key: String) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true);
         match request.key("pk", AttributeValue::S(key)).send().await {
             Ok(output) => Ok(output.item),
             Err(error) => {
                 log_unreachable("GetItem", error.code());
-                Err(StoreProblem::Unreachable)
+                Err(StoreError::Unreachable)
             }
         }
     }
 
-    async fn put(&self, item: Item, expected: Version) -> Written {
+    async fn put(&self, item: Item, expected: Version) -> WriteOutcome {
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
         let request = if expected == Version(0) {
             request.condition_expression("attribute_not_exists(pk)")
@@ -70,20 +65,20 @@ impl Table {
                 .expression_attribute_values(":expected", AttributeValue::N(expected.0.to_string()))
         };
         match request.send().await {
-            Ok(_) => Written::Done,
+            Ok(_) => WriteOutcome::Applied,
             Err(error)
                 if matches!(
                     error.as_service_error(),
                     Some(PutItemError::ConditionalCheckFailedException(_))
                 ) =>
             {
-                Written::Conflict
+                WriteOutcome::Conflict
             }
             // Even an outright refusal proves nothing: it may be the answer to a retry of the SDK's, whose
             // first try was carried out. The core reads back.
             Err(error) => {
                 log_unreachable("PutItem", error.code());
-                Written::Unknown
+                WriteOutcome::Unknown
             }
         }
     }
@@ -91,39 +86,39 @@ impl Table {
 
 #[async_trait]
 impl Store for Table {
-    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreProblem> {
+    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
         match self.get(item::account_key(name)).await? {
             Some(item) => item::to_account(&item).map_err(|what| unreadable(&item::account_key(name), &what)),
             None => Ok(Account::default()),
         }
     }
 
-    async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> Written {
+    async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> WriteOutcome {
         self.put(item::from_account(name, next), expected).await
     }
 
-    async fn read_ledger(&self) -> Result<Ledger, StoreProblem> {
-        match self.get(item::LEDGER_KEY.to_owned()).await? {
-            Some(item) => item::to_ledger(&item).map_err(|what| {
+    async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError> {
+        match self.get(item::LOGIN_LIMITER_KEY.to_owned()).await? {
+            Some(item) => item::to_login_limiter(&item).map_err(|what| {
                 // Its debits are what keeps the fleet below the limit.
-                unreadable(item::LEDGER_KEY, &format!("{what}; wait five minutes before you delete it"))
+                unreadable(item::LOGIN_LIMITER_KEY, &format!("{what}; wait five minutes before you delete it"))
             }),
-            None => Ok(Ledger::default()),
+            None => Ok(LoginLimiter::default()),
         }
     }
 
-    async fn write_ledger(&self, expected: Version, next: &Ledger) -> Written {
-        self.put(item::from_ledger(next), expected).await
+    async fn write_login_limiter(&self, expected: Version, next: &LoginLimiter) -> WriteOutcome {
+        self.put(item::from_login_limiter(next), expected).await
     }
 
-    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreProblem> {
+    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {
         let request = self.client.scan().table_name(&self.name).consistent_read(true);
         let mut pages = request.into_paginator().items().send();
         let mut accounts = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| {
                 log_unreachable("Scan", error.code());
-                StoreProblem::Unreachable
+                StoreError::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
                 accounts.push((name, item::to_account(&item)));
@@ -134,8 +129,8 @@ impl Store for Table {
     }
 }
 
-fn unreadable(key: &str, what: &str) -> StoreProblem {
-    StoreProblem::Unreadable(format!("item `{key}`: {what}"))
+fn unreadable(key: &str, what: &str) -> StoreError {
+    StoreError::Unreadable(format!("item `{key}`: {what}"))
 }
 
 fn log_unreachable(operation: &str, code: Option<&str>) {

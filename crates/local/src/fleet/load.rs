@@ -10,11 +10,8 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use token_broker::{
-    adapters::{clock::SystemClock, lambda::Handler},
-    core::time::{Draw, Timestamp},
-    ports::Clock,
-};
+use token_broker::{outbound::SystemClock, inbound::Handler, ports::Clock};
+use protocol::{Draw, Timestamp};
 use tokio::{task::JoinSet, time::Instant};
 
 /// Requests that one broker serves at once.

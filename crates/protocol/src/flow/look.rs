@@ -1,182 +1,160 @@
-//! Looking at the record, deciding, and waiting for somebody else.
+//! Reading the record, deciding, waiting for another attempt, and finishing.
 
-use super::{
-    super::{
-        decide::{Answer, Decision, Done, Goal, ServedFrom, Target, decide},
-        error::Failure,
-        memory::{Copied, Recall},
-        policy::{self, COMMIT_RESERVE},
-        record::{Account, Grant},
-        time::{Draw, Timestamp},
-    },
-    Effect, Flow, State, Step, StoreProblem,
-    acquire::Purpose,
+use super::{Flow, Next, lease::Purpose};
+use crate::{
+    Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
+    ServedFrom, StoreError, Target, Timestamp, decide, policy::COMMIT_RESERVE,
 };
 use std::time::Duration;
 
-/// Kept free at the end of a wait, for one last look at the record.
+/// Kept free at the end of a wait, for one last read of the record.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
 impl Flow {
-    pub(super) fn begin(&mut self, step: Step<'_>) -> Effect {
-        match self.memory.recall(&self.ask, step.policy, step.now, step.draw) {
-            Recall::Answer(answer) => Effect::Done(Ok(Done::Token(answer))),
-            Recall::Fail(failure) => Effect::Done(Err(failure)),
-            Recall::Look { volunteered } => {
-                self.volunteered = volunteered;
-                match self.memory.unsaved.clone() {
-                    Some(unsaved) => self.save_what_memory_holds(step, unsaved),
-                    None => self.look(step),
+    pub(super) fn look_up(&mut self, cx: Context<'_>) -> Next {
+        match self.cache.look_up(&self.request, cx) {
+            Lookup::Answer(answer) => Next::Done(Ok(Outcome::Token(answer))),
+            Lookup::Fail(failure) => Next::Done(Err(failure)),
+            Lookup::Miss { early_refresh } => {
+                self.early_refresh = early_refresh;
+                match self.cache.pending_write.clone() {
+                    Some(pending) => Self::save_pending(cx, pending),
+                    None => Next::Look,
                 }
             }
         }
     }
 
-    /// Reads the record afresh.
-    pub(super) fn look(&mut self, step: Step<'_>) -> Effect {
-        self.state = State::Looking { asked_at: step.now };
-        Effect::ReadAccount
-    }
-
-    pub(super) fn looked(
-        &mut self,
-        step: Step<'_>,
-        asked_at: Timestamp,
-        read: Result<Account, StoreProblem>,
-    ) -> Effect {
+    pub(super) fn looked(&mut self, cx: Context<'_>, asked_at: Timestamp, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
                 self.remember(account, asked_at);
-                self.act(step)
+                Next::Decide
             }
-            Err(problem) => self.store_failed(step, problem),
+            Err(error) => self.store_failed(cx, error),
         }
     }
 
-    /// Decides on the record as it was last read, and does it.
-    pub(super) fn act(&mut self, step: Step<'_>) -> Effect {
+    /// Decides on the record as it was last read.
+    pub(super) fn decide(&mut self, cx: Context<'_>) -> Next {
         let account = self.account();
-        match &mut self.ask.goal {
-            Goal::Replace(target) | Goal::Revoke(target) if *target == Target::NotSeen => {
-                *target = Target::Pair(account.generation());
-            }
-            _ => {}
+        let by_an_operator = matches!(self.request.intent, Intent::Replace | Intent::Revoke);
+        if by_an_operator && self.progress.target == Target::NotSeen {
+            self.progress.target = Target::Seen(account.generation());
         }
-        let draw = if self.volunteered { Draw(0) } else { step.draw };
-        match decide(&self.ask, &account, step.policy, step.now, draw) {
-            Decision::Answer => match self.discard_orphan(step) {
-                Some(effect) => effect,
-                None => self.finish(step, Failure::Defect("a usable pair could not be handed out")),
-            },
-            Decision::Nothing => self.report(step, &account),
-            Decision::Renew(grant) => self.renew(step, grant),
-            Decision::Verify => {
-                self.in_time(step, |flow, step| flow.stand_back(step).unwrap_or_else(|| flow.verify(step)))
+        let draw = if self.early_refresh { Draw(0) } else { cx.draw };
+        match decide(&self.request, self.progress, &account, Context { draw, ..cx }) {
+            Decision::Answer(answer) => self.discard_orphan(cx).unwrap_or_else(|| {
+                Next::Done(Ok(Outcome::Token(Answer { served_from: self.source, ..answer })))
+            }),
+            Decision::Fail(failure) => self.discard_orphan(cx).unwrap_or_else(|| self.finish(cx, failure)),
+            Decision::Finish => self.report(cx, &account),
+            Decision::Wait(until) => self.wait(cx, until),
+            Decision::Refresh { refresh_token, origin } => {
+                self.renew(cx, Next::Acquire(Purpose::Refresh { refresh_token, origin }))
+            }
+            Decision::LogIn => {
+                let check_secret = self.check_secret(cx);
+                self.renew(cx, check_secret)
+            }
+            Decision::Probe { access_token, origin } => {
+                let probe = Next::Acquire(Purpose::Probe { access_token, origin });
+                self.in_time(cx).or_else(|| self.jitter(cx)).unwrap_or(probe)
             }
             Decision::Revoke { withdraw } => {
-                self.in_time(step, |flow, step| flow.begin_revoking(step, withdraw))
-            }
-            Decision::Wait(until) => self.wait(step, until),
-            Decision::Fail(failure) => match self.discard_orphan(step) {
-                Some(effect) => effect,
-                None => self.finish(step, failure),
-            },
-        }
-    }
-
-    /// Nothing is left to do, but for an orphan: that has to wait for whoever is renewing.
-    fn report(&mut self, step: Step<'_>, account: &Account) -> Effect {
-        let lease = policy::held(account.lease.as_ref(), step.now);
-        match (lease, self.orphan.is_some()) {
-            (Some(lease), true) => self.wait(step, lease.until),
-            (None, true) => self.discard_orphan(step).unwrap_or_else(|| self.act(step)),
-            (_, false) => {
-                let report = Done::Report { renewed: self.renewed, pending: account.pending.len() };
-                Effect::Done(Ok(report))
+                self.in_time(cx).unwrap_or(Next::Acquire(Purpose::Revoke { withdraw }))
             }
         }
     }
 
-    fn renew(&mut self, step: Step<'_>, grant: Grant) -> Effect {
-        self.in_time(step, |flow, step| {
-            if let Some(effect) = flow.stand_back(step) {
-                // It must not be drawn a second time.
-                flow.volunteered = true;
-                return effect;
-            }
-            match grant {
-                Grant::Refresh => flow.acquire(step, Purpose::Refresh),
-                Grant::Login => flow.check_secret(step),
-            }
-        })
+    /// Nothing is left to do but for an orphan, which has to wait for an attempt that holds the lease.
+    fn report(&mut self, cx: Context<'_>, account: &Account) -> Next {
+        match (account.active_lease(cx.now), self.orphan.is_some()) {
+            (Some(lease), true) => self.wait(cx, lease.until),
+            (None, true) => self.discard_orphan(cx).unwrap_or(Next::Decide),
+            (_, false) => Next::Done(Ok(Outcome::Report {
+                renewed: self.renewed,
+                pending_revocations: account.pending_revocations.len(),
+            })),
+        }
     }
 
-    /// Before a request that may be one of a crowd goes for the lease, once: it looks again a little later. A
-    /// crowd gathers where a pair has run out or died; an account without one has nobody waiting yet.
-    fn stand_back(&mut self, step: Step<'_>) -> Option<Effect> {
-        let alone = !matches!(self.ask.goal, Goal::Token { .. }) || self.account().pair.is_none();
-        if alone || std::mem::replace(&mut self.stood_back, true) {
+    fn renew(&mut self, cx: Context<'_>, renewal: Next) -> Next {
+        if let Some(too_late) = self.in_time(cx) {
+            return too_late;
+        }
+        match self.jitter(cx) {
+            Some(pause) => {
+                // Selection for early refresh happens once per request.
+                self.early_refresh = true;
+                pause
+            }
+            None => renewal,
+        }
+    }
+
+    /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
+    /// the record again. Herds gather where a pair has run out or died; an account without a pair has none yet.
+    fn jitter(&mut self, cx: Context<'_>) -> Option<Next> {
+        let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account().pair.is_none();
+        if alone || std::mem::replace(&mut self.jittered, true) {
             return None;
         }
-        let span = step.policy.stand_back(step.draw);
-        (!span.is_zero()).then(|| self.pause(step.now.plus(span)))
+        let span = cx.policy.contention_jitter(cx.draw);
+        (!span.is_zero()).then(|| self.pause(cx.now.plus(span)))
     }
 
-    /// Goes on only where enough time is left for an upstream call and a write.
-    fn in_time(&mut self, step: Step<'_>, go_on: impl FnOnce(&mut Self, Step<'_>) -> Effect) -> Effect {
-        let needed = step.policy.upstream_timeout + COMMIT_RESERVE;
-        if step.now.plus(needed) > self.ask.deadline {
-            return self.finish(step, Failure::TooLittleTime);
+    /// Ends the flow if too little time is left for an upstream call and a write.
+    fn in_time(&self, cx: Context<'_>) -> Option<Next> {
+        let needed = cx.policy.upstream_timeout + COMMIT_RESERVE;
+        let too_late = cx.now.plus(needed) > self.request.deadline;
+        too_late.then(|| self.finish(cx, Failure::TooLittleTime))
+    }
+
+    /// Waits for the holder of the lease, with growing pauses, never beyond the caller's deadline.
+    fn wait(&mut self, cx: Context<'_>, lease_until: Timestamp) -> Next {
+        let last_look = self.request.deadline.minus(LAST_LOOK);
+        if cx.now >= last_look {
+            return self.finish(cx, Failure::in_progress(lease_until, cx.now));
         }
-        go_on(self, step)
+        let pause = cx.policy.poll_pause(self.polls, cx.draw);
+        self.pause(cx.now.plus(pause).min(last_look))
     }
 
-    /// Waits for whoever holds the lease, with growing pauses, never beyond the caller's own time.
-    fn wait(&mut self, step: Step<'_>, lease_until: Timestamp) -> Effect {
-        let last_look = self.ask.deadline.minus(LAST_LOOK);
-        if step.now >= last_look {
-            return self.finish(step, Failure::in_progress(lease_until, step.now));
+    /// Reads the record again after a pause that grows with every read.
+    pub(super) fn look_later(&mut self, cx: Context<'_>) -> Next {
+        if cx.now >= self.request.deadline {
+            return self.finish(cx, Failure::StoreUnavailable);
         }
-        let pause = step.policy.poll_pause(self.looks, step.draw);
-        self.pause(step.now.plus(pause).min(last_look))
+        let pause = cx.policy.poll_pause(self.polls, cx.draw);
+        self.pause(cx.now.plus(pause).min(self.request.deadline))
     }
 
-    /// Looks again after a pause that grows with every look.
-    pub(super) fn look_later(&mut self, step: Step<'_>) -> Effect {
-        if step.now >= self.ask.deadline {
-            return self.finish(step, Failure::StoreUnavailable);
-        }
-        let pause = step.policy.poll_pause(self.looks, step.draw);
-        self.pause(step.now.plus(pause).min(self.ask.deadline))
+    fn pause(&mut self, until: Timestamp) -> Next {
+        self.polls += 1;
+        Next::LookAt(until)
     }
 
-    fn pause(&mut self, until: Timestamp) -> Effect {
-        self.looks += 1;
-        self.state = State::Waiting;
-        Effect::Pause { until }
+    /// Ends the flow: with a token if the last known pair is usable, whatever failed, otherwise with the failure.
+    pub(super) fn finish(&self, cx: Context<'_>, failure: Failure) -> Next {
+        let answer = self.cache.answer(&self.request, self.progress, cx);
+        let token = answer.map(|answer| Outcome::Token(Answer { served_from: self.source, ..answer }));
+        Next::Done(token.ok_or(failure))
     }
 
-    /// Ends the flow: with a token if the last known pair serves, whatever has failed, and else with the
-    /// failure.
-    pub(super) fn finish(&self, step: Step<'_>, failure: Failure) -> Effect {
-        let served = self.memory.serve(&self.ask, step.policy, step.now);
-        let token = served.map(|answer| Done::Token(Answer { served_from: self.source, ..answer }));
-        Effect::Done(token.ok_or(failure))
-    }
-
-    pub(super) fn store_failed(&mut self, step: Step<'_>, problem: StoreProblem) -> Effect {
-        self.memory.store_failed_at = Some(step.now);
-        self.finish(step, problem.into())
+    pub(super) fn store_failed(&mut self, cx: Context<'_>, error: StoreError) -> Next {
+        self.cache.store_failed_at = Some(cx.now);
+        self.finish(cx, error.into())
     }
 
     pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {
-        self.memory.copy = Some(Copied { account, read_at });
-        self.memory.store_failed_at = None;
+        self.cache.record = Some(CachedRecord { account, read_at });
+        self.cache.store_failed_at = None;
         self.source = ServedFrom::Table;
     }
 
     /// The record as it was last read; the empty one before that.
     pub(super) fn account(&self) -> Account {
-        self.memory.copy.as_ref().map(|copy| copy.account.clone()).unwrap_or_default()
+        self.cache.record.as_ref().map(|cached| cached.account.clone()).unwrap_or_default()
     }
 }

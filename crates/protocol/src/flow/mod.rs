@@ -1,232 +1,97 @@
-//! One request, from its arrival to its answer, a step at a time.
+//! One request as a state machine, from its arrival to its answer.
 //!
-//! A [`Flow`] is a state machine: an event goes in, the next effect comes out, and whoever drives it performs
-//! the effect and feeds back what became of it. A crash can therefore be placed between any two effects, and
-//! "it was done, but the reply was lost" is an event like any other.
+//! An event goes in, the next step comes out. Whoever drives the flow performs the effect and feeds back what became
+//! of it. A crash is a flow that is not stepped any more; "carried out, but the reply was lost" is an event like any
+//! other. `docs/PROTOCOL.md` has the diagram, which a test generates from this code.
 //!
-//! ```text
-//!            ┌──────────────────────── look ◄───────────────┐
-//!  begin ──► recall ──► look ──► decide ─► wait ────────────┘
-//!              │                   │ renew
-//!              │                   ├─ login: secret ─┐
-//!              ▼                   ▼                 ▼
-//!            answer             acquire the lease (conditional write)
-//!              ▲                   │
-//!              │                   ├─ refresh ── refused ─► secret ─► ledger ─► login
-//!              │                   └─ login: ledger (conditional write) ─► login
-//!              │                                 │
-//!              └──── answer or fail ◄── save what came of it (conditional write)
-//! ```
+//! [`Flow::step`] maps a state and an event to a handler. Handlers return where the flow goes [`Next`], and
+//! [`Flow::enter`] maps that to the next state and effect. So these two functions are the whole machine, and the
+//! modules below do not call each other:
 //!
-//! `look` reads and decides, `acquire` takes the lease, `granting` talks to the upstream, `paying`
-//! keeps the ledger, `save` writes down what came of it, `orphan` revokes what somebody else overtook.
-//! Under the same lease, `probe` verifies a report that a token was rejected, and `revoke` withdraws a pair.
+//! | module | contents |
+//! | --- | --- |
+//! | `look` | read the record, decide, wait, finish |
+//! | `lease` | check the secret, take the lease |
+//! | `write` | the conditional write: write, read back, back off |
+//! | `permit` | acquire a login permit; block logins after a 429 |
+//! | `renew` | refresh and login |
+//! | `probe` | find out whether a reported token is dead |
+//! | `revoke` | revoke withdrawn pairs and orphans |
+//! | `save` | end the lease by writing what came of it |
 
-mod acquire;
-mod granting;
+mod lease;
 mod look;
-mod orphan;
-mod paying;
+mod permit;
 mod probe;
+mod renew;
 mod revoke;
 mod save;
 #[cfg(test)]
 mod tests;
+mod write;
 
-use super::{
-    decide::{Ask, Done, ServedFrom},
-    error::Failure,
-    grant::{Call, Credentials, Reply},
-    memory::Memory,
-    policy::Policy,
-    record::{Account, Generation, Holder, Lease, Ledger, Pair, Revocation, SecretVersion, Version},
-    time::{Draw, Timestamp},
+use crate::{
+    Account, Cache, Call, Context, Credentials, Effect, Event, Failure, Generation, Lease, Notice, Outcome,
+    Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
 };
-
-/// What the flow wants done next.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Read the account's record, strongly consistent. Answered by [`Event::Account`].
-    ReadAccount,
-    /// Write the account's record if the version still stands (zero: if there is none). [`Event::Written`].
-    WriteAccount {
-        /// The version that must still stand.
-        expected: Version,
-        /// What to write.
-        next: Account,
-    },
-    /// Read the ledger, strongly consistent. [`Event::Ledger`].
-    ReadLedger,
-    /// Write the ledger if the version still stands (zero: if there is none). [`Event::Written`].
-    WriteLedger {
-        /// The version that must still stand.
-        expected: Version,
-        /// What to write.
-        next: Ledger,
-    },
-    /// Read the account's secret. [`Event::Secret`].
-    ReadSecret,
-    /// Send a request upstream, unless its latest instant has passed when it is about to leave.
-    /// [`Event::Replied`].
-    Send {
-        /// The request.
-        call: Call,
-        /// The latest instant at which it may leave.
-        not_after: Timestamp,
-    },
-    /// Wait. [`Event::Resumed`].
-    Pause {
-        /// Until then.
-        until: Timestamp,
-    },
-    /// The request is answered. Nothing follows.
-    Done(Result<Done, Failure>),
-}
-
-/// What became of an effect.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The first event: the request's turn has come.
-    Begin,
-    /// The record; the empty one where there is none.
-    Account(Result<Account, StoreProblem>),
-    /// The ledger; the empty one where there is none.
-    Ledger(Result<Ledger, StoreProblem>),
-    /// What became of a conditional write.
-    Written(Written),
-    /// The secret.
-    Secret(Result<Credentials, SecretProblem>),
-    /// What became of a request upstream.
-    Replied(Reply),
-    /// The pause is over.
-    Resumed,
-}
-
-/// Why something could not be read from the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum StoreProblem {
-    /// Out of reach, or it refused.
-    Unreachable,
-    /// The stored item is not in the form that the broker writes: names the attribute, never its value.
-    Unreadable(String),
-}
-
-impl From<StoreProblem> for Failure {
-    fn from(problem: StoreProblem) -> Self {
-        match problem {
-            StoreProblem::Unreachable => Self::StoreUnavailable,
-            StoreProblem::Unreadable(what) => Self::UnreadableItem(what),
-        }
-    }
-}
-
-/// What became of a conditional write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Written {
-    /// It was carried out.
-    Done,
-    /// The condition was not met: by somebody else's write, or by an earlier try of this very one.
-    Conflict,
-    /// No telling.
-    Unknown,
-}
-
-/// Why a secret could not be had.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SecretProblem {
-    /// There is none of that name.
-    Missing,
-    /// It is not what it should be: says what is missing.
-    Bad(String),
-    /// Secrets Manager is out of reach, or refused.
-    Unreachable,
-}
-
-/// Something that happened on the way and is worth a line in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Notice {
-    /// The lease was taken; what follows runs under this fence.
-    Acquired(Generation),
-    /// Another attempt was faster.
-    Outrun,
-    /// An expiry was missing, unreadable or past, and one hour was assumed.
-    ExpiryAssumed,
-    /// The upstream refused the refresh token.
-    RefreshRefused,
-    /// A probe found the access token of this generation alive, though a caller says it was rejected.
-    FoundAlive(Generation),
-    /// A probe found the access token of this generation dead.
-    FoundDead(Generation),
-    /// The pair of this generation was withdrawn by an operator.
-    Withdrawn(Generation),
-    /// A pair was saved.
-    Saved(Generation),
-    /// A pair could not be saved yet; it is served from memory meanwhile.
-    Unsaved(Generation),
-    /// Somebody took over before this attempt had saved its pair.
-    Overtaken(Generation),
-    /// A pair that was never saved nor handed out is revoked.
-    OrphanRevoked(Generation),
-    /// The account rests until then.
-    Resting(Timestamp),
-    /// A secret version was parked.
-    Parked(SecretVersion),
-}
+use lease::Purpose;
+use save::Ending;
+use write::ConditionalWrite;
 
 /// One request on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
-    ask: Ask,
-    memory: Memory,
+    request: Request,
+    cache: Cache,
+    progress: Progress,
     state: State,
-    /// The draw has already fallen on this request.
-    volunteered: bool,
-    /// It has stood back once, for others to go first.
-    stood_back: bool,
-    /// Where `memory.copy` comes from: an earlier request, or this one's look at the table.
+    /// The draw has selected this request for early refresh.
+    early_refresh: bool,
+    /// The contention jitter is behind it.
+    jittered: bool,
+    /// Where `cache.record` came from: an earlier request, or this one's read of the table.
     source: ServedFrom,
-    /// A pair of this flow that was overtaken before it was saved.
+    /// A pair that this flow obtained, and lost the lease before it was saved.
     orphan: Option<Pair>,
     /// Whether this flow has renewed the pair.
     renewed: bool,
-    /// Looks at a record that could not be used yet; pauses grow with it.
-    looks: u32,
+    /// Reads of a record that was not usable yet. Pauses grow with them.
+    polls: u32,
     notices: Vec<Notice>,
 }
 
-/// Where a flow stands: what it has asked for last.
+/// What a flow waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
-    Begun,
-    Looking { asked_at: Timestamp },
+    Start,
+    ReadingRecord { asked_at: Timestamp },
     Waiting,
     CheckingSecret,
-    Acquiring(acquire::Attempt),
-    ConfirmingAcquire { attempt: acquire::Attempt, asked_at: Timestamp },
-    Refreshing { held: Held, left_at: Timestamp },
-    RereadingSecret(Held),
-    ReadingLedger(paying::Payment),
-    Debiting { payment: paying::Payment, next: Ledger },
-    PausingLedger(paying::Payment),
-    LoggingIn { held: Held, credentials: Credentials, left_at: Timestamp },
-    ReadingLedgerToBlock(paying::Block),
-    Blocking(paying::Block),
-    Saving(save::Saving),
-    ConfirmingSave { saving: save::Saving, asked_at: Timestamp },
-    PausingSave(save::Saving),
+    Writing { write: ConditionalWrite, asked_at: Timestamp },
+    ReadingBack { write: ConditionalWrite, asked_at: Timestamp },
+    BackingOff(ConditionalWrite),
+    Leased { held: Held, work: Work },
     RevokingOrphan(Vec<Revocation>),
-    Probing(Held),
-    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
     Done,
 }
 
-/// The right to renew, while this flow has it.
+/// What the holder of a lease is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Work {
+    Refreshing { sent_at: Timestamp },
+    RereadingSecret,
+    LoggingIn { credentials: Credentials, sent_at: Timestamp },
+    Probing,
+    Revoking { current: Revocation, failed: Vec<Revocation> },
+}
+
+/// What the holder of a lease knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Held {
-    /// The record as the acquiring write left it. Its version is the fence.
+    /// The record as the lease-taking write left it. Its version is the fence.
     account: Account,
     lease: Lease,
-    /// The secret version that the upstream has refused under this lease.
+    /// The secret version that the upstream refused under this lease.
     refused: Option<SecretVersion>,
 }
 
@@ -236,89 +101,161 @@ impl Held {
     }
 }
 
-/// The surroundings of one step.
-#[derive(Clone, Copy)]
-struct Step<'a> {
-    policy: &'a Policy,
-    now: Timestamp,
-    draw: Draw,
-}
-
-impl Step<'_> {
-    /// A fresh name for an attempt.
-    fn holder(self) -> Holder {
-        Holder(self.draw.0)
-    }
+/// Where a flow goes next.
+enum Next {
+    /// Read the record, then decide.
+    Look,
+    /// Pause, then read the record.
+    LookAt(Timestamp),
+    /// Decide on the record as it was last read.
+    Decide,
+    /// Read the secret, then take the lease for a login.
+    CheckSecret,
+    Acquire(Purpose),
+    /// The lease is taken: do what it was taken for.
+    Use(Held, Purpose),
+    RereadSecret(Held),
+    AcquirePermit(Held, Credentials),
+    /// Log in with a permit that was acquired at this instant.
+    SendLogin(Held, Credentials, Timestamp),
+    RevokePending(Held, Vec<Revocation>),
+    RevokeOrphan(Vec<Revocation>),
+    /// End the lease: write `held.account`.
+    Save(Held, Ending),
+    Write(ConditionalWrite, Effect),
+    ReadBack(ConditionalWrite),
+    BackOff(ConditionalWrite, Timestamp),
+    /// Send a call under the lease, until this instant at the latest.
+    Send(Held, Work, Call, Timestamp),
+    /// Revoke one token of an orphan, until this instant at the latest.
+    SendOrphan(Vec<Revocation>, Call, Timestamp),
+    Done(Result<Outcome, Failure>),
 }
 
 impl Flow {
-    /// A request, and what the instance remembers of its account.
-    pub fn new(ask: Ask, memory: Memory) -> Self {
+    /// A request, and what the instance knows of its account.
+    pub fn new(request: Request, cache: Cache) -> Self {
         Self {
-            ask,
-            memory,
-            state: State::Begun,
-            volunteered: false,
-            stood_back: false,
+            request,
+            cache,
+            progress: Progress::default(),
+            state: State::Start,
+            early_refresh: false,
+            jittered: false,
             source: ServedFrom::Memory,
             orphan: None,
             renewed: false,
-            looks: 0,
+            polls: 0,
             notices: Vec::new(),
         }
     }
 
-    /// What the instance knows now. To be kept for the next request, after every step.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    /// What the instance knows now. Kept for the next request after every step.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
-    /// What has happened since the last call, for the log.
+    /// What happened since the last call, for the log.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Takes an event, and says what to do next. Total: an event that nobody asked for ends the flow with a
-    /// defect.
-    pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {
-        let step = Step { policy, now, draw };
-        match (std::mem::replace(&mut self.state, State::Done), event) {
-            (State::Begun, Event::Begin) => self.begin(step),
-            (State::Looking { asked_at }, Event::Account(read)) => self.looked(step, asked_at, read),
-            (State::Waiting, Event::Resumed) => self.look(step),
-            (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(step, read),
-            (State::Acquiring(attempt), Event::Written(written)) => self.wrote_lease(step, attempt, written),
-            (State::ConfirmingAcquire { attempt, asked_at }, Event::Account(read)) => {
-                self.confirmed_lease(step, attempt, asked_at, read)
+    /// The first step. The draw is the one with which the cache was looked up: selection for early refresh happens
+    /// once per request.
+    pub fn begin(&mut self, cx: Context<'_>) -> Step {
+        let next = match std::mem::replace(&mut self.state, State::Done) {
+            State::Start => self.look_up(cx),
+            _ => Next::Done(Err(Failure::Defect("a flow was begun twice"))),
+        };
+        self.enter(cx, next)
+    }
+
+    /// Takes an event and returns the next step. Total: an event that does not answer the last effect ends the flow
+    /// with a defect.
+    pub fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
+        let next = match (std::mem::replace(&mut self.state, State::Done), event) {
+            (State::ReadingRecord { asked_at }, Event::Account(read)) => self.looked(cx, asked_at, read),
+            (State::Waiting, Event::Resumed) => Next::Look,
+            (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(cx, read),
+            (State::Writing { write, asked_at }, Event::Written(outcome)) => {
+                self.written(cx, write, asked_at, outcome)
             }
-            (State::Refreshing { held, left_at }, Event::Replied(reply)) => {
-                self.refreshed(step, held, left_at, reply)
+            (State::ReadingBack { write, asked_at }, Event::Account(read)) => {
+                self.read_back_account(cx, write, asked_at, read)
             }
-            (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(step, held, read),
-            (State::ReadingLedger(payment), Event::Ledger(read)) => self.read_ledger(step, payment, read),
-            (State::Debiting { payment, next }, Event::Written(written)) => {
-                self.debited(step, payment, &next, written)
+            (State::ReadingBack { write, .. }, Event::Limiter(read)) => {
+                self.read_back_limiter(cx, write, read)
             }
-            (State::PausingLedger(payment), Event::Resumed) => self.pay(payment),
-            (State::LoggingIn { held, credentials, left_at }, Event::Replied(reply)) => {
-                self.logged_in(step, held, credentials, left_at, reply)
+            (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
+            (State::Leased { held, work }, event) => self.worked(cx, held, work, event),
+            (State::RevokingOrphan(remaining), Event::Replied(_)) => Next::RevokeOrphan(remaining),
+            _ => Next::Done(Err(Failure::Defect(UNASKED))),
+        };
+        self.enter(cx, next)
+    }
+
+    fn worked(&mut self, cx: Context<'_>, held: Held, work: Work, event: Event) -> Next {
+        match (work, event) {
+            (Work::Refreshing { sent_at }, Event::Replied(reply)) => self.refreshed(cx, held, sent_at, reply),
+            (Work::RereadingSecret, Event::Secret(read)) => Self::reread_secret(held, read),
+            (Work::LoggingIn { credentials, sent_at }, Event::Replied(reply)) => {
+                self.logged_in(cx, held, credentials, sent_at, reply)
             }
-            (State::ReadingLedgerToBlock(block), Event::Ledger(read)) => {
-                self.read_ledger_to_block(step, block, read)
+            (Work::Probing, Event::Replied(reply)) => self.probed(cx, held, &reply),
+            (Work::Revoking { current, failed }, Event::Replied(reply)) => {
+                Self::revoked(held, current, failed, &reply)
             }
-            (State::Blocking(block), Event::Written(written)) => self.blocked(step, block, written),
-            (State::Saving(saving), Event::Written(written)) => self.wrote(step, saving, written),
-            (State::ConfirmingSave { saving, asked_at }, Event::Account(read)) => {
-                self.confirmed_save(step, saving, asked_at, read)
-            }
-            (State::PausingSave(saving), Event::Resumed) => self.write(step, saving),
-            (State::RevokingOrphan(rest), Event::Replied(_)) => self.revoke_orphan(step, rest),
-            (State::Probing(held), Event::Replied(reply)) => self.probed(step, held, &reply),
-            (State::Revoking { held, current, mut failed }, Event::Replied(reply)) => {
-                failed.extend(Some(current).filter(|_| reply != Reply::Revoked));
-                self.revoke_pending(step, held, failed)
-            }
-            _ => Effect::Done(Err(Failure::Defect("an event came that nobody had asked for"))),
+            _ => Next::Done(Err(Failure::Defect(UNASKED))),
         }
     }
+
+    /// Goes where a handler said, until an effect has to be performed or the request has ended.
+    fn enter(&mut self, cx: Context<'_>, mut next: Next) -> Step {
+        let asked_at = cx.now;
+        loop {
+            next = match next {
+                Next::Look => return self.wait_for(State::ReadingRecord { asked_at }, Effect::ReadAccount),
+                Next::LookAt(until) => return self.wait_for(State::Waiting, Effect::Pause { until }),
+                Next::CheckSecret => return self.wait_for(State::CheckingSecret, Effect::ReadSecret),
+                Next::Write(write, effect) => {
+                    return self.wait_for(State::Writing { write, asked_at }, effect);
+                }
+                Next::ReadBack(write) => {
+                    let effect = write.read_effect();
+                    return self.wait_for(State::ReadingBack { write, asked_at }, effect);
+                }
+                Next::BackOff(write, until) => {
+                    return self.wait_for(State::BackingOff(write), Effect::Pause { until });
+                }
+                Next::RereadSecret(held) => {
+                    return self
+                        .wait_for(State::Leased { held, work: Work::RereadingSecret }, Effect::ReadSecret);
+                }
+                Next::Send(held, work, call, not_after) => {
+                    return self.wait_for(State::Leased { held, work }, Effect::Send { call, not_after });
+                }
+                Next::SendOrphan(remaining, call, not_after) => {
+                    return self.wait_for(State::RevokingOrphan(remaining), Effect::Send { call, not_after });
+                }
+                Next::Done(result) => return Step::Done(result),
+                Next::Decide => self.decide(cx),
+                Next::Acquire(purpose) => self.acquire(cx, purpose),
+                Next::Use(held, purpose) => self.use_lease(cx, held, purpose),
+                Next::AcquirePermit(held, credentials) => Self::acquire_permit(cx, held, credentials),
+                Next::SendLogin(held, credentials, acquired_at) => {
+                    self.send_login(cx, held, credentials, acquired_at)
+                }
+                Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
+                Next::RevokeOrphan(remaining) => self.revoke_orphan(cx, remaining),
+                Next::Save(held, ending) => self.save(cx, held, ending),
+            };
+        }
+    }
+
+    fn wait_for(&mut self, state: State, effect: Effect) -> Step {
+        self.state = state;
+        Step::Perform(effect)
+    }
 }
+
+const UNASKED: &str = "an event came that does not answer the last effect";

@@ -1,204 +1,176 @@
-//! Writing down what came of a lease: a pair, a failure, or nothing. One conditional write ends the lease.
+//! Ending the lease: one conditional write saves a pair, a failure, a verdict, or nothing.
 
 use super::{
-    super::{
-        decide::{Done, Goal, ServedFrom},
-        error::Failure,
-        memory::{Copied, Unsaved},
-        policy::COMMIT_RESERVE,
-        record::{Account, Version},
-        time::Timestamp,
-    },
-    Effect, Flow, Held, Notice, State, Step, StoreProblem, Written,
+    Flow, Held, Next,
+    write::{ConditionalWrite, Kind, ReadBack},
 };
-/// Tries to write down a failure. The lease lapses by itself, so there is no need to insist.
-const TRIES_FOR_A_FAILURE: u32 = 3;
+use crate::{
+    Account, Answer, COMMIT_RESERVE, CachedRecord, Context, Effect, Failure, Intent, Notice, Outcome,
+    PendingWrite, ServedFrom, Timestamp, Version,
+};
 
-/// What came of a lease.
+/// Tries to save a failure. The lease lapses by itself, so a few are enough.
+const TRIES_WITHOUT_A_PAIR: u32 = 3;
+
+/// What the holder of a lease leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Outcome {
-    /// A pair.
+pub(super) enum Ending {
+    /// A new pair.
     Obtained,
-    /// A pair, by an earlier request of this instance which could not save it.
-    Remembered,
+    /// A pair of an earlier request of this instance, which could not save it.
+    Pending,
     /// No pair, and the reason.
     Failed(Failure),
-    /// Nothing that ends the request: decide again.
+    /// Nothing that ends the request: read the record and decide again.
     Released,
-    /// What was pending is revoked, as far as it would go: that is all.
+    /// Pending revocations were tried once.
     Revoked,
 }
 
 /// The write that ends a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Saving {
-    /// The fence: nobody must have written since.
+pub(super) struct SaveAttempt {
+    /// The fence: no other attempt may have written since.
     expected: Version,
-    next: Account,
-    outcome: Outcome,
-    tries: u32,
+    pub(super) next: Account,
+    ending: Ending,
+    /// When the last try was made.
     asked_at: Timestamp,
 }
 
-impl Saving {
-    fn brings_a_pair(&self) -> bool {
-        matches!(self.outcome, Outcome::Obtained | Outcome::Remembered)
+impl SaveAttempt {
+    fn write(self, tries: u32) -> Next {
+        let effect = Effect::WriteAccount { expected: self.expected, next: self.next.clone() };
+        Next::Write(ConditionalWrite { kind: Kind::Save(self), tries }, effect)
     }
 
-    /// Whether a record that was read shows that this write was carried out.
-    fn is_in(&self, account: &Account) -> bool {
-        if self.brings_a_pair() {
+    pub(super) fn write_again(self, cx: Context<'_>, tries: u32) -> Next {
+        Self { asked_at: cx.now, ..self }.write(tries)
+    }
+
+    fn brings_a_pair(&self) -> bool {
+        matches!(self.ending, Ending::Obtained | Ending::Pending)
+    }
+
+    pub(super) fn read_back(&self, account: &Account) -> ReadBack {
+        let applied = if self.brings_a_pair() {
             account.generation() == self.next.generation()
         } else {
             *account == self.next
+        };
+        if applied {
+            ReadBack::Applied
+        } else if account.version == self.expected {
+            ReadBack::Unchanged
+        } else {
+            ReadBack::Superseded
+        }
+    }
+
+    /// Losing a new pair costs a login, so it is retried as long as the caller waits.
+    pub(super) fn is_retried(&self, tries: u32, pause_until: Timestamp, deadline: Timestamp) -> bool {
+        match self.ending {
+            Ending::Obtained => pause_until.plus(COMMIT_RESERVE) < deadline,
+            Ending::Pending => false,
+            Ending::Failed(_) | Ending::Released | Ending::Revoked => {
+                tries < TRIES_WITHOUT_A_PAIR && pause_until < deadline
+            }
         }
     }
 }
 
 impl Flow {
-    /// Ends the lease with `change` applied to the record.
-    pub(super) fn settle(
-        &mut self,
-        step: Step<'_>,
-        held: Held,
-        outcome: Outcome,
-        change: impl FnOnce(&mut Account),
-    ) -> Effect {
+    /// Ends the lease. A secret version that was refused under it is recorded as rejected.
+    pub(super) fn save(&mut self, cx: Context<'_>, held: Held, ending: Ending) -> Next {
         let expected = held.account.version;
-        let mut next = Account { version: expected.next(step.now), lease: None, ..held.account };
-        if let Some(refused) = held.refused.filter(|_| outcome != Outcome::Obtained) {
-            self.note_parked(step, refused.clone());
-            next.parked = Some(refused);
+        let mut next = Account { version: expected.next(cx.now), lease: None, ..held.account };
+        if let Some(refused) = held.refused {
+            self.notices.push(Notice::SecretRejected(refused.clone()));
+            self.cache.rejected_secret = Some((refused.clone(), cx.now));
+            next.rejected_secret = Some(refused);
         }
-        change(&mut next);
-        self.write(step, Saving { expected, next, outcome, tries: 0, asked_at: step.now })
+        SaveAttempt { expected, next, ending, asked_at: cx.now }.write(0)
     }
 
     /// Goes on with a pair that an earlier request of this instance could not save.
-    pub(super) fn save_what_memory_holds(&mut self, step: Step<'_>, unsaved: Unsaved) -> Effect {
-        let Unsaved { expected, next } = unsaved;
-        self.write(
-            step,
-            Saving { expected, next, outcome: Outcome::Remembered, tries: 0, asked_at: step.now },
-        )
+    pub(super) fn save_pending(cx: Context<'_>, pending: PendingWrite) -> Next {
+        let PendingWrite { expected, next } = pending;
+        SaveAttempt { expected, next, ending: Ending::Pending, asked_at: cx.now }.write(0)
     }
 
-    pub(super) fn write(&mut self, step: Step<'_>, saving: Saving) -> Effect {
-        let saving = Saving { asked_at: step.now, ..saving };
-        let effect = Effect::WriteAccount { expected: saving.expected, next: saving.next.clone() };
-        self.state = State::Saving(saving);
-        effect
-    }
-
-    pub(super) fn wrote(&mut self, step: Step<'_>, saving: Saving, written: Written) -> Effect {
-        match written {
-            Written::Done => {
-                let account = saving.next.clone();
-                let asked_at = saving.asked_at;
-                self.saved(step, saving, account, asked_at)
-            }
-            Written::Conflict | Written::Unknown => {
-                self.state = State::ConfirmingSave { saving, asked_at: step.now };
-                Effect::ReadAccount
-            }
-        }
-    }
-
-    pub(super) fn confirmed_save(
+    pub(super) fn saved(
         &mut self,
-        step: Step<'_>,
-        saving: Saving,
-        asked_at: Timestamp,
-        read: Result<Account, StoreProblem>,
-    ) -> Effect {
-        match read {
-            Ok(account) if saving.is_in(&account) => self.saved(step, saving, account, asked_at),
-            Ok(account) if account.version == saving.expected => self.try_again(step, saving),
-            Ok(account) => self.taken_over(step, &saving, account, asked_at),
-            Err(_) => self.try_again(step, saving),
-        }
-    }
-
-    fn saved(&mut self, step: Step<'_>, saving: Saving, account: Account, asked_at: Timestamp) -> Effect {
-        if let Some(generation) = saving.next.generation().filter(|_| saving.brings_a_pair()) {
-            self.renewed = true;
-            self.notices.push(Notice::Saved(generation));
-        }
-        self.memory.unsaved = None;
-        self.remember(account, asked_at);
-        match saving.outcome {
-            Outcome::Obtained => match self.discard_orphan(step) {
-                Some(effect) => effect,
-                None => self.hand_out(step, &saving.next),
-            },
-            Outcome::Failed(failure) => self.finish(step, failure),
-            Outcome::Remembered => self.act(step),
-            Outcome::Released => self.look(step),
-            Outcome::Revoked => self.revoked_all(step),
-        }
-    }
-
-    /// The write did not get through, or nobody can tell. A pair is worth insisting on.
-    fn try_again(&mut self, step: Step<'_>, saving: Saving) -> Effect {
-        let tries = saving.tries + 1;
-        let pause_until = step.now.plus(step.policy.poll_pause(tries, step.draw));
-        let patient = match saving.outcome {
-            Outcome::Obtained => pause_until.plus(COMMIT_RESERVE) < self.ask.deadline,
-            Outcome::Remembered => false,
-            Outcome::Failed(_) | Outcome::Released | Outcome::Revoked => {
-                tries < TRIES_FOR_A_FAILURE && pause_until < self.ask.deadline
-            }
-        };
-        if patient {
-            self.state = State::PausingSave(Saving { tries, ..saving });
-            return Effect::Pause { until: pause_until };
-        }
-        self.memory.store_failed_at = Some(step.now);
-        match saving.outcome {
-            Outcome::Obtained => {
-                self.notices.extend(saving.next.generation().map(Notice::Unsaved));
-                self.memory.unsaved = Some(Unsaved { expected: saving.expected, next: saving.next.clone() });
-                self.memory.copy = Some(Copied { account: saving.next.clone(), read_at: saving.asked_at });
-                self.hand_out(step, &saving.next)
-            }
-            Outcome::Failed(failure) => self.finish(step, failure),
-            Outcome::Remembered | Outcome::Released | Outcome::Revoked => {
-                self.finish(step, Failure::StoreUnavailable)
-            }
-        }
-    }
-
-    /// Somebody else holds the lease by now, or has ended it: decide again, on what they wrote.
-    fn taken_over(
-        &mut self,
-        step: Step<'_>,
-        saving: &Saving,
+        cx: Context<'_>,
+        attempt: SaveAttempt,
         account: Account,
         asked_at: Timestamp,
-    ) -> Effect {
-        if saving.brings_a_pair() {
-            self.notices.extend(saving.next.generation().map(Notice::Overtaken));
+    ) -> Next {
+        if let Some(generation) = attempt.next.generation().filter(|_| attempt.brings_a_pair()) {
+            self.renewed = true;
+            self.notices.push(Notice::PairSaved(generation));
         }
-        // A pair that memory held has been handed out; it lives on until it expires, unless an operator has
-        // withdrawn what it replaces.
-        if saving.outcome == Outcome::Obtained || (saving.brings_a_pair() && account.pair.is_none()) {
-            self.orphan.clone_from(&saving.next.pair);
-        }
-        self.memory.unsaved = None;
+        self.cache.pending_write = None;
         self.remember(account, asked_at);
-        self.act(step)
+        match attempt.ending {
+            Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
+            Ending::Failed(failure) => self.finish(cx, failure),
+            Ending::Pending => Next::Decide,
+            Ending::Released => Next::Look,
+            Ending::Revoked => {
+                self.progress.tried_revocations = true;
+                Next::Decide
+            }
+        }
     }
 
-    /// Answers with the pair that was just obtained, even where it lives too short for what was asked.
-    fn hand_out(&mut self, step: Step<'_>, account: &Account) -> Effect {
-        if matches!(self.ask.goal, Goal::Maintain { .. }) {
-            return self.act(step);
+    /// The write could not be carried out, or its outcome stays unknown.
+    pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
+        self.cache.store_failed_at = Some(cx.now);
+        match attempt.ending {
+            Ending::Obtained => {
+                self.notices.extend(attempt.next.generation().map(Notice::WritePending));
+                let account = attempt.next.clone();
+                self.cache.record = Some(CachedRecord { account, read_at: attempt.asked_at });
+                let next = attempt.next.clone();
+                self.cache.pending_write = Some(PendingWrite { expected: attempt.expected, next });
+                self.hand_out(cx, &attempt.next)
+            }
+            Ending::Failed(failure) => self.finish(cx, failure),
+            Ending::Pending | Ending::Released | Ending::Revoked => {
+                self.finish(cx, Failure::StoreUnavailable)
+            }
         }
-        let answer = account
-            .pair
-            .as_ref()
-            .and_then(|pair| self.ask.answer(pair, step.policy, step.now, ServedFrom::Upstream));
-        let retry_after = account.cooldown.map(|cooldown| cooldown.until.since(step.now)).unwrap_or_default();
-        Effect::Done(answer.map(Done::Token).ok_or(Failure::UpstreamUnavailable { retry_after }))
+    }
+
+    /// Another attempt holds the lease by now, or has ended it: decide again on what it wrote.
+    pub(super) fn lease_lost(
+        &mut self,
+        attempt: &SaveAttempt,
+        account: Account,
+        asked_at: Timestamp,
+    ) -> Next {
+        if attempt.brings_a_pair() {
+            self.notices.extend(attempt.next.generation().map(Notice::LeaseLost));
+        }
+        // A pair that was pending has been handed out. It lives on until it expires, unless an operator has withdrawn
+        // the pair that it replaces.
+        if attempt.ending == Ending::Obtained || (attempt.brings_a_pair() && account.pair.is_none()) {
+            self.orphan.clone_from(&attempt.next.pair);
+        }
+        self.cache.pending_write = None;
+        self.remember(account, asked_at);
+        Next::Decide
+    }
+
+    /// Answers with the pair that was just obtained, even if it lives shorter than was asked for.
+    fn hand_out(&mut self, cx: Context<'_>, account: &Account) -> Next {
+        if self.request.intent == Intent::Maintain {
+            return Next::Decide;
+        }
+        let pair = account.pair.as_ref();
+        let answer = pair.and_then(|pair| Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Upstream));
+        let cooldown = account.cooldown.map(|cooldown| cooldown.until.since(cx.now));
+        let failure = Failure::UpstreamUnavailable { retry_after: cooldown.unwrap_or_default() };
+        Next::Done(answer.map(Outcome::Token).ok_or(failure))
     }
 }

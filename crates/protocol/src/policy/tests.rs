@@ -1,10 +1,7 @@
 //! The arithmetic of times, at its boundaries.
 
 use super::*;
-use crate::core::{
-    record::{CooldownReason, Generation, Holder},
-    test_pair, test_policy,
-};
+use crate::{record::CooldownReason, record::Generation, record::Holder, test_pair, test_policy};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -75,7 +72,7 @@ fn the_odds_of_volunteering_double_every_twentieth_of_the_way() {
     let due = policy.due_at(&name, &pair);
     let wish = ms(60_000);
     let last = pair.expires_at.minus(policy.clock_margin).minus(wish);
-    let drawn = |wish, at, draw| policy.volunteers(&name, &pair, wish, at, draw);
+    let drawn = |wish, at, draw| policy.early_refresh_selects(&name, &pair, wish, at, draw);
     // So many hundredths of the odds 1 in 2 to this power.
     let odds = |hundredths: u64, power: u32| Draw((1 << (64 - power)) / 100 * hundredths);
 
@@ -97,7 +94,7 @@ fn a_pair_that_is_due_when_it_is_used_up_is_renewed_by_whoever_comes() {
     let policy = Policy { clock_margin: HOUR, ..test_policy() };
     let brief = pair(7, HOUR);
     let due = policy.due_at(&AccountName::default(), &brief);
-    assert!(policy.volunteers(&AccountName::default(), &brief, ms(0), due, HIGHEST));
+    assert!(policy.early_refresh_selects(&AccountName::default(), &brief, ms(0), due, HIGHEST));
 }
 
 #[test]
@@ -112,10 +109,10 @@ fn a_call_leaves_while_the_lease_outlasts_it_and_the_caller_can_see_it_saved() {
 #[test]
 fn a_debit_counts_for_a_minute_and_all_that_can_delay_a_login() {
     let policy = test_policy();
-    assert_eq!(policy.debit_freshness(), ms(2_000), "the margin");
-    assert_eq!(policy.debit_window(), ms(60_000 + 2_000 + 2_000 + 5_000 + 5_000));
+    assert_eq!(policy.permit_freshness(), ms(2_000), "the margin");
+    assert_eq!(policy.permit_window(), ms(60_000 + 2_000 + 2_000 + 5_000 + 5_000));
     let exact = Policy { clock_margin: ms(0), ..policy };
-    assert_eq!(exact.debit_freshness(), ms(1_000), "at least a second");
+    assert_eq!(exact.permit_freshness(), ms(1_000), "at least a second");
 }
 
 #[test]
@@ -134,7 +131,7 @@ fn pauses_double_up_to_a_most_and_are_jittered() {
 
 #[test]
 fn those_who_go_ahead_double_every_so_often() {
-    let stood = |draw| test_policy().stand_back(draw).as_micros();
+    let stood = |draw| test_policy().contention_jitter(draw).as_micros();
     assert_eq!(stood(LOWEST), 0);
     // One in 2^12 goes at once, one in 2^6 by the middle, every other one a twelfth before the end.
     assert_eq!([stood(Draw(1 << 52)), stood(Draw(1 << 58)), stood(MIDDLE)], [0, 125_000, 229_166]);

@@ -1,7 +1,7 @@
 //! Names, versions, and what a record is worth.
 
 use super::*;
-use crate::core::test_pair;
+use crate::test_pair;
 
 #[test]
 fn account_names_are_checked_to_the_letter() {
@@ -29,23 +29,28 @@ fn versions_grow_even_when_the_clock_is_behind_or_the_record_is_gone() {
 #[test]
 fn f16_the_stores_time_to_live_is_no_expiry_and_outlasts_whatever_is_worth_something() {
     let at = |days: u64| Timestamp::from_millis(days * 86_400_000);
-    let worthless_after = |pair: Option<Pair>| {
+    let garbage_collection_time = |pair: Option<Pair>| {
         let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
-        account.worthless_after().unwrap()
+        account.garbage_collection_time().unwrap()
     };
     let pair = Pair { refresh_expires_at: Some(at(200)), ..test_pair(at(107)) };
-    assert_eq!(worthless_after(None), at(130));
-    assert_eq!(worthless_after(Some(pair.clone())), at(230));
+    assert_eq!(garbage_collection_time(None), at(130));
+    assert_eq!(garbage_collection_time(Some(pair.clone())), at(230));
     let unknown = Pair { refresh_expires_at: None, ..pair.clone() };
-    assert_eq!(worthless_after(Some(unknown)), at(100 + 184 + 30));
+    assert_eq!(garbage_collection_time(Some(unknown)), at(100 + 184 + 30));
     let outlived = Pair { expires_at: at(300), ..pair.clone() };
-    assert_eq!(worthless_after(Some(outlived)), at(330));
+    assert_eq!(garbage_collection_time(Some(outlived)), at(330));
     let old = Pair { expires_at: at(2), refresh_expires_at: Some(at(2)), ..pair.clone() };
-    assert_eq!(worthless_after(Some(old)), at(130));
+    assert_eq!(garbage_collection_time(Some(old)), at(130));
 
     let mut account = Account { pair: Some(pair), ..Account::default() };
     account.withdraw_pair();
-    assert_eq!(account.worthless_after(), None, "a token that lives is to be revoked");
-    let parked = Account { parked: Some(SecretVersion("v1".to_owned())), ..Account::default() };
-    assert_eq!(parked.worthless_after(), None, "a refused password is not to be tried again");
+    assert_eq!(account.garbage_collection_time(), None, "a token that lives is to be revoked");
+    let rejected_secret =
+        Account { rejected_secret: Some(SecretVersion("v1".to_owned())), ..Account::default() };
+    assert_eq!(
+        rejected_secret.garbage_collection_time(),
+        None,
+        "a refused password is not to be tried again"
+    );
 }

@@ -5,12 +5,11 @@ use crate::{
     model::Fleet,
     world::{AccountWorld, Invariant, World, credentials, session_of},
 };
-use std::time::Duration;
-use token_broker::core::{
-    flow::{Effect, Event, SecretProblem, StoreProblem, Written},
-    grant::{Call, Credentials, Reply},
-    record::{Account, TokenKind},
+use protocol::{
+    Account, Call, Credentials, Effect, Event, SecretError, StoreError, TokenKind, UpstreamReply,
+    WriteOutcome,
 };
+use std::time::Duration;
 
 /// What becomes of an effect. All but the first are faults.
 ///
@@ -52,8 +51,8 @@ impl Fleet {
             return &[Done];
         }
         match &request.effect {
-            Effect::ReadAccount | Effect::ReadLedger | Effect::ReadSecret => &[Done, Failed],
-            write @ (Effect::WriteAccount { .. } | Effect::WriteLedger { .. }) => {
+            Effect::ReadAccount | Effect::ReadLimiter | Effect::ReadSecret => &[Done, Failed],
+            write @ (Effect::WriteAccount { .. } | Effect::WriteLimiter { .. }) => {
                 match (self.would_land(world, request.account, write), instance.late.is_some()) {
                     (false, _) => &[Done, Silent],
                     (true, true) => &[Done, Silent, Misreported],
@@ -72,17 +71,17 @@ impl Fleet {
         let request = world.instances[who].at.as_ref().expect("a request");
         let (account, effect) = (request.account, request.effect.clone());
         match effect {
-            Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreProblem::Unreachable)),
+            Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreError::Unreachable)),
             Effect::ReadAccount => Event::Account(Ok(world.accounts[account].record.clone())),
-            Effect::ReadLedger if fate == Fate::Failed => Event::Ledger(Err(StoreProblem::Unreachable)),
-            Effect::ReadLedger => Event::Ledger(Ok(world.ledger.clone())),
-            Effect::ReadSecret if fate == Fate::Failed => Event::Secret(Err(SecretProblem::Unreachable)),
+            Effect::ReadLimiter if fate == Fate::Failed => Event::Limiter(Err(StoreError::Unreachable)),
+            Effect::ReadLimiter => Event::Limiter(Ok(world.limiter.clone())),
+            Effect::ReadSecret if fate == Fate::Failed => Event::Secret(Err(SecretError::Unreachable)),
             Effect::ReadSecret => Event::Secret(Ok(credentials(world.secret))),
-            Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => {
+            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {
                 Event::Written(self.write(world, who, account, effect, fate))
             }
             Effect::Send { not_after, .. } if world.clock(&self.setting, who) > not_after => {
-                Event::Replied(Reply::TooLate)
+                Event::Replied(UpstreamReply::TooLate)
             }
             Effect::Send { call, .. } => Event::Replied(self.send(world, who, account, &call, fate)),
             Effect::Pause { until } => {
@@ -93,13 +92,20 @@ impl Fleet {
         }
     }
 
-    fn write(&self, world: &mut World, who: usize, account: usize, effect: Effect, fate: Fate) -> Written {
+    fn write(
+        &self,
+        world: &mut World,
+        who: usize,
+        account: usize,
+        effect: Effect,
+        fate: Fate,
+    ) -> WriteOutcome {
         if matches!(fate, Fate::Silent | Fate::Misreported | Fate::Late) {
             world.accounts[account].allowed += 1;
         }
         if fate == Fate::Late {
             world.instances[who].late = Some(LateWrite { account, effect });
-            return Written::Unknown;
+            return WriteOutcome::Unknown;
         }
         let landed = fate != Fate::Failed && self.land(world, account, &effect);
         if landed && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
@@ -110,9 +116,9 @@ impl Fleet {
             account.refused = refused.or(account.refused.take());
         }
         match fate {
-            Fate::Done if landed => Written::Done,
-            Fate::Done | Fate::Misreported => Written::Conflict,
-            _ => Written::Unknown,
+            Fate::Done if landed => WriteOutcome::Applied,
+            Fate::Done | Fate::Misreported => WriteOutcome::Conflict,
+            _ => WriteOutcome::Unknown,
         }
     }
 
@@ -122,8 +128,8 @@ impl Fleet {
             Effect::WriteAccount { expected, .. } => {
                 world.accounts[account].record.version == *expected || !self.minds_its_condition(write)
             }
-            Effect::WriteLedger { expected, .. } => {
-                world.ledger.version == *expected || !self.minds_its_condition(write)
+            Effect::WriteLimiter { expected, .. } => {
+                world.limiter.version == *expected || !self.minds_its_condition(write)
             }
             _ => false,
         }
@@ -136,7 +142,7 @@ impl Fleet {
         }
         match write {
             Effect::WriteAccount { next, .. } => self.replace_record(world, account, next),
-            Effect::WriteLedger { next, .. } => world.ledger.clone_from(next),
+            Effect::WriteLimiter { next, .. } => world.limiter.clone_from(next),
             _ => {}
         }
         true
@@ -151,7 +157,7 @@ impl Fleet {
             self.saw("a takeover after a lapsed lease");
             // Whoever had the lease was paused for too long. If that was before a login, it was not sent, and
             // nothing is lost. What a dead or a failed one costs is in its fault.
-            let spent = before.pair.as_ref().is_some_and(|pair| pair.refresh_spent);
+            let spent = before.pair.as_ref().is_some_and(|pair| pair.refresh_token_consumed);
             let lost = world
                 .request_of(&self.setting, old.holder)
                 .is_some_and(|request| request.under_lease.sent || spent);
@@ -175,24 +181,28 @@ impl Fleet {
         }
     }
 
-    fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> Reply {
+    fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> UpstreamReply {
         if matches!(call, Call::Login(_) | Call::Refresh { .. }) {
             self.check_grant(world, who, account, fate);
         }
         if fate == Fate::Failed {
-            return Reply::NeverLeft;
+            return UpstreamReply::NeverLeft;
         }
         let reply = match call {
             Call::Login(credentials) => self.log_in(world, who, account, credentials, fate),
             Call::Refresh { refresh_token, .. } => {
                 if fate == Fate::RateLimited {
-                    return Reply::RateLimited(None);
+                    return UpstreamReply::RateLimited(None);
                 }
                 let session = &mut world.sessions[session_of(refresh_token)];
                 session.refreshes += 1;
                 let (alive, first) = (std::mem::take(&mut session.refresh), session.refreshes == 1);
                 world.demand(first, Invariant::RefreshTokenSentTwice);
-                if alive { Reply::Granted(world.issue(self.setting.life)) } else { Reply::Refused }
+                if alive {
+                    UpstreamReply::Granted(world.issue(self.setting.life))
+                } else {
+                    UpstreamReply::Refused
+                }
             }
             Call::Revoke(revocation) => {
                 Self::check_revocation(world, who, account, &revocation.token);
@@ -201,20 +211,20 @@ impl Fleet {
                     TokenKind::Access => session.access = false,
                     TokenKind::Refresh => session.refresh = false,
                 }
-                Reply::Revoked
+                UpstreamReply::Revoked
             }
             Call::Probe { access_token, .. } => {
                 let alive = world.sessions[session_of(access_token)].access;
-                if alive { Reply::Alive } else { Reply::Refused }
+                if alive { UpstreamReply::Alive } else { UpstreamReply::Refused }
             }
         };
         match fate {
-            Fate::RateLimited => Reply::RateLimited(None),
+            Fate::RateLimited => UpstreamReply::RateLimited(None),
             Fate::Silent => {
                 // A pair that got lost, not a probe or a revocation.
                 let costs = matches!(call, Call::Login(_) | Call::Refresh { .. });
                 world.accounts[account].allowed += usize::from(costs);
-                Reply::Unclear
+                UpstreamReply::Unclear
             }
             _ => reply,
         }
@@ -228,7 +238,7 @@ impl Fleet {
         account: usize,
         credentials: &Credentials,
         fate: Fate,
-    ) -> Reply {
+    ) -> UpstreamReply {
         self.check_login(world, who, account, credentials);
         let delay =
             if fate == Fate::Silent { self.setting.policy().upstream_timeout * 2 } else { Duration::ZERO };
@@ -237,17 +247,17 @@ impl Fleet {
         self.check_arrivals(world);
         if fate == Fate::RateLimited {
             world.accounts[account].allowed += 1;
-            return Reply::RateLimited(None);
+            return UpstreamReply::RateLimited(None);
         }
         let version: usize = credentials.version.0.parse().expect("a version");
         if self.setting.secrets[version - 1] {
-            Reply::Granted(world.issue(self.setting.life))
+            UpstreamReply::Granted(world.issue(self.setting.life))
         } else {
             // What the instance hears of is to be written down.
             if fate == Fate::Done {
                 world.lease_of(who).refused = Some(credentials.version.clone());
             }
-            Reply::Refused
+            UpstreamReply::Refused
         }
     }
 }

@@ -4,12 +4,12 @@
 use crate::{
     REFRESHABLE, check,
     model::Fleet,
-    removal::Guard,
+    mutations::Guard,
     setting::{Beginning, Setting, TOKEN},
 };
+use protocol::{Intent, Target};
 use stateright::{Checker, HasDiscoveries, Model};
 use std::time::Duration;
-use token_broker::core::decide::{Goal, Target};
 
 /// Looks for a run that breaks a property.
 fn breaks(property: &'static str, setting: Setting) {
@@ -101,7 +101,7 @@ fn without_the_fence_as_generation_two_pairs_have_one_name() {
 /// Once a pair is withdrawn, there is none to count on from.
 #[test]
 fn without_the_fence_as_generation_a_later_pair_has_a_lower_number() {
-    let revoke = vec![(0, Goal::Revoke(Target::NotSeen))];
+    let revoke = vec![(0, Intent::Revoke(Target::NotSeen))];
     let setting = Setting { requests: vec![revoke, vec![(0, TOKEN)]], ..refreshing() };
     rests_on(Guard::FenceAsGeneration, "I3: generations grow", setting);
 }
@@ -109,7 +109,7 @@ fn without_the_fence_as_generation_a_later_pair_has_a_lower_number() {
 #[test]
 fn without_the_parked_version_refused_credentials_are_sent_again() {
     let setting = Setting { secrets: vec![false], ..in_order() };
-    rests_on(Guard::ParkedVersion, "I5: a parked version rests", setting);
+    rests_on(Guard::ParkedVersion, "I5: a rejected_secret version rests", setting);
 }
 
 #[test]

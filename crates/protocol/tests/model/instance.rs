@@ -1,12 +1,6 @@
 //! One instance of the model, and the request that it is at.
 
-use token_broker::core::{
-    decide::Goal,
-    flow::{Effect, Flow},
-    memory::Memory,
-    record::SecretVersion,
-    time::Timestamp,
-};
+use protocol::{Effect, Flow, Intent, Memory, SecretVersion, Timestamp};
 
 /// One process of the function. Where it dies, another one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +8,7 @@ pub struct Instance {
     /// The request that it is at.
     pub at: Option<Request>,
     /// What it remembers, for each account.
-    pub memory: Vec<Memory>,
+    pub memory: Vec<Cache>,
     /// How many requests it has begun.
     pub begun: usize,
     /// How many numbers it has drawn that may have become a name.
@@ -33,7 +27,7 @@ pub struct Request {
     /// What it waits for.
     pub effect: Effect,
     /// What was asked for.
-    pub goal: Goal,
+    pub goal: Intent,
     /// When the caller is gone, by the instance's clock.
     pub deadline: Timestamp,
     /// The first number that it may draw: what was drawn before is of an earlier request.
@@ -64,7 +58,7 @@ impl Request {
             Effect::WriteAccount { next, .. } if next.lease.is_some() => {
                 (self.leased, self.under_lease) = (false, UnderLease::default());
             }
-            Effect::WriteAccount { .. } | Effect::WriteLedger { .. } => self.leased = true,
+            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => self.leased = true,
             _ => {}
         }
         self.effect = effect.clone();

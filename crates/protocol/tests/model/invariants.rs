@@ -3,22 +3,12 @@
 use crate::{
     environment::Fate,
     model::{Fleet, PATIENCE},
-    removal::Guard,
+    mutations::Guard,
     setting::START,
     world::{AccountWorld, Invariant, World, session_of},
 };
+use protocol::{Answer, Credentials, Effect, Failure, Intent, LOGIN_WINDOW, Notice, Permit, Secret};
 use std::time::Duration;
-use token_broker::{
-    core::{
-        decide::{Answer, Goal},
-        error::Failure,
-        flow::{Effect, Notice},
-        grant::Credentials,
-        policy::LOGIN_WINDOW,
-        record::Debit,
-    },
-    secret::Secret,
-};
 
 /// However lucky the draw, an account rests that long after a failure.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
@@ -47,16 +37,17 @@ impl Fleet {
         let AccountWorld { record, refused, logins, allowed, .. } = &mut world.accounts[account];
         *logins += 1;
         let needed = *logins <= *allowed;
-        let parked = [&record.parked, refused].contains(&&Some(credentials.version.clone()));
+        let rejected_secret =
+            [&record.rejected_secret, refused].contains(&&Some(credentials.version.clone()));
         let request = world.instances[who].at.as_mut().expect("a request");
         request.logins += 1;
         let paid_for = request.logins;
-        let own = |debit: &&Debit| {
-            let request = world.request_of(&self.setting, debit.by);
-            request.is_some() && World::who_drew(&self.setting, debit.by) == who
+        let own = |permit: &&Permit| {
+            let request = world.request_of(&self.setting, permit.by);
+            request.is_some() && World::who_drew(&self.setting, permit.by) == who
         };
-        let paid = world.ledger.debits.iter().filter(own).count();
-        world.demand(!parked, Invariant::ParkedVersionSent);
+        let paid = world.limiter.permits.iter().filter(own).count();
+        world.demand(!rejected_secret, Invariant::ParkedVersionSent);
         // Without the guard that says the same, what comes of it is to be seen.
         let paid = paid_for <= paid || self.lacks(Guard::DebitBeforeLogin);
         world.demand(paid, Invariant::UnpaidLogin);
@@ -77,7 +68,7 @@ impl Fleet {
         let in_use = stored
             .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token));
         let goal = world.instances[who].at.as_ref().map(|request| request.goal);
-        let wanted = matches!(goal, Some(Goal::Revoke(_) | Goal::Maintain { .. }));
+        let wanted = matches!(goal, Some(Intent::Revoke(_) | Intent::Maintain { .. }));
         let handed_out = world.sessions[session_of(token)].handed_out;
         world.demand(!in_use && (wanted || !handed_out), Invariant::LiveTokenRevoked);
     }
@@ -105,8 +96,8 @@ impl Fleet {
             // A pair that has lost half of a short life on its way counts as a failure.
             Failure::UpstreamUnavailable { .. } => faulty || late && self.setting.life < PATIENCE,
             Failure::LoginBudgetExhausted { retry_after } => {
-                self.saw("a login that the ledger refused");
-                !retry_after.is_zero() && world.ledger.debits.len() >= self.setting.budget
+                self.saw("a login that the limiter refused");
+                !retry_after.is_zero() && world.limiter.permits.len() >= self.setting.budget
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
             Failure::CredentialsRejected(version) => {
@@ -125,7 +116,7 @@ impl Fleet {
     pub fn note(&self, notice: &Notice, after_a_look: bool, had_unsaved: bool, next: &Effect) {
         match notice {
             Notice::Acquired(_) if after_a_look => self.saw("a lease recognised after a lost reply"),
-            Notice::Saved(_) if had_unsaved => self.saw("an unsaved pair that was saved later"),
+            Notice::Saved(_) if had_unsaved => self.saw("an pending_write pair that was saved later"),
             Notice::Saved(_) if after_a_look => self.saw("a saved pair recognised after a lost reply"),
             Notice::RefreshRefused if *next == Effect::ReadSecret => {
                 self.saw("a refused refresh that goes on to a login");
@@ -133,12 +124,12 @@ impl Fleet {
             Notice::FoundAlive(_) => self.saw("a verdict: alive"),
             Notice::FoundDead(_) => self.saw("a verdict: dead"),
             Notice::Withdrawn(_) => self.saw("a pair withdrawn"),
-            Notice::Unsaved(_) => self.saw("a pair that could not be saved"),
-            Notice::Overtaken(_) => self.saw("a pair that was overtaken"),
+            Notice::WritePending(_) => self.saw("a pair that could not be saved"),
+            Notice::LeaseLost(_) => self.saw("a pair that was overtaken"),
             Notice::OrphanRevoked(_) => self.saw("an orphan revoked"),
-            Notice::Parked(_) => self.saw("a version parked"),
-            Notice::Resting(_) => self.saw("an account at rest"),
-            Notice::Outrun => self.saw("an attempt that was outrun"),
+            Notice::SecretRejected(_) => self.saw("a version rejected_secret"),
+            Notice::CooldownStarted(_) => self.saw("an account at rest"),
+            Notice::LeaseConflict => self.saw("an attempt that was outrun"),
             _ => {}
         }
     }

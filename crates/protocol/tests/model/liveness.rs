@@ -1,8 +1,8 @@
 //! I7: once nothing goes wrong any more, the next request is served in a bounded number of steps.
 
 use crate::{environment::Fate, model::Fleet, setting::TOKEN, world::World};
+use protocol::{Done, Failure, Memory, REJECTED_SECRET_RECHECK};
 use std::time::Duration;
-use token_broker::core::{decide::Done, error::Failure, memory::Memory, policy::PARKED_RECHECK};
 
 /// How often a caller is told to come back, at most: because an account rests, then because logins are
 /// blocked, then because the budget is used up.
@@ -19,7 +19,7 @@ pub fn the_next_request_is_served(fleet: &Fleet, world: &World) -> bool {
     }
     (0..world.accounts.len()).all(|account| {
         let mut forgetful = world.clone();
-        forgetful.instances[0].memory.fill(Memory::default());
+        forgetful.instances[0].memory.fill(Cache::default());
         let served = |who| is_served(fleet, world.clone(), who, account);
         is_served(fleet, forgetful, 0, account) && (0..world.instances.len()).all(served)
     })
@@ -31,14 +31,14 @@ fn is_served(fleet: &Fleet, mut world: World, who: usize, account: usize) -> boo
     world.outage = false;
     for _ in 0..CALLS {
         let failure = match call(fleet, &mut world, who, account) {
-            Some(Ok(Done::Token(_))) => return world.broken.is_none(),
+            Some(Ok(Outcome::Token(_))) => return world.broken.is_none(),
             Some(Err(failure)) => failure,
-            Some(Ok(Done::Report { .. })) | None => return false,
+            Some(Ok(Outcome::Report { .. })) | None => return false,
         };
         let pause = match failure {
             Failure::CredentialsRejected(_) if !fleet.setting.secrets[world.secret - 1] => return true,
             // Whoever remembers that a version is parked does not ask at once whether there is a newer one.
-            Failure::CredentialsRejected(_) => PARKED_RECHECK,
+            Failure::CredentialsRejected(_) => REJECTED_SECRET_RECHECK,
             failure => Duration::from_secs(failure.retry_after_seconds().unwrap_or_default()),
         };
         let later = world.now.plus(pause);
@@ -48,7 +48,7 @@ fn is_served(fleet: &Fleet, mut world: World, who: usize, account: usize) -> boo
 }
 
 /// One request from its beginning to its end; none where it does not come to an end.
-fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize) -> Option<Result<Done, Failure>> {
+fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize) -> Option<Result<Outcome, Failure>> {
     let mut result = fleet.begin(world, who, account, TOKEN);
     for _ in 0..EFFECTS {
         if result.is_some() {

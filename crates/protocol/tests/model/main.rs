@@ -29,27 +29,27 @@
 mod environment;
 mod guards;
 mod instance;
-mod judging;
+mod invariants;
 mod larger;
 mod liveness;
 mod model;
-mod removal;
+mod mutations;
 mod setting;
 mod timing;
 mod world;
 
 use model::Fleet;
+use protocol::{Intent, Target};
 use setting::{Beginning, FIRST, Setting, TOKEN};
 use stateright::{Checker, Model};
 use std::time::Duration;
-use token_broker::core::decide::{Goal, Target};
 
 const REFRESHABLE: Beginning = Beginning::Pair { left: 30, access: true, refresh: true };
 const REFUSED: Beginning = Beginning::Pair { left: 30, access: true, refresh: false };
 const FRESH: Beginning = Beginning::Pair { left: 500_000, access: true, refresh: true };
 const DEAD: Beginning = Beginning::Pair { left: 500_000, access: false, refresh: true };
 const DUE: Beginning = Beginning::Pair { left: 3_600, access: true, refresh: true };
-const REJECTED: Goal = Goal::Token { min_ttl: Duration::from_secs(60), rejected: Some(FIRST) };
+const REJECTED: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(FIRST) };
 
 /// Checks a configuration to its end. All of `sights` have to be seen, to show that it gets that far.
 fn check(name: &str, setting: Setting, sights: &[&str]) {
@@ -125,7 +125,11 @@ fn one_instance_that_comes_again() {
         outages: true,
         ..Setting::default()
     };
-    check("an outage", setting, &["a pair that could not be saved", "an unsaved pair that was saved later"]);
+    check(
+        "an outage",
+        setting,
+        &["a pair that could not be saved", "an pending_write pair that was saved later"],
+    );
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn two_accounts_share_the_ledger() {
         horizon: 100,
         ..Setting::default()
     };
-    check("two accounts", setting, &["a login that the ledger refused"]);
+    check("two accounts", setting, &["a login that the limiter refused"]);
 }
 
 #[test]
@@ -178,13 +182,13 @@ fn a_pair_that_is_due() {
 #[test]
 fn credentials_that_are_refused() {
     let setting = Setting { secrets: vec![false, true], faults: 1, pauses: 0, ..Setting::default() };
-    check("wrong credentials", setting, &["a version parked"]);
+    check("wrong credentials", setting, &["a version rejected_secret"]);
 }
 
 #[test]
 fn a_revocation_and_a_renewal() {
     let setting = Setting {
-        requests: vec![vec![(0, Goal::Revoke(Target::NotSeen))], vec![(0, TOKEN)]],
+        requests: vec![vec![(0, Intent::Revoke(Target::NotSeen))], vec![(0, TOKEN)]],
         beginnings: vec![vec![REFRESHABLE], vec![REFUSED]],
         faults: 1,
         pauses: 0,
@@ -199,14 +203,14 @@ fn a_revocation_and_a_renewal() {
 fn a_revocation_and_refused_credentials() {
     let setting = Setting {
         clocks: vec![0; 3],
-        requests: vec![vec![(0, Goal::Revoke(Target::NotSeen))], vec![(0, TOKEN)], vec![(0, TOKEN)]],
+        requests: vec![vec![(0, Intent::Revoke(Target::NotSeen))], vec![(0, TOKEN)], vec![(0, TOKEN)]],
         beginnings: vec![vec![REFUSED]],
         secrets: vec![false],
         faults: 0,
         pauses: 0,
         ..Setting::default()
     };
-    check("revocation, refused", setting, &["a pair withdrawn", "a version parked"]);
+    check("revocation, refused", setting, &["a pair withdrawn", "a version rejected_secret"]);
 }
 
 #[test]
@@ -225,8 +229,8 @@ fn a_rejected_generation() {
 fn an_operator_and_the_schedule() {
     let setting = Setting {
         requests: vec![
-            vec![(0, Goal::Replace(Target::NotSeen))],
-            vec![(0, Goal::Maintain { revoked: false })],
+            vec![(0, Intent::Replace(Target::NotSeen))],
+            vec![(0, Intent::Maintain { revoked: false })],
         ],
         beginnings: vec![vec![DUE]],
         faults: 1,

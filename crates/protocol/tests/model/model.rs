@@ -8,22 +8,15 @@ use crate::{
     timing::is_busy,
     world::{Invariant, World},
 };
+use protocol::{AccountName, Done, Effect, Event, Failure, Flow, Intent, Memory, Request, Timestamp};
 use stateright::{Model, Property};
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
-use token_broker::core::{
-    decide::{Ask, Done, Goal},
-    error::Failure,
-    flow::{Effect, Event, Flow},
-    memory::Memory,
-    record::AccountName,
-    time::Timestamp,
-};
 
 /// How long a caller waits.
 pub const PATIENCE: Duration = Duration::from_secs(28);
 
 /// What a request came to, if it came to its end.
-pub type Ended = Option<Result<Done, Failure>>;
+pub type Ended = Option<Result<Outcome, Failure>>;
 
 /// The model of one configuration.
 #[derive(Debug)]
@@ -113,7 +106,7 @@ impl Model for Fleet {
                 world.faults_left -= 1;
                 let instance = &mut world.instances[who];
                 let request = instance.at.take()?;
-                instance.memory.fill(Memory::default());
+                instance.memory.fill(Cache::default());
                 world.accounts[request.account].allowed += 1;
             }
             Action::Outage => {
@@ -159,7 +152,9 @@ impl Model for Fleet {
             Property::always("I4: what is handed out lives", |_, w| {
                 kept(w, Invariant::ExpiredTokenHandedOut)
             }),
-            Property::always("I5: a parked version rests", |_, w| kept(w, Invariant::ParkedVersionSent)),
+            Property::always("I5: a rejected_secret version rests", |_, w| {
+                kept(w, Invariant::ParkedVersionSent)
+            }),
             Property::always("I6, I8: no needless login", |_, w| kept(w, Invariant::NeedlessLogin)),
             Property::always("I8: a failing upstream is left alone", |_, w| {
                 kept(w, Invariant::HammeredUpstream)
@@ -183,11 +178,11 @@ impl Fleet {
     }
 
     /// An instance gets a request.
-    pub fn begin(&self, world: &mut World, who: usize, account: usize, goal: Goal) -> Ended {
+    pub fn begin(&self, world: &mut World, who: usize, account: usize, goal: Intent) -> Ended {
         let now = world.clock(&self.setting, who);
         let deadline = now.plus(PATIENCE);
         let name = AccountName::parse(&format!("account-{account}")).expect("a name");
-        let ask = Ask { account: name, goal, arrived_at: now, deadline };
+        let ask = Request { account: name, goal, arrived_at: now, deadline };
         let instance = &mut world.instances[who];
         instance.begun += 1;
         let flow = Flow::new(ask, instance.memory[account].clone());
@@ -217,7 +212,7 @@ impl Fleet {
         let request = at.as_mut()?;
         let account = request.account;
         let memory = &mut memory[account];
-        let had_unsaved = memory.unsaved.is_some();
+        let had_unsaved = memory.pending_write.is_some();
         let effect = request.flow.step(&self.setting.policy(), event, now, draw);
         for notice in request.flow.take_notices() {
             self.note(&notice, confirmed, had_unsaved, &effect);
@@ -228,16 +223,16 @@ impl Fleet {
         let Instance { at, memory, drawn, .. } = &mut world.instances[who];
         at.as_mut()?.wait_for(&effect);
         // These are the steps that give a name to an attempt, or to a debit.
-        *drawn += u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLedger));
+        *drawn += u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLimiter));
         let Effect::Done(result) = effect else { return None };
         *at = None;
         // As in the function, an account that nothing is known of is not remembered.
         if memory[account].copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {
-            memory[account] = Memory::default();
+            memory[account] = Cache::default();
         }
         match &result {
-            Ok(Done::Token(answer)) => self.check_answer(world, who, account, answer),
-            Ok(Done::Report { .. }) => {}
+            Ok(Outcome::Token(answer)) => self.check_answer(world, who, account, answer),
+            Ok(Outcome::Report { .. }) => {}
             Err(failure) => self.check_failure(world, failure),
         }
         Some(result)

@@ -6,12 +6,8 @@ use crate::{
     setting::FIRST,
     world::{AccountWorld, World},
 };
-use token_broker::core::{
-    flow::{Effect, Event},
-    grant::{Call, Reply},
-    policy::COMMIT_RESERVE,
-    record::{Account, CooldownReason, Generation},
-    time::Timestamp,
+use protocol::{
+    Account, COMMIT_RESERVE, Call, CooldownReason, Effect, Event, Generation, Timestamp, UpstreamReply,
 };
 
 /// What the invariants rest on. Why each of them is there is in `docs/PROTOCOL.md`.
@@ -64,17 +60,17 @@ impl Fleet {
     pub fn asked(&self, world: &World, who: usize, mut effect: Effect) -> Effect {
         match (self.setting.without, &mut effect) {
             // The login follows all the same. Its debit is not looked for again, as the write seems to be done.
-            (Some(Guard::DebitBeforeLogin), Effect::WriteLedger { next, .. }) => next.debits.clear(),
+            (Some(Guard::DebitBeforeLogin), Effect::WriteLimiter { next, .. }) => next.permits.clear(),
             // The mark stays as it was. The flow goes on with a copy of the record that has it, so the write
             // that ends the lease leaves the token spent or not by the outcome alone, as ever.
             (Some(Guard::SpentOnAcquire), Effect::WriteAccount { next, .. }) if next.lease.is_some() => {
                 let before = known(world, who).and_then(|account| account.pair.as_ref());
-                let spent = before.is_some_and(|pair| pair.refresh_spent);
-                next.pair.iter_mut().for_each(|pair| pair.refresh_spent = spent);
+                let spent = before.is_some_and(|pair| pair.refresh_token_consumed);
+                next.pair.iter_mut().for_each(|pair| pair.refresh_token_consumed = spent);
             }
             // Whoever logs in has read the record, and minds what is written there. The instance that was refused
             // still remembers; all others have nothing to go by.
-            (Some(Guard::ParkedVersion), Effect::WriteAccount { next, .. }) => next.parked = None,
+            (Some(Guard::ParkedVersion), Effect::WriteAccount { next, .. }) => next.rejected_secret = None,
             // The same: whether an account rests is looked up in the record. That it rests because the budget is
             // used up is no failure, and stays. (With a fault more, a lost reply to the altered write could have an
             // attempt decide anew: it does not find what it wrote. So this is run with one fault.)
@@ -103,8 +99,8 @@ impl Fleet {
         match event {
             // A refresh of which nobody knows is taken for one that never left: that is the outcome which
             // clears the mark, and else does the same. For all other calls the two are one.
-            Event::Replied(Reply::Unclear) if self.lacks(Guard::SpentOnUnclear) => {
-                Event::Replied(Reply::NeverLeft)
+            Event::Replied(UpstreamReply::Unclear) if self.lacks(Guard::SpentOnUnclear) => {
+                Event::Replied(UpstreamReply::NeverLeft)
             }
             event => event,
         }
@@ -137,10 +133,10 @@ impl Fleet {
     }
 
     fn bound_by_debit(&self, world: &World, who: usize) -> Timestamp {
-        let debits = world.ledger.debits.iter();
-        let own = debits.filter(|debit| World::who_drew(&self.setting, debit.by) == who);
-        let paid_at = own.map(|debit| debit.at).max().expect("a debit");
-        paid_at.plus(self.setting.policy().debit_freshness())
+        let permits = world.limiter.permits.iter();
+        let own = permits.filter(|permit| World::who_drew(&self.setting, permit.by) == who);
+        let paid_at = own.map(|permit| permit.at).max().expect("a permit");
+        paid_at.plus(self.setting.policy().permit_freshness())
     }
 }
 

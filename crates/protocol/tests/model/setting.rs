@@ -1,15 +1,15 @@
 //! What is checked: how many instances, what they are asked for, and how much may go wrong.
 
-use crate::removal::Guard;
+use crate::mutations::Guard;
+use protocol::{Generation, Intent, Policy, Timestamp};
 use std::time::Duration;
-use token_broker::core::{decide::Goal, policy::Policy, record::Generation, time::Timestamp};
 
 /// When every run begins. All instants of the model are whole seconds.
 pub const START: Timestamp = Timestamp::from_millis(1_000_000_000);
 /// The pair that a record may begin with.
 pub const FIRST: Generation = Generation(7);
 /// An ordinary request.
-pub const TOKEN: Goal = Goal::Token { min_ttl: Duration::from_secs(60), rejected: None };
+pub const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
 /// One configuration of the model.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Setting {
     /// One entry for each instance: how far its clock is ahead, in seconds.
     pub clocks: Vec<u64>,
     /// For each instance, the requests that it gets one after another: the account, and what for.
-    pub requests: Vec<Vec<(usize, Goal)>>,
+    pub requests: Vec<Vec<(usize, Intent)>>,
     /// What the accounts begin with, in each of the initial states.
     pub beginnings: Vec<Vec<Beginning>>,
     /// For each version of the secrets, whether the upstream accepts it.

@@ -1,15 +1,15 @@
 //! How time passes: from one instant that makes a difference to the next.
 
 use crate::{instance::Request, model::Fleet, setting::START, world::World};
+use protocol::{Effect, Lease, Timestamp};
 use std::time::Duration;
-use token_broker::core::{flow::Effect, record::Lease, time::Timestamp};
 
 impl Fleet {
     /// The next instant at which something lapses, by the clock of any instance; none beyond the horizon.
     pub fn next_instant(&self, world: &World) -> Option<Timestamp> {
         let just_after = |instant: Timestamp| instant.plus(Duration::from_millis(1));
-        let mut instants: Vec<Timestamp> = world.ledger.debits.iter().map(|debit| debit.until).collect();
-        instants.extend(world.ledger.blocked_until);
+        let mut instants: Vec<Timestamp> = world.limiter.permits.iter().map(|permit| permit.until).collect();
+        instants.extend(world.limiter.blocked_until);
         for account in &world.accounts {
             let record = &account.record;
             instants.extend(record.lease.map(|lease| lease.until));

@@ -4,16 +4,11 @@ use crate::{
     instance::{Instance, Request, UnderLease},
     setting::{Beginning, FIRST, START, Setting},
 };
-use std::time::Duration;
-use token_broker::{
-    core::{
-        grant::{Credentials, Expiry, Granted},
-        memory::Memory,
-        record::{Account, Generation, Grant, Holder, Ledger, Origin, Pair, SecretVersion, Version},
-        time::{Draw, Timestamp},
-    },
-    secret::Secret,
+use protocol::{
+    Account, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter, Memory, Origin,
+    Pair, Secret, SecretVersion, Timestamp, Version,
 };
+use std::time::Duration;
 
 /// Everything there is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +18,7 @@ pub struct World {
     /// The accounts.
     pub accounts: Vec<AccountWorld>,
     /// The fleet's ledger.
-    pub ledger: Ledger,
+    pub limiter: LoginLimiter,
     /// Every pair that the upstream has issued. Tokens are named by their place here.
     pub sessions: Vec<Session>,
     /// When logins arrived, or will have.
@@ -118,7 +113,7 @@ impl World {
         let accounts = beginnings.iter().map(|beginning| begin(*beginning, &mut sessions)).collect();
         let instance = Instance {
             at: None,
-            memory: vec![Memory::default(); beginnings.len()],
+            memory: vec![Cache::default(); beginnings.len()],
             begun: 0,
             drawn: 0,
             late: None,
@@ -126,7 +121,7 @@ impl World {
         Self {
             now: START,
             accounts,
-            ledger: Ledger::default(),
+            limiter: LoginLimiter::default(),
             sessions,
             arrivals: Vec::new(),
             instances: vec![instance; setting.clocks.len()],
@@ -244,7 +239,7 @@ fn begin(beginning: Beginning, sessions: &mut Vec<Session>) -> AccountWorld {
         generation: FIRST,
         access_token: Secret::new(format!("access {number}")),
         refresh_token: Some(Secret::new(format!("refresh {number}"))),
-        refresh_spent: false,
+        refresh_token_consumed: false,
         issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
         expires_at,
         refresh_expires_at: None,

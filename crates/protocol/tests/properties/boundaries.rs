@@ -3,13 +3,7 @@
 use crate::any::{instant, pair, policy};
 use proptest::prelude::*;
 use std::time::Duration;
-use token_broker::core::{
-    decide::{Ask, Goal, ServedFrom},
-    grant::{Expiry, grant_for},
-    policy::{Policy, lies_ahead},
-    record::{AccountName, Grant, Pair},
-    time::{Draw, Timestamp},
-};
+use protocol::{Request, Intent, ServedFrom, Expiry, grant_for, Policy, lies_ahead, AccountName, Grant, Pair, Draw, Timestamp};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -40,20 +34,20 @@ proptest! {
         let (mut served_before, mut volunteered_before, mut left_before) = (true, false, Duration::MAX);
         for now in instants(&pair, &policy, min_ttl) {
             let deadline = now.plus(Duration::from_secs(28));
-            let goal = Goal::Token { min_ttl, rejected: None };
-            let ask = Ask { account: name.clone(), goal, arrived_at: now, deadline };
+            let goal = Intent::Token { min_ttl, rejected: None };
+            let ask = Request { account: name.clone(), goal, arrived_at: now, deadline };
             let served = ask.served_by(&pair, &policy, now);
             prop_assert!(served_before || !served, "it served, did not, and serves again");
             let left = policy.time_left(&pair, now);
             prop_assert!(left <= left_before);
-            let answer = ask.answer(&pair, &policy, now, ServedFrom::Memory);
+            let answer = ask.answer(&pair, &policy, now, ServedFrom::Cache);
             prop_assert_eq!(answer.is_some(), left >= Duration::from_secs(1));
             if let Some(answer) = answer {
                 prop_assert!(answer.expires_at.plus(policy.clock_margin) <= pair.expires_at);
             }
-            let volunteered = policy.volunteers(&name, &pair, min_ttl, now, Draw(draw));
-            prop_assert!(volunteered || !volunteered_before, "the odds never fall");
-            (served_before, volunteered_before, left_before) = (served, volunteered, left);
+            let early_refresh = policy.early_refresh_selects(&name, &pair, min_ttl, now, Draw(draw));
+            prop_assert!(early_refresh || !volunteered_before, "the odds never fall");
+            (served_before, volunteered_before, left_before) = (served, early_refresh, left);
         }
     }
 

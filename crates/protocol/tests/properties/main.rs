@@ -5,22 +5,11 @@
 mod any;
 mod boundaries;
 
-use any::{account, ask, event, instant, ledger, policy, wild_item};
+use any::{account, ask, event, instant, limiter, policy, wild_item};
 use proptest::prelude::*;
 use std::time::Duration;
-use token_broker::{
-    adapters::{convirza::answer, item, rfc3339},
-    core::{
-        decide::{Decision, Done, Goal, ServedFrom, decide},
-        flow::{Effect, Event, Flow},
-        grant::Expiry,
-        ledger::Admission,
-        memory::Memory,
-        policy,
-        record::{AccountName, Grant, Holder},
-        time::{Draw, Timestamp},
-    },
-};
+use token_broker::{outbound::convirza::response, outbound::dynamodb::item, rfc3339};
+use protocol::{Decision, Done, Intent, ServedFrom, decide, Effect, Event, Flow, Expiry, Admission, Memory, policy, AccountName, Grant, Holder, Draw, Timestamp};
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -33,13 +22,13 @@ proptest! {
     }
 
     #[test]
-    fn the_ledger_comes_back_as_it_was_stored(ledger in ledger()) {
-        prop_assert_eq!(item::to_ledger(&item::from_ledger(&ledger)), Ok(ledger));
+    fn the_ledger_comes_back_as_it_was_stored(limiter in ledger()) {
+        prop_assert_eq!(item::to_login_limiter(&item::from_login_limiter(&limiter)), Ok(limiter));
     }
 
     #[test]
     fn an_item_that_nobody_wrote_is_read_or_refused_by_an_attributes_name(stored in wild_item()) {
-        for refused in [item::to_account(&stored).err(), item::to_ledger(&stored).err()].into_iter().flatten() {
+        for refused in [item::to_account(&stored).err(), item::to_login_limiter(&stored).err()].into_iter().flatten() {
             prop_assert!(refused.starts_with("attribute `"), "{}", refused);
             prop_assert!(!refused.contains("tell-tale"), "{}", refused);
         }
@@ -48,9 +37,9 @@ proptest! {
     #[test]
     fn an_item_that_lost_an_attribute_is_read_or_refused_by_its_name(
         account in account().prop_flat_map(|account| any::damaged(item::from_account(&AccountName::default(), &account))),
-        ledger in ledger().prop_flat_map(|ledger| any::damaged(item::from_ledger(&ledger)))
+        limiter in ledger().prop_flat_map(|ledger| any::damaged(item::from_login_limiter(&limiter)))
     ) {
-        for refused in [item::to_account(&account).err(), item::to_ledger(&ledger).err()].into_iter().flatten() {
+        for refused in [item::to_account(&account).err(), item::to_login_limiter(&limiter).err()].into_iter().flatten() {
             prop_assert!(refused.starts_with("attribute `"), "{}", refused);
             prop_assert!(!refused.contains("tell-tale"), "{}", refused);
         }
@@ -122,7 +111,7 @@ proptest! {
             prop_assert!(answer.expires_in_seconds >= 1);
             prop_assert!(answer.expires_at.plus(policy.clock_margin) <= pair.expires_at);
             prop_assert!(Duration::from_secs(answer.expires_in_seconds) <= policy.max_ttl);
-            if let Goal::Token { min_ttl, .. } = ask.goal {
+            if let Intent::Token { min_ttl, .. } = ask.goal {
                 let half = pair.expires_at.since(pair.issued_at) / 2;
                 let at_least = min_ttl.min(half).min(policy.max_ttl).as_secs();
                 prop_assert!(answer.expires_in_seconds >= at_least);
@@ -145,22 +134,22 @@ proptest! {
             Decision::Renew(Grant::Refresh) => {
                 let pair = pair.expect("a pair to refresh");
                 prop_assert!(lease.is_none() && cooldown.is_none());
-                prop_assert!(pair.refresh_token.is_some() && !pair.refresh_spent);
+                prop_assert!(pair.refresh_token.is_some() && !pair.refresh_token_consumed);
                 prop_assert!(pair.refresh_expires_at.is_none_or(|at| at > now));
             }
             Decision::Verify => {
                 prop_assert!(lease.is_none() && cooldown.is_none());
-                let Goal::Token { rejected, .. } = ask.goal else { panic!("only reports are verified") };
+                let Intent::Token { rejected, .. } = ask.goal else { panic!("only reports are verified") };
                 prop_assert!(rejected.is_some() && rejected == account.generation());
             }
             Decision::Revoke { withdraw } => {
                 prop_assert!(lease.is_none());
-                prop_assert!(matches!(ask.goal, Goal::Revoke(_)) || !withdraw);
+                prop_assert!(matches!(ask.goal, Intent::Revoke(_)) || !withdraw);
                 let to_do = withdraw && pair.is_some() || !account.pending.is_empty();
                 prop_assert!(to_do);
             }
             Decision::Nothing => {
-                let wants_a_token = matches!(ask.goal, Goal::Token { .. } | Goal::Replace(_));
+                let wants_a_token = matches!(ask.goal, Intent::Token { .. } | Intent::Replace(_));
                 prop_assert!(!wants_a_token);
             }
         }
@@ -178,18 +167,18 @@ proptest! {
 
     #[test]
     fn the_ledger_never_counts_more_than_the_budget(
-        ledger in ledger(), policy in policy(), now in instant(), steps in proptest::collection::vec(0..100_000_u64, 1..20)
+        limiter in ledger(), policy in policy(), now in instant(), steps in proptest::collection::vec(0..100_000_u64, 1..20)
     ) {
-        let mut ledger = ledger;
+        let mut limiter = limiter;
         let mut now = now;
-        let before = ledger.counting(now).count();
+        let before = limiter.counting(now).count();
         for (number, step) in steps.into_iter().enumerate() {
             now = now.plus(Duration::from_millis(step));
-            if let Admission::Free(next) = ledger.admit(&policy, Holder(number as u64), now) {
-                prop_assert!(next.version > ledger.version);
-                ledger = next;
+            if let Admission::Free(next) = limiter.try_acquire(&policy, Holder(number as u64), now) {
+                prop_assert!(next.version > limiter.version);
+                limiter = next;
             }
-            prop_assert!(ledger.counting(now).count() <= policy.login_budget.max(before));
+            prop_assert!(limiter.counting(now).count() <= policy.login_budget.max(before));
         }
     }
 
@@ -200,7 +189,7 @@ proptest! {
     ) {
         // One request after another on the same instance, by a clock that now and then goes back.
         let mut events = events.into_iter();
-        let mut memory = Memory::default();
+        let mut memory = Cache::default();
         let mut now = now;
         for ask in asks {
             let mut flow = Flow::new(ask, memory);
@@ -212,7 +201,7 @@ proptest! {
                     prop_assert!(next.version > *expected);
                 }
                 if let Effect::Done(result) = &effect {
-                    if let Ok(Done::Token(answer)) = result {
+                    if let Ok(Outcome::Token(answer)) = result {
                         let copy = flow.memory().copy.as_ref();
                         let pair = copy.and_then(|copy| copy.account.pair.as_ref()).expect("what was handed out");
                         prop_assert_eq!(pair.generation, answer.generation);

@@ -7,7 +7,7 @@ const STORE_TAKES: Duration = Duration::from_millis(10);
 
 /// So many instances that know nothing ask for a token. Gives what they were answered, in that order.
 fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
-    let newcomer = || (world.now, Flow::new(world.ask(TOKEN), Memory::default()), Event::Begin);
+    let newcomer = || (world.now, Flow::new(world.ask(TOKEN), Cache::default()), Event::Begin);
     let mut waiting: Vec<_> = (0..size).map(|_| newcomer()).collect();
     let mut answers = Vec::new();
     let mut draws = 0_u64;
@@ -20,7 +20,7 @@ fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
         let effect = flow.step(&test_policy(), event, at, draw);
         world.asked.push(name(&effect).to_owned());
         let (until, event) = match effect {
-            Effect::Done(Ok(Done::Token(answer))) => {
+            Effect::Done(Ok(Outcome::Token(answer))) => {
                 answers.push(answer);
                 continue;
             }
@@ -52,7 +52,7 @@ fn f04_containers_that_start_together_do_not_make_a_token_each() {
     let mut world = World::new();
     let answers = crowd(&mut world, 50, Duration::from_millis(300));
     assert!(all_got_one_pair(&answers, 50));
-    assert_eq!((world.count("login"), world.ledger.debits.len()), (1, 1));
+    assert_eq!((world.count("login"), world.limiter.permits.len()), (1, 1));
 }
 
 #[test]

@@ -12,13 +12,13 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
     );
     assert!(answer.generation > Generation(7));
     assert_eq!(world.pair().obtained_by, Grant::Refresh);
-    assert!(!world.pair().refresh_spent);
+    assert!(!world.pair().refresh_token_consumed);
 }
 
 #[test]
 fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
     world
         .run(&mut slow, |world, effect| {
             if world.is_first(effect, "write account") {
@@ -33,7 +33,7 @@ fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
 #[test]
 fn f01_a_refresh_token_that_a_dead_instance_may_have_spent_is_not_spent_again() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut dead = Flow::new(world.ask(TOKEN), Cache::default());
     world.drive_to(&mut dead, "refresh");
     world.pass(test_policy().lease);
     world.token().unwrap();
@@ -43,9 +43,9 @@ fn f01_a_refresh_token_that_a_dead_instance_may_have_spent_is_not_spent_again() 
 #[test]
 fn a_refresh_without_a_clear_answer_is_never_sent_again() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let failure = fails(&mut world, "refresh", Reply::Unclear);
+    let failure = fails(&mut world, "refresh", UpstreamReply::Unclear);
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
-    assert!(world.pair().refresh_spent);
+    assert!(world.pair().refresh_token_consumed);
     assert_eq!(world.account.failures(), 1);
     assert!(matches!(world.token(), Err(Failure::UpstreamUnavailable { .. })), "it rests");
     world.pass(Duration::from_secs(60));
@@ -55,10 +55,10 @@ fn a_refresh_without_a_clear_answer_is_never_sent_again() {
 
 #[test]
 fn a_refresh_that_never_left_is_sent_again_after_a_rest() {
-    for reply in [Reply::NeverLeft, Reply::RateLimited(None)] {
+    for reply in [UpstreamReply::NeverLeft, UpstreamReply::RateLimited(None)] {
         let mut world = World::with_pair(Duration::from_secs(30));
         fails(&mut world, "refresh", reply.clone());
-        assert!(!world.pair().refresh_spent, "{reply:?}");
+        assert!(!world.pair().refresh_token_consumed, "{reply:?}");
         assert!(world.account.cooldown.is_some());
         world.pass(Duration::from_secs(120));
         world.token().unwrap();
@@ -69,8 +69,8 @@ fn a_refresh_that_never_left_is_sent_again_after_a_rest() {
 #[test]
 fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
-    let answer = world.run(&mut flow, answering("refresh", Reply::Refused)).unwrap();
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let answer = world.run(&mut flow, answering("refresh", UpstreamReply::Refused)).unwrap();
     assert_eq!(
         world.asked,
         [
@@ -94,12 +94,12 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
 fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_instant_at_which_it_may_leave() {
     for (late_ms, next) in [(0, "read secret"), (1, "write account"), (1_000, "write account")] {
         let mut world = World::with_pair(Duration::from_secs(30));
-        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
                 Effect::Send { call: Call::Refresh { .. }, not_after } => {
                     world.now = not_after.plus(Duration::from_millis(late_ms));
-                    Fate::Lost(replied(&Reply::Refused))
+                    Fate::Lost(replied(&UpstreamReply::Refused))
                 }
                 _ => Fate::Done,
             })
@@ -112,19 +112,24 @@ fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_insta
 #[test]
 fn a_parked_version_is_not_tried_after_a_refused_refresh() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    world.account.parked = Some(SecretVersion("v1".to_owned()));
-    let failure = fails(&mut world, "refresh", Reply::Refused);
+    world.account.rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let failure = fails(&mut world, "refresh", UpstreamReply::Refused);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
     assert_eq!((world.count("login"), world.account.lease), (0, None));
 }
 
 #[test]
 fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
-    for reply in [Reply::Unclear, Reply::NeverLeft, Reply::RateLimited(None), Reply::Refused] {
+    for reply in [
+        UpstreamReply::Unclear,
+        UpstreamReply::NeverLeft,
+        UpstreamReply::RateLimited(None),
+        UpstreamReply::Refused,
+    ] {
         let mut world = World::with_pair(Duration::from_secs(3600));
-        world.secret = Err(SecretProblem::Unreachable);
+        world.secret = Err(SecretError::Unreachable);
         world.eager = true;
-        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
         let answer = world.run(&mut flow, answering("refresh", reply.clone())).unwrap();
         assert_eq!((answer.generation, answer.served_from), (Generation(7), ServedFrom::Table), "{reply:?}");
         assert_eq!(world.count("refresh"), 1, "it was tried");
@@ -134,9 +139,9 @@ fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
 #[test]
 fn f20_a_bad_password_is_not_tried_again_until_the_secret_changes() {
     let mut world = World::new();
-    let failure = fails(&mut world, "login", Reply::Refused);
+    let failure = fails(&mut world, "login", UpstreamReply::Refused);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
-    assert_eq!(world.account.parked, Some(SecretVersion("v1".to_owned())));
+    assert_eq!(world.account.rejected_secret, Some(SecretVersion("v1".to_owned())));
     assert_eq!(
         (world.count("login"), world.count("read secret")),
         (1, 2),
@@ -149,34 +154,34 @@ fn f20_a_bad_password_is_not_tried_again_until_the_secret_changes() {
     assert_eq!(world.count("login"), 1);
     world.secret = Ok(credentials("v2"));
     world.token().unwrap();
-    assert_eq!(world.account.parked, None);
+    assert_eq!(world.account.rejected_secret, None);
 }
 
 #[test]
 fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
         if name(effect) == "login" && world.count("login") == 1 {
             world.secret = Ok(credentials("v2"));
-            return Fate::Lost(replied(&Reply::Refused));
+            return Fate::Lost(replied(&UpstreamReply::Refused));
         }
         Fate::Done
     });
     assert!(result.is_ok());
     assert_eq!(
-        (world.count("login"), world.ledger.debits.len()),
+        (world.count("login"), world.limiter.permits.len()),
         (2, 2),
-        "a second debit for the second login"
+        "a second permit for the second login"
     );
 
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
         if name(effect) == "login" {
             let next = format!("v{}", world.count("login") + 1);
             world.secret = Ok(credentials(&next));
-            return Fate::Lost(replied(&Reply::Refused));
+            return Fate::Lost(replied(&UpstreamReply::Refused));
         }
         Fate::Done
     });
@@ -186,14 +191,15 @@ fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
 #[test]
 fn a_parked_version_is_looked_up_only_now_and_then() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
-    world.run(&mut first, answering("login", Reply::Refused)).unwrap_err();
+    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+    world.run(&mut first, answering("login", UpstreamReply::Refused)).unwrap_err();
     world.asked.clear();
     let mut soon = Flow::new(world.ask(TOKEN), first.memory().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.asked, ["read account"]);
     let mut memory = first.memory().clone();
-    memory.parked = memory.parked.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
+    memory.rejected_secret =
+        memory.rejected_secret.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
     world.run(&mut Flow::new(world.ask(TOKEN), memory), |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.count("read secret"), 1, "the clock went back");
     world.pass(Duration::from_secs(30));
@@ -206,11 +212,11 @@ fn a_parked_version_is_looked_up_only_now_and_then() {
 fn f03_a_429_is_not_answered_with_retries_the_whole_fleet_rests_for_as_long_as_it_asks() {
     for (asked, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
         let mut world = World::new();
-        let failure = fails(&mut world, "login", Reply::RateLimited(asked.map(Duration::from_secs)));
+        let failure = fails(&mut world, "login", UpstreamReply::RateLimited(asked.map(Duration::from_secs)));
         assert!(matches!(failure, Failure::UpstreamRateLimited { .. }));
         let seconds = failure.retry_after_seconds().unwrap();
         assert!((at_least..=at_least * 11 / 10).contains(&seconds), "{asked:?}: {seconds}");
-        assert!(world.ledger.blocked_until.is_some());
+        assert!(world.limiter.blocked_until.is_some());
         // Another account of the fleet, a moment later.
         world.account = Account::default();
         world.pass(Duration::from_secs(10));
@@ -222,8 +228,8 @@ fn f03_a_429_is_not_answered_with_retries_the_whole_fleet_rests_for_as_long_as_i
 #[test]
 fn f03_whoever_met_a_429_looks_again_and_finds_the_pair_that_somebody_else_brought() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut limited = Flow::new(world.ask(TOKEN), Memory::default());
-    world.run(&mut limited, answering("refresh", Reply::RateLimited(None))).unwrap_err();
+    let mut limited = Flow::new(world.ask(TOKEN), Cache::default());
+    world.run(&mut limited, answering("refresh", UpstreamReply::RateLimited(None))).unwrap_err();
     // An instance that was paused beyond its lease saves its pair after all.
     world.account.pair = Some(pair(WEEK));
     world.pass(Duration::from_secs(1));
@@ -252,8 +258,11 @@ fn the_budget_holds_over_all_accounts_and_says_when_a_login_is_free() {
 #[test]
 fn a_refresh_does_not_unpark_a_secret_version() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let parked = Some(SecretVersion("v1".to_owned()));
-    world.account.parked.clone_from(&parked);
+    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    world.account.rejected_secret.clone_from(&rejected_secret);
     world.token().unwrap();
-    assert_eq!((world.pair().obtained_by, &world.account.parked), (Grant::Refresh, &parked));
+    assert_eq!(
+        (world.pair().obtained_by, &world.account.rejected_secret),
+        (Grant::Refresh, &rejected_secret)
+    );
 }

@@ -29,7 +29,7 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
 #[test]
 fn what_happens_on_the_way_is_told_once() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let generation = world.run(&mut flow, |_, _| Fate::Done).unwrap().generation;
     assert_eq!(flow.take_notices(), [Notice::Acquired(generation), Notice::Saved(generation)]);
     assert_eq!(flow.take_notices(), []);
@@ -38,12 +38,12 @@ fn what_happens_on_the_way_is_told_once() {
 #[test]
 fn a_warm_memory_answers_without_any_io() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
     world.run(&mut first, |_, _| Fate::Done).unwrap();
     world.asked.clear();
     let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
     let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
-    assert_eq!(answer.served_from, ServedFrom::Memory);
+    assert_eq!(answer.served_from, ServedFrom::Cache);
     assert_eq!(world.asked, Vec::<String>::new());
     world.pass(test_policy().memory_ttl);
     let mut third = Flow::new(world.ask(TOKEN), first.memory().clone());
@@ -54,7 +54,7 @@ fn a_warm_memory_answers_without_any_io() {
 fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
     for paused in [Duration::from_secs(3), Duration::from_secs(14)] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| {
                 if world.is_first(effect, "login") {
@@ -64,14 +64,14 @@ fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
             })
             .unwrap();
         assert_eq!((world.count("login"), world.grants), (2, 1), "the first one did not leave");
-        assert_eq!(world.ledger.debits.len(), 2, "a debit each");
+        assert_eq!(world.limiter.permits.len(), 2, "a permit each");
     }
 }
 
 #[test]
 fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     world
         .run(&mut flow, |world, effect| {
             if world.is_first(effect, "refresh") {
@@ -85,9 +85,9 @@ fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
 
 #[test]
 fn a_lost_reply_to_the_acquiring_write_is_found_out() {
-    for lost in [Written::Unknown, Written::Conflict] {
+    for lost in [WriteOutcome::Unknown, WriteOutcome::Conflict] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
         let result = world.run(&mut flow, |world, effect| {
             let first_write = world.is_first(effect, "write account");
             if first_write { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
@@ -101,13 +101,13 @@ fn a_lost_reply_to_the_acquiring_write_is_found_out() {
 fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
     let mut world = World::new();
     let until = START.plus(Duration::from_secs(10));
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     world
         .run(&mut flow, |world, effect| match effect {
             // Another instance was faster, within the same millisecond.
             Effect::WriteAccount { next, .. } if world.count("write account") == 1 => {
                 world.account = Account { lease: Some(Lease { holder: Holder(1), until }), ..next.clone() };
-                Fate::Lost(Event::Written(Written::Conflict))
+                Fate::Lost(Event::Written(WriteOutcome::Conflict))
             }
             _ => Fate::Done,
         })
@@ -119,10 +119,10 @@ fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
 #[test]
 fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
         let first_write = world.is_first(effect, "write account");
-        if first_write { Fate::Lost(Event::Written(Written::Unknown)) } else { Fate::Done }
+        if first_write { Fate::Lost(Event::Written(WriteOutcome::Unknown)) } else { Fate::Done }
     });
     assert!(result.is_ok());
     assert_eq!((world.count("pause"), world.count("login")), (1, 1));
@@ -131,7 +131,7 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
 #[test]
 fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_its_pair() {
     let mut world = World::new();
-    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
     let answer = world
         .run(&mut slow, |world, effect| {
             if world.is_first(effect, "write account") {
@@ -146,7 +146,7 @@ fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_it
 #[test]
 fn f08_a_dead_holder_blocks_nobody_for_longer_than_its_lease() {
     let mut world = World::new();
-    let mut dead = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut dead = Flow::new(world.ask(TOKEN), Cache::default());
     // The instance dies in the middle of its login: the last thing it wrote is its lease.
     world.drive_to(&mut dead, "login");
     let lease = world.account.lease.unwrap();
@@ -169,8 +169,8 @@ fn waiting_ends_with_the_callers_own_time() {
 #[test]
 fn nothing_is_begun_that_cannot_end_in_time() {
     let mut world = World::new();
-    let ask = Ask { deadline: world.now.plus(Duration::from_secs(5)), ..world.ask(TOKEN) };
-    let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+    let ask = Request { deadline: world.now.plus(Duration::from_secs(5)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
     assert_eq!(world.asked, ["read account"]);
 }
@@ -179,8 +179,8 @@ fn nothing_is_begun_that_cannot_end_in_time() {
 fn a_renewal_is_begun_up_to_the_last_instant_at_which_it_can_end() {
     for (left_ms, begun) in [(5_999, false), (6_000, true)] {
         let mut world = World::new();
-        let ask = Ask { deadline: START.plus(Duration::from_millis(left_ms)), ..world.ask(TOKEN) };
-        let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+        let ask = Request { deadline: START.plus(Duration::from_millis(left_ms)), ..world.ask(TOKEN) };
+        let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
         assert_eq!(result.is_ok(), begun, "{left_ms} ms");
     }
 }
@@ -192,13 +192,15 @@ fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
     {
         let mut world = World::new();
         let deadline = START.plus(Duration::from_millis(given_ms));
-        let ask = Ask { deadline, ..world.ask(TOKEN) };
+        let ask = Request { deadline, ..world.ask(TOKEN) };
         // Every login hangs.
-        let result = world.run(&mut Flow::new(ask, Memory::default()), |world, effect| match effect {
-            Effect::Send { not_after, .. } if world.now > *not_after => Fate::Lost(replied(&Reply::TooLate)),
+        let result = world.run(&mut Flow::new(ask, Cache::default()), |world, effect| match effect {
+            Effect::Send { not_after, .. } if world.now > *not_after => {
+                Fate::Lost(replied(&UpstreamReply::TooLate))
+            }
             Effect::Send { .. } => {
                 world.pass(test_policy().upstream_timeout);
-                Fate::Lost(replied(&Reply::Unclear))
+                Fate::Lost(replied(&UpstreamReply::Unclear))
             }
             Effect::Pause { .. } => Fate::Done,
             _ => {
@@ -217,10 +219,10 @@ fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
 #[test]
 fn two_operators_at_once_are_one() {
     let mut world = World::with_pair(WEEK);
-    let goal = Goal::Replace(Target::NotSeen);
-    let mut first = Flow::new(world.ask(goal), Memory::default());
+    let goal = Intent::Replace(Target::NotSeen);
+    let mut first = Flow::new(world.ask(goal), Cache::default());
     let mut second_answer = None;
-    let mut second = Flow::new(world.ask(goal), Memory::default());
+    let mut second = Flow::new(world.ask(goal), Cache::default());
     // The second one looks while the first one is at the upstream.
     let looked = second.step(&test_policy(), Event::Begin, world.now, Draw(1));
     let answer = world
@@ -240,8 +242,8 @@ fn two_operators_at_once_are_one() {
     }
     assert!(answer.generation > Generation(7));
     let second_generation = second_answer.map(|done| match done {
-        Done::Token(answer) => answer.generation,
-        Done::Report { .. } => panic!("no token"),
+        Outcome::Token(answer) => answer.generation,
+        Outcome::Report { .. } => panic!("no token"),
     });
     assert_eq!(second_generation, Some(answer.generation));
     assert_eq!(world.count("refresh"), 1);
@@ -252,8 +254,8 @@ fn an_operators_refresh_respects_a_rest() {
     let mut world = World::with_pair(WEEK);
     let until = world.now.plus(Duration::from_secs(30));
     world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 0 });
-    let ask = world.ask(Goal::Replace(Target::NotSeen));
-    let result = world.run(&mut Flow::new(ask, Memory::default()), |_, _| Fate::Done);
+    let ask = world.ask(Intent::Replace(Target::NotSeen));
+    let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
     assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
 }
 
@@ -261,13 +263,13 @@ fn an_operators_refresh_respects_a_rest() {
 fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
     let policy = test_policy();
     let spans: Vec<Duration> =
-        (1..=1000_u64).map(|part| policy.stand_back(Draw(u64::MAX / 1000 * part))).collect();
+        (1..=1000_u64).map(|part| policy.contention_jitter(Draw(u64::MAX / 1000 * part))).collect();
     let within = |span| spans.iter().filter(|stood| **stood <= Duration::from_millis(span)).count();
     assert!((1..=5).contains(&within(50)), "{}", within(50));
     assert_eq!(within(250), 1000);
 
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut slow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
     let answer = world
         .run(&mut slow, |world, effect| {
             if name(effect) == "pause" && world.count("refresh") == 0 {
@@ -290,8 +292,8 @@ fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_t
 #[test]
 fn a_call_leaves_only_while_its_caller_can_wait_for_it() {
     let mut world = World::new();
-    let ask = Ask { deadline: world.now.plus(Duration::from_secs(7)), ..world.ask(TOKEN) };
-    let result = world.run(&mut Flow::new(ask, Memory::default()), |world, effect| {
+    let ask = Request { deadline: world.now.plus(Duration::from_secs(7)), ..world.ask(TOKEN) };
+    let result = world.run(&mut Flow::new(ask, Cache::default()), |world, effect| {
         if name(effect) == "login" {
             // The debit is fresh and the lease long, but the caller will be gone before the answer comes.
             world.pass(Duration::from_millis(1_500));

@@ -9,14 +9,9 @@ mod saving;
 
 use super::*;
 use crate::{
-    core::{
-        decide::{Answer, Goal, Target},
-        grant::{Expiry, Granted},
-        policy::STORE_RETRY,
-        record::{AccountName, Cooldown, CooldownReason, Dialect, Grant, Origin, Pair, TokenKind},
-        test_pair, test_policy,
-    },
-    secret::Secret,
+    decide::Answer, decide::Intent, decide::Target, grant::Expiry, grant::Granted, policy::STORE_RETRY,
+    record::AccountName, record::ApiVersion, record::Cooldown, record::CooldownReason, record::Grant,
+    record::Origin, record::Pair, record::TokenKind, secret::Secret, test_pair, test_policy,
 };
 use std::time::Duration;
 
@@ -36,14 +31,14 @@ enum Fate {
 struct World {
     now: Timestamp,
     account: Account,
-    ledger: Ledger,
-    secret: Result<Credentials, SecretProblem>,
+    limiter: LoginLimiter,
+    secret: Result<Credentials, SecretError>,
     /// Everything that was asked for, by name.
     asked: Vec<String>,
     grants: u64,
     draws: u64,
     /// What the last flow came to.
-    report: Option<Done>,
+    report: Option<Outcome>,
     /// Whether the draw falls on every request to renew a pair that is due, or on none.
     eager: bool,
 }
@@ -53,7 +48,7 @@ impl World {
         Self {
             now: START,
             account: Account::default(),
-            ledger: Ledger::default(),
+            limiter: LoginLimiter::default(),
             secret: Ok(credentials("v1")),
             asked: Vec::new(),
             grants: 0,
@@ -74,13 +69,13 @@ impl World {
         self.now = self.now.plus(span);
     }
 
-    fn ask(&self, goal: Goal) -> Ask {
+    fn ask(&self, goal: Intent) -> Request {
         let deadline = self.now.plus(Duration::from_secs(28));
-        Ask { account: AccountName::default(), goal, arrived_at: self.now, deadline }
+        Request { account: AccountName::default(), goal, arrived_at: self.now, deadline }
     }
 
     fn token(&mut self) -> Result<Answer, Failure> {
-        self.run(&mut Flow::new(self.ask(TOKEN), Memory::default()), |_, _| Fate::Done)
+        self.run(&mut Flow::new(self.ask(TOKEN), Cache::default()), |_, _| Fate::Done)
     }
 
     /// Drives a flow to its end.
@@ -95,8 +90,8 @@ impl World {
             if let Effect::Done(result) = effect {
                 self.report = result.clone().ok();
                 return result.map(|done| match done {
-                    Done::Token(answer) => answer,
-                    Done::Report { .. } => nothing(),
+                    Outcome::Token(answer) => answer,
+                    Outcome::Report { .. } => nothing(),
                 });
             }
             self.asked.push(name(&effect).to_owned());
@@ -136,26 +131,26 @@ impl World {
     fn perform(&mut self, effect: Effect) -> Event {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.account.clone())),
-            Effect::ReadLedger => Event::Ledger(Ok(self.ledger.clone())),
+            Effect::ReadLimiter => Event::Limiter(Ok(self.limiter.clone())),
             Effect::ReadSecret => Event::Secret(self.secret.clone()),
             Effect::WriteAccount { expected, next } => Event::Written(if self.account.version == expected {
                 self.account = next;
-                Written::Done
+                WriteOutcome::Applied
             } else {
-                Written::Conflict
+                WriteOutcome::Conflict
             }),
-            Effect::WriteLedger { expected, next } => Event::Written(if self.ledger.version == expected {
-                self.ledger = next;
-                Written::Done
+            Effect::WriteLimiter { expected, next } => Event::Written(if self.limiter.version == expected {
+                self.limiter = next;
+                WriteOutcome::Applied
             } else {
-                Written::Conflict
+                WriteOutcome::Conflict
             }),
-            Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(Reply::TooLate),
-            Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(Reply::Revoked),
-            Effect::Send { call: Call::Probe { .. }, .. } => Event::Replied(Reply::Alive),
+            Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(UpstreamReply::TooLate),
+            Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(UpstreamReply::Revoked),
+            Effect::Send { call: Call::Probe { .. }, .. } => Event::Replied(UpstreamReply::Alive),
             Effect::Send { .. } => {
                 self.grants += 1;
-                Event::Replied(Reply::Granted(granted(self.grants)))
+                Event::Replied(UpstreamReply::Granted(granted(self.grants)))
             }
             Effect::Pause { until } => {
                 self.now = self.now.max(until);
@@ -179,14 +174,14 @@ impl World {
     }
 }
 
-const TOKEN: Goal = Goal::Token { min_ttl: Duration::from_secs(60), rejected: None };
+const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
 fn name(effect: &Effect) -> &'static str {
     match effect {
         Effect::ReadAccount => "read account",
         Effect::WriteAccount { .. } => "write account",
-        Effect::ReadLedger => "read ledger",
-        Effect::WriteLedger { .. } => "write ledger",
+        Effect::ReadLimiter => "read ledger",
+        Effect::WriteLimiter { .. } => "write ledger",
         Effect::ReadSecret => "read secret",
         Effect::Send { call: Call::Login(_), .. } => "login",
         Effect::Send { call: Call::Refresh { .. }, .. } => "refresh",
@@ -235,16 +230,16 @@ fn pair(left: Duration) -> Pair {
     }
 }
 
-fn replied(reply: &Reply) -> Event {
+fn replied(reply: &UpstreamReply) -> Event {
     Event::Replied(reply.clone())
 }
 
 /// Answers every call of a kind with a reply, without carrying it out.
-fn answering(kind: &'static str, reply: Reply) -> impl FnMut(&mut World, &Effect) -> Fate {
+fn answering(kind: &'static str, reply: UpstreamReply) -> impl FnMut(&mut World, &Effect) -> Fate {
     move |_, effect| if name(effect) == kind { Fate::Lost(replied(&reply)) } else { Fate::Done }
 }
 
-fn fails(world: &mut World, kind: &'static str, reply: Reply) -> Failure {
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+fn fails(world: &mut World, kind: &'static str, reply: UpstreamReply) -> Failure {
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     world.run(&mut flow, answering(kind, reply)).expect_err("a failure")
 }

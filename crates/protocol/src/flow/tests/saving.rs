@@ -1,13 +1,13 @@
 //! A pair is saved, or served from memory, or revoked; never lost.
 
 use super::*;
-use crate::core::memory::Unsaved;
+use crate::memory::PendingWrite;
 
 #[test]
 fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
-    for lost in [Written::Unknown, Written::Conflict] {
+    for lost in [WriteOutcome::Unknown, WriteOutcome::Conflict] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
         let answer = world
             .run(&mut flow, |world, effect| {
                 let commit = name(effect) == "write account" && world.count("login") == 1;
@@ -23,13 +23,13 @@ fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
 #[test]
 fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_request() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
     let down = |world: &mut World, effect: &Effect| match effect {
         Effect::WriteAccount { .. } if world.count("login") == 1 => {
-            Fate::Lost(Event::Written(Written::Unknown))
+            Fate::Lost(Event::Written(WriteOutcome::Unknown))
         }
         Effect::ReadAccount if world.count("login") == 1 => {
-            Fate::Lost(Event::Account(Err(StoreProblem::Unreachable)))
+            Fate::Lost(Event::Account(Err(StoreError::Unreachable)))
         }
         _ => Fate::Done,
     };
@@ -39,8 +39,8 @@ fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_
 
     // The store is down still: memory answers, without I/O for a while and then after one try.
     let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
-    let again = world.run(&mut second, |_, _| Fate::Lost(Event::Written(Written::Unknown))).unwrap();
-    assert_eq!((again.generation, again.served_from), (answer.generation, ServedFrom::Memory));
+    let again = world.run(&mut second, |_, _| Fate::Lost(Event::Written(WriteOutcome::Unknown))).unwrap();
+    assert_eq!((again.generation, again.served_from), (answer.generation, ServedFrom::Cache));
 
     // The store is back, before anybody took over: the pair is saved, and nobody logs in.
     world.pass(STORE_RETRY);
@@ -54,7 +54,7 @@ fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_
 #[test]
 fn f07_whoever_outlived_its_lease_does_not_overwrite_the_pair_of_the_next_holder() {
     let mut world = World::new();
-    let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
     let mut overtaken = false;
     let mut revoked = Vec::new();
     let answer = world
@@ -104,7 +104,7 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
     ];
     for (what, meanwhile) in meanwhiles {
         let mut world = World::new();
-        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
         let mut overtaken = false;
         world
             .run(&mut paused, |world, effect| {
@@ -125,7 +125,7 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
 fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
     for (late_ms, revoked) in [(0, 1), (1, 0), (1_000, 0)] {
         let mut world = World::new();
-        let mut paused = Flow::new(world.ask(TOKEN), Memory::default());
+        let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
         let latest = START.plus(Duration::from_secs(28)).minus(test_policy().upstream_timeout);
         let mut overtaken = false;
         world
@@ -149,14 +149,14 @@ fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
 #[test]
 fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
     world
         .run(&mut first, |world, effect| match effect {
             Effect::WriteAccount { .. } if world.count("login") == 1 => {
-                Fate::Lost(Event::Written(Written::Unknown))
+                Fate::Lost(Event::Written(WriteOutcome::Unknown))
             }
             Effect::ReadAccount if world.count("login") == 1 => {
-                Fate::Lost(Event::Account(Err(StoreProblem::Unreachable)))
+                Fate::Lost(Event::Account(Err(StoreError::Unreachable)))
             }
             _ => Fate::Done,
         })
@@ -167,14 +167,14 @@ fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over
     let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.count("revoke"), 0);
-    assert_eq!(second.memory().unsaved, None);
+    assert_eq!(second.memory().pending_write, None);
 }
 
 /// The table can be read, and carries out no write after the login.
 fn unwritable(world: &mut World, effect: &Effect) -> Fate {
     match effect {
         Effect::WriteAccount { .. } if world.count("login") == 1 => {
-            Fate::Lost(Event::Written(Written::Unknown))
+            Fate::Lost(Event::Written(WriteOutcome::Unknown))
         }
         _ => Fate::Done,
     }
@@ -183,7 +183,7 @@ fn unwritable(world: &mut World, effect: &Effect) -> Fate {
 #[test]
 fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_times() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let mut last_try = START;
     world
         .run(&mut flow, |world, effect| {
@@ -196,12 +196,12 @@ fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_ti
     assert_eq!(flow.memory().copy.as_ref().map(|copy| copy.read_at), Some(last_try));
     let left = START.plus(Duration::from_secs(28)).since(world.now);
     assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&left), "{left:?}");
-    assert_eq!(flow.take_notices().last(), Some(&Notice::Unsaved(Generation(START.as_millis()))));
+    assert_eq!(flow.take_notices().last(), Some(&Notice::WritePending(Generation(START.as_millis()))));
 
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| match effect {
-        Effect::Send { .. } => Fate::Lost(replied(&Reply::Unclear)),
+        Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::Unclear)),
         effect => unwritable(world, effect),
     });
     assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
@@ -211,11 +211,11 @@ fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_ti
 #[test]
 fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() {
     let deadline = START.plus(Duration::from_secs(28));
-    let last_pause = |reply: &Reply, before_ms| {
+    let last_pause = |reply: &UpstreamReply, before_ms| {
         let mut world = World::new();
         let mut last_pause = START;
         world
-            .run(&mut Flow::new(world.ask(TOKEN), Memory::default()), |world, effect| match effect {
+            .run(&mut Flow::new(world.ask(TOKEN), Cache::default()), |world, effect| match effect {
                 Effect::Send { .. } => {
                     world.now = deadline.minus(Duration::from_millis(before_ms));
                     Fate::Lost(replied(reply))
@@ -229,7 +229,7 @@ fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() 
             .ok();
         last_pause
     };
-    for (reply, kept_free_ms) in [(Reply::Granted(granted(1)), 1_001), (Reply::Unclear, 1)] {
+    for (reply, kept_free_ms) in [(UpstreamReply::Granted(granted(1)), 1_001), (UpstreamReply::Unclear, 1)] {
         let latest = (0..1_500).map(|before_ms| last_pause(&reply, before_ms)).max();
         assert_eq!(latest, Some(deadline.minus(Duration::from_millis(kept_free_ms))), "{reply:?}");
     }
@@ -238,14 +238,14 @@ fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() 
 #[test]
 fn saving_an_unsaved_pair_comes_before_answering_from_memory() {
     let mut world = World::new();
-    let mut warm = Flow::new(world.ask(TOKEN), Memory::default());
+    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
     // The store is back, and memory is young; but what it holds is in no table yet.
     let mut memory = warm.memory().clone();
     let next = world.account.clone();
     world.account = Account { version: Version(7), ..Account::default() };
-    memory.unsaved = Some(Unsaved { expected: Version(7), next: next.clone() });
+    memory.pending_write = Some(PendingWrite { expected: Version(7), next: next.clone() });
     let mut second = Flow::new(world.ask(TOKEN), memory);
     world.run(&mut second, |_, _| Fate::Done).unwrap();
-    assert_eq!((&world.account, &second.memory().unsaved), (&next, &None));
+    assert_eq!((&world.account, &second.memory().pending_write), (&next, &None));
 }

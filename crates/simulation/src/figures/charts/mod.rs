@@ -78,8 +78,8 @@ fn legend(area: &Area, y: i32) -> Drawn {
 }
 
 fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    let mut messages = text.chars();
+    messages.next().map(|first| first.to_uppercase().chain(messages).collect()).unwrap_or_default()
 }
 
 fn heading(size: f64) -> TextStyle<'static> {

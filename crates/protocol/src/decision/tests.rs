@@ -1,9 +1,9 @@
 //! The decision table, and the arithmetic of times at its boundaries.
 
 use super::*;
-use crate::core::{
-    record::{Holder, Lease, Origin, Revocation, SecretVersion, TokenKind, Version},
-    test_pair, test_policy,
+use crate::{
+    record::Holder, record::Lease, record::Origin, record::Revocation, record::SecretVersion,
+    record::TokenKind, record::Version, test_pair, test_policy,
 };
 use std::fmt::Write;
 
@@ -12,18 +12,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 const EAGER: Draw = Draw(0);
 const SHY: Draw = Draw(u64::MAX);
 
-fn ask(goal: Goal) -> Ask {
+fn ask(goal: Intent) -> Request {
     let deadline = NOW.plus(Duration::from_secs(28));
-    Ask { account: AccountName::default(), goal, arrived_at: NOW, deadline }
+    Request { account: AccountName::default(), goal, arrived_at: NOW, deadline }
 }
 
-fn token(rejected: Option<Generation>) -> Goal {
-    Goal::Token { min_ttl: Duration::from_secs(60), rejected }
+fn token(rejected: Option<Generation>) -> Intent {
+    Intent::Token { min_ttl: Duration::from_secs(60), rejected }
 }
 
 /// A pair of generation 7 that lived for a week and expires that long from now.
-fn pair(left: Duration, refresh_spent: bool) -> Pair {
-    Pair { refresh_spent, ..test_pair(NOW.plus(left)) }
+fn pair(left: Duration, refresh_token_consumed: bool) -> Pair {
+    Pair { refresh_token_consumed, ..test_pair(NOW.plus(left)) }
 }
 
 fn account(pair: Option<Pair>, leased: bool, cooling: bool) -> Account {
@@ -57,12 +57,12 @@ fn the_whole_decision_table() {
         ("a token", token(None)),
         ("a token; generation 6 was rejected", token(Some(Generation(6)))),
         ("a token; generation 7 was rejected", token(Some(Generation(7)))),
-        ("another pair, not looked yet", Goal::Replace(Target::NotSeen)),
-        ("another pair than 7", Goal::Replace(Target::Pair(Some(Generation(7))))),
-        ("another pair than none", Goal::Replace(Target::Pair(None))),
-        ("to revoke 7", Goal::Revoke(Target::Pair(Some(Generation(7))))),
-        ("to revoke what is gone", Goal::Revoke(Target::Pair(Some(Generation(6))))),
-        ("to maintain", Goal::Maintain { revoked: false }),
+        ("another pair, not looked yet", Intent::Replace(Target::NotSeen)),
+        ("another pair than 7", Intent::Replace(Target::Pair(Some(Generation(7))))),
+        ("another pair than none", Intent::Replace(Target::Pair(None))),
+        ("to revoke 7", Intent::Revoke(Target::Pair(Some(Generation(7))))),
+        ("to revoke what is gone", Intent::Revoke(Target::Pair(Some(Generation(6))))),
+        ("to maintain", Intent::Maintain { revoked: false }),
     ];
     let seconds = Duration::from_secs;
     let pairs = [
@@ -168,7 +168,8 @@ fn f02_a_pair_that_is_due_draws_no_herd_the_odds_rise_from_hardly_ever_to_surely
     let policy = test_policy();
     let account = AccountName::default();
     let wish = Duration::from_secs(60);
-    let drawn = |left: Duration, draw| policy.volunteers(&account, &pair(left, false), wish, NOW, draw);
+    let drawn =
+        |left: Duration, draw| policy.early_refresh_selects(&account, &pair(left, false), wish, NOW, draw);
     assert!(!drawn(DAY * 2, EAGER), "not due");
     let one_in_a_thousand = Draw(u64::MAX / 1000);
     assert!(!drawn(DAY * 8 / 10, one_in_a_thousand));
@@ -212,7 +213,7 @@ fn a_dead_pair_serves_nobody_whatever_its_expiry() {
         assert_eq!(decide(&ask(goal), &account, &test_policy(), NOW, SHY), Decision::Renew(Grant::Refresh));
     }
     let account = account(Some(dead), false, false);
-    let maintained = decide(&ask(Goal::Maintain { revoked: false }), &account, &test_policy(), NOW, SHY);
+    let maintained = decide(&ask(Intent::Maintain { revoked: false }), &account, &test_policy(), NOW, SHY);
     assert_eq!(maintained, Decision::Renew(Grant::Refresh));
 }
 
@@ -225,20 +226,20 @@ fn what_is_pending_is_gone_on_with() {
         decide(&ask(goal), &account, &test_policy(), NOW, SHY)
     };
     assert_eq!(
-        decided(Goal::Revoke(Target::Pair(Some(Generation(7)))), false, None),
+        decided(Intent::Revoke(Target::Pair(Some(Generation(7)))), false, None),
         Decision::Revoke { withdraw: false }
     );
     assert!(matches!(
-        decided(Goal::Revoke(Target::Pair(Some(Generation(7)))), true, None),
+        decided(Intent::Revoke(Target::Pair(Some(Generation(7)))), true, None),
         Decision::Wait(_)
     ));
     let fresh = Some(pair(6 * DAY, false));
     assert_eq!(
-        decided(Goal::Maintain { revoked: false }, false, fresh.clone()),
+        decided(Intent::Maintain { revoked: false }, false, fresh.clone()),
         Decision::Revoke { withdraw: false }
     );
     assert_eq!(
-        decided(Goal::Maintain { revoked: false }, true, fresh.clone()),
+        decided(Intent::Maintain { revoked: false }, true, fresh.clone()),
         Decision::Nothing,
         "somebody is on it"
     );
@@ -250,14 +251,14 @@ fn whoever_asks_for_a_longer_life_renews_earlier() {
     let last_moment = test_policy().clock_margin + Duration::from_secs(60);
     let account = account(Some(pair(last_moment, false)), false, false);
     let decided =
-        |min_ttl| decide(&ask(Goal::Token { min_ttl, rejected: None }), &account, &test_policy(), NOW, SHY);
+        |min_ttl| decide(&ask(Intent::Token { min_ttl, rejected: None }), &account, &test_policy(), NOW, SHY);
     assert_eq!(decided(Duration::from_secs(60)), Decision::Renew(Grant::Refresh));
     assert_eq!(decided(Duration::ZERO), Decision::Answer);
 }
 
 #[test]
 fn a_parked_version_does_not_keep_a_usable_pair_from_being_served() {
-    let parked = Some(SecretVersion("v1".to_owned()));
-    let account = Account { parked, ..account(Some(pair(6 * DAY, true)), false, false) };
+    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let account = Account { rejected_secret, ..account(Some(pair(6 * DAY, true)), false, false) };
     assert_eq!(decide(&ask(token(None)), &account, &test_policy(), NOW, EAGER), Decision::Answer);
 }

@@ -1,13 +1,10 @@
-//! Why a request could not be answered with a token.
+//! Why a request failed.
 
-use super::{
-    record::SecretVersion,
-    time::{Timestamp, seconds_rounded_up},
-};
+use crate::{Cooldown, CooldownReason, SecretVersion, Timestamp, seconds_rounded_up};
 use std::time::Duration;
 
-/// What went wrong, as the caller has to know it. The texts say what happened and what to do; none of them
-/// ever holds a token, a password or anything that the upstream answered.
+/// What went wrong, as the caller has to know it. The texts say what happened and what to do. None of them ever holds
+/// a token, a password or anything that the upstream returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// There is no secret for the account.
@@ -36,8 +33,8 @@ pub enum Failure {
         /// When the pause is over.
         retry_after: Duration,
     },
-    /// The upstream did not answer, or not in a way that can be read.
-    #[error("the upstream does not answer as it should; try again later")]
+    /// The upstream did not respond, or with an unexpected response.
+    #[error("the upstream returned an unexpected response; try again later")]
     UpstreamUnavailable {
         /// When the pause is over.
         retry_after: Duration,
@@ -67,6 +64,22 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The contract's error code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownAccount => "unknown_account",
+            Self::BadSecret(_) => "bad_secret",
+            Self::SecretUnavailable => "secret_unavailable",
+            Self::CredentialsRejected(_) => "credentials_rejected",
+            Self::LoginBudgetExhausted { .. } => "login_budget_exhausted",
+            Self::UpstreamRateLimited { .. } => "upstream_rate_limited",
+            Self::UpstreamUnavailable { .. } => "upstream_unavailable",
+            Self::RefreshInProgress { .. } | Self::TooLittleTime => "refresh_in_progress",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::UnreadableItem(_) | Self::Defect(_) => "internal",
+        }
+    }
+
     /// How long to wait before trying again, in whole seconds, where that is known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
@@ -83,7 +96,17 @@ impl Failure {
         }
     }
 
-    /// Another attempt is on it until `until`.
+    /// The failure of a request that finds its account in cooldown.
+    pub fn cooling_down(cooldown: Cooldown, now: Timestamp) -> Self {
+        let retry_after = cooldown.until.since(now);
+        match cooldown.reason {
+            CooldownReason::RateLimited => Self::UpstreamRateLimited { retry_after },
+            CooldownReason::Unavailable => Self::UpstreamUnavailable { retry_after },
+            CooldownReason::BudgetExhausted => Self::LoginBudgetExhausted { retry_after },
+        }
+    }
+
+    /// Another attempt holds the lease until `until`.
     pub fn in_progress(until: Timestamp, now: Timestamp) -> Self {
         Self::RefreshInProgress { retry_after: until.since(now) }
     }
@@ -94,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_has_to_wait_is_told_for_how_long_in_whole_seconds_rounded_up() {
+    fn retry_after_is_in_whole_seconds_rounded_up() {
         let waits = |retry_after| {
             let failures = [
                 Failure::LoginBudgetExhausted { retry_after },

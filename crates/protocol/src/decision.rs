@@ -1,0 +1,206 @@
+//! One look at an account's record: answer, wait, fail or renew.
+
+use crate::{
+    Account, Answer, ApiVersion, Context, Failure, Generation, Intent, Origin, Pair, Policy, RefreshToken,
+    Request, Secret, ServedFrom, Timestamp, Verdict, lies_ahead, policy::SHORTEST_TTL,
+};
+use std::time::Duration;
+
+/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
+/// another reason, and a thousand callers may report that at once.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What to do about a request, given a record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Hand out the current pair.
+    Answer(Answer),
+    /// Nothing is left to do.
+    Finish,
+    /// Renew the pair with its refresh token.
+    Refresh {
+        /// The token to send.
+        refresh_token: Secret,
+        /// The upstream to send it to.
+        origin: Origin,
+    },
+    /// Renew the pair with email and password.
+    LogIn,
+    /// The caller reports the pair as rejected: find out whether it is dead.
+    Probe {
+        /// The token in question.
+        access_token: Secret,
+        /// The upstream to ask.
+        origin: Origin,
+    },
+    /// Revoke what is pending, after withdrawing the pair if so wanted.
+    Revoke {
+        /// Whether the current pair is withdrawn.
+        withdraw: bool,
+    },
+    /// Another attempt holds the lease, until this instant at the latest.
+    Wait(Timestamp),
+    /// No usable pair, and no attempt is allowed now.
+    Fail(Failure),
+}
+
+/// What a flow has found out so far. Callers cannot know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// The pair that an operator wants replaced or revoked.
+    pub target: Target,
+    /// Whether this flow has already tried to revoke what is pending.
+    pub tried_revocations: bool,
+}
+
+/// The pair that an operator wants replaced or revoked: the one in the record at the flow's first look, and no later
+/// one. So two operators at once have the effect of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The flow has not read the record yet.
+    #[default]
+    NotSeen,
+    /// The generation at the first look, if there was a pair.
+    Seen(Option<Generation>),
+}
+
+impl Request {
+    /// The answer that a pair makes to this request, if the pair is usable for it.
+    ///
+    /// A report that the pair was rejected does not count here: without a verdict, the same token is the best answer.
+    pub fn answer_with(
+        &self,
+        progress: Progress,
+        pair: &Pair,
+        cx: Context<'_>,
+        served_from: ServedFrom,
+    ) -> Option<Answer> {
+        let usable = pair.verdict != Verdict::Dead
+            && match (self.intent, progress.target) {
+                (Intent::Token { min_ttl, .. }, _) => cx.policy.usable(pair, min_ttl, cx.now),
+                (Intent::Replace, Target::Seen(replaced)) => {
+                    Some(pair.generation) != replaced && cx.policy.usable(pair, SHORTEST_TTL, cx.now)
+                }
+                (Intent::Replace, Target::NotSeen) | (Intent::Revoke | Intent::Maintain, _) => false,
+            };
+        if usable { Answer::from_pair(pair, cx.policy, cx.now, served_from) } else { None }
+    }
+
+    /// Whether this request reports the current pair as rejected, and no recent probe has found it alive.
+    fn doubts(&self, pair: &Pair, cx: Context<'_>) -> bool {
+        let Intent::Token { rejected, .. } = self.intent else { return false };
+        let verified_lately = match pair.verdict {
+            Verdict::Alive { at } => {
+                lies_ahead(at.plus(cx.policy.probe_interval()), cx.now)
+                    && at <= cx.now.plus(cx.policy.clock_margin)
+            }
+            Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => false,
+        };
+        rejected == Some(pair.generation) && !verified_lately
+    }
+}
+
+/// What to do about a request, given the record. Total: every record leads to exactly one decision.
+pub fn decide(request: &Request, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
+    match request.intent {
+        Intent::Token { .. } | Intent::Replace => decide_on_pair(request, progress, account, cx),
+        Intent::Revoke => decide_on_revoking(progress, account, cx),
+        Intent::Maintain => decide_on_maintaining(request, progress, account, cx),
+    }
+}
+
+fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
+    let (lease, cooldown) = (account.active_lease(cx.now), account.active_cooldown(cx.now));
+    let usable = account
+        .pair
+        .as_ref()
+        .and_then(|pair| Some((pair, request.answer_with(progress, pair, cx, ServedFrom::Table)?)));
+    let Some((pair, answer)) = usable else {
+        return match (lease, cooldown) {
+            (Some(lease), _) => Decision::Wait(lease.until),
+            (None, Some(cooldown)) => Decision::Fail(Failure::cooling_down(cooldown, cx.now)),
+            (None, None) => renew(account.pair.as_ref(), cx),
+        };
+    };
+    if request.doubts(pair, cx) {
+        return match (lease, pair.verdict) {
+            // The holder is about to find out, or to bring another pair.
+            (Some(lease), _) => Decision::Wait(lease.until),
+            (None, Verdict::Inconclusive { probe_after }) if lies_ahead(probe_after, cx.now) => {
+                Decision::Answer(answer)
+            }
+            (None, _) if cooldown.is_some() => Decision::Answer(answer),
+            (None, _) => {
+                Decision::Probe { access_token: pair.access_token.clone(), origin: pair.origin.clone() }
+            }
+        };
+    }
+    let idle = lease.is_none() && cooldown.is_none();
+    let min_ttl = request.intent.min_ttl();
+    if idle && cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw) {
+        renew(Some(pair), cx)
+    } else {
+        Decision::Answer(answer)
+    }
+}
+
+/// Withdraws the operator's target, or the pair that a renewal replaced it with meanwhile, but no pair of a later
+/// login. Waits for the lease: its holder may be about to log in, and no second attempt may do so beside it.
+fn decide_on_revoking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
+    if progress.tried_revocations {
+        return Decision::Finish;
+    }
+    let is_target = |pair: &Pair| match progress.target {
+        Target::NotSeen | Target::Seen(None) => false,
+        Target::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
+    };
+    let withdraw = account.pair.as_ref().is_some_and(is_target);
+    match (withdraw, account.pending_revocations.is_empty(), account.active_lease(cx.now)) {
+        (false, true, _) => Decision::Finish,
+        (_, _, Some(lease)) => Decision::Wait(lease.until),
+        (withdraw, _, None) => Decision::Revoke { withdraw },
+    }
+}
+
+fn decide_on_maintaining(
+    request: &Request,
+    progress: Progress,
+    account: &Account,
+    cx: Context<'_>,
+) -> Decision {
+    if account.active_lease(cx.now).is_some() || account.active_cooldown(cx.now).is_some() {
+        return Decision::Finish;
+    }
+    if !progress.tried_revocations && !account.pending_revocations.is_empty() {
+        return Decision::Revoke { withdraw: false };
+    }
+    match &account.pair {
+        Some(pair) if pair.verdict == Verdict::Dead || cx.now >= cx.policy.due_at(&request.account, pair) => {
+            renew(Some(pair), cx)
+        }
+        _ => Decision::Finish,
+    }
+}
+
+/// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.
+fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
+    match pair {
+        Some(Pair { refresh_token: RefreshToken::Available { token, expires_at }, origin, .. })
+            if origin.api_version == ApiVersion::V3
+                && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now) =>
+        {
+            Decision::Refresh { refresh_token: token.clone(), origin: origin.clone() }
+        }
+        _ => Decision::LogIn,
+    }
+}
+
+impl Policy {
+    /// How long one probe answers all reports.
+    pub fn probe_interval(&self) -> Duration {
+        SHORTEST_PROBE_INTERVAL.max(self.lease)
+    }
+}
+
+#[cfg(test)]
+mod tests;

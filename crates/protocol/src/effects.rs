@@ -1,0 +1,179 @@
+//! What a flow asks the outside world to do, and what it is told.
+
+use crate::{
+    Account, Call, Credentials, Draw, Failure, Generation, LoginLimiter, Outcome, Policy, SecretVersion,
+    Timestamp, UpstreamReply, Version,
+};
+
+/// The surroundings of one step: all that a decision may depend on besides the request and the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The operator's numbers.
+    pub policy: &'a Policy,
+    /// The present, by the instance's clock.
+    pub now: Timestamp,
+    /// A fresh random number: it selects for early refresh, jitters pauses and names attempts.
+    pub draw: Draw,
+}
+
+/// What to do about a flow next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Perform the effect and feed the event back.
+    Perform(Effect),
+    /// The request has ended.
+    Done(Result<Outcome, Failure>),
+}
+
+/// One piece of I/O, or a pause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Read the account's record, strongly consistent. Answered by [`Event::Account`].
+    ReadAccount,
+    /// Write the account's record if its version still is `expected` (zero: if there is none). [`Event::Written`].
+    WriteAccount {
+        /// The version that was read.
+        expected: Version,
+        /// The new record.
+        next: Account,
+    },
+    /// Read the login rate limiter, strongly consistent. [`Event::Limiter`].
+    ReadLimiter,
+    /// Write the login rate limiter if its version still is `expected` (zero: if there is none). [`Event::Written`].
+    WriteLimiter {
+        /// The version that was read.
+        expected: Version,
+        /// The new limiter.
+        next: LoginLimiter,
+    },
+    /// Read the account's secret. [`Event::Secret`].
+    ReadSecret,
+    /// Send a call upstream, unless `not_after` has passed when it is about to leave. [`Event::Replied`].
+    Send {
+        /// What to send.
+        call: Call,
+        /// The latest instant at which it may leave.
+        not_after: Timestamp,
+    },
+    /// Wait. [`Event::Resumed`].
+    Pause {
+        /// The end of the pause.
+        until: Timestamp,
+    },
+}
+
+impl Effect {
+    /// The effect's name, for diagrams and tests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadAccount => "read account",
+            Self::WriteAccount { .. } => "write account",
+            Self::ReadLimiter => "read limiter",
+            Self::WriteLimiter { .. } => "write limiter",
+            Self::ReadSecret => "read secret",
+            Self::Send { call, .. } => call.name(),
+            Self::Pause { .. } => "pause",
+        }
+    }
+}
+
+/// What became of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The record; the empty one where there is none.
+    Account(Read<Account>),
+    /// The limiter; the empty one where there is none.
+    Limiter(Read<LoginLimiter>),
+    /// How a conditional write ended.
+    Written(WriteOutcome),
+    /// The current version of the secret.
+    Secret(Result<Credentials, SecretError>),
+    /// How a call to the upstream ended.
+    Replied(UpstreamReply),
+    /// The pause is over.
+    Resumed,
+}
+
+/// What a read of the store came back with.
+pub type Read<T> = Result<T, StoreError>;
+
+/// Why an item could not be read from the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StoreError {
+    /// The store is out of reach, or refused the request.
+    Unreachable,
+    /// The stored item has another form than the broker writes. Names the attribute, never its value.
+    Unreadable(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreachable => Self::StoreUnavailable,
+            StoreError::Unreadable(what) => Self::UnreadableItem(what),
+        }
+    }
+}
+
+/// How a conditional write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// It was carried out.
+    Applied,
+    /// The condition was not met: because of another writer, or of an earlier try of this very write.
+    Conflict,
+    /// The reply was lost. It may or may not have been carried out, and may still be.
+    Unknown,
+}
+
+/// Why a secret could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretError {
+    /// There is no secret of that name.
+    Missing,
+    /// The secret has another form than documented. Says what is missing, never what is there.
+    Bad(String),
+    /// Secrets Manager is out of reach, or refused the request.
+    Unreachable,
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Missing => Self::UnknownAccount,
+            SecretError::Bad(what) => Self::BadSecret(what),
+            SecretError::Unreachable => Self::SecretUnavailable,
+        }
+    }
+}
+
+/// Something that happened on the way and belongs in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// The lease was taken. What follows runs under this fence.
+    LeaseAcquired(Generation),
+    /// Another attempt wrote the record first.
+    LeaseConflict,
+    /// An expiry was missing, unreadable or past, and one hour was assumed.
+    ExpiryAssumed,
+    /// The upstream refused the refresh token.
+    RefreshRefused,
+    /// A caller reported this generation as rejected, and a probe found its access token alive.
+    FoundAlive(Generation),
+    /// A probe found the access token of this generation dead.
+    FoundDead(Generation),
+    /// An operator withdrew the pair of this generation.
+    PairWithdrawn(Generation),
+    /// A pair was saved.
+    PairSaved(Generation),
+    /// A pair could not be saved yet. It is served from memory meanwhile.
+    WritePending(Generation),
+    /// Another attempt took over before this pair was saved.
+    LeaseLost(Generation),
+    /// A pair that was never saved nor handed out is revoked.
+    OrphanRevoked(Generation),
+    /// The account is in cooldown until then.
+    CooldownStarted(Timestamp),
+    /// The upstream refused this secret version.
+    SecretRejected(SecretVersion),
+}

@@ -1,0 +1,118 @@
+//! Taking the lease: one conditional write, whose version is the fence.
+
+use super::{
+    Flow, Held, Next, Work,
+    write::{ConditionalWrite, Kind, ReadBack},
+};
+use crate::{
+    Account, Call, Context, Credentials, Effect, Failure, Holder, Lease, Notice, Origin,
+    REJECTED_SECRET_RECHECK, Secret, SecretError, Timestamp, Version,
+};
+
+/// What the lease is taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    Refresh { refresh_token: Secret, origin: Origin },
+    LogIn(Credentials),
+    Probe { access_token: Secret, origin: Origin },
+    Revoke { withdraw: bool },
+}
+
+/// The write that is to take the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LeaseAttempt {
+    expected: Version,
+    next: Account,
+    lease: Lease,
+    purpose: Purpose,
+}
+
+impl LeaseAttempt {
+    /// Only the version together with the holder proves that the lease is this attempt's.
+    pub(super) fn read_back(&self, account: &Account) -> ReadBack {
+        if account.version == self.next.version && account.lease == Some(self.lease) {
+            ReadBack::Applied
+        } else if account.version == self.expected {
+            ReadBack::Unchanged
+        } else {
+            ReadBack::Superseded
+        }
+    }
+}
+
+impl Flow {
+    /// A login reads the secret first, so that an unknown account writes nothing.
+    pub(super) fn check_secret(&self, cx: Context<'_>) -> Next {
+        if let (Some(rejected), Some((seen, seen_at))) =
+            (self.account().rejected_secret, self.cache.rejected_secret.as_ref())
+        {
+            let lately = *seen_at <= cx.now && cx.now.since(*seen_at) < REJECTED_SECRET_RECHECK;
+            if rejected == *seen && lately {
+                return self.finish(cx, Failure::CredentialsRejected(rejected));
+            }
+        }
+        Next::CheckSecret
+    }
+
+    pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {
+        match read {
+            Ok(credentials) if self.account().rejected_secret.as_ref() == Some(&credentials.version) => {
+                self.cache.rejected_secret = Some((credentials.version.clone(), cx.now));
+                self.finish(cx, Failure::CredentialsRejected(credentials.version))
+            }
+            Ok(credentials) => Next::Acquire(Purpose::LogIn(credentials)),
+            Err(error) => self.finish(cx, error.into()),
+        }
+    }
+
+    /// Takes the lease. For a refresh, the same write marks the refresh token as consumed, so that no attempt sends it
+    /// again after a crash. For a revocation by an operator, it withdraws the pair.
+    pub(super) fn acquire(&mut self, cx: Context<'_>, purpose: Purpose) -> Next {
+        let before = self.account();
+        let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
+        let expected = before.version;
+        let mut next = Account { version: expected.next(cx.now), lease: Some(lease), ..before };
+        match purpose {
+            Purpose::Refresh { .. } => {
+                if let Some(pair) = &mut next.pair {
+                    pair.refresh_token = pair.refresh_token.clone().consumed();
+                }
+            }
+            Purpose::Revoke { withdraw: true } => {
+                self.notices.extend(next.generation().map(Notice::PairWithdrawn));
+                next.withdraw_pair();
+            }
+            Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe { .. } => {}
+        }
+        let effect = Effect::WriteAccount { expected, next: next.clone() };
+        let attempt = LeaseAttempt { expected, next, lease, purpose };
+        Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
+    }
+
+    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, asked_at: Timestamp) -> Next {
+        self.remember(attempt.next.clone(), asked_at);
+        let held = Held { account: attempt.next, lease: attempt.lease, refused: None };
+        self.notices.push(Notice::LeaseAcquired(held.fence()));
+        Next::Use(held, attempt.purpose)
+    }
+
+    /// Does what the lease was taken for.
+    pub(super) fn use_lease(&mut self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
+        let not_after = self.latest_send(cx, &held);
+        match purpose {
+            Purpose::Refresh { refresh_token, origin } => {
+                let work = Work::Refreshing { sent_at: cx.now };
+                Next::Send(held, work, Call::Refresh { refresh_token, origin }, not_after)
+            }
+            Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
+            Purpose::Probe { access_token, origin } => {
+                Next::Send(held, Work::Probing, Call::Probe { access_token, origin }, not_after)
+            }
+            Purpose::Revoke { .. } => Next::RevokePending(held, Vec::new()),
+        }
+    }
+
+    pub(super) fn latest_send(&self, cx: Context<'_>, held: &Held) -> Timestamp {
+        cx.policy.latest_send(&held.lease, self.request.deadline)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a caller asks for, and what it gets.
+
+use crate::{AccountName, Generation, Pair, Policy, Secret, Timestamp};
+use std::time::Duration;
+
+/// One request for one account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// The account whose pair is asked for.
+    pub account: AccountName,
+    /// What is to be done.
+    pub intent: Intent,
+    /// A cached record that was read after this instant is as good as a read of its own.
+    pub arrived_at: Timestamp,
+    /// When the caller is gone. No upstream call starts that cannot end before.
+    pub deadline: Timestamp,
+}
+
+/// What a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Intent {
+    /// A token that the caller may keep for a while.
+    Token {
+        /// The token must be valid for at least this long.
+        min_ttl: Duration,
+        /// The API refused the token of this generation.
+        rejected: Option<Generation>,
+    },
+    /// An operator wants another pair than the current one, whatever its expiry.
+    Replace,
+    /// An operator wants the pair revoked upstream and forgotten.
+    Revoke,
+    /// The schedule: finish pending revocations, then renew what is due.
+    Maintain,
+}
+
+impl Intent {
+    /// How long the token must be valid. Zero where no token is asked for.
+    pub fn min_ttl(self) -> Duration {
+        match self {
+            Self::Token { min_ttl, .. } => min_ttl,
+            Self::Replace | Self::Revoke | Self::Maintain => Duration::ZERO,
+        }
+    }
+}
+
+/// How a request ended, if it did not fail.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A token is handed out.
+    Token(Answer),
+    /// The operator's or the schedule's work is done as far as possible.
+    Report {
+        /// Whether this request renewed the pair.
+        renewed: bool,
+        /// Tokens that are still to be revoked.
+        pending_revocations: usize,
+    },
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServedFrom {
+    /// The instance's cache, without I/O.
+    Memory,
+    /// The shared record.
+    Table,
+    /// A renewal by this request.
+    Upstream,
+}
+
+/// A token that is handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// The bearer token.
+    pub access_token: Secret,
+    /// Callers report this generation when the API refuses the token.
+    pub generation: Generation,
+    /// Whole seconds that the caller may keep it. At least one.
+    pub expires_in_seconds: u64,
+    /// The same instant.
+    pub expires_at: Timestamp,
+    /// Memory, table or upstream.
+    pub served_from: ServedFrom,
+}
+
+impl Answer {
+    /// The answer that a pair makes; none if it cannot be kept for a whole second.
+    pub fn from_pair(pair: &Pair, policy: &Policy, now: Timestamp, served_from: ServedFrom) -> Option<Self> {
+        let expires_in_seconds = policy.expires_in_seconds(pair, now);
+        (expires_in_seconds > 0).then(|| Self {
+            access_token: pair.access_token.clone(),
+            generation: pair.generation,
+            expires_in_seconds,
+            expires_at: now.plus(Duration::from_secs(expires_in_seconds)),
+            served_from,
+        })
+    }
+}

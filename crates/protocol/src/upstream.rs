@@ -1,0 +1,247 @@
+//! Calls to the upstream, and what its replies mean for the protocol.
+
+use crate::{
+    Generation, Grant, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp, Verdict,
+    policy::ASSUMED_LIFETIME,
+};
+use std::time::Duration;
+
+/// The content of an account's secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// Recorded as rejected if the upstream refuses these credentials.
+    pub version: SecretVersion,
+    /// The user who logs in.
+    pub email: Secret,
+    /// The user's password.
+    pub password: Secret,
+    /// The OAuth client that V2 asks for.
+    pub client: Option<ClientCredentials>,
+    /// The upstream to log in to.
+    pub origin: Origin,
+}
+
+/// An OAuth client of V2.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct ClientCredentials {
+    pub id: Secret,
+    pub secret: Secret,
+}
+
+/// One call to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Obtain a pair with email and password. Counted against the login limit.
+    Login(Credentials),
+    /// Trade the refresh token for a new pair.
+    Refresh {
+        /// Consumed by this call.
+        refresh_token: Secret,
+        /// The upstream that issued it.
+        origin: Origin,
+    },
+    /// Make a token worthless.
+    Revoke(Revocation),
+    /// Find out whether an access token is alive.
+    Probe {
+        /// The token in question.
+        access_token: Secret,
+        /// The upstream that issued it.
+        origin: Origin,
+    },
+}
+
+impl Call {
+    /// The call's name in logs and diagrams.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Login(_) => "login",
+            Self::Refresh { .. } => "refresh",
+            Self::Revoke(_) => "revoke",
+            Self::Probe { .. } => "probe",
+        }
+    }
+}
+
+/// How a [`Call`] ended, as far as the protocol has to know. Bodies and statuses stay in the adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamReply {
+    /// A new pair.
+    Granted(Granted),
+    /// The token is worthless now.
+    Revoked,
+    /// The probed token is alive.
+    Alive,
+    /// 400, 401 or 403: the token or the credentials are not accepted. Of a probe, 401 only: the token is dead.
+    Refused,
+    /// 429, with the pause that was asked for, where it can be read.
+    RateLimited(Option<Duration>),
+    /// A timeout, a 5xx, an unreadable response: the call may have been carried out.
+    Unclear,
+    /// The request never left: name resolution, connection or TLS failed.
+    NeverLeft,
+    /// Not sent, because `not_after` had passed when it was about to leave.
+    TooLate,
+}
+
+impl UpstreamReply {
+    /// The reply's name in logs and diagrams.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Granted(_) => "granted",
+            Self::Revoked => "revoked",
+            Self::Alive => "alive",
+            Self::Refused => "refused",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Unclear => "unclear",
+            Self::NeverLeft => "never_left",
+            Self::TooLate => "too_late",
+        }
+    }
+}
+
+/// The tokens of a successful login or refresh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Granted {
+    /// The bearer token.
+    pub access_token: Secret,
+    /// Its single-use companion, if one came.
+    pub refresh_token: Option<Secret>,
+    /// As the upstream stated it.
+    pub access_expiry: Expiry,
+    /// As the upstream stated it. Never derived from the other one.
+    pub refresh_expiry: Expiry,
+}
+
+/// An expiry in the forms in which upstreams state it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expiry {
+    /// An instant.
+    At(Timestamp),
+    /// A span that begins when the request left.
+    In(Duration),
+    /// Missing or unreadable.
+    Unknown,
+}
+
+impl Expiry {
+    /// The instant, for a request that left at `sent_at`; none where it is unknown or already past.
+    pub fn resolve(self, sent_at: Timestamp) -> Option<Timestamp> {
+        let at = match self {
+            Self::At(at) => at,
+            Self::In(span) => sent_at.plus(span),
+            Self::Unknown => return None,
+        };
+        (at > sent_at).then_some(at)
+    }
+}
+
+impl Granted {
+    /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
+    ///
+    /// `before` is the pair that it replaces. If it was refreshed and no refresh token came back, its refresh token
+    /// is kept with its expiry. The two expiries are independent, and tokens are never decoded.
+    pub fn into_pair(
+        self,
+        generation: Generation,
+        sent_at: Timestamp,
+        obtained_by: Grant,
+        before: Option<&Pair>,
+        origin: Origin,
+    ) -> Pair {
+        let stated = self.refresh_expiry.resolve(sent_at);
+        let kept =
+            before.filter(|_| obtained_by == Grant::Refresh).and_then(|pair| pair.refresh_token.parts());
+        let refresh_token = match (self.refresh_token, kept) {
+            (Some(token), _) => RefreshToken::Available { token, expires_at: stated },
+            (None, Some((token, expires_at))) => {
+                RefreshToken::Available { token: token.clone(), expires_at: stated.or(expires_at) }
+            }
+            (None, None) => RefreshToken::Absent,
+        };
+        let stated = self.access_expiry.resolve(sent_at);
+        Pair {
+            generation,
+            access_token: self.access_token,
+            refresh_token,
+            issued_at: sent_at,
+            expires_at: stated.unwrap_or_else(|| sent_at.plus(ASSUMED_LIFETIME)),
+            obtained_by,
+            replaces: before.map(|pair| pair.generation),
+            origin,
+            verdict: Verdict::Unverified,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn granted(refresh_token: Option<&str>, access_expiry: Expiry, refresh_expiry: Expiry) -> Granted {
+        Granted {
+            access_token: Secret::from("access"),
+            refresh_token: refresh_token.map(Secret::from),
+            access_expiry,
+            refresh_expiry,
+        }
+    }
+
+    fn login(granted: Granted) -> Pair {
+        granted.into_pair(Generation(1), SENT, Grant::Login, None, Origin::default())
+    }
+
+    fn after(before: &Pair, granted: Granted, grant: Grant) -> Pair {
+        granted.into_pair(Generation(2), SENT, grant, Some(before), Origin::default())
+    }
+
+    #[test]
+    fn f17_a_missing_expiry_counts_as_one_hour() {
+        for unusable in [Expiry::Unknown, Expiry::At(SENT), Expiry::In(Duration::ZERO)] {
+            let pair = login(granted(None, unusable, Expiry::Unknown));
+            assert_eq!(pair.expires_at, SENT.plus(ASSUMED_LIFETIME), "{unusable:?}");
+        }
+    }
+
+    #[test]
+    fn f10_an_omitted_refresh_token_does_not_wipe_the_stored_one() {
+        let until = SENT.plus(Duration::from_secs(1000));
+        let mut before = login(granted(Some("first"), Expiry::Unknown, Expiry::At(until)));
+        before.refresh_token = before.refresh_token.consumed();
+        let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
+        let refreshed = after(&before, silent, Grant::Refresh);
+        let kept = RefreshToken::Available { token: Secret::from("first"), expires_at: Some(until) };
+        assert_eq!(refreshed.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
+        let later = Expiry::In(Duration::from_secs(2000));
+        let dated = after(&before, granted(None, Expiry::Unknown, later), Grant::Refresh);
+        assert_eq!(dated.refresh_token.parts().unwrap().1, Some(SENT.plus(Duration::from_secs(2000))));
+    }
+
+    #[test]
+    fn a_login_or_a_successor_replaces_the_refresh_token() {
+        let until = Expiry::In(Duration::from_secs(1000));
+        let before = login(granted(Some("first"), Expiry::Unknown, until));
+        let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
+        assert_eq!(
+            after(&before, silent, Grant::Login).refresh_token,
+            RefreshToken::Absent,
+            "another session"
+        );
+        let second = granted(Some("second"), Expiry::Unknown, Expiry::Unknown);
+        let successor = RefreshToken::Available { token: Secret::from("second"), expires_at: None };
+        assert_eq!(
+            after(&before, second, Grant::Refresh).refresh_token,
+            successor,
+            "the expiry was the other's"
+        );
+    }
+
+    #[test]
+    fn one_expiry_says_nothing_about_the_other() {
+        let pair = login(granted(Some("r"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown));
+        assert_eq!(pair.refresh_token.parts().unwrap().1, None);
+    }
+}

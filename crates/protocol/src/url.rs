@@ -1,0 +1,80 @@
+//! Addresses to which credentials may be sent.
+
+use std::{fmt, net::IpAddr};
+use url::{Host, Url};
+
+/// The base URL of an upstream: `https`, or `http` on loopback, without credentials, query, fragment or a slash at
+/// its end.
+///
+/// Every URL of the configuration, of a secret and of a stored item is parsed into this type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamUrl(String);
+
+/// The text is no URL that an upstream may have. The text itself is not repeated: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("has to be an https URL (http on loopback only) without credentials, query or fragment")]
+pub struct InvalidUrl;
+
+impl UpstreamUrl {
+    /// Parses and checks a URL.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
+        let url = Url::parse(text).map_err(|_| InvalidUrl)?;
+        let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+        let plain = url.username().is_empty() && url.password().is_none();
+        if !secure || !plain || url.query().is_some() || url.fragment().is_some() || url.host().is_none() {
+            return Err(InvalidUrl);
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+
+    /// The URL as text, without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UpstreamUrl;
+
+    #[test]
+    fn a_url_is_https_or_stays_on_the_machine() {
+        for good in
+            ["https://x.example/base/", "http://127.0.0.1:8080", "http://localhost:1/v3", "http://[::1]:1"]
+        {
+            assert!(UpstreamUrl::parse(good).is_ok(), "{good}");
+        }
+        assert_eq!(UpstreamUrl::parse("https://x.example/base/").unwrap().as_str(), "https://x.example/base");
+        for bad in [
+            "",
+            "x.example",
+            "ftp://x.example",
+            "http://x.example",
+            "http://127.0.0.1.x.example",
+            "http://10.0.0.1",
+            "https://user:word@x.example",
+            "https://x.example/?q",
+            "https://x.example/#f",
+        ] {
+            assert!(UpstreamUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

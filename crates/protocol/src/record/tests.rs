@@ -1,10 +1,10 @@
-//! Names, versions, and what a record is worth.
+//! Names, versions, and when a record may be deleted.
 
 use super::*;
 use crate::test_pair;
 
 #[test]
-fn account_names_are_checked_to_the_letter() {
+fn account_names_are_checked_byte_by_byte() {
     for good in ["default", "a", "0", "a-b-", &"x".repeat(63)] {
         let name = AccountName::parse(good).expect(good);
         assert_eq!((name.as_str(), name.to_string()), (good, good.to_owned()));
@@ -15,42 +15,56 @@ fn account_names_are_checked_to_the_letter() {
 }
 
 #[test]
-fn a_secret_version_is_named_as_secrets_manager_does() {
+fn a_secret_version_is_printed_as_secrets_manager_names_it() {
     assert_eq!(SecretVersion("v1".to_owned()).to_string(), "v1");
 }
 
 #[test]
-fn versions_grow_even_when_the_clock_is_behind_or_the_record_is_gone() {
+fn versions_grow_with_a_slow_clock_and_a_deleted_record() {
     let now = Timestamp::from_millis(1_000);
     assert_eq!(Version(5_000).next(now), Version(5_001));
     assert_eq!(Version(0).next(now), Version(1_000));
 }
 
 #[test]
-fn f16_the_stores_time_to_live_is_no_expiry_and_outlasts_whatever_is_worth_something() {
+fn only_a_consumed_mark_is_taken_back() {
+    let token = Secret::from("refresh");
+    let expires_at = Some(Timestamp::from_millis(1));
+    let available = RefreshToken::Available { token: token.clone(), expires_at };
+    let consumed = RefreshToken::Consumed { token: token.clone(), expires_at };
+    assert_eq!(available.clone().consumed(), consumed);
+    assert_eq!(consumed.clone().consumed(), consumed);
+    assert_eq!(consumed.clone().restored(), available);
+    assert_eq!(available.clone().restored(), available);
+    for none in [RefreshToken::Absent.consumed(), RefreshToken::Absent.restored()] {
+        assert_eq!(none.parts(), None);
+    }
+    assert_eq!(available.parts(), Some((&token, expires_at)));
+    assert_eq!(consumed.parts(), Some((&token, expires_at)));
+}
+
+#[test]
+fn f16_garbage_collection_waits_for_everything_of_value() {
     let at = |days: u64| Timestamp::from_millis(days * 86_400_000);
-    let garbage_collection_time = |pair: Option<Pair>| {
+    let collected_at = |pair: Option<Pair>| {
         let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
         account.garbage_collection_time().unwrap()
     };
-    let pair = Pair { refresh_expires_at: Some(at(200)), ..test_pair(at(107)) };
-    assert_eq!(garbage_collection_time(None), at(130));
-    assert_eq!(garbage_collection_time(Some(pair.clone())), at(230));
-    let unknown = Pair { refresh_expires_at: None, ..pair.clone() };
-    assert_eq!(garbage_collection_time(Some(unknown)), at(100 + 184 + 30));
+    let refresh = |expires_at| RefreshToken::Available { token: Secret::from("refresh"), expires_at };
+    let pair = Pair { refresh_token: refresh(Some(at(200))), ..test_pair(at(107)) };
+    assert_eq!(collected_at(None), at(130));
+    assert_eq!(collected_at(Some(pair.clone())), at(230));
+    let unknown = Pair { refresh_token: refresh(None), ..pair.clone() };
+    assert_eq!(collected_at(Some(unknown)), at(100 + 184 + 30));
     let outlived = Pair { expires_at: at(300), ..pair.clone() };
-    assert_eq!(garbage_collection_time(Some(outlived)), at(330));
-    let old = Pair { expires_at: at(2), refresh_expires_at: Some(at(2)), ..pair.clone() };
-    assert_eq!(garbage_collection_time(Some(old)), at(130));
+    assert_eq!(collected_at(Some(outlived)), at(330));
+    let old = Pair { expires_at: at(2), refresh_token: refresh(Some(at(2))), ..pair.clone() };
+    assert_eq!(collected_at(Some(old)), at(130));
 
     let mut account = Account { pair: Some(pair), ..Account::default() };
     account.withdraw_pair();
-    assert_eq!(account.garbage_collection_time(), None, "a token that lives is to be revoked");
-    let rejected_secret =
-        Account { rejected_secret: Some(SecretVersion("v1".to_owned())), ..Account::default() };
-    assert_eq!(
-        rejected_secret.garbage_collection_time(),
-        None,
-        "a refused password is not to be tried again"
-    );
+    assert_eq!(account.garbage_collection_time(), None, "a live token is still to be revoked");
+    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let account = Account { rejected_secret, ..Account::default() };
+    assert_eq!(account.garbage_collection_time(), None, "a rejected password must not be tried again");
 }

@@ -1,24 +1,24 @@
 //! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
 
-mod crowds;
-mod granting;
-mod leasing;
-mod life;
+mod expiry_herd;
+mod lease;
+mod life_cycle;
 mod outages;
-mod saving;
+mod renew;
+mod save;
 
 use super::*;
 use crate::{
-    decide::Answer, decide::Intent, decide::Target, grant::Expiry, grant::Granted, policy::STORE_RETRY,
-    record::AccountName, record::ApiVersion, record::Cooldown, record::CooldownReason, record::Grant,
-    record::Origin, record::Pair, record::TokenKind, secret::Secret, test_pair, test_policy,
+    AccountName, Answer, ApiVersion, Cooldown, CooldownReason, Draw, Expiry, Grant, Granted, Holder, Intent,
+    LoginLimiter, Origin, Policy, RefreshToken, STORE_RETRY, Secret, SecretError, StoreError, TokenKind,
+    UpstreamReply, Verdict, Version, WriteOutcome, test_pair,
 };
 use std::time::Duration;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000_000);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-/// What a test does to one effect.
+/// What a test does to an effect.
 enum Fate {
     /// It is carried out, and the reply arrives.
     Done,
@@ -33,13 +33,13 @@ struct World {
     account: Account,
     limiter: LoginLimiter,
     secret: Result<Credentials, SecretError>,
-    /// Everything that was asked for, by name.
+    /// The names of all effects so far.
     asked: Vec<String>,
     grants: u64,
     draws: u64,
-    /// What the last flow came to.
+    /// The outcome of the last flow.
     report: Option<Outcome>,
-    /// Whether the draw falls on every request to renew a pair that is due, or on none.
+    /// Whether every request is selected for early refresh of a due pair, or none.
     eager: bool,
 }
 
@@ -69,13 +69,13 @@ impl World {
         self.now = self.now.plus(span);
     }
 
-    fn ask(&self, goal: Intent) -> Request {
+    fn request(&self, intent: Intent) -> Request {
         let deadline = self.now.plus(Duration::from_secs(28));
-        Request { account: AccountName::default(), goal, arrived_at: self.now, deadline }
+        Request { account: AccountName::default(), intent, arrived_at: self.now, deadline }
     }
 
     fn token(&mut self) -> Result<Answer, Failure> {
-        self.run(&mut Flow::new(self.ask(TOKEN), Cache::default()), |_, _| Fate::Done)
+        self.run(&mut Flow::new(self.request(TOKEN), Cache::default()), |_, _| Fate::Done)
     }
 
     /// Drives a flow to its end.
@@ -84,48 +84,54 @@ impl World {
         flow: &mut Flow,
         mut fate: impl FnMut(&mut Self, &Effect) -> Fate,
     ) -> Result<Answer, Failure> {
-        let mut event = Event::Begin;
+        let mut event = None;
         for _ in 0..1000 {
-            let effect = self.step(flow, event);
-            if let Effect::Done(result) = effect {
-                self.report = result.clone().ok();
-                return result.map(|done| match done {
-                    Outcome::Token(answer) => answer,
-                    Outcome::Report { .. } => nothing(),
-                });
-            }
-            self.asked.push(name(&effect).to_owned());
-            event = match fate(self, &effect) {
+            let effect = match self.step(flow, event) {
+                Step::Perform(effect) => effect,
+                Step::Done(result) => {
+                    self.report = result.clone().ok();
+                    return result.map(|outcome| match outcome {
+                        Outcome::Token(answer) => answer,
+                        Outcome::Report { .. } => nothing(),
+                    });
+                }
+            };
+            self.asked.push(effect.name().to_owned());
+            event = Some(match fate(self, &effect) {
                 Fate::Done => self.perform(effect),
                 Fate::DoneBut(event) => {
                     self.perform(effect);
                     event
                 }
                 Fate::Lost(event) => event,
-            };
+            });
         }
         panic!("the flow does not end: {:?}", self.asked);
     }
 
-    fn step(&mut self, flow: &mut Flow, event: Event) -> Effect {
+    /// Begins a flow, or goes on with an event.
+    fn step(&mut self, flow: &mut Flow, event: Option<Event>) -> Step {
         // Each draw differs, as holders have to.
         self.draws += 1;
         let draw = Draw(if self.eager { self.draws } else { u64::MAX - self.draws });
-        flow.step(&test_policy(), event, self.now, draw)
+        match event {
+            None => flow.begin(cx(self.now, draw)),
+            Some(event) => flow.step(cx(self.now, draw), event),
+        }
     }
 
-    /// Drives a flow until it asks for an effect of that name, and gives the effect, which is not performed.
+    /// Drives a flow until it asks for an effect of that name, which is not performed.
     fn drive_to(&mut self, flow: &mut Flow, wanted: &str) -> Effect {
-        let mut event = Event::Begin;
+        let mut event = None;
         for _ in 0..1000 {
-            let effect = self.step(flow, event);
-            self.asked.push(name(&effect).to_owned());
-            if name(&effect) == wanted {
+            let Step::Perform(effect) = self.step(flow, event) else { break };
+            self.asked.push(effect.name().to_owned());
+            if effect.name() == wanted {
                 return effect;
             }
-            event = self.perform(effect);
+            event = Some(self.perform(effect));
         }
-        panic!("it never asks for that: {:?}", self.asked);
+        panic!("it never asks for {wanted}: {:?}", self.asked);
     }
 
     fn perform(&mut self, effect: Effect) -> Event {
@@ -156,7 +162,6 @@ impl World {
                 self.now = self.now.max(until);
                 Event::Resumed
             }
-            Effect::Done(_) => unreachable!("performed nothing after the end"),
         }
     }
 
@@ -164,9 +169,13 @@ impl World {
         self.account.pair.as_ref().expect("a pair")
     }
 
-    /// Whether this effect, which was just asked for, is the first one of its name.
+    fn consumed(&self) -> bool {
+        matches!(self.pair().refresh_token, RefreshToken::Consumed { .. })
+    }
+
+    /// Whether this effect is the first one of its name.
     fn is_first(&self, effect: &Effect, wanted: &str) -> bool {
-        name(effect) == wanted && self.count(wanted) == 1
+        effect.name() == wanted && self.count(wanted) == 1
     }
 
     fn count(&self, name: &str) -> usize {
@@ -176,19 +185,17 @@ impl World {
 
 const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
-fn name(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::ReadAccount => "read account",
-        Effect::WriteAccount { .. } => "write account",
-        Effect::ReadLimiter => "read ledger",
-        Effect::WriteLimiter { .. } => "write ledger",
-        Effect::ReadSecret => "read secret",
-        Effect::Send { call: Call::Login(_), .. } => "login",
-        Effect::Send { call: Call::Refresh { .. }, .. } => "refresh",
-        Effect::Send { call: Call::Revoke(_), .. } => "revoke",
-        Effect::Send { call: Call::Probe { .. }, .. } => "probe",
-        Effect::Pause { .. } => "pause",
-        Effect::Done(_) => "done",
+const POLICY: Policy = Policy::DEFAULT;
+
+fn cx(now: Timestamp, draw: Draw) -> Context<'static> {
+    Context { policy: &POLICY, now, draw }
+}
+
+/// The effect of a step that does not end the flow.
+fn performed(step: Step) -> Effect {
+    match step {
+        Step::Perform(effect) => effect,
+        Step::Done(result) => panic!("the flow has ended: {result:?}"),
     }
 }
 
@@ -225,7 +232,7 @@ fn granted(number: u64) -> Granted {
 fn pair(left: Duration) -> Pair {
     Pair {
         access_token: Secret::from("access 0"),
-        refresh_token: Some(Secret::from("refresh 0")),
+        refresh_token: RefreshToken::Available { token: Secret::from("refresh 0"), expires_at: None },
         ..test_pair(START.plus(left))
     }
 }
@@ -236,10 +243,10 @@ fn replied(reply: &UpstreamReply) -> Event {
 
 /// Answers every call of a kind with a reply, without carrying it out.
 fn answering(kind: &'static str, reply: UpstreamReply) -> impl FnMut(&mut World, &Effect) -> Fate {
-    move |_, effect| if name(effect) == kind { Fate::Lost(replied(&reply)) } else { Fate::Done }
+    move |_, effect| if effect.name() == kind { Fate::Lost(replied(&reply)) } else { Fate::Done }
 }
 
 fn fails(world: &mut World, kind: &'static str, reply: UpstreamReply) -> Failure {
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut flow, answering(kind, reply)).expect_err("a failure")
 }

@@ -1,4 +1,4 @@
-//! The store, the ledger or the secret cannot be had.
+//! Failures of the store, the limiter or the secret.
 
 use super::*;
 
@@ -20,17 +20,17 @@ fn an_unknown_account_writes_nothing() {
 }
 
 #[test]
-fn a_request_that_waited_for_its_turn_is_refused_by_what_was_learnt_meanwhile() {
+fn a_request_that_waited_shares_the_failure_of_the_other() {
     for (lead, asked) in
         [(Duration::from_millis(1), &[][..]), (Duration::ZERO, &["read account".to_owned()][..])]
     {
         let mut world = World::new();
-        let waiting = world.ask(TOKEN);
+        let waiting = world.request(TOKEN);
         world.pass(lead);
-        let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut first = Flow::new(world.request(TOKEN), Cache::default());
         world.run(&mut first, answering("login", UpstreamReply::Unclear)).unwrap_err();
         world.asked.clear();
-        let mut second = Flow::new(waiting, first.memory().clone());
+        let mut second = Flow::new(waiting, first.cache().clone());
         let result = world.run(&mut second, |_, _| Fate::Done);
         assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
         assert_eq!(world.asked, asked, "a copy is as good as a look only if it is younger than the request");
@@ -38,44 +38,44 @@ fn a_request_that_waited_for_its_turn_is_refused_by_what_was_learnt_meanwhile() 
 }
 
 #[test]
-fn f19_a_store_outage_makes_nobody_log_in() {
+fn f19_a_store_outage_causes_no_login() {
     let unreachable = |_: &mut World, effect: &Effect| match effect {
         Effect::ReadAccount => Fate::Lost(Event::Account(Err(StoreError::Unreachable))),
         _ => Fate::Done,
     };
     let mut world = World::new();
-    let mut empty = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut empty = Flow::new(world.request(TOKEN), Cache::default());
     assert_eq!(world.run(&mut empty, unreachable), Err(Failure::StoreUnavailable));
     assert_eq!(world.asked, ["read account"]);
 
-    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
     world.pass(Duration::from_secs(3600));
-    let mut later = Flow::new(world.ask(TOKEN), warm.memory().clone());
+    let mut later = Flow::new(world.request(TOKEN), warm.cache().clone());
     let answer = world.run(&mut later, unreachable).unwrap();
     assert_eq!(answer.served_from, ServedFrom::Memory, "an old copy is better than none");
     assert_eq!(world.count("login"), 1);
 }
 
 #[test]
-fn f11_an_expired_token_is_not_served_even_where_nothing_better_can_be_had() {
+fn f11_an_expired_token_is_not_served_during_an_outage() {
     let mut world = World::with_pair(Duration::from_secs(600));
-    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
     // It has to live for the minute that was asked for, and for the margin between two clocks.
     for (passed_s, served) in [(538, true), (539, false), (600, false), (6_000, false)] {
         world.now = START.plus(Duration::from_secs(passed_s));
-        let mut later = Flow::new(world.ask(TOKEN), warm.memory().clone());
+        let mut later = Flow::new(world.request(TOKEN), warm.cache().clone());
         let result = world.run(&mut later, |_, _| Fate::Lost(Event::Account(Err(StoreError::Unreachable))));
         assert_eq!(result.is_ok(), served, "after {passed_s} s");
     }
 }
 
 #[test]
-fn an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
+fn an_unreadable_item_is_never_overwritten() {
     let mut world = World::new();
     let what = "attribute `version` is missing".to_owned();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result =
         world.run(&mut flow, |_, _| Fate::Lost(Event::Account(Err(StoreError::Unreadable(what.clone())))));
     assert_eq!(result, Err(Failure::UnreadableItem(what)));
@@ -83,10 +83,10 @@ fn an_item_that_cannot_be_read_is_an_error_and_never_overwritten() {
 }
 
 #[test]
-fn an_unreadable_or_unreachable_ledger_lets_nobody_log_in() {
+fn an_unreadable_or_unreachable_limiter_allows_no_login() {
     for problem in [StoreError::Unreachable, StoreError::Unreadable("attribute `permits`".to_owned())] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let result = world.run(&mut flow, |_, effect| match effect {
             Effect::ReadLimiter => Fate::Lost(Event::Limiter(Err(problem.clone()))),
             _ => Fate::Done,
@@ -98,13 +98,13 @@ fn an_unreadable_or_unreachable_ledger_lets_nobody_log_in() {
 }
 
 #[test]
-fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
+fn a_permit_whose_reply_was_lost_is_found_again() {
     for (fate, permits) in [(true, 1), (false, 1)] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| {
-                let first = world.is_first(effect, "write ledger");
+                let first = world.is_first(effect, "write limiter");
                 match (first, fate) {
                     (true, true) => Fate::DoneBut(Event::Written(WriteOutcome::Unknown)),
                     (true, false) => Fate::Lost(Event::Written(WriteOutcome::Unknown)),
@@ -116,8 +116,8 @@ fn a_debit_whose_reply_was_lost_is_found_again_and_paid_once() {
     }
 }
 
-/// Never carries out a write of the ledger.
-fn ledger_conflicts(_: &mut World, effect: &Effect) -> Fate {
+/// Never applies a write of the limiter.
+fn limiter_conflicts(_: &mut World, effect: &Effect) -> Fate {
     match effect {
         Effect::WriteLimiter { .. } => Fate::Lost(Event::Written(WriteOutcome::Conflict)),
         _ => Fate::Done,
@@ -125,32 +125,32 @@ fn ledger_conflicts(_: &mut World, effect: &Effect) -> Fate {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_written_is_tried_eight_times_and_lets_nobody_log_in() {
+fn a_limiter_that_cannot_be_written_allows_no_login() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
-    assert_eq!(world.run(&mut flow, ledger_conflicts), Err(Failure::StoreUnavailable));
-    assert_eq!((world.count("write ledger"), world.count("pause"), world.count("login")), (8, 7, 0));
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    assert_eq!(world.run(&mut flow, limiter_conflicts), Err(Failure::StoreUnavailable));
+    assert_eq!((world.count("write limiter"), world.count("pause"), world.count("login")), (8, 7, 0));
     assert_eq!(world.account.lease, None, "the lease is given back");
 
     // With two seconds to spare for paying, it gives up when they are over.
     let mut world = World::new();
-    let ask = Request { deadline: START.plus(Duration::from_secs(8)), ..world.ask(TOKEN) };
-    let result = world.run(&mut Flow::new(ask, Cache::default()), ledger_conflicts);
+    let request = Request { deadline: START.plus(Duration::from_secs(8)), ..world.request(TOKEN) };
+    let result = world.run(&mut Flow::new(request, Cache::default()), limiter_conflicts);
     assert_eq!(result, Err(Failure::TooLittleTime));
-    assert!((3..8).contains(&world.count("write ledger")));
+    assert!((3..8).contains(&world.count("write limiter")));
     assert!(world.now <= START.plus(Duration::from_secs(2)) && world.account.lease.is_none());
 }
 
 #[test]
-fn paying_is_tried_again_up_to_the_last_instant_at_which_the_login_may_leave() {
+fn a_permit_is_retried_until_its_login_may_not_leave() {
     // The lease of a caller with time enough, less an upstream call.
     let latest = START.plus(Duration::from_secs(10));
     let pauses_until = |before_ms| {
         let mut world = World::new();
         let mut last_pause = START;
         world
-            .run(&mut Flow::new(world.ask(TOKEN), Cache::default()), |world, effect| match effect {
-                Effect::WriteLimiter { .. } if world.count("write ledger") == 1 => {
+            .run(&mut Flow::new(world.request(TOKEN), Cache::default()), |world, effect| match effect {
+                Effect::WriteLimiter { .. } if world.count("write limiter") == 1 => {
                     world.now = latest.minus(Duration::from_millis(before_ms));
                     Fate::Lost(Event::Written(WriteOutcome::Conflict))
                 }
@@ -168,9 +168,9 @@ fn paying_is_tried_again_up_to_the_last_instant_at_which_the_login_may_leave() {
 }
 
 #[test]
-fn a_block_that_cannot_be_written_is_tried_eight_times_and_the_account_rests_all_the_same() {
+fn a_block_that_cannot_be_written_still_cools_the_account_down() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| match effect {
         Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::RateLimited(None))),
         Effect::WriteLimiter { .. } if world.count("login") == 1 => {
@@ -179,29 +179,29 @@ fn a_block_that_cannot_be_written_is_tried_eight_times_and_the_account_rests_all
         _ => Fate::Done,
     });
     assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
-    assert_eq!(world.count("write ledger"), 1 + 8);
+    assert_eq!(world.count("write limiter"), 1 + 8);
     assert!(world.account.cooldown.is_some() && world.account.lease.is_none());
 }
 
 #[test]
-fn a_failure_is_recorded_and_the_rest_grows() {
+fn a_failure_is_recorded_and_the_cooldown_grows() {
     let mut world = World::new();
-    let mut rests = Vec::new();
+    let mut cooldowns = Vec::new();
     for failures in 1..=8 {
         fails(&mut world, "login", UpstreamReply::Unclear);
         assert_eq!(world.account.failures(), failures);
-        let rest = world.account.cooldown.unwrap().until.since(world.now);
-        rests.push(rest);
+        let cooldown = world.account.cooldown.unwrap().until.since(world.now);
+        cooldowns.push(cooldown);
         world.pass(Duration::from_secs(120));
     }
-    assert!(rests.iter().zip(rests.iter().skip(1)).all(|(one, next)| next >= one), "{rests:?}");
-    assert!(rests.last().is_some_and(|rest| *rest <= Duration::from_secs(60)));
+    assert!(cooldowns.iter().zip(cooldowns.iter().skip(1)).all(|(one, next)| next >= one), "{cooldowns:?}");
+    assert!(cooldowns.last().is_some_and(|cooldown| *cooldown <= Duration::from_secs(60)));
     world.token().unwrap();
     assert_eq!(world.account.cooldown, None, "a success forgets them");
 }
 
 #[test]
-fn a_pair_that_is_all_but_dead_on_arrival_is_not_renewed_at_every_request() {
+fn a_pair_that_arrives_nearly_expired_counts_as_a_failure() {
     let mut world = World::new();
     let brief = Granted { access_expiry: Expiry::In(Duration::from_secs(2)), ..granted(1) };
     let failure = fails(&mut world, "login", UpstreamReply::Granted(brief));
@@ -212,8 +212,11 @@ fn a_pair_that_is_all_but_dead_on_arrival_is_not_renewed_at_every_request() {
 }
 
 #[test]
-fn an_event_that_nobody_asked_for_is_a_defect_and_no_panic() {
-    let mut flow = Flow::new(World::new().ask(TOKEN), Cache::default());
-    let effect = flow.step(&test_policy(), Event::Resumed, START, Draw(1));
-    assert!(matches!(effect, Effect::Done(Err(Failure::Defect(_)))));
+fn an_event_that_answers_no_effect_is_a_defect() {
+    let mut flow = Flow::new(World::new().request(TOKEN), Cache::default());
+    let too_early = flow.step(cx(START, Draw(1)), Event::Resumed);
+    assert!(matches!(too_early, Step::Done(Err(Failure::Defect(_)))));
+    let mut flow = Flow::new(World::new().request(TOKEN), Cache::default());
+    flow.begin(cx(START, Draw(1)));
+    assert!(matches!(flow.begin(cx(START, Draw(1))), Step::Done(Err(Failure::Defect(_)))));
 }

@@ -12,13 +12,13 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
     );
     assert!(answer.generation > Generation(7));
     assert_eq!(world.pair().obtained_by, Grant::Refresh);
-    assert!(!world.pair().refresh_token_consumed);
+    assert!(!world.consumed());
 }
 
 #[test]
-fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
+fn f01_two_instances_do_not_send_the_same_refresh_token() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut slow = Flow::new(world.request(TOKEN), Cache::default());
     world
         .run(&mut slow, |world, effect| {
             if world.is_first(effect, "write account") {
@@ -31,34 +31,34 @@ fn f01_two_instances_at_once_do_not_spend_the_same_refresh_token() {
 }
 
 #[test]
-fn f01_a_refresh_token_that_a_dead_instance_may_have_spent_is_not_spent_again() {
+fn f01_a_token_that_a_dead_instance_may_have_sent_is_consumed() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut dead = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut dead = Flow::new(world.request(TOKEN), Cache::default());
     world.drive_to(&mut dead, "refresh");
-    world.pass(test_policy().lease);
+    world.pass(POLICY.lease);
     world.token().unwrap();
     assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
 }
 
 #[test]
-fn a_refresh_without_a_clear_answer_is_never_sent_again() {
+fn a_refresh_is_not_resent_after_a_lost_reply() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let failure = fails(&mut world, "refresh", UpstreamReply::Unclear);
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
-    assert!(world.pair().refresh_token_consumed);
+    assert!(world.consumed());
     assert_eq!(world.account.failures(), 1);
-    assert!(matches!(world.token(), Err(Failure::UpstreamUnavailable { .. })), "it rests");
+    assert!(matches!(world.token(), Err(Failure::UpstreamUnavailable { .. })), "it is in cooldown");
     world.pass(Duration::from_secs(60));
     world.token().unwrap();
     assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
 }
 
 #[test]
-fn a_refresh_that_never_left_is_sent_again_after_a_rest() {
+fn a_refresh_that_never_left_is_sent_after_the_cooldown() {
     for reply in [UpstreamReply::NeverLeft, UpstreamReply::RateLimited(None)] {
         let mut world = World::with_pair(Duration::from_secs(30));
         fails(&mut world, "refresh", reply.clone());
-        assert!(!world.pair().refresh_token_consumed, "{reply:?}");
+        assert!(!world.consumed(), "{reply:?}");
         assert!(world.account.cooldown.is_some());
         world.pass(Duration::from_secs(120));
         world.token().unwrap();
@@ -69,7 +69,7 @@ fn a_refresh_that_never_left_is_sent_again_after_a_rest() {
 #[test]
 fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let answer = world.run(&mut flow, answering("refresh", UpstreamReply::Refused)).unwrap();
     assert_eq!(
         world.asked,
@@ -80,8 +80,8 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
             "write account",
             "refresh",
             "read secret",
-            "read ledger",
-            "write ledger",
+            "read limiter",
+            "write limiter",
             "login",
             "write account"
         ]
@@ -91,10 +91,10 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
 }
 
 #[test]
-fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_instant_at_which_it_may_leave() {
+fn a_refused_refresh_leads_to_a_login_while_time_allows() {
     for (late_ms, next) in [(0, "read secret"), (1, "write account"), (1_000, "write account")] {
         let mut world = World::with_pair(Duration::from_secs(30));
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
                 Effect::Send { call: Call::Refresh { .. }, not_after } => {
@@ -110,7 +110,7 @@ fn after_a_refused_refresh_a_login_is_begun_under_the_lease_up_to_the_last_insta
 }
 
 #[test]
-fn a_parked_version_is_not_tried_after_a_refused_refresh() {
+fn a_rejected_secret_is_not_tried_after_a_refused_refresh() {
     let mut world = World::with_pair(Duration::from_secs(30));
     world.account.rejected_secret = Some(SecretVersion("v1".to_owned()));
     let failure = fails(&mut world, "refresh", UpstreamReply::Refused);
@@ -119,7 +119,7 @@ fn a_parked_version_is_not_tried_after_a_refused_refresh() {
 }
 
 #[test]
-fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
+fn a_usable_token_is_answered_when_its_renewal_fails() {
     for reply in [
         UpstreamReply::Unclear,
         UpstreamReply::NeverLeft,
@@ -129,7 +129,7 @@ fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
         let mut world = World::with_pair(Duration::from_secs(3600));
         world.secret = Err(SecretError::Unreachable);
         world.eager = true;
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let answer = world.run(&mut flow, answering("refresh", reply.clone())).unwrap();
         assert_eq!((answer.generation, answer.served_from), (Generation(7), ServedFrom::Table), "{reply:?}");
         assert_eq!(world.count("refresh"), 1, "it was tried");
@@ -137,7 +137,7 @@ fn a_usable_token_is_answered_whatever_the_renewal_came_to() {
 }
 
 #[test]
-fn f20_a_bad_password_is_not_tried_again_until_the_secret_changes() {
+fn f20_a_rejected_password_is_not_tried_again() {
     let mut world = World::new();
     let failure = fails(&mut world, "login", UpstreamReply::Refused);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
@@ -158,11 +158,11 @@ fn f20_a_bad_password_is_not_tried_again_until_the_secret_changes() {
 }
 
 #[test]
-fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
+fn a_login_refused_during_a_rotation_tries_the_newer_version() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
-        if name(effect) == "login" && world.count("login") == 1 {
+        if effect.name() == "login" && world.count("login") == 1 {
             world.secret = Ok(credentials("v2"));
             return Fate::Lost(replied(&UpstreamReply::Refused));
         }
@@ -176,9 +176,9 @@ fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
     );
 
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
-        if name(effect) == "login" {
+        if effect.name() == "login" {
             let next = format!("v{}", world.count("login") + 1);
             world.secret = Ok(credentials(&next));
             return Fate::Lost(replied(&UpstreamReply::Refused));
@@ -189,27 +189,27 @@ fn a_login_refused_while_the_secret_was_rotated_tries_the_newer_version_once() {
 }
 
 #[test]
-fn a_parked_version_is_looked_up_only_now_and_then() {
+fn a_rejected_secret_is_reread_after_a_while_only() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut first, answering("login", UpstreamReply::Refused)).unwrap_err();
     world.asked.clear();
-    let mut soon = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let mut soon = Flow::new(world.request(TOKEN), first.cache().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.asked, ["read account"]);
-    let mut memory = first.memory().clone();
+    let mut memory = first.cache().clone();
     memory.rejected_secret =
         memory.rejected_secret.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
-    world.run(&mut Flow::new(world.ask(TOKEN), memory), |_, _| Fate::Done).unwrap_err();
+    world.run(&mut Flow::new(world.request(TOKEN), memory), |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.count("read secret"), 1, "the clock went back");
     world.pass(Duration::from_secs(30));
-    let mut later = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let mut later = Flow::new(world.request(TOKEN), first.cache().clone());
     world.run(&mut later, |_, _| Fate::Done).unwrap_err();
     assert_eq!(world.count("read secret"), 2);
 }
 
 #[test]
-fn f03_a_429_is_not_answered_with_retries_the_whole_fleet_rests_for_as_long_as_it_asks() {
+fn f03_a_429_puts_the_whole_fleet_into_cooldown() {
     for (asked, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
         let mut world = World::new();
         let failure = fails(&mut world, "login", UpstreamReply::RateLimited(asked.map(Duration::from_secs)));
@@ -226,21 +226,21 @@ fn f03_a_429_is_not_answered_with_retries_the_whole_fleet_rests_for_as_long_as_i
 }
 
 #[test]
-fn f03_whoever_met_a_429_looks_again_and_finds_the_pair_that_somebody_else_brought() {
+fn f03_after_a_429_the_next_request_finds_the_others_pair() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut limited = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut limited = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut limited, answering("refresh", UpstreamReply::RateLimited(None))).unwrap_err();
     // An instance that was paused beyond its lease saves its pair after all.
     world.account.pair = Some(pair(WEEK));
     world.pass(Duration::from_secs(1));
     world.asked.clear();
-    let mut later = Flow::new(world.ask(TOKEN), limited.memory().clone());
+    let mut later = Flow::new(world.request(TOKEN), limited.cache().clone());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
     assert_eq!(world.asked, ["read account"]);
 }
 
 #[test]
-fn the_budget_holds_over_all_accounts_and_says_when_a_login_is_free() {
+fn the_budget_counts_all_accounts_and_says_when_it_is_free() {
     let mut world = World::new();
     for _ in 0..5 {
         world.account = Account::default();
@@ -256,7 +256,7 @@ fn the_budget_holds_over_all_accounts_and_says_when_a_login_is_free() {
 }
 
 #[test]
-fn a_refresh_does_not_unpark_a_secret_version() {
+fn a_refresh_does_not_clear_the_rejected_secret() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let rejected_secret = Some(SecretVersion("v1".to_owned()));
     world.account.rejected_secret.clone_from(&rejected_secret);

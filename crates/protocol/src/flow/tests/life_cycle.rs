@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// A request which says that the API refused the token of a generation.
+/// A request that reports a generation as rejected by the API.
 fn reporting(world: &World, generation: u64) -> Request {
-    world.ask(Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(generation)) })
+    world.request(Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(generation)) })
 }
 
 #[test]
-fn f12_a_revoked_token_does_not_go_on_being_served_until_its_expiry() {
+fn f12_a_revoked_token_is_not_served_until_its_expiry() {
     let mut world = World::with_pair(WEEK);
     let mut flow = Flow::new(reporting(&world, 7), Cache::default());
     let answer = world.run(&mut flow, answering("probe", UpstreamReply::Refused)).unwrap();
@@ -28,11 +28,11 @@ fn f12_a_revoked_token_does_not_go_on_being_served_until_its_expiry() {
             "write account"
         ]
     );
-    assert!(!world.pair().dead);
+    assert!(world.pair().verdict != Verdict::Dead);
 }
 
 #[test]
-fn f13_a_401_does_not_make_anybody_renew_a_token_that_is_alive_and_one_probe_answers_them_all() {
+fn f13_a_thousand_reports_on_a_live_token_are_one_probe() {
     let mut world = World::with_pair(WEEK);
     for _ in 0..1000 {
         let mut flow = Flow::new(reporting(&world, 7), Cache::default());
@@ -40,7 +40,7 @@ fn f13_a_401_does_not_make_anybody_renew_a_token_that_is_alive_and_one_probe_ans
         assert_eq!(answer.generation, Generation(7));
     }
     assert_eq!((world.count("probe"), world.count("refresh"), world.count("login")), (1, 0, 0));
-    assert!(!world.pair().refresh_token_consumed, "a probe spends nothing");
+    assert!(!world.consumed(), "a probe spends nothing");
     world.pass(Duration::from_secs(15));
     let mut later = Flow::new(reporting(&world, 7), Cache::default());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
@@ -48,7 +48,7 @@ fn f13_a_401_does_not_make_anybody_renew_a_token_that_is_alive_and_one_probe_ans
 }
 
 #[test]
-fn a_report_on_an_old_generation_is_answered_without_asking_the_upstream() {
+fn a_report_on_an_old_generation_asks_no_upstream() {
     let mut world = World::with_pair(WEEK);
     let mut flow = Flow::new(reporting(&world, 6), Cache::default());
     world.run(&mut flow, |_, _| Fate::Done).unwrap();
@@ -56,17 +56,17 @@ fn a_report_on_an_old_generation_is_answered_without_asking_the_upstream() {
 }
 
 #[test]
-fn memory_does_not_serve_the_rejected_generation_to_the_reporter() {
+fn the_cache_does_not_answer_the_reporter_of_its_generation() {
     let mut world = World::with_pair(WEEK);
-    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
-    let mut reporter = Flow::new(reporting(&world, 7), warm.memory().clone());
+    let mut reporter = Flow::new(reporting(&world, 7), warm.cache().clone());
     let answer = world.run(&mut reporter, answering("probe", UpstreamReply::Refused)).unwrap();
     assert!(answer.generation > Generation(7));
 }
 
 #[test]
-fn without_a_verdict_the_same_token_is_answered_and_nobody_probes_for_a_while() {
+fn an_inconclusive_probe_keeps_the_token_and_delays_the_next() {
     for reply in [UpstreamReply::Unclear, UpstreamReply::NeverLeft, UpstreamReply::RateLimited(None)] {
         let mut world = World::with_pair(WEEK);
         for _ in 0..3 {
@@ -82,44 +82,44 @@ fn without_a_verdict_the_same_token_is_answered_and_nobody_probes_for_a_while() 
 }
 
 #[test]
-fn a_reporter_waits_for_whoever_is_probing_and_is_answered_by_the_verdict() {
+fn a_reporter_waits_for_the_verdict_of_another() {
     let mut world = World::with_pair(WEEK);
     let mut first = Flow::new(reporting(&world, 7), Cache::default());
     let mut second = Flow::new(reporting(&world, 7), Cache::default());
-    let look = second.step(&test_policy(), Event::Begin, world.now, Draw(1));
+    let look = performed(second.begin(cx(world.now, Draw(1))));
     world
         .run(&mut first, |world, effect| {
-            if name(effect) == "probe" {
+            if effect.name() == "probe" {
                 let read = world.perform(look.clone());
-                assert_eq!(name(&second.step(&test_policy(), read, world.now, Draw(1))), "pause");
+                assert_eq!(performed(second.step(cx(world.now, Draw(1)), read)).name(), "pause");
             }
             Fate::Done
         })
         .unwrap();
-    let look = second.step(&test_policy(), Event::Resumed, world.now, Draw(1));
+    let look = performed(second.step(cx(world.now, Draw(1)), Event::Resumed));
     let read = world.perform(look);
-    let end = second.step(&test_policy(), read, world.now, Draw(1));
-    assert!(matches!(end, Effect::Done(Ok(Outcome::Token(answer))) if answer.generation == Generation(7)));
+    let end = second.step(cx(world.now, Draw(1)), read);
+    assert!(matches!(end, Step::Done(Ok(Outcome::Token(answer))) if answer.generation == Generation(7)));
     assert_eq!(world.count("probe"), 1);
 }
 
 #[test]
-fn a_pair_is_withdrawn_before_its_tokens_are_revoked_and_forgotten_only_then() {
+fn a_pair_is_withdrawn_before_its_tokens_are_revoked() {
     let mut world = World::with_pair(WEEK);
-    let mut flow = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
     let mut withdrawn_when_sent = Vec::new();
     world
         .run(&mut flow, |world, effect| {
-            if name(effect) == "revoke" {
-                withdrawn_when_sent.push((world.account.pair.is_none(), world.account.pending.len()));
+            if effect.name() == "revoke" {
+                withdrawn_when_sent.push((world.account.pair.is_none(), world.account.pending_revocations.len()));
             }
             Fate::Done
         })
         .unwrap();
     assert_eq!(withdrawn_when_sent, [(true, 2), (true, 2)]);
-    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending: 0 }));
+    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 0 }));
     assert_eq!(
-        (&world.account.pair, &world.account.pending, world.account.lease),
+        (&world.account.pair, &world.account.pending_revocations, world.account.lease),
         (&None, &Vec::new(), None)
     );
     world.token().unwrap();
@@ -127,26 +127,26 @@ fn a_pair_is_withdrawn_before_its_tokens_are_revoked_and_forgotten_only_then() {
 }
 
 #[test]
-fn a_revocation_that_fails_stays_pending_and_the_schedule_goes_on_with_it() {
+fn a_failed_revocation_is_finished_by_the_schedule() {
     let mut world = World::with_pair(WEEK);
-    let mut flow = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
     world.run(&mut flow, answering("revoke", UpstreamReply::Unclear)).unwrap();
-    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending: 2 }));
+    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 2 }));
     assert!(world.account.pair.is_none(), "withdrawn all the same");
 
     world.token().unwrap();
-    assert_eq!(world.account.pending.len(), 2, "a new pair does not forget them");
-    let mut schedule = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
+    assert_eq!(world.account.pending_revocations.len(), 2, "a new pair does not forget them");
+    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut schedule, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending: 0 }));
-    assert!(world.account.pair.is_some() && world.account.pending.is_empty());
+    assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 0 }));
+    assert!(world.account.pair.is_some() && world.account.pending_revocations.is_empty());
 }
 
 #[test]
-fn tokens_are_revoked_up_to_the_last_instant_at_which_that_can_end_under_the_lease() {
+fn tokens_are_revoked_until_the_last_possible_instant() {
     for (late_ms, revoked) in [(0, 2), (1, 1), (1_000, 1)] {
         let mut world = World::with_pair(WEEK);
-        let mut flow = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+        let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
                 Effect::Send { not_after, .. } if world.count("revoke") == 1 => {
@@ -157,7 +157,7 @@ fn tokens_are_revoked_up_to_the_last_instant_at_which_that_can_end_under_the_lea
             })
             .unwrap();
         assert_eq!(
-            (world.count("revoke"), world.account.pending.len()),
+            (world.count("revoke"), world.account.pending_revocations.len()),
             (revoked, 2 - revoked),
             "{late_ms} ms"
         );
@@ -167,13 +167,13 @@ fn tokens_are_revoked_up_to_the_last_instant_at_which_that_can_end_under_the_lea
 #[test]
 fn a_crash_while_revoking_forgets_nothing() {
     let mut world = World::with_pair(WEEK);
-    let mut dead = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+    let mut dead = Flow::new(world.request(Intent::Revoke), Cache::default());
     world.drive_to(&mut dead, "revoke");
-    world.pass(test_policy().lease);
-    let mut again = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+    world.pass(POLICY.lease);
+    let mut again = Flow::new(world.request(Intent::Revoke), Cache::default());
     world.run(&mut again, |_, _| Fate::Done).unwrap();
     assert_eq!(
-        (world.count("revoke"), world.account.pending.len()),
+        (world.count("revoke"), world.account.pending_revocations.len()),
         (3, 0),
         "the first one may not have arrived"
     );
@@ -181,13 +181,13 @@ fn a_crash_while_revoking_forgets_nothing() {
 
 /// Drives a flow that refreshes, and lets an operator revoke the pair before the new one is saved. Gives what
 /// the flow came to, and the tokens that it revoked itself.
-fn overtaken_by_an_operator(world: &mut World, flow: &mut Flow) -> (Answer, Vec<Secret>) {
+fn revoked_by_an_operator(world: &mut World, flow: &mut Flow) -> (Answer, Vec<Secret>) {
     let mut withdrawn = false;
     let mut revoked = Vec::new();
     let answer = world.run(flow, |world, effect| {
-        if name(effect) == "write account" && world.count("refresh") == 1 && !withdrawn {
+        if effect.name() == "write account" && world.count("refresh") == 1 && !withdrawn {
             withdrawn = true;
-            let mut operator = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+            let mut operator = Flow::new(world.request(Intent::Revoke), Cache::default());
             world.run(&mut operator, |_, _| Fate::Done).unwrap();
         }
         if let Effect::Send { call: Call::Revoke(revocation), .. } = effect {
@@ -199,10 +199,10 @@ fn overtaken_by_an_operator(world: &mut World, flow: &mut Flow) -> (Answer, Vec<
 }
 
 #[test]
-fn f14_a_pair_that_is_revoked_while_it_is_being_renewed_does_not_rise_again() {
+fn f14_a_pair_revoked_during_its_renewal_does_not_come_back() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut renewing = Flow::new(world.ask(TOKEN), Cache::default());
-    let (answer, revoked) = overtaken_by_an_operator(&mut world, &mut renewing);
+    let mut renewing = Flow::new(world.request(TOKEN), Cache::default());
+    let (answer, revoked) = revoked_by_an_operator(&mut world, &mut renewing);
     assert_eq!(world.count("login"), 1);
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(
@@ -213,25 +213,25 @@ fn f14_a_pair_that_is_revoked_while_it_is_being_renewed_does_not_rise_again() {
 }
 
 #[test]
-fn a_report_on_a_newer_generation_than_memory_knows_is_answered_from_the_table() {
+fn a_report_on_a_newer_generation_reads_the_table() {
     let mut world = World::with_pair(WEEK);
-    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
-    let mut operator = Flow::new(world.ask(Intent::Replace(Target::NotSeen)), Cache::default());
+    let mut operator = Flow::new(world.request(Intent::Replace), Cache::default());
     let newer = world.run(&mut operator, |_, _| Fate::Done).unwrap().generation;
-    let mut reporter = Flow::new(reporting(&world, newer.0), warm.memory().clone());
+    let mut reporter = Flow::new(reporting(&world, newer.0), warm.cache().clone());
     let answer = world.run(&mut reporter, |_, _| Fate::Done).unwrap();
     assert_eq!((answer.generation, world.count("probe")), (newer, 1));
 }
 
 #[test]
-fn an_operator_revokes_the_pair_that_is_there_and_no_later_one() {
+fn an_operator_revokes_the_current_pair_and_no_later_one() {
     let mut world = World::with_pair(WEEK);
-    let mut slow = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+    let mut slow = Flow::new(world.request(Intent::Revoke), Cache::default());
     world
         .run(&mut slow, |world, effect| {
             if world.is_first(effect, "write account") {
-                let mut quick = Flow::new(world.ask(Intent::Revoke(Target::NotSeen)), Cache::default());
+                let mut quick = Flow::new(world.request(Intent::Revoke), Cache::default());
                 world.run(&mut quick, |_, _| Fate::Done).unwrap();
                 world.token().unwrap();
             }
@@ -243,31 +243,31 @@ fn an_operator_revokes_the_pair_that_is_there_and_no_later_one() {
 }
 
 #[test]
-fn a_maintenance_that_an_operator_overtakes_leaves_no_living_pair_behind() {
+fn a_revocation_during_maintenance_leaves_no_live_pair() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let mut schedule = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
-    let (_, revoked) = overtaken_by_an_operator(&mut world, &mut schedule);
+    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let (_, revoked) = revoked_by_an_operator(&mut world, &mut schedule);
     assert_eq!(revoked, [Secret::from("refresh 1"), Secret::from("access 1")]);
     assert_eq!((world.account.pair.is_none(), world.count("login")), (true, 0));
 }
 
 #[test]
-fn a_revocation_that_never_succeeds_keeps_nothing_from_being_renewed() {
+fn a_revocation_that_never_succeeds_delays_no_renewal() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    world.account.pending = pair(WEEK).revocations().collect();
-    let mut schedule = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
+    world.account.pending_revocations = pair(WEEK).revocations().collect();
+    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut schedule, answering("revoke", UpstreamReply::Refused)).unwrap();
-    assert_eq!(world.report, Some(Outcome::Report { renewed: true, pending: 2 }));
+    assert_eq!(world.report, Some(Outcome::Report { renewed: true, pending_revocations: 2 }));
     assert_eq!(world.account.garbage_collection_time(), None, "nor is it forgotten");
 }
 
 #[test]
-fn there_may_be_nothing_to_revoke_or_to_maintain() {
-    for goal in [Intent::Revoke(Target::NotSeen), Intent::Maintain { revoked: false }] {
+fn nothing_to_revoke_or_to_maintain_writes_nothing() {
+    for goal in [Intent::Revoke, Intent::Maintain] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(goal), Cache::default());
+        let mut flow = Flow::new(world.request(goal), Cache::default());
         world.run(&mut flow, |_, _| Fate::Done).unwrap();
-        assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending: 0 }));
+        assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 0 }));
         assert_eq!(world.asked, ["read account"]);
     }
 }
@@ -277,27 +277,27 @@ fn the_schedule_renews_what_is_due_and_nothing_else() {
     for (left, renewed) in [(2 * WEEK, false), (Duration::from_secs(3600), true), (Duration::ZERO, true)] {
         let mut world = World::with_pair(left);
         world.account.pair.as_mut().unwrap().issued_at = START.plus(left).minus(2 * WEEK);
-        let mut flow = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
+        let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
         world.run(&mut flow, |_, _| Fate::Done).unwrap();
-        assert_eq!(world.report, Some(Outcome::Report { renewed, pending: 0 }), "{left:?}");
+        assert_eq!(world.report, Some(Outcome::Report { renewed, pending_revocations: 0 }), "{left:?}");
         assert_eq!(world.count("refresh"), usize::from(renewed));
     }
 }
 
 #[test]
-fn the_schedule_reports_a_failure_and_leaves_a_resting_account_alone() {
+fn the_schedule_leaves_an_account_in_cooldown_alone() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let mut flow = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
     let failure = world.run(&mut flow, answering("refresh", UpstreamReply::Unclear)).unwrap_err();
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
     world.asked.clear();
-    let mut again = Flow::new(world.ask(Intent::Maintain { revoked: false }), Cache::default());
+    let mut again = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut again, |_, _| Fate::Done).unwrap();
     assert_eq!(world.asked, ["read account"]);
 }
 
 #[test]
-fn v2_documents_no_refresh_so_its_pairs_are_renewed_by_logging_in() {
+fn a_v2_pair_is_renewed_by_a_login() {
     let mut world = World::with_pair(Duration::from_secs(30));
     world.account.pair.as_mut().unwrap().origin.api_version = ApiVersion::V2;
     world.token().unwrap();
@@ -309,7 +309,7 @@ fn a_verdict_on_one_pair_says_nothing_about_the_next() {
     let mut world = World::with_pair(WEEK);
     let mut report = Flow::new(reporting(&world, 7), Cache::default());
     world.run(&mut report, |_, _| Fate::Done).unwrap();
-    let mut operator = Flow::new(world.ask(Intent::Replace(Target::NotSeen)), Cache::default());
+    let mut operator = Flow::new(world.request(Intent::Replace), Cache::default());
     let next = world.run(&mut operator, |_, _| Fate::Done).unwrap().generation;
     let mut report = Flow::new(reporting(&world, next.0), Cache::default());
     world.run(&mut report, |_, _| Fate::Done).unwrap();

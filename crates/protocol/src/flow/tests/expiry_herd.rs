@@ -1,13 +1,13 @@
-//! Many instances that ask at the same instant, step by step side by side.
+//! A thundering herd: many instances that ask at the same instant, stepped side by side.
 
 use super::*;
 
-/// What one read or write takes; an upstream call takes what the test says.
+/// The duration of one read or write. The test gives that of an upstream call.
 const STORE_TAKES: Duration = Duration::from_millis(10);
 
-/// So many instances that know nothing ask for a token. Gives what they were answered, in that order.
-fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
-    let newcomer = || (world.now, Flow::new(world.ask(TOKEN), Cache::default()), Event::Begin);
+/// So many instances with an empty cache ask for a token. Returns their answers in order.
+fn herd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
+    let newcomer = || (world.now, Flow::new(world.request(TOKEN), Cache::default()), None);
     let mut waiting: Vec<_> = (0..size).map(|_| newcomer()).collect();
     let mut answers = Vec::new();
     let mut draws = 0_u64;
@@ -15,21 +15,27 @@ fn crowd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
         let (at, mut flow, event) = waiting.remove(next);
         world.now = at;
         draws += 1;
-        assert!(draws < 100_000, "the crowd never ends");
+        assert!(draws < 100_000, "the herd never ends");
         let draw = Draw(draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)); // evenly spread
-        let effect = flow.step(&test_policy(), event, at, draw);
-        world.asked.push(name(&effect).to_owned());
-        let (until, event) = match effect {
-            Effect::Done(Ok(Outcome::Token(answer))) => {
+        let step = match event {
+            None => flow.begin(cx(at, draw)),
+            Some(event) => flow.step(cx(at, draw), event),
+        };
+        let effect = match step {
+            Step::Perform(effect) => effect,
+            Step::Done(Ok(Outcome::Token(answer))) => {
                 answers.push(answer);
                 continue;
             }
-            Effect::Done(other) => panic!("no token: {other:?}"),
+            Step::Done(other) => panic!("no token: {other:?}"),
+        };
+        world.asked.push(effect.name().to_owned());
+        let (until, event) = match effect {
             Effect::Pause { until } => (until, Event::Resumed),
             Effect::Send { .. } => (at.plus(call_takes), world.perform(effect)),
             _ => (at.plus(STORE_TAKES), world.perform(effect)),
         };
-        waiting.push((until, flow, event));
+        waiting.push((until, flow, Some(event)));
     }
     answers
 }
@@ -39,18 +45,18 @@ fn all_got_one_pair(answers: &[Answer], size: usize) -> bool {
 }
 
 #[test]
-fn f02_a_herd_at_expiry_does_not_rush_for_the_lease() {
+fn f02_a_herd_at_expiry_does_not_fight_for_the_lease() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let answers = crowd(&mut world, 500, Duration::from_millis(300));
+    let answers = herd(&mut world, 500, Duration::from_millis(300));
     assert!(all_got_one_pair(&answers, 500));
     let conflicts = world.count("write account") - 2;
-    assert!(conflicts <= 5, "{conflicts} of 499 went for a lease that somebody had");
+    assert!(conflicts <= 5, "{conflicts} of 499 went for a lease that was taken");
 }
 
 #[test]
-fn f04_containers_that_start_together_do_not_make_a_token_each() {
+fn f04_containers_that_start_together_make_one_login() {
     let mut world = World::new();
-    let answers = crowd(&mut world, 50, Duration::from_millis(300));
+    let answers = herd(&mut world, 50, Duration::from_millis(300));
     assert!(all_got_one_pair(&answers, 50));
     assert_eq!((world.count("login"), world.limiter.permits.len()), (1, 1));
 }
@@ -58,7 +64,7 @@ fn f04_containers_that_start_together_do_not_make_a_token_each() {
 #[test]
 fn f05_waiters_do_not_renew_one_after_another() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let answers = crowd(&mut world, 50, Duration::from_millis(300));
+    let answers = herd(&mut world, 50, Duration::from_millis(300));
     assert!(all_got_one_pair(&answers, 50));
     assert_eq!((world.count("refresh"), world.count("login")), (1, 0));
     let renewed = answers.iter().filter(|answer| answer.served_from == ServedFrom::Upstream).count();
@@ -66,10 +72,10 @@ fn f05_waiters_do_not_renew_one_after_another() {
 }
 
 #[test]
-fn f06_waiters_do_not_give_up_before_the_slowest_call_of_the_holder_ends() {
+fn f06_waiters_outlast_the_slowest_call_of_the_holder() {
     for mut world in [World::new(), World::with_pair(Duration::from_secs(30))] {
-        let answers = crowd(&mut world, 10, test_policy().upstream_timeout);
+        let answers = herd(&mut world, 10, POLICY.upstream_timeout);
         assert!(all_got_one_pair(&answers, 10));
-        assert_eq!(world.grants, 1, "and nobody took over from a holder that is alive");
+        assert_eq!(world.grants, 1, "no other attempt took over from a live holder");
     }
 }

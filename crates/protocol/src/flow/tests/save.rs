@@ -1,16 +1,16 @@
-//! A pair is saved, or served from memory, or revoked; never lost.
+//! A pair is saved, served from the cache, or revoked, but never lost.
 
 use super::*;
-use crate::memory::PendingWrite;
+use crate::PendingWrite;
 
 #[test]
-fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
+fn f10_a_save_whose_reply_was_lost_is_recognised() {
     for lost in [WriteOutcome::Unknown, WriteOutcome::Conflict] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let answer = world
             .run(&mut flow, |world, effect| {
-                let commit = name(effect) == "write account" && world.count("login") == 1;
+                let commit = effect.name() == "write account" && world.count("login") == 1;
                 if commit { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
             })
             .unwrap();
@@ -21,9 +21,9 @@ fn f10_a_pair_whose_saving_got_no_reply_was_saved_after_all() {
 }
 
 #[test]
-fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_request() {
+fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_later() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
     let down = |world: &mut World, effect: &Effect| match effect {
         Effect::WriteAccount { .. } if world.count("login") == 1 => {
             Fate::Lost(Event::Written(WriteOutcome::Unknown))
@@ -37,31 +37,31 @@ fn f10_a_pair_that_cannot_be_saved_is_not_lost_but_served_and_saved_by_the_next_
     assert!(world.account.pair.is_none(), "it is not in the table");
     assert!(world.now < START.plus(Duration::from_secs(28)), "the caller was answered in time");
 
-    // The store is down still: memory answers, without I/O for a while and then after one try.
-    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    // The store is still down: the cache answers, without I/O for a while and then after one try.
+    let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
     let again = world.run(&mut second, |_, _| Fate::Lost(Event::Written(WriteOutcome::Unknown))).unwrap();
-    assert_eq!((again.generation, again.served_from), (answer.generation, ServedFrom::Cache));
+    assert_eq!((again.generation, again.served_from), (answer.generation, ServedFrom::Memory));
 
-    // The store is back, before anybody took over: the pair is saved, and nobody logs in.
+    // The store is back before another attempt took over: the pair is saved without a login.
     world.pass(STORE_RETRY);
     world.account.lease = None;
-    let mut third = Flow::new(world.ask(TOKEN), second.memory().clone());
+    let mut third = Flow::new(world.request(TOKEN), second.cache().clone());
     world.run(&mut third, |_, _| Fate::Done).unwrap();
     assert_eq!(world.pair().generation, answer.generation);
     assert_eq!(world.count("login"), 1);
 }
 
 #[test]
-fn f07_whoever_outlived_its_lease_does_not_overwrite_the_pair_of_the_next_holder() {
+fn f07_a_late_holder_does_not_overwrite_the_next_pair() {
     let mut world = World::new();
-    let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
-    let mut overtaken = false;
+    let mut paused = Flow::new(world.request(TOKEN), Cache::default());
+    let mut lost = false;
     let mut revoked = Vec::new();
     let answer = world
         .run(&mut paused, |world, effect| {
-            if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
+            if effect.name() == "write account" && world.count("login") == 1 && !lost {
                 // It obtained a pair, and is paused beyond its lease before it can save it.
-                overtaken = true;
+                lost = true;
                 world.pass(Duration::from_secs(15));
                 world.token().unwrap();
             }
@@ -80,7 +80,7 @@ fn f07_whoever_outlived_its_lease_does_not_overwrite_the_pair_of_the_next_holder
 }
 
 #[test]
-fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
+fn an_orphan_is_not_revoked_if_a_caller_may_hold_its_tokens() {
     /// What happens while a flow that has obtained a pair is paused beyond its lease.
     type Meanwhile = fn(&mut World);
     let meanwhiles: [(&str, Meanwhile); 3] = [
@@ -88,7 +88,7 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
             world.grants = 0;
             world.token().unwrap();
         }),
-        ("somebody is about to get tokens, which may be the same", |world| {
+        ("an attempt is about to get tokens, which may be the same", |world| {
             let lease = Lease { holder: Holder(1), until: world.now.plus(Duration::from_secs(15)) };
             let version = world.account.version.next(world.now);
             world.account =
@@ -104,39 +104,39 @@ fn an_orphan_is_not_revoked_where_anybody_may_hold_its_tokens() {
     ];
     for (what, meanwhile) in meanwhiles {
         let mut world = World::new();
-        let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
-        let mut overtaken = false;
+        let mut paused = Flow::new(world.request(TOKEN), Cache::default());
+        let mut lost = false;
         world
             .run(&mut paused, |world, effect| {
-                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
-                    overtaken = true;
+                if effect.name() == "write account" && world.count("login") == 1 && !lost {
+                    lost = true;
                     world.pass(Duration::from_secs(15));
                     meanwhile(world);
                 }
                 Fate::Done
             })
             .unwrap();
-        assert!(overtaken);
+        assert!(lost);
         assert_eq!(world.count("revoke"), 0, "{what}");
     }
 }
 
 #[test]
-fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
+fn an_orphan_is_revoked_only_if_that_can_end_in_time() {
     for (late_ms, revoked) in [(0, 1), (1, 0), (1_000, 0)] {
         let mut world = World::new();
-        let mut paused = Flow::new(world.ask(TOKEN), Cache::default());
-        let latest = START.plus(Duration::from_secs(28)).minus(test_policy().upstream_timeout);
-        let mut overtaken = false;
+        let mut paused = Flow::new(world.request(TOKEN), Cache::default());
+        let latest = START.plus(Duration::from_secs(28)).minus(POLICY.upstream_timeout);
+        let mut lost = false;
         world
             .run(&mut paused, |world, effect| {
-                if name(effect) == "write account" && world.count("login") == 1 && !overtaken {
-                    overtaken = true;
+                if effect.name() == "write account" && world.count("login") == 1 && !lost {
+                    lost = true;
                     world.pass(Duration::from_secs(15));
                     world.token().unwrap();
                     world.now = latest.plus(Duration::from_millis(late_ms));
                 }
-                if name(effect) == "revoke" {
+                if effect.name() == "revoke" {
                     world.pass(Duration::from_millis(1));
                 }
                 Fate::Done
@@ -147,9 +147,9 @@ fn an_orphan_is_revoked_only_where_that_can_end_in_time() {
 }
 
 #[test]
-fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over() {
+fn a_pending_pair_that_was_handed_out_is_not_revoked() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
     world
         .run(&mut first, |world, effect| match effect {
             Effect::WriteAccount { .. } if world.count("login") == 1 => {
@@ -163,11 +163,11 @@ fn a_pair_that_memory_held_and_handed_out_is_not_revoked_when_somebody_took_over
         .unwrap();
     world.pass(Duration::from_secs(15));
     world.token().unwrap();
-    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
     let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.count("revoke"), 0);
-    assert_eq!(second.memory().pending_write, None);
+    assert_eq!(second.cache().pending_write, None);
 }
 
 /// The table can be read, and carries out no write after the login.
@@ -181,25 +181,25 @@ fn unwritable(world: &mut World, effect: &Effect) -> Fate {
 }
 
 #[test]
-fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_times() {
+fn a_pair_is_saved_patiently_and_a_failure_three_times() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let mut last_try = START;
     world
         .run(&mut flow, |world, effect| {
-            if name(effect) == "write account" {
+            if effect.name() == "write account" {
                 last_try = world.now;
             }
             unwritable(world, effect)
         })
         .unwrap();
-    assert_eq!(flow.memory().copy.as_ref().map(|copy| copy.read_at), Some(last_try));
+    assert_eq!(flow.cache().record.as_ref().map(|cached| cached.read_at), Some(last_try));
     let left = START.plus(Duration::from_secs(28)).since(world.now);
     assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&left), "{left:?}");
     assert_eq!(flow.take_notices().last(), Some(&Notice::WritePending(Generation(START.as_millis()))));
 
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| match effect {
         Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::Unclear)),
         effect => unwritable(world, effect),
@@ -209,13 +209,13 @@ fn saving_a_pair_is_tried_for_as_long_as_the_caller_waits_and_a_failure_three_ti
 }
 
 #[test]
-fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() {
+fn a_save_is_retried_until_the_last_possible_instant() {
     let deadline = START.plus(Duration::from_secs(28));
     let last_pause = |reply: &UpstreamReply, before_ms| {
         let mut world = World::new();
         let mut last_pause = START;
         world
-            .run(&mut Flow::new(world.ask(TOKEN), Cache::default()), |world, effect| match effect {
+            .run(&mut Flow::new(world.request(TOKEN), Cache::default()), |world, effect| match effect {
                 Effect::Send { .. } => {
                     world.now = deadline.minus(Duration::from_millis(before_ms));
                     Fate::Lost(replied(reply))
@@ -236,16 +236,16 @@ fn saving_is_tried_again_up_to_the_last_instant_at_which_that_can_end_in_time() 
 }
 
 #[test]
-fn saving_an_unsaved_pair_comes_before_answering_from_memory() {
+fn a_pending_write_comes_before_an_answer_from_the_cache() {
     let mut world = World::new();
-    let mut warm = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
-    // The store is back, and memory is young; but what it holds is in no table yet.
-    let mut memory = warm.memory().clone();
+    // The store is back and the cached record is young, but its pair is not in the table yet.
+    let mut memory = warm.cache().clone();
     let next = world.account.clone();
     world.account = Account { version: Version(7), ..Account::default() };
     memory.pending_write = Some(PendingWrite { expected: Version(7), next: next.clone() });
-    let mut second = Flow::new(world.ask(TOKEN), memory);
+    let mut second = Flow::new(world.request(TOKEN), memory);
     world.run(&mut second, |_, _| Fate::Done).unwrap();
-    assert_eq!((&world.account, &second.memory().pending_write), (&next, &None));
+    assert_eq!((&world.account, &second.cache().pending_write), (&next, &None));
 }

@@ -13,8 +13,8 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
             "read account",
             "read secret",
             "write account",
-            "read ledger",
-            "write ledger",
+            "read limiter",
+            "write limiter",
             "login",
             "write account"
         ]
@@ -27,34 +27,34 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
 }
 
 #[test]
-fn what_happens_on_the_way_is_told_once() {
+fn notices_are_reported_once() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let generation = world.run(&mut flow, |_, _| Fate::Done).unwrap().generation;
-    assert_eq!(flow.take_notices(), [Notice::Acquired(generation), Notice::Saved(generation)]);
+    assert_eq!(flow.take_notices(), [Notice::LeaseAcquired(generation), Notice::PairSaved(generation)]);
     assert_eq!(flow.take_notices(), []);
 }
 
 #[test]
-fn a_warm_memory_answers_without_any_io() {
+fn a_warm_cache_answers_without_io() {
     let mut world = World::new();
-    let mut first = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut first, |_, _| Fate::Done).unwrap();
     world.asked.clear();
-    let mut second = Flow::new(world.ask(TOKEN), first.memory().clone());
+    let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
     let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
-    assert_eq!(answer.served_from, ServedFrom::Cache);
+    assert_eq!(answer.served_from, ServedFrom::Memory);
     assert_eq!(world.asked, Vec::<String>::new());
-    world.pass(test_policy().memory_ttl);
-    let mut third = Flow::new(world.ask(TOKEN), first.memory().clone());
+    world.pass(POLICY.memory_ttl);
+    let mut third = Flow::new(world.request(TOKEN), first.cache().clone());
     assert_eq!(world.run(&mut third, |_, _| Fate::Done).unwrap().served_from, ServedFrom::Table);
 }
 
 #[test]
-fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
+fn a_login_is_not_sent_on_a_stale_permit_or_short_lease() {
     for paused in [Duration::from_secs(3), Duration::from_secs(14)] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| {
                 if world.is_first(effect, "login") {
@@ -69,9 +69,9 @@ fn a_login_is_not_sent_on_a_stale_debit_or_a_short_lease() {
 }
 
 #[test]
-fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
+fn a_refresh_that_is_too_late_consumes_nothing() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world
         .run(&mut flow, |world, effect| {
             if world.is_first(effect, "refresh") {
@@ -84,10 +84,10 @@ fn a_refresh_that_comes_too_late_to_be_sent_is_not_spent() {
 }
 
 #[test]
-fn a_lost_reply_to_the_acquiring_write_is_found_out() {
+fn a_lost_reply_to_the_lease_write_is_recognised() {
     for lost in [WriteOutcome::Unknown, WriteOutcome::Conflict] {
         let mut world = World::new();
-        let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let result = world.run(&mut flow, |world, effect| {
             let first_write = world.is_first(effect, "write account");
             if first_write { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
@@ -98,10 +98,10 @@ fn a_lost_reply_to_the_acquiring_write_is_found_out() {
 }
 
 #[test]
-fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
+fn a_lease_of_the_same_version_may_be_another_holders() {
     let mut world = World::new();
     let until = START.plus(Duration::from_secs(10));
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world
         .run(&mut flow, |world, effect| match effect {
             // Another instance was faster, within the same millisecond.
@@ -117,9 +117,9 @@ fn a_lease_of_the_same_version_is_not_taken_for_ones_own() {
 }
 
 #[test]
-fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
+fn a_lease_write_that_was_lost_is_tried_again_later() {
     let mut world = World::new();
-    let mut flow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| {
         let first_write = world.is_first(effect, "write account");
         if first_write { Fate::Lost(Event::Written(WriteOutcome::Unknown)) } else { Fate::Done }
@@ -129,9 +129,9 @@ fn an_acquiring_write_that_was_not_carried_out_is_tried_again_after_a_pause() {
 }
 
 #[test]
-fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_its_pair() {
+fn f05_after_a_lease_conflict_the_other_pair_is_answered() {
     let mut world = World::new();
-    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut slow = Flow::new(world.request(TOKEN), Cache::default());
     let answer = world
         .run(&mut slow, |world, effect| {
             if world.is_first(effect, "write account") {
@@ -144,9 +144,9 @@ fn f05_whoever_was_outrun_does_not_renew_after_the_other_but_is_answered_with_it
 }
 
 #[test]
-fn f08_a_dead_holder_blocks_nobody_for_longer_than_its_lease() {
+fn f08_a_dead_holder_blocks_for_no_longer_than_its_lease() {
     let mut world = World::new();
-    let mut dead = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut dead = Flow::new(world.request(TOKEN), Cache::default());
     // The instance dies in the middle of its login: the last thing it wrote is its lease.
     world.drive_to(&mut dead, "login");
     let lease = world.account.lease.unwrap();
@@ -156,7 +156,7 @@ fn f08_a_dead_holder_blocks_nobody_for_longer_than_its_lease() {
 }
 
 #[test]
-fn waiting_ends_with_the_callers_own_time() {
+fn waiting_ends_at_the_callers_deadline() {
     let mut world = World::new();
     let until = START.plus(Duration::from_secs(60));
     world.account.lease = Some(Lease { holder: Holder(1), until });
@@ -167,20 +167,20 @@ fn waiting_ends_with_the_callers_own_time() {
 }
 
 #[test]
-fn nothing_is_begun_that_cannot_end_in_time() {
+fn no_renewal_starts_that_cannot_end_in_time() {
     let mut world = World::new();
-    let ask = Request { deadline: world.now.plus(Duration::from_secs(5)), ..world.ask(TOKEN) };
-    let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
+    let request = Request { deadline: world.now.plus(Duration::from_secs(5)), ..world.request(TOKEN) };
+    let result = world.run(&mut Flow::new(request, Cache::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
     assert_eq!(world.asked, ["read account"]);
 }
 
 #[test]
-fn a_renewal_is_begun_up_to_the_last_instant_at_which_it_can_end() {
+fn a_renewal_starts_until_the_last_possible_instant() {
     for (left_ms, begun) in [(5_999, false), (6_000, true)] {
         let mut world = World::new();
-        let ask = Request { deadline: START.plus(Duration::from_millis(left_ms)), ..world.ask(TOKEN) };
-        let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
+        let request = Request { deadline: START.plus(Duration::from_millis(left_ms)), ..world.request(TOKEN) };
+        let result = world.run(&mut Flow::new(request, Cache::default()), |_, _| Fate::Done);
         assert_eq!(result.is_ok(), begun, "{left_ms} ms");
     }
 }
@@ -192,14 +192,14 @@ fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
     {
         let mut world = World::new();
         let deadline = START.plus(Duration::from_millis(given_ms));
-        let ask = Request { deadline, ..world.ask(TOKEN) };
+        let request = Request { deadline, ..world.request(TOKEN) };
         // Every login hangs.
-        let result = world.run(&mut Flow::new(ask, Cache::default()), |world, effect| match effect {
+        let result = world.run(&mut Flow::new(request, Cache::default()), |world, effect| match effect {
             Effect::Send { not_after, .. } if world.now > *not_after => {
                 Fate::Lost(replied(&UpstreamReply::TooLate))
             }
             Effect::Send { .. } => {
-                world.pass(test_policy().upstream_timeout);
+                world.pass(POLICY.upstream_timeout);
                 Fate::Lost(replied(&UpstreamReply::Unclear))
             }
             Effect::Pause { .. } => Fate::Done,
@@ -210,34 +210,34 @@ fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
         });
         assert!(result.is_err());
         assert_eq!(world.account.lease, None, "{given_ms} ms");
-        // What is in progress at the deadline dies with the invocation; there is no more than one last look.
+        // An effect in progress at the deadline ends with the invocation. There is at most one last look.
         let last_look = deadline.plus(Duration::from_millis(store_takes_ms));
         assert!(world.now <= last_look, "{given_ms} ms, and {store_takes_ms} ms for each read or write");
     }
 }
 
 #[test]
-fn two_operators_at_once_are_one() {
+fn two_operators_at_once_have_the_effect_of_one() {
     let mut world = World::with_pair(WEEK);
-    let goal = Intent::Replace(Target::NotSeen);
-    let mut first = Flow::new(world.ask(goal), Cache::default());
+    let goal = Intent::Replace;
+    let mut first = Flow::new(world.request(goal), Cache::default());
     let mut second_answer = None;
-    let mut second = Flow::new(world.ask(goal), Cache::default());
+    let mut second = Flow::new(world.request(goal), Cache::default());
     // The second one looks while the first one is at the upstream.
-    let looked = second.step(&test_policy(), Event::Begin, world.now, Draw(1));
+    let looked = performed(second.begin(cx(world.now, Draw(1))));
     let answer = world
         .run(&mut first, |world, effect| {
-            if name(effect) == "refresh" {
+            if effect.name() == "refresh" {
                 let read = world.perform(looked.clone());
-                let pause = second.step(&test_policy(), read, world.now, Draw(1));
-                assert_eq!(name(&pause), "pause");
+                let pause = second.step(cx(world.now, Draw(1)), read);
+                assert_eq!(performed(pause).name(), "pause");
             }
             Fate::Done
         })
         .unwrap();
-    let read = second.step(&test_policy(), Event::Resumed, world.now, Draw(1));
+    let read = performed(second.step(cx(world.now, Draw(1)), Event::Resumed));
     let event = world.perform(read);
-    if let Effect::Done(result) = second.step(&test_policy(), event, world.now, Draw(1)) {
+    if let Step::Done(result) = second.step(cx(world.now, Draw(1)), event) {
         second_answer = result.ok();
     }
     assert!(answer.generation > Generation(7));
@@ -250,18 +250,18 @@ fn two_operators_at_once_are_one() {
 }
 
 #[test]
-fn an_operators_refresh_respects_a_rest() {
+fn an_operators_refresh_respects_a_cooldown() {
     let mut world = World::with_pair(WEEK);
     let until = world.now.plus(Duration::from_secs(30));
     world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 0 });
-    let ask = world.ask(Intent::Replace(Target::NotSeen));
-    let result = world.run(&mut Flow::new(ask, Cache::default()), |_, _| Fate::Done);
+    let request = world.request(Intent::Replace);
+    let result = world.run(&mut Flow::new(request, Cache::default()), |_, _| Fate::Done);
     assert!(matches!(result, Err(Failure::UpstreamRateLimited { .. })));
 }
 
 #[test]
-fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_twice() {
-    let policy = test_policy();
+fn f02_contention_jitter_happens_once_and_lets_few_go_first() {
+    let policy = POLICY;
     let spans: Vec<Duration> =
         (1..=1000_u64).map(|part| policy.contention_jitter(Draw(u64::MAX / 1000 * part))).collect();
     let within = |span| spans.iter().filter(|stood| **stood <= Duration::from_millis(span)).count();
@@ -269,10 +269,10 @@ fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_t
     assert_eq!(within(250), 1000);
 
     let mut world = World::with_pair(Duration::from_secs(30));
-    let mut slow = Flow::new(world.ask(TOKEN), Cache::default());
+    let mut slow = Flow::new(world.request(TOKEN), Cache::default());
     let answer = world
         .run(&mut slow, |world, effect| {
-            if name(effect) == "pause" && world.count("refresh") == 0 {
+            if effect.name() == "pause" && world.count("refresh") == 0 {
                 world.eager = true;
                 world.token().unwrap();
             }
@@ -282,20 +282,20 @@ fn f02_of_a_herd_that_finds_a_pair_used_up_few_go_first_and_nobody_stands_back_t
     assert_eq!(
         (answer.served_from, world.count("refresh")),
         (ServedFrom::Table, 1),
-        "somebody else went first"
+        "another request went first"
     );
     let mut first = World::new();
     first.token().unwrap();
-    assert_eq!(first.count("pause"), 0, "an account's very first request has no crowd to stand back for");
+    assert_eq!(first.count("pause"), 0, "an account without a pair has no herd yet");
 }
 
 #[test]
-fn a_call_leaves_only_while_its_caller_can_wait_for_it() {
+fn a_call_leaves_only_while_its_caller_can_wait() {
     let mut world = World::new();
-    let ask = Request { deadline: world.now.plus(Duration::from_secs(7)), ..world.ask(TOKEN) };
-    let result = world.run(&mut Flow::new(ask, Cache::default()), |world, effect| {
-        if name(effect) == "login" {
-            // The debit is fresh and the lease long, but the caller will be gone before the answer comes.
+    let request = Request { deadline: world.now.plus(Duration::from_secs(7)), ..world.request(TOKEN) };
+    let result = world.run(&mut Flow::new(request, Cache::default()), |world, effect| {
+        if effect.name() == "login" {
+            // The permit is fresh and the lease long, but the caller will be gone before the reply comes.
             world.pass(Duration::from_millis(1_500));
         }
         Fate::Done

@@ -24,7 +24,7 @@ pub(super) struct LeaseAttempt {
     expected: Version,
     next: Account,
     lease: Lease,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
 }
 
 impl LeaseAttempt {

@@ -33,7 +33,7 @@ pub(super) struct SaveAttempt {
     /// The fence: no other attempt may have written since.
     expected: Version,
     pub(super) next: Account,
-    ending: Ending,
+    pub(super) ending: Ending,
     /// When the last try was made.
     asked_at: Timestamp,
 }

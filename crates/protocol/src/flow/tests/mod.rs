@@ -6,6 +6,7 @@ mod life_cycle;
 mod outages;
 mod renew;
 mod save;
+mod transitions;
 
 use super::*;
 use crate::{

@@ -1,0 +1,379 @@
+//! Every reachable transition of the state machine, as a reviewed snapshot, and the diagram in `docs/PROTOCOL.md`.
+//!
+//! The walk drives the production code through every kind of event at every state, at once and late. It visits each
+//! combination of state, progress and time left once, so a transition is in the snapshot if and only if some run of
+//! events reaches it.
+
+use super::*;
+use crate::{PendingWrite, Target, flow::write::Kind};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    sync::LazyLock,
+};
+
+/// The pauses before an event: none, until the lease is nearly over, until the caller is gone.
+const LATE: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(9_500), Duration::from_secs(12), Duration::from_secs(40)];
+
+/// One step of the machine.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Transition {
+    state: &'static str,
+    event: String,
+    next: &'static str,
+    effect: String,
+}
+
+fn state_name(state: &State) -> &'static str {
+    match state {
+        State::Start => "Start",
+        State::ReadingRecord { .. } => "ReadingRecord",
+        State::Waiting => "Waiting",
+        State::CheckingSecret => "CheckingSecret",
+        State::Writing { write, .. } => match write.kind {
+            Kind::Lease(_) => "WritingLease",
+            Kind::Save(_) => "WritingSave",
+            Kind::Permit(_) => "WritingPermit",
+            Kind::Block(_) => "WritingBlock",
+        },
+        State::ReadingBack { write, .. } => match write.kind {
+            Kind::Lease(_) => "ReadingBackLease",
+            Kind::Save(_) => "ReadingBackSave",
+            Kind::Permit(_) => "ReadingLimiterForPermit",
+            Kind::Block(_) => "ReadingLimiterForBlock",
+        },
+        State::BackingOff(write) => match write.kind {
+            Kind::Lease(_) => "BackingOffLease",
+            Kind::Save(_) => "BackingOffSave",
+            Kind::Permit(_) => "BackingOffPermit",
+            Kind::Block(_) => "BackingOffBlock",
+        },
+        State::Leased { work, .. } => match work {
+            Work::Refreshing { .. } => "Refreshing",
+            Work::RereadingSecret => "RereadingSecret",
+            Work::LoggingIn { .. } => "LoggingIn",
+            Work::Probing => "Probing",
+            Work::Revoking { .. } => "Revoking",
+        },
+        State::RevokingOrphan(_) => "RevokingOrphan",
+        State::Done => "Done",
+    }
+}
+
+fn step_name(step: &Step) -> String {
+    match step {
+        Step::Perform(effect) => effect.name().to_owned(),
+        Step::Done(Ok(Outcome::Token(_))) => "answer".to_owned(),
+        Step::Done(Ok(Outcome::Report { .. })) => "report".to_owned(),
+        Step::Done(Err(failure)) => format!("fail with {}", failure.code()),
+    }
+}
+
+/// A flow in the middle of its work, and what it last wrote.
+#[derive(Clone)]
+struct Visit {
+    flow: Flow,
+    pending: Effect,
+    now: Timestamp,
+    written: Option<Account>,
+    limiter: LoginLimiter,
+}
+
+impl Visit {
+    /// What the further course depends on. Two visits with the same key are not walked twice.
+    fn key(&self) -> String {
+        let flow = &self.flow;
+        let deadline = flow.request.deadline;
+        let left = [1_300, 6_000, 12_000].map(|ms| self.now.plus(Duration::from_millis(ms)) > deadline);
+        let account = flow.account();
+        let pair = account.pair.as_ref();
+        let kind = pair.map(|pair| {
+            let refresh = std::mem::discriminant(&pair.refresh_token);
+            let verdict = std::mem::discriminant(&pair.verdict);
+            (refresh, verdict, POLICY.usable(pair, Duration::from_secs(60), self.now))
+        });
+        let (detail, lease) = match &flow.state {
+            State::Writing { write, .. } | State::ReadingBack { write, .. } | State::BackingOff(write) => {
+                let lease = match &write.kind {
+                    Kind::Permit(attempt) => Some(attempt.held.lease),
+                    Kind::Block(attempt) => Some(attempt.held.lease),
+                    Kind::Lease(_) | Kind::Save(_) => None,
+                };
+                (format!("{} {}", write.tries.min(8), write.kind.detail()), lease)
+            }
+            State::Leased { held, work } => {
+                let failed = if let Work::Revoking { failed, .. } = work { failed.len() } else { 0 };
+                let pending = held.account.pending_revocations.len();
+                (format!("{:?} {failed} {pending}", held.refused), Some(held.lease))
+            }
+            State::RevokingOrphan(remaining) => (remaining.len().to_string(), None),
+            _ => (String::new(), None),
+        };
+        let held = lease.map(|lease| self.now > POLICY.latest_send(&lease, deadline));
+        format!(
+            "{} {detail} {held:?} {left:?} {kind:?} {:?} {} {} {} {} {:?} {} {} {} {}",
+            state_name(&flow.state),
+            flow.request.intent,
+            flow.progress.target == Target::NotSeen,
+            flow.progress.tried_revocations,
+            flow.jittered,
+            flow.orphan.is_some(),
+            account.active_cooldown(self.now).map(|cooldown| cooldown.reason),
+            account.active_lease(self.now).is_some(),
+            account.rejected_secret.is_some(),
+            account.pending_revocations.len().min(1),
+            flow.cache.pending_write.is_some(),
+        )
+    }
+
+    /// Everything that may be told of the pending effect.
+    fn events(&self) -> Vec<(String, Event)> {
+        match &self.pending {
+            Effect::ReadAccount => {
+                let records = self.records().into_iter().map(|(name, account)| (name, Event::Account(Ok(account))));
+                let errors = [
+                    ("unreachable", StoreError::Unreachable),
+                    ("unreadable", StoreError::Unreadable("attribute".to_owned())),
+                ];
+                let errors = errors.map(|(name, error)| (name, Event::Account(Err(error))));
+                records.chain(errors).map(|(name, event)| (name.to_owned(), event)).collect()
+            }
+            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => vec![
+                ("applied".to_owned(), Event::Written(WriteOutcome::Applied)),
+                ("conflict".to_owned(), Event::Written(WriteOutcome::Conflict)),
+                ("unknown".to_owned(), Event::Written(WriteOutcome::Unknown)),
+            ],
+            Effect::ReadLimiter => {
+                let mut full = LoginLimiter::default();
+                for holder in 0..POLICY.login_budget as u64 {
+                    full = full.try_acquire(&POLICY, Holder(u64::MAX - holder), self.now).unwrap_or(full);
+                }
+                let blocked = LoginLimiter::default().block(self.now.plus(Duration::from_secs(60)), self.now);
+                let limiters = [
+                    ("login is free", LoginLimiter::default()),
+                    ("budget exhausted", full),
+                    ("blocked", blocked),
+                    ("own permit", self.limiter.clone()),
+                ];
+                let known = usize::from(self.limiter.permits.is_empty());
+                let limiters = limiters.into_iter().take(4 - known);
+                limiters
+                    .map(|(name, limiter)| (name.to_owned(), Event::Limiter(Ok(limiter))))
+                    .chain([("unreachable".to_owned(), Event::Limiter(Err(StoreError::Unreachable)))])
+                    .collect()
+            }
+            Effect::ReadSecret => {
+                let version = |name: &str| Event::Secret(Ok(credentials(name)));
+                vec![
+                    ("secret v1".to_owned(), version("v1")),
+                    ("secret v2".to_owned(), version("v2")),
+                    ("no secret".to_owned(), Event::Secret(Err(SecretError::Missing))),
+                    ("bad secret".to_owned(), Event::Secret(Err(SecretError::Bad("field".to_owned())))),
+                    ("unreachable".to_owned(), Event::Secret(Err(SecretError::Unreachable))),
+                ]
+            }
+            Effect::Send { call, .. } => {
+                let replies: &[UpstreamReply] = match call {
+                    Call::Login(_) | Call::Refresh { .. } => &[
+                        UpstreamReply::Granted(granted(1)),
+                        UpstreamReply::Granted(Granted {
+                            access_expiry: Expiry::In(Duration::from_secs(2)),
+                            ..granted(2)
+                        }),
+                        UpstreamReply::Refused,
+                        UpstreamReply::RateLimited(None),
+                        UpstreamReply::Unclear,
+                        UpstreamReply::NeverLeft,
+                        UpstreamReply::TooLate,
+                    ],
+                    Call::Revoke(_) => &[
+                        UpstreamReply::Revoked,
+                        UpstreamReply::Refused,
+                        UpstreamReply::Unclear,
+                        UpstreamReply::TooLate,
+                    ],
+                    Call::Probe { .. } => &[
+                        UpstreamReply::Alive,
+                        UpstreamReply::Refused,
+                        UpstreamReply::RateLimited(None),
+                        UpstreamReply::Unclear,
+                        UpstreamReply::NeverLeft,
+                        UpstreamReply::TooLate,
+                    ],
+                };
+                replies.iter().map(|reply| (reply.name().to_owned(), replied(reply))).collect()
+            }
+            Effect::Pause { .. } => vec![("resumed".to_owned(), Event::Resumed)],
+        }
+    }
+
+    /// Records that may stand in the table: as last read, as last written by this flow, or by another attempt.
+    fn records(&self) -> Vec<(&'static str, Account)> {
+        let own = self.written.clone().map(|account| ("own write", account));
+        let known = self.flow.cache.record.as_ref().map(|cached| ("unchanged", cached.account.clone()));
+        let version = Version(self.now.as_millis() + 1_000_000);
+        let until = self.now.plus(Duration::from_secs(10));
+        let usable = Pair { generation: Generation(version.0), ..test_pair(self.now.plus(WEEK)) };
+        let expiring = test_pair(self.now.plus(Duration::from_secs(30)));
+        let consumed = Pair { refresh_token: expiring.refresh_token.clone().consumed(), ..expiring.clone() };
+        let due = test_pair(self.now.plus(Duration::from_secs(3600)));
+        let base = Account { version, ..Account::default() };
+        let with = |pair: &Pair| Account { pair: Some(pair.clone()), ..base.clone() };
+        let lease = Some(Lease { holder: Holder(u64::MAX), until });
+        let cooldown = Some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 });
+        let rejected_secret = Some(SecretVersion("v1".to_owned()));
+        let others = [
+            base.clone(),
+            Account { lease, ..base.clone() },
+            Account { cooldown, ..base.clone() },
+            Account { rejected_secret: rejected_secret.clone(), ..base.clone() },
+            Account { pending_revocations: expiring.revocations().collect(), ..base.clone() },
+            with(&usable),
+            Account { lease, ..with(&usable) },
+            with(&test_pair(self.now.plus(WEEK))),
+            with(&due),
+            with(&expiring),
+            Account { rejected_secret, ..with(&expiring) },
+            with(&consumed),
+            Account { lease, ..with(&expiring) },
+        ];
+        own.into_iter().chain(known).chain(others.map(|account| ("record", account))).collect()
+    }
+
+    fn after(&self, event: Event, late: Duration, draw: u64) -> (Step, Flow, Timestamp) {
+        let mut flow = self.flow.clone();
+        let now = match &self.pending {
+            Effect::Pause { until } => self.now.max(*until),
+            _ => self.now,
+        };
+        let now = now.plus(late);
+        let step = flow.step(cx(now, Draw(draw)), event);
+        (step, flow, now)
+    }
+}
+
+impl Kind {
+    fn detail(&self) -> String {
+        match self {
+            Self::Lease(attempt) => format!("{:?}", std::mem::discriminant(&attempt.purpose)),
+            Self::Save(attempt) => match &attempt.ending {
+                Ending::Failed(failure) => failure.code().to_owned(),
+                ending => format!("{ending:?}"),
+            },
+            Self::Permit(attempt) => format!("{:?}", attempt.held.refused),
+            Self::Block(_) => String::new(),
+        }
+    }
+}
+
+/// The flows to start with: every intent, with an empty cache, and with a pending write.
+fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
+    let world = World::new();
+    let reported = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(7)) };
+    let pending = PendingWrite {
+        expected: Version(7),
+        next: Account { version: Version(8), pair: Some(pair(WEEK)), ..Account::default() },
+    };
+    let caches = [Cache::default(), Cache { pending_write: Some(pending), ..Cache::default() }];
+    let mut visits = Vec::new();
+    for intent in [TOKEN, reported, Intent::Replace, Intent::Revoke, Intent::Maintain] {
+        for cache in &caches {
+            let mut flow = Flow::new(world.request(intent), cache.clone());
+            let step = flow.begin(cx(START, Draw(1)));
+            transitions.insert(Transition {
+                state: "Start",
+                event: "begin".to_owned(),
+                next: state_name(&flow.state),
+                effect: step_name(&step),
+            });
+            let Step::Perform(pending) = step else { continue };
+            let written = cache.pending_write.as_ref().map(|write| write.next.clone());
+            visits.push(Visit { flow, pending, now: START, written, limiter: LoginLimiter::default() });
+        }
+    }
+    visits
+}
+
+static WALK: LazyLock<BTreeSet<Transition>> = LazyLock::new(walk);
+
+fn walk() -> BTreeSet<Transition> {
+    let mut transitions = BTreeSet::new();
+    let mut visits = beginnings(&mut transitions);
+    let mut seen = BTreeSet::new();
+    let mut draw = 1;
+    while let Some(visit) = visits.pop() {
+        if !seen.insert(visit.key()) {
+            continue;
+        }
+        assert!(seen.len() < 200_000, "the walk does not end");
+        for (name, event) in visit.events() {
+            for late in LATE {
+                // Each draw differs, as holders have to. They are small: every due pair is selected for early refresh.
+                draw += 1;
+                let (step, flow, now) = visit.after(event.clone(), late, draw);
+                transitions.insert(Transition {
+                    state: state_name(&visit.flow.state),
+                    event: name.clone(),
+                    next: state_name(&flow.state),
+                    effect: step_name(&step),
+                });
+                let Step::Perform(pending) = step else { continue };
+                let (mut written, mut limiter) = (visit.written.clone(), visit.limiter.clone());
+                match &pending {
+                    Effect::WriteAccount { next, .. } => written = Some(next.clone()),
+                    Effect::WriteLimiter { next, .. } => limiter.clone_from(next),
+                    _ => {}
+                }
+                visits.push(Visit { flow, pending, now, written, limiter });
+            }
+        }
+    }
+    transitions
+}
+
+fn table(transitions: &BTreeSet<Transition>) -> String {
+    let mut table = format!("{:<25}{:<18}{:<25}{}\n", "state", "event", "next state", "effect or outcome");
+    for Transition { state, event, next, effect } in transitions {
+        writeln!(table, "{state:<25}{event:<18}{next:<25}{effect}").unwrap();
+    }
+    table
+}
+
+/// One edge for each pair of states, labelled with its events.
+fn diagram(transitions: &BTreeSet<Transition>) -> String {
+    let mut edges: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for Transition { state, event, next, .. } in transitions {
+        edges.entry((state, next)).or_default().insert(event);
+    }
+    let mut lines = vec!["stateDiagram-v2".to_owned(), "    [*] --> Start".to_owned()];
+    for ((state, next), events) in edges {
+        let events: Vec<_> = events.into_iter().collect();
+        let next = if next == "Done" { "[*]" } else { next };
+        lines.push(format!("    {state} --> {next}: {}", events.join(", ")));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn every_reachable_transition() {
+    insta::assert_snapshot!(table(&WALK));
+}
+
+/// `UPDATE_DOCS=1 cargo test -p token-broker-protocol transitions` writes the diagram.
+#[test]
+fn the_diagram_in_the_documentation_is_generated_from_the_code() {
+    const BEGIN: &str = "<!-- generated from the code: begin -->\n```mermaid\n";
+    const END: &str = "\n```\n<!-- generated from the code: end -->";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = document.split_once(BEGIN).expect("the diagram's beginning");
+    let (shown, after) = rest.split_once(END).expect("the diagram's end");
+    let generated = diagram(&WALK);
+    #[expect(clippy::disallowed_methods, reason = "the switch of this test")]
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{BEGIN}{generated}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(shown, generated, "run this test with UPDATE_DOCS=1");
+}

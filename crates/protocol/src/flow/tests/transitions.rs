@@ -362,7 +362,7 @@ fn every_reachable_transition() {
 
 /// `UPDATE_DOCS=1 cargo test -p token-broker-protocol transitions` writes the diagram.
 #[test]
-fn the_diagram_in_the_documentation_is_generated_from_the_code() {
+fn the_documented_diagram_is_generated_from_the_code() {
     const BEGIN: &str = "<!-- generated from the code: begin -->\n```mermaid\n";
     const END: &str = "\n```\n<!-- generated from the code: end -->";
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");

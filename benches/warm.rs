@@ -1,5 +1,5 @@
-//! How close a warm request is to the floor of the runtime: the real binary, answering from its memory,
-//! against a handler that does nothing, both under the same Runtime API, asked in turn in one run.
+//! The cost of a warm request above the runtime's own: the real binary answers from its cache, a handler that does
+//! nothing answers at once. Both run under the same emulated Runtime API and are invoked alternately.
 //!
 //! `cargo bench --bench warm` prints both medians and their ratio.
 #![allow(
@@ -11,26 +11,14 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
-#[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/integration/instance.rs"]
-mod instance;
-#[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/integration/runtime_api.rs"]
-mod runtime_api;
-#[path = "../examples/local/world/mod.rs"]
-mod world;
-
-use instance::Instance;
+use emulators::{Ports, World, convirza::Settings, instance::Instance};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use tokio::time::Instant;
-use world::{World, convirza::Settings};
 
-/// What instances are started with, as in the tests.
-const QUICK: [(&str, &str); 0] = [];
 const WARM_UP: usize = 500;
 const REQUESTS: usize = 5_000;
-/// Given to this very program, to be the handler that does nothing.
+/// The argument that turns this program into the handler that does nothing.
 const DO_NOTHING: &str = "--do-nothing";
 
 fn main() {
@@ -46,19 +34,22 @@ fn main() {
 }
 
 async fn compare() {
-    let world = World::start(world::Ports::default(), Settings::default()).await.expect("the embedded world");
-    let broker = Instance::start(&world, &[("BROKER_MEMORY_TTL_SECONDS", "3600")]).await;
+    let world = World::start(Ports::default(), Settings::default()).await.expect("the emulated services");
+    let broker = Path::new(env!("CARGO_BIN_EXE_token-broker"));
+    let environment =
+        world.environment().into_iter().chain([("BROKER_MEMORY_TTL_SECONDS", "3600".to_owned())]);
+    let broker = Instance::start_program(broker, &[], environment).await;
     let this_program = std::env::current_exe().expect("this program");
     let nothing = Instance::start_program(&this_program, &[DO_NOTHING], world.environment()).await;
 
     let (mut warm, mut floor) = (Vec::new(), Vec::new());
     for number in 0..WARM_UP + REQUESTS {
-        let answered = timed(&broker).await;
-        let did_nothing = timed(&nothing).await;
+        let (latency, answer) = timed(&broker).await;
+        let (floor_latency, _) = timed(&nothing).await;
         if number >= WARM_UP {
-            assert_eq!(answered.1["served_from"], "memory");
-            warm.push(answered.0);
-            floor.push(did_nothing.0);
+            assert_eq!(answer["served_from"], "memory");
+            warm.push(latency);
+            floor.push(floor_latency);
         }
     }
     let (warm, floor) = (median(warm), median(floor));
@@ -70,9 +61,9 @@ async fn compare() {
 }
 
 async fn timed(instance: &Instance) -> (Duration, Value) {
-    let asked = Instant::now();
+    let invoked_at = Instant::now();
     let answer = instance.invoke(json!({})).await.expect("an answer");
-    (asked.elapsed(), answer)
+    (invoked_at.elapsed(), answer)
 }
 
 fn median(mut latencies: Vec<Duration>) -> Duration {

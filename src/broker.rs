@@ -1,39 +1,38 @@
-//! Performs what the core asks for. No policy of its own: every *whether* and *when* is decided in
-//! [`crate::core`].
+//! Performs the effects that the protocol asks for. It decides neither whether nor when to renew a pair.
 //!
-//! Where one process serves several invocations at once they share what they know of an account: the first
-//! one takes the turn and does the work, the others watch what it learns, and are answered from that as soon
-//! as it serves them.
+//! Single flight: all requests of this process for one account share an entry. The request that holds the entry's
+//! guard runs its flow and publishes the cache after every step. The others watch that cache, and return as soon as
+//! it answers them.
 
-use protocol::{Request, Done, Intent, Failure, Effect, Event, Flow, Notice, SecretError, StoreError, WriteOutcome, Call, UpstreamReply, Memory, Lookup, Policy, AccountName, status, AccountStatus, LoginLimiterStatus, Timestamp};
-use crate::{ports::Ports};
+use crate::ports::{Listed, Ports};
+use protocol::{
+    AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LoginLimiter, Lookup,
+    Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply, WriteOutcome,
+};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
-
-/// An account whose stored item cannot be read, and what is wrong with it.
-pub type Unreadable = (AccountName, String);
 
 /// The broker of one process.
 pub struct Broker {
     policy: Policy,
     ports: Ports,
-    slots: Mutex<HashMap<AccountName, Arc<Slot>>>,
+    entries: Mutex<HashMap<AccountName, Arc<Entry>>>,
 }
 
-/// What one process knows of one account, and whose turn it is to find out more.
+/// The single-flight entry of one account.
 #[derive(Default)]
-struct Slot {
-    memory: watch::Sender<Cache>,
-    turn: tokio::sync::Mutex<()>,
+struct Entry {
+    cache: watch::Sender<Cache>,
+    guard: tokio::sync::Mutex<()>,
 }
 
 impl Broker {
-    /// A broker that knows nothing yet.
+    /// A broker with an empty cache.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, slots: Mutex::default() }
+        Self { policy, ports, entries: Mutex::default() }
     }
 
     /// The operator's numbers.
@@ -46,73 +45,65 @@ impl Broker {
         self.ports.clock.now()
     }
 
-    /// Does what a request asks for.
-    pub async fn serve(&self, ask: Request) -> Result<Outcome, Failure> {
+    /// Runs one request to its outcome.
+    pub async fn serve(&self, request: Request) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
-        let slot = self.slot(&ask.account);
-        let mut memory = slot.memory.subscribe();
-        // One draw for all that memory is asked: whether to renew a pair that is due is decided once.
+        let entry = self.entry(&request.account);
+        let mut cache = entry.cache.subscribe();
+        // All lookups and the flow's first step share one draw: selection for early refresh happens once per request.
         let draw = clock.draw();
-        let turn = loop {
-            match memory.borrow_and_update().look_up(&ask, &self.policy, clock.now(), draw) {
+        let guard = loop {
+            match cache.borrow_and_update().look_up(&request, self.context(draw)) {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
                 Lookup::Fail(failure) => return Err(failure),
-                Lookup::Look { .. } => {}
+                Lookup::Miss { .. } => {}
             }
             tokio::select! {
                 biased;
-                turn = slot.turn.lock() => break turn,
-                Ok(()) = memory.changed() => {}
-                () = clock.sleep_until(ask.deadline) => return Err(Failure::in_progress(ask.deadline, ask.deadline)),
+                guard = entry.guard.lock() => break guard,
+                Ok(()) = cache.changed() => {}
+                () = clock.sleep_until(request.deadline) => {
+                    return Err(Failure::in_progress(request.deadline, request.deadline));
+                }
             }
         };
-        let (account, deadline) = (ask.account.clone(), ask.deadline);
-        let mut flow = Flow::new(ask, slot.memory.borrow().clone());
-        let mut effect = flow.step(&self.policy, Event::Begin, clock.now(), draw);
+        let (account, deadline) = (request.account.clone(), request.deadline);
+        let mut flow = Flow::new(request, entry.cache.borrow().clone());
+        let mut step = flow.begin(self.context(draw));
         let result = loop {
-            slot.publish(flow.memory());
+            entry.publish(flow.cache());
             for notice in flow.take_notices() {
-                log(&account, &notice);
+                log_notice(&account, &notice);
             }
-            let event = match effect {
-                Effect::Done(result) => break result,
-                effect => self.perform_in_time(&account, effect, deadline).await,
+            let effect = match step {
+                Step::Perform(effect) => effect,
+                Step::Done(result) => break result,
             };
-            effect = flow.step(&self.policy, event, clock.now(), clock.draw());
+            let event = self.perform_before(deadline, &account, effect).await;
+            step = flow.step(self.context(clock.draw()), event);
         };
-        drop(turn);
-        if flow.memory().copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {
-            // Nothing is known of this account, and anybody can ask for any name.
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            if slots.get(&account).is_some_and(|kept| Arc::ptr_eq(kept, &slot)) {
-                slots.remove(&account);
-            }
+        drop(guard);
+        if flow.cache().record.as_ref().is_none_or(|cached| cached.account.version.0 == 0) {
+            self.forget(&account, &entry);
         }
         result
     }
 
-    /// What is known of one account, or of all in the table.
+    /// The record of one account or of all, and the login rate limiter.
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<Result<AccountStatus, Unreadable>>, LoginLimiterStatus), StoreError> {
+    ) -> Result<(Vec<Listed>, LoginLimiter), StoreError> {
         let store = &self.ports.store;
         let records = match only {
             Some(name) => vec![(name.clone(), Ok(store.read_account(name).await?))],
             None => store.list_accounts().await?,
         };
-        let limiter = store.read_login_limiter().await?;
-        let now = self.now();
-        let accounts = records.into_iter().map(|(name, record)| match record {
-            Ok(account) => Ok(status::of_account(name, &account, &self.policy, now)),
-            Err(what) => Err((name, what)),
-        });
-        let accounts = accounts.collect();
-        Ok((accounts, status::of_login_limiter(&limiter, &self.policy, now)))
+        Ok((records, store.read_login_limiter().await?))
     }
 
-    /// Maintains every account in the table, one after another: the schedule comes round again for those that
-    /// the time does not suffice for.
+    /// Maintains all accounts in the table, one after another. The next run of the schedule takes up the accounts for
+    /// which the time did not suffice.
     pub async fn maintain(
         &self,
         arrived_at: Timestamp,
@@ -120,44 +111,59 @@ impl Broker {
     ) -> Result<Vec<(AccountName, Result<Outcome, Failure>)>, StoreError> {
         let mut outcomes = Vec::new();
         let mut listed = self.ports.store.list_accounts().await?;
-        // Begins anywhere, so that accounts which fail and use up the time do not keep the same others from
-        // their turn in every round.
+        // Starts at a random account. Otherwise failing accounts at the front could use up the time of every run.
         let first = usize::try_from(self.ports.clock.draw().0).unwrap_or_default().checked_rem(listed.len());
         listed.rotate_left(first.unwrap_or_default());
         for (account, _) in listed {
-            let goal = Intent::Maintain { revoked: false };
-            let ask = Request { account: account.clone(), goal, arrived_at, deadline };
-            outcomes.push((account, self.serve(ask).await));
+            let request =
+                Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
+            outcomes.push((account, self.serve(request).await));
         }
         outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(outcomes)
     }
 
-    fn slot(&self, account: &AccountName) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(account) {
-            return Arc::clone(slot);
-        }
-        Arc::clone(slots.entry(account.clone()).or_default())
+    fn context(&self, draw: Draw) -> Context<'_> {
+        Context { policy: &self.policy, now: self.now(), draw }
     }
 
-    /// Performs an effect, but no longer than the caller can wait: what has not ended by then counts as
-    /// unknown, so that the flow itself can bring what it has to an end.
-    async fn perform_in_time(&self, account: &AccountName, effect: Effect, deadline: Timestamp) -> Event {
-        let given_up = match &effect {
+    fn entry(&self, account: &AccountName) -> Arc<Entry> {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get(account) {
+            return Arc::clone(entry);
+        }
+        Arc::clone(entries.entry(account.clone()).or_default())
+    }
+
+    /// Drops the entry of an account without a record. Callers may ask for any name, so such entries would pile up.
+    fn forget(&self, account: &AccountName, entry: &Arc<Entry>) {
+        let mut entries = self.entries();
+        if entries.get(account).is_some_and(|kept| Arc::ptr_eq(kept, entry)) {
+            entries.remove(account);
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<AccountName, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Performs an effect. If it has not ended by the deadline, its outcome counts as unknown, and the flow ends by
+    /// itself.
+    async fn perform_before(&self, deadline: Timestamp, account: &AccountName, effect: Effect) -> Event {
+        let timed_out = match &effect {
             Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
             Effect::ReadLimiter => Event::Limiter(Err(StoreError::Unreachable)),
-            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => Event::Written(WriteOutcome::Unknown),
-            Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
-            // An upstream call leaves only where it can end in time, and a pause ends in time by itself.
-            Effect::Send { .. } | Effect::Pause { .. } | Effect::Done(_) => {
-                return self.perform(account, effect).await;
+            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {
+                Event::Written(WriteOutcome::Unknown)
             }
+            Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
+            // The flow sends a call only if it can end before the deadline, and never pauses beyond it.
+            Effect::Send { .. } | Effect::Pause { .. } => return self.perform(account, effect).await,
         };
         tokio::select! {
             biased;
             event = self.perform(account, effect) => event,
-            () = self.ports.clock.sleep_until(deadline) => given_up,
+            () = self.ports.clock.sleep_until(deadline) => timed_out,
         }
     }
 
@@ -174,9 +180,10 @@ impl Broker {
             }
             Effect::ReadSecret => Event::Secret(secrets.read(account).await),
             Effect::Send { call, not_after } => {
-                // The process may have been paused since this was decided.
+                // The process may have been paused since the flow decided to send.
                 let left_at = clock.now();
-                let reply = if left_at > not_after { UpstreamReply::TooLate } else { upstream.send(&call).await };
+                let reply =
+                    if left_at > not_after { UpstreamReply::TooLate } else { upstream.send(&call).await };
                 log_call(account, &call, &reply, clock.now().since(left_at).as_millis());
                 Event::Replied(reply)
             }
@@ -184,17 +191,16 @@ impl Broker {
                 clock.sleep_until(until).await;
                 Event::Resumed
             }
-            Effect::Done(_) => Event::Begin, // never performed: the loop ends with it
         }
     }
 }
 
-impl Slot {
-    fn publish(&self, memory: &Cache) {
-        self.memory.send_if_modified(|known| {
-            let changed = known != memory;
+impl Entry {
+    fn publish(&self, cache: &Cache) {
+        self.cache.send_if_modified(|published| {
+            let changed = published != cache;
             if changed {
-                known.clone_from(memory);
+                published.clone_from(cache);
             }
             changed
         });
@@ -202,61 +208,49 @@ impl Slot {
 }
 
 fn log_call(account: &AccountName, call: &Call, reply: &UpstreamReply, elapsed_ms: u128) {
-    let call = match call {
-        Call::Login(_) => "login",
-        Call::Refresh { .. } => "refresh",
-        Call::Revoke(_) => "revoke",
-        Call::Probe { .. } => "probe",
-    };
-    let outcome = match reply {
-        UpstreamReply::Granted(_) => "granted",
-        UpstreamReply::Revoked => "revoked",
-        UpstreamReply::Alive => "alive",
-        UpstreamReply::Refused => "refused",
-        UpstreamReply::RateLimited(_) => "rate_limited",
-        UpstreamReply::Unclear => "unclear",
-        UpstreamReply::NeverLeft => "never_left",
-        UpstreamReply::TooLate => "too_late",
-    };
-    if matches!(reply, UpstreamReply::Granted(_) | UpstreamReply::Revoked | UpstreamReply::Alive) {
-        tracing::info!(%account, call, outcome, elapsed_ms, "upstream call");
+    let call = call.name();
+    let succeeded =
+        matches!(reply, UpstreamReply::Granted(_) | UpstreamReply::Revoked | UpstreamReply::Alive);
+    let reply = reply.name();
+    if succeeded {
+        tracing::info!(%account, call, reply, elapsed_ms, "upstream call");
     } else {
-        tracing::warn!(%account, call, outcome, elapsed_ms, "upstream call");
+        tracing::warn!(%account, call, reply, elapsed_ms, "upstream call");
     }
 }
 
-fn log(account: &AccountName, notice: &Notice) {
+fn log_notice(account: &AccountName, notice: &Notice) {
     match notice {
-        Notice::Acquired(fence) => tracing::debug!(%account, fence = fence.0, "lease taken"),
-        Notice::LeaseConflict => tracing::debug!(%account, "another attempt was faster"),
+        Notice::LeaseAcquired(fence) => tracing::debug!(%account, fence = fence.0, "lease acquired"),
+        Notice::LeaseConflict => tracing::debug!(%account, "lease conflict: another attempt wrote first"),
         Notice::ExpiryAssumed => {
-            tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; one hour is assumed");
+            tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; assuming one hour");
         }
-        Notice::RefreshRefused => tracing::warn!(%account, "the refresh token was refused; a login follows"),
+        Notice::RefreshRefused => tracing::warn!(%account, "refresh token refused; logging in"),
         Notice::FoundAlive(generation) => {
-            tracing::info!(%account, generation = generation.0, "a caller says that this token was rejected; it is alive");
+            tracing::info!(%account, generation = generation.0, "access token reported as rejected, but a probe found it alive");
         }
         Notice::FoundDead(generation) => {
-            tracing::warn!(%account, generation = generation.0, "this token is dead");
+            tracing::warn!(%account, generation = generation.0, "a probe found the access token dead");
         }
-        Notice::Withdrawn(generation) => {
-            tracing::warn!(%account, generation = generation.0, "withdrawing this pair");
+        Notice::PairWithdrawn(generation) => {
+            tracing::warn!(%account, generation = generation.0, "pair withdrawn");
         }
-        Notice::Saved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
+        Notice::PairSaved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
         Notice::WritePending(generation) => {
-            tracing::warn!(%account, generation = generation.0, "pair not saved yet; served from memory meanwhile");
+            tracing::warn!(%account, generation = generation.0, "pair not saved yet; serving it from memory");
         }
         Notice::LeaseLost(generation) => {
-            tracing::warn!(%account, generation = generation.0, "another instance took over before this pair was saved");
+            tracing::warn!(%account, generation = generation.0, "lease lost before this pair was saved");
         }
         Notice::OrphanRevoked(generation) => {
-            tracing::info!(%account, generation = generation.0, "revoking a pair that was never saved");
+            tracing::info!(%account, generation = generation.0, "revoking an orphan, a pair that was never saved");
         }
         Notice::CooldownStarted(until) => {
-            tracing::warn!(%account, until_ms = until.as_millis(), "no renewal before this instant");
+            tracing::warn!(%account, until_ms = until.as_millis(), "cooldown started");
         }
         Notice::SecretRejected(version) => {
-            tracing::error!(%account, secret_version = %version, "credentials refused; put a new version of the secret");
+            tracing::error!(%account, secret_version = %version, "credentials rejected; put a new version of the secret");
         }
     }
 }

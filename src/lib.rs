@@ -10,6 +10,7 @@
 //! | [`inbound`] | Lambda events: parsing, authorization, answers |
 //! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
 //! | [`config`] | the environment, checked once at start |
+//! | [`rfc3339`] | instants as text |
 //! | [`telemetry`] | the log |
 //!
 //! The decisions are in the `protocol` crate, a pure state machine.
@@ -19,5 +20,5 @@ pub mod config;
 pub mod inbound;
 pub mod outbound;
 pub mod ports;
-mod rfc3339;
+pub mod rfc3339;
 pub mod telemetry;

@@ -1,14 +1,21 @@
 //! The function's entry point: wiring only.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{outbound::SystemClock, outbound::Convirza, outbound::Table, inbound::Handler, outbound::sdk, outbound::SecretsManager, broker::Broker, config::Config, config::ConfigErrors, ports::Ports, telemetry};
+use token_broker::{
+    broker::Broker,
+    config::{Config, ConfigErrors},
+    inbound::Handler,
+    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk},
+    ports::Ports,
+    telemetry,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the log may not be set up, and this is the last word")]
+            #[expect(clippy::print_stderr, reason = "the log may not be set up, and the process ends here")]
             {
                 eprintln!("token-broker: {error}");
             }
@@ -18,7 +25,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), lambda_runtime::Error> {
-    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read, once")]
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let config = match Config::from_environment(lookup) {
         Ok(config) => config,
@@ -28,10 +35,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         }
     };
     if lookup("AWS_LAMBDA_RUNTIME_API").is_none() {
-        return Err(
-            "this is a Lambda function, and there is no Lambda around it; `cargo local` runs it without one"
-                .into(),
-        );
+        return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
     telemetry::start(config.log);
     let sdk = sdk::load().await;
@@ -55,10 +59,10 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-/// Tells Lambda why the function does not start, so that whoever invokes it reads the same as the log.
+/// Tells Lambda why the function does not start, so that a direct caller reads the same text as the log.
 async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
     let Some(runtime_api) = runtime_api else { return };
-    // Lambda gives a host and a port alone; cargo-lambda's emulator a URL.
+    // Lambda gives host and port alone, cargo-lambda's emulator a URL.
     let host = runtime_api.strip_prefix("http://").unwrap_or(&runtime_api);
     let body = serde_json::json!({"errorType": "Configuration", "errorMessage": errors.to_string()});
     let report = reqwest::Client::new()
@@ -66,6 +70,6 @@ async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
         .header("lambda-runtime-function-error-type", "Configuration")
         .timeout(Duration::from_secs(2))
         .body(body.to_string());
-    // The process ends either way, and has said why on standard error.
+    // If the report fails, the process still ends and prints the errors to standard error.
     let _ = report.send().await;
 }

@@ -1,25 +1,28 @@
-//! What the broker needs of the world, in the core's own types. The adapters implement these traits; tests
-//! and the local fleet wrap them to count and to fail.
+//! What the broker needs of the outside world, in the protocol's types. `outbound` implements these traits for
+//! production; tests and `cargo local fleet` wrap the implementations to count calls and to inject faults.
 
-use protocol::{SecretError, StoreError, WriteOutcome, Call, Credentials, UpstreamReply, Account, AccountName, LoginLimiter, Version, Draw, Timestamp};
 use async_trait::async_trait;
+use protocol::{
+    Account, AccountName, Call, Credentials, Draw, LoginLimiter, SecretError, StoreError, Timestamp,
+    UpstreamReply, Version, WriteOutcome,
+};
 use std::sync::Arc;
 
-/// An account's record, or what is wrong with the stored item.
+/// An account with its record, or with the reason why its stored item cannot be read.
 pub type Listed = (AccountName, Result<Account, String>);
 
 /// The shared records: strongly consistent reads and conditional writes, nothing else.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Reads an account's record; the empty one where there is none.
+    /// Reads an account's record; the empty one if there is none.
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError>;
-    /// Writes it if `expected` still stands. [`Version`] zero: if there is none.
+    /// Writes the record if its version still is `expected`. [`Version`] zero: if there is no record.
     async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> WriteOutcome;
-    /// Reads the ledger; the empty one where there is none.
+    /// Reads the login rate limiter; the empty one if there is none.
     async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError>;
-    /// Writes it if `expected` still stands.
+    /// Writes the limiter if its version still is `expected`. [`Version`] zero: if there is no limiter.
     async fn write_login_limiter(&self, expected: Version, next: &LoginLimiter) -> WriteOutcome;
-    /// All records. One that cannot be read does not hide the others.
+    /// Reads all records, sorted by name. An unreadable item does not hide the others.
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError>;
 }
 
@@ -30,14 +33,14 @@ pub trait Secrets: Send + Sync {
     async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError>;
 }
 
-/// The API whose tokens these are.
+/// The API that issues the tokens.
 #[async_trait]
 pub trait Upstream: Send + Sync {
-    /// Sends one request, once, and says what became of it.
+    /// Sends the call once, without retries, and classifies the reply.
     async fn send(&self, call: &Call) -> UpstreamReply;
 }
 
-/// Time and chance.
+/// Time and randomness.
 #[async_trait]
 pub trait Clock: Send + Sync {
     /// The present.
@@ -48,15 +51,15 @@ pub trait Clock: Send + Sync {
     async fn sleep_until(&self, until: Timestamp);
 }
 
-/// The whole world, as a broker sees it.
+/// Everything that a broker needs.
 #[derive(Clone)]
 pub struct Ports {
     /// The shared records.
     pub store: Arc<dyn Store>,
     /// The accounts' credentials.
     pub secrets: Arc<dyn Secrets>,
-    /// The API whose tokens these are.
+    /// The API that issues the tokens.
     pub upstream: Arc<dyn Upstream>,
-    /// Time and chance.
+    /// Time and randomness.
     pub clock: Arc<dyn Clock>,
 }

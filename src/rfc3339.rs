@@ -1,15 +1,15 @@
 //! Instants as text.
 
-use protocol::{Timestamp};
+use protocol::Timestamp;
 use time::{
     OffsetDateTime, PrimitiveDateTime,
     format_description::well_known::{Iso8601, Rfc2822, Rfc3339},
 };
 
-/// The last instant that has a text: the end of the year 9999.
+/// The last instant that RFC 3339 can express: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// `2026-04-06T12:34:56Z`, in whole seconds, rounded down.
+/// Formats an instant as `2026-04-06T12:34:56Z`, in whole seconds, rounded down.
 pub fn format(at: Timestamp) -> String {
     let seconds = i64::try_from(at.as_millis() / 1000).unwrap_or(LAST_SECOND).min(LAST_SECOND);
     OffsetDateTime::from_unix_timestamp(seconds)
@@ -18,8 +18,8 @@ pub fn format(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-/// Reads ISO 8601 as leniently as an upstream may write it: with or without fractions, with a blank for the
-/// `T`, and in UTC where no offset is given.
+/// Parses ISO 8601 leniently: with or without fractions, with a blank instead of the `T`, and in UTC if no offset is
+/// given.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text.trim().replacen(' ', "T", 1);
     OffsetDateTime::parse(&text, &Rfc3339)
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         .and_then(timestamp)
 }
 
-/// Reads the date of an HTTP header: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses the date of an HTTP header: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn parse_http_date(text: &str) -> Option<Timestamp> {
     OffsetDateTime::parse(text.trim(), &Rfc2822).ok().and_then(timestamp)
 }
@@ -45,7 +45,7 @@ mod tests {
     const AT: Timestamp = Timestamp::from_millis(1_775_478_896_000);
 
     #[test]
-    fn every_way_of_writing_an_instant_is_read() {
+    fn every_known_form_is_parsed() {
         for text in [
             "2026-04-06T12:34:56Z",
             "2026-04-06T12:34:56.000Z",
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_is_written_in_whole_seconds_and_never_overflows() {
+    fn formatting_rounds_down_and_never_overflows() {
         assert_eq!(format(Timestamp::from_millis(AT.as_millis() + 999)), "2026-04-06T12:34:56Z");
         assert_eq!(format(Timestamp::from_millis(u64::MAX)), "9999-12-31T23:59:59Z");
     }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Mutation testing of the protocol: changes src/core in one place at a time, and looks whether a test fails.
+# Mutation testing of the protocol: changes crates/protocol/src in one place at a time, and checks that a test fails.
 #
-#   tests/mutants.sh                           all of it, in about half an hour
-#   tests/mutants.sh --re src/core/ledger.rs   a part; or whatever else cargo-mutants can be told
+#   tests/mutants.sh                               the whole protocol, in about half an hour
+#   tests/mutants.sh --file '**/login_limiter.rs'  a part, by any option of cargo-mutants
 #
-# The unit tests go first: they build without anything that does I/O, in seconds. What they miss goes to the model
-# checker, the simulation and the property tests. What is left then needs a test, or a reason in docs/MUTANTS.md.
+# The protocol's unit tests run first, since they build in seconds. The model checker, the simulation and the property
+# tests get the mutants that the unit tests miss. A mutant that survives needs a test, or a reason in docs/MUTANTS.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,21 +17,22 @@ export CARGO_TARGET_DIR="$work/build" PATH="$PATH:$work/tool/bin"
 
 command -v cargo-mutants || cargo install --locked --version '^27.1' --root "$work/tool" cargo-mutants
 
-# Ends with 0 where all are caught, 2 where some are missed, 3 where tests ran out of time. All else is an error.
-mutate() { cargo mutants --output "$work" "$@" || [[ $? == [23] ]]; }
+# cargo-mutants exits with 0 if all mutants are caught, 2 if some are missed, 3 if tests timed out. Other codes are errors.
+mutate() { cargo mutants --package token-broker-protocol --output "$work" "$@" || [[ $? == [23] ]]; }
 count() { cat "${@/#/$lists/}" | wc -l; }
 
-mutate --no-default-features --cargo-arg=--lib "$@"
+mutate --cargo-arg=--lib "$@"
 viable=$(count caught.txt missed.txt timeout.txt)
 unviable=$(count unviable.txt)
-cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that never ends has noticed, too
+cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that hangs has caught the mutant, too
 
 if [[ -s $lists/missed.txt ]]; then
-    mutate --iterate --cargo-arg=--test=model --cargo-arg=--test=simulation --cargo-arg=--test=properties "$@"
+    mutate --iterate --test-package token-broker-protocol --test-package token-broker-simulation \
+        --cargo-arg=--test=model --cargo-arg=--test=properties --cargo-arg=--test=plans "$@"
 fi
 missed=$(count missed.txt)
 caught=$((viable - missed))
-((viable > 0)) || { echo "there was nothing to change"; exit 1; }
+((viable > 0)) || { echo "there are no viable mutants"; exit 1; }
 
 echo
 echo "$caught of $viable mutants were caught, $((100 * caught / viable)) %; $unviable more did not build. Not caught:"

@@ -1,6 +1,6 @@
 //! Who may do what.
 
-use super::record::AccountName;
+use protocol::AccountName;
 use std::fmt;
 
 /// What a request asks the broker to do.
@@ -8,11 +8,11 @@ use std::fmt;
 pub enum Action {
     /// Hand out a token.
     Token,
-    /// Say what is known.
+    /// Report what is known.
     Status,
-    /// Replace the pair now.
+    /// Replace the pair.
     Refresh,
-    /// Revoke the pair and forget it.
+    /// Revoke the pair.
     Revoke,
     /// Renew what is due.
     Maintain,
@@ -39,17 +39,17 @@ impl Action {
     }
 }
 
-/// Who asks, as the platform in front of the broker has established it.
+/// The caller that the platform in front of the broker has authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// A direct invoke, through an alias or without one. IAM has let it through; who it was is not known.
+    /// A direct invoke, through an alias or without one. IAM has allowed it, and does not tell the caller's identity.
     Direct {
         /// The function alias that was invoked.
         alias: Option<String>,
     },
-    /// An HTTP request signed by an IAM role or user. A role's session is named by its role.
+    /// An HTTP request signed by an IAM role or user.
     Iam {
-        /// The ARN of the role or user.
+        /// The ARN of the role or user. A session counts as its role.
         arn: String,
     },
     /// An HTTP request without an IAM identity.
@@ -75,7 +75,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Whom a rule speaks of.
+/// The callers that a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// Any direct invoke.
@@ -84,17 +84,17 @@ pub enum Who {
     DirectAlias(String),
     /// An HTTP request without an identity.
     Anonymous,
-    /// An IAM identity, to the letter.
+    /// The IAM identity with this ARN.
     Arn(String),
-    /// An IAM identity that begins like this.
+    /// Any IAM identity whose ARN begins with this.
     ArnPrefix(String),
 }
 
 impl Who {
-    /// Reads the `caller` of a rule.
+    /// Parses the `caller` of a rule.
     ///
     /// # Errors
-    /// What it has to be.
+    /// The rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "direct" {
             return Ok(Self::Direct);
@@ -113,7 +113,7 @@ impl Who {
             return Err("may have a `*` at its end only");
         }
         match (is_prefix, without_path(literal)) {
-            // A session's ARN does not tell the path of its role, so such a rule could never match.
+            // A session's ARN does not contain the path of its role, so such a rule could never match.
             (true, Some(_)) => {
                 Err("cannot have both a role's path and a `*`: name the role without its path")
             }
@@ -134,42 +134,39 @@ impl Who {
     }
 }
 
-/// A choice of names, or all of them.
+/// Some names, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Scope<T> {
-    /// All.
     All,
-    /// These.
     These(Vec<T>),
 }
 
-/// One rule: this caller may do these actions on these accounts.
+/// One rule: these callers may do these actions on these accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Rule {
-    /// Who.
     pub who: Who,
-    /// On which accounts.
     pub accounts: Scope<AccountName>,
-    /// Which actions.
     pub actions: Scope<Action>,
 }
 
 /// The caller policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Callers {
-    /// None was set: direct invokes may do everything, since IAM is the gate; an IAM identity may have
-    /// tokens and status over HTTP; nobody else may do anything.
+    /// The operator set no rules. Direct invokes may do everything, since IAM guards them. IAM identities may get
+    /// tokens and the status over HTTP. Other callers may do nothing.
     #[default]
     Unset,
-    /// What no rule allows is denied.
+    /// Denies everything that no rule allows.
     Rules(Vec<Rule>),
 }
 
 impl Callers {
-    /// Whether a caller may do something to an account, or to all of them where none is named.
+    /// Whether a caller may do an action on an account, or on all accounts if none is named.
     pub fn allow(&self, caller: &Caller, action: Action, account: Option<&AccountName>) -> bool {
         if action == Action::Maintain {
-            // The schedule's own action: it hands nothing out, and is only ever a direct invoke.
+            // The schedule's action. It hands nothing out, and the schedule invokes directly.
             return matches!(caller, Caller::Direct { .. });
         }
         match self {
@@ -185,10 +182,10 @@ impl Callers {
     }
 }
 
-fn covers<T: PartialEq>(some: &Scope<T>, one: Option<&T>) -> bool {
-    match some {
+fn covers<T: PartialEq>(scope: &Scope<T>, name: Option<&T>) -> bool {
+    match scope {
         Scope::All => true,
-        Scope::These(these) => one.is_some_and(|one| these.contains(one)),
+        Scope::These(these) => name.is_some_and(|name| these.contains(name)),
     }
 }
 
@@ -203,7 +200,7 @@ fn role_of_session(arn: &str) -> Option<String> {
         .then(|| format!("arn:{partition}:iam::{account}:role/{name}"))
 }
 
-/// A role's ARN without its path, if it has one: within an account, a role's name is unique without it.
+/// A role's ARN without its path, if it has one. Within an account, a role's name is unique without its path.
 fn without_path(arn: &str) -> Option<String> {
     let (head, path_and_name) = arn.split_once(":role/")?;
     let (_path, name) = path_and_name.rsplit_once('/')?;

@@ -1,17 +1,16 @@
-//! The function's four ways in: a direct invoke, a REST API, an HTTP API or Function URL, and a schedule.
-//!
-//! [`payload`] reads what is asked, [`http`] the HTTP requests around it, [`answer`] writes the answers and
-//! errors of the contract. Here is what they have in common: who asks, may they, and who answers.
+//! Answers the function's invocations.
 
-pub mod answer;
-pub mod http;
-pub mod payload;
-
-use crate::{broker::Broker, inbound::authorization::Action, inbound::authorization::Caller, inbound::authorization::Callers, inbound::deadline::Entry};
-use protocol::{Request, Done, Intent, ServedFrom, Target, Failure, Timestamp};
-use answer::Problem;
+use super::{
+    authorization::{Action, Caller, Callers},
+    deadline::Entry,
+    http::HttpRequest,
+    payload::{self, Command},
+    response::{self, RequestError},
+    status,
+};
+use crate::broker::Broker;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use payload::Command;
+use protocol::{Failure, Intent, Outcome, Request, ServedFrom, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -23,24 +22,24 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler in front of a broker, which lets in whom `callers` allow.
+    /// A handler for the callers that the policy allows.
     pub fn new(broker: Broker, callers: Callers) -> Self {
         Self { broker: Arc::new(broker), callers: Arc::new(callers) }
     }
 
-    /// Answers one invocation: a JSON answer, an HTTP response for an HTTP event, or a function error for a
-    /// direct invoke that failed.
+    /// Answers one invocation. An HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON
+    /// answer.
     ///
     /// # Errors
-    /// A direct invoke's problem, whose `errorType` is the contract's code.
+    /// The error of a direct invoke. Its `errorType` is the contract's code.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload, context } = event;
-        match http::Request::from_event(payload) {
+        match HttpRequest::from_event(payload) {
             Ok(request) => {
                 let (caller, request_id) = (request.caller(), context.request_id.clone());
                 let result = match request.command() {
                     Ok(command) => self.answer(context, Entry::Http, caller, command).await,
-                    Err(problem) => Err(problem),
+                    Err(error) => Err(error),
                 };
                 Ok(request.respond(result, &request_id))
             }
@@ -48,22 +47,22 @@ impl Handler {
                 let caller = Caller::Direct { alias: alias_of(&context.invoked_function_arn) };
                 let result = match payload::from_json(payload) {
                     Ok(command) => self.answer(context, Entry::Direct, caller, command).await,
-                    Err(problem) => Err(problem),
+                    Err(error) => Err(error),
                 };
                 result.map_err(Diagnostic::from)
             }
         }
     }
 
-    /// On a task of its own, so that a panic on the way to an answer is a defect like any other. The runtime would
-    /// catch it as well, but show its text to callers, and give it no code of the contract.
+    /// Runs on its own task, so that a panic becomes a defect with a code of the contract. The runtime would catch it
+    /// too, but show its text to the caller.
     async fn answer(
         &self,
         context: Context,
         entry: Entry,
         caller: Caller,
         command: Command,
-    ) -> Result<Value, Problem> {
+    ) -> Result<Value, RequestError> {
         let (handler, request_id) = (self.clone(), context.request_id.clone());
         let task = tokio::spawn(async move { handler.carry_out(&context, entry, &caller, command).await });
         task.await.unwrap_or_else(|_panicked| {
@@ -78,72 +77,72 @@ impl Handler {
         entry: Entry,
         caller: &Caller,
         command: Command,
-    ) -> Result<Value, Problem> {
+    ) -> Result<Value, RequestError> {
         let request_id = context.request_id.as_str();
         let (action, account) = (command.action(), command.account());
         if !self.callers.allow(caller, action, account) {
             let account = account.map_or("*", |name| name.as_str());
             tracing::warn!(request_id, %caller, action = action.name(), account, "access denied");
-            return Err(Problem::AccessDenied);
+            return Err(RequestError::AccessDenied);
         }
         let now = self.broker.now();
         let deadline = entry.deadline(Timestamp::from_millis(context.deadline), now);
-        let (account, goal) = match command {
+        let (account, intent) = match command {
             Command::Token { account, min_ttl, rejected } => {
                 let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
                 (account, Intent::Token { min_ttl, rejected })
             }
-            Command::Refresh { account } => (account, Intent::Replace(Target::NotSeen)),
-            Command::Revoke { account } => (account, Intent::Revoke(Target::NotSeen)),
+            Command::Refresh { account } => (account, Intent::Replace),
+            Command::Revoke { account } => (account, Intent::Revoke),
             Command::Status { account } => {
-                let (accounts, limiter) = self.broker.status(account.as_ref()).await?;
-                return Ok(answer::status(&accounts, &limiter, now));
+                let (records, limiter) = self.broker.status(account.as_ref()).await?;
+                return Ok(status::status(&records, &limiter, self.broker.policy(), self.broker.now()));
             }
             Command::Maintain => {
                 let outcomes = self.broker.maintain(now, deadline).await?;
                 for (account, outcome) in &outcomes {
                     log(request_id, caller, action, account.as_str(), outcome);
                 }
-                return Ok(answer::maintained(&outcomes));
+                return Ok(response::maintained(&outcomes));
             }
         };
-        let ask = Request { account: account.clone(), goal, arrived_at: now, deadline };
-        let result = self.broker.serve(ask).await;
+        let request = Request { account: account.clone(), intent, arrived_at: now, deadline };
+        let result = self.broker.serve(request).await;
         log(request_id, caller, action, account.as_str(), &result);
         Ok(match result? {
-            // An operator who may only refresh does not get a token by it.
-            Outcome::Token(token) if self.callers.allow(caller, Action::Token, Some(&account)) => {
-                answer::token(&account, &token)
+            // An operator who may refresh, but not get tokens, gets the answer without the token.
+            Outcome::Token(answer) if self.callers.allow(caller, Action::Token, Some(&account)) => {
+                response::token(&account, &answer)
             }
-            Outcome::Token(token) => answer::refreshed(&account, &token),
-            Outcome::Report { pending, .. } => answer::revoked(&account, pending),
+            Outcome::Token(answer) => response::refreshed(&account, &answer),
+            Outcome::Report { pending_revocations, .. } => response::revoked(&account, pending_revocations),
         })
     }
 }
 
-/// One line a request; an answer from memory is worth one only to whoever asked for details.
+/// Logs one line per request. Answers from memory are logged at debug level only.
 fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result: &Result<Outcome, Failure>) {
     let action = action.name();
     match result {
-        Ok(Outcome::Token(token)) => {
-            let (generation, served_from) = (token.generation.0, answer::served_from(token.served_from));
-            if token.served_from == ServedFrom::Memory {
+        Ok(Outcome::Token(answer)) => {
+            let (generation, served_from) = (answer.generation.0, response::served_from(answer.served_from));
+            if answer.served_from == ServedFrom::Memory {
                 tracing::debug!(request_id, %caller, action, account, generation, served_from, "answered");
             } else {
                 tracing::info!(request_id, %caller, action, account, generation, served_from, "answered");
             }
         }
-        Ok(Outcome::Report { renewed, pending }) => {
-            tracing::info!(request_id, %caller, action, account, renewed, pending_revocations = pending, "answered");
+        Ok(Outcome::Report { renewed, pending_revocations }) => {
+            tracing::info!(request_id, %caller, action, account, renewed, pending_revocations, "answered");
         }
         Err(failure) => {
-            let code = answer::code_of(failure);
-            tracing::warn!(request_id, %caller, action, account, code, %failure, "not answered");
+            let code = failure.code();
+            tracing::warn!(request_id, %caller, action, account, code, %failure, "failed");
         }
     }
 }
 
-/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version number is none.
+/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version number is no alias.
 fn alias_of(arn: &str) -> Option<String> {
     let qualifier = arn.split(':').nth(7)?;
     let is_version = qualifier == "$LATEST" || qualifier.bytes().all(|byte| byte.is_ascii_digit());

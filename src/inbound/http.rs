@@ -1,10 +1,10 @@
-//! HTTP requests, as API Gateway and Function URLs hand them to a function.
+//! HTTP requests in the forms in which API Gateway and Function URLs pass them to a function, and responses.
 
 use super::{
-    answer::Problem,
+    authorization::{Action, Caller},
     payload::{Command, Fields},
+    response::RequestError,
 };
-use crate::{inbound::authorization::Action, inbound::authorization::Caller};
 use aws_lambda_events::{
     encodings::Body,
     event::apigw::{
@@ -17,23 +17,23 @@ use serde_json::Value;
 
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// What is served: a method, and the action that gives the path its name.
+/// The routes: a method, and the action that names the path.
 pub const ROUTES: [(&str, Action); 4] =
     [("POST", Action::Token), ("GET", Action::Status), ("POST", Action::Refresh), ("POST", Action::Revoke)];
 
-/// The shape in which the request came, and in which its response has to go.
+/// The payload format of the event. The response has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// A REST API: payload v1.
-    Rest,
-    /// An HTTP API or a Function URL: payload v2.
-    Http,
+enum Format {
+    /// Version 1, of a REST API.
+    V1,
+    /// Version 2, of an HTTP API or a Function URL.
+    V2,
 }
 
 /// An HTTP request.
 #[derive(Debug)]
-pub struct Request {
-    shape: Shape,
+pub(super) struct HttpRequest {
+    format: Format,
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -43,12 +43,12 @@ pub struct Request {
     user_arn: Option<String>,
 }
 
-impl Request {
-    /// Takes an event that is an HTTP request.
+impl HttpRequest {
+    /// Parses an event.
     ///
     /// # Errors
-    /// The event itself, where it is none.
-    pub fn from_event(event: Value) -> Result<Self, Value> {
+    /// The event itself, if it is no HTTP request.
+    pub(super) fn from_event(event: Value) -> Result<Self, Value> {
         let Some(context) = event.get("requestContext") else { return Err(event) };
         if context.get("http").is_some() {
             return serde_json::from_value(event.clone()).map(Self::from_v2).map_err(|_| event);
@@ -63,7 +63,7 @@ impl Request {
         let query = event.multi_value_query_string_parameters;
         let query = if query.is_empty() { event.query_string_parameters } else { query };
         Self {
-            shape: Shape::Rest,
+            format: Format::V1,
             method: event.http_method,
             path: event.path.unwrap_or_default(),
             headers: if event.headers.is_empty() { event.multi_value_headers } else { event.headers },
@@ -78,7 +78,7 @@ impl Request {
         let query = event.raw_query_string.unwrap_or_default();
         let iam = event.request_context.authorizer.and_then(|authorizer| authorizer.iam);
         Self {
-            shape: Shape::Http,
+            format: Format::V2,
             method: event.request_context.http.method,
             path: event.raw_path.unwrap_or_default(),
             headers: event.headers,
@@ -89,22 +89,19 @@ impl Request {
         }
     }
 
-    /// Who asks, as API Gateway has established it. Headers prove nothing and are not looked at.
-    pub fn caller(&self) -> Caller {
+    /// The caller that API Gateway has authenticated. Headers prove nothing.
+    pub(super) fn caller(&self) -> Caller {
         self.user_arn.as_deref().filter(|arn| !arn.is_empty()).map_or(Caller::Anonymous, Caller::from_arn)
     }
 
-    /// What is asked, by route.
-    ///
-    /// # Errors
-    /// What is wrong with the request.
-    pub fn command(&self) -> Result<Command, Problem> {
-        // Whatever the stage or the base path in front of it, the last segment is the route.
+    /// The command that the route and the fields stand for.
+    pub(super) fn command(&self) -> Result<Command, RequestError> {
+        // A stage or a base path may precede the route, which is the last segment.
         let name = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let route = ROUTES.into_iter().find(|(_, action)| action.name() == name);
-        let (allow, action) = route.ok_or(Problem::NoSuchPath)?;
+        let (allow, action) = route.ok_or(RequestError::NoSuchPath)?;
         if self.method != allow {
-            return Err(Problem::WrongMethod { allow });
+            return Err(RequestError::WrongMethod { allow });
         }
         let fields = if self.method == Method::GET {
             Fields::from_parameters(&self.query)?
@@ -114,16 +111,16 @@ impl Request {
         fields.command(action)
     }
 
-    fn fields_of_body(&self, action: Action) -> Result<Fields, Problem> {
+    fn fields_of_body(&self, action: Action) -> Result<Fields, RequestError> {
         let body = self.decoded_body()?;
         match self.media_type().as_str() {
             FORM if action == Action::Token => fields_of_form(&body),
             "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
             "application/json" => match serde_json::from_slice(&body) {
                 Ok(Value::Object(object)) => Fields::from_object(object),
-                _ => Err(Problem::invalid("the body has to be a JSON object")),
+                _ => Err(RequestError::invalid("the body has to be a JSON object")),
             },
-            _ => Err(Problem::invalid(
+            _ => Err(RequestError::invalid(
                 "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
             )),
         }
@@ -135,29 +132,29 @@ impl Request {
         media_type.trim().to_ascii_lowercase()
     }
 
-    fn decoded_body(&self) -> Result<Vec<u8>, Problem> {
+    fn decoded_body(&self) -> Result<Vec<u8>, RequestError> {
         let body = self.body.as_deref().unwrap_or_default();
         if self.is_base64_encoded {
-            BASE64_STANDARD.decode(body).map_err(|_| Problem::invalid("the body has to be valid base64"))
+            BASE64_STANDARD.decode(body).map_err(|_| RequestError::invalid("the body has to be valid base64"))
         } else {
             Ok(body.as_bytes().to_vec())
         }
     }
 
-    /// The response, in the shape in which the request came.
-    pub fn respond(&self, result: Result<Value, Problem>, request_id: &str) -> Value {
+    /// The response, in the format of the request.
+    pub(super) fn respond(&self, result: Result<Value, RequestError>, request_id: &str) -> Value {
         let (status, body, retry_after, allow) = match result {
             Ok(mut answer) => {
-                // RFC 6749 §5.1 has no `expires_at`. OAuth 2.0 clients that know the name take it for a number, and
-                // some (Authlib up to 1.6.4) refuse an answer where it is a date.
+                // RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and
+                // Authlib up to 1.6.4 refuses an answer in which it is a date.
                 if let (FORM, Value::Object(fields)) = (self.media_type().as_str(), &mut answer) {
                     fields.remove("expires_at");
                 }
                 (200, answer, None, None)
             }
-            Err(problem) => {
-                let allow = if let Problem::WrongMethod { allow } = problem { Some(allow) } else { None };
-                (problem.status(), problem.body(request_id), problem.retry_after_seconds(), allow)
+            Err(error) => {
+                let allow = if let RequestError::WrongMethod { allow } = error { Some(allow) } else { None };
+                (error.status(), error.body(request_id), error.retry_after_seconds(), allow)
             }
         };
         let mut headers = HeaderMap::new();
@@ -167,13 +164,13 @@ impl Request {
         headers.extend(retry_after.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
         headers.extend(allow.map(|method| (header::ALLOW, HeaderValue::from_static(method))));
         let body = Some(Body::Text(body.to_string()));
-        let response = match self.shape {
-            Shape::Rest => {
+        let response = match self.format {
+            Format::V1 => {
                 let mut response = ApiGatewayProxyResponse::default();
                 (response.status_code, response.headers, response.body) = (status, headers, body);
                 serde_json::to_value(response)
             }
-            Shape::Http => {
+            Format::V2 => {
                 let mut response = ApiGatewayV2httpResponse::default();
                 (response.status_code, response.headers, response.body) = (status, headers, body);
                 serde_json::to_value(response)
@@ -183,16 +180,16 @@ impl Request {
     }
 }
 
-/// An OAuth 2.0 token request (RFC 6749 §4.4). Who the client is has been established by IAM, so its id and
-/// secret, which stock clients send along, are not looked at.
-fn fields_of_form(body: &[u8]) -> Result<Fields, Problem> {
+/// The fields of an OAuth 2.0 token request (RFC 6749 §4.4). The client id and secret that stock clients send are
+/// ignored, because IAM has authenticated the caller.
+fn fields_of_form(body: &[u8]) -> Result<Fields, RequestError> {
     let parameters: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     let mut grant_types =
         parameters.iter().filter(|(name, _)| name == "grant_type").map(|(_, value)| value.as_str());
     match (grant_types.next(), grant_types.next()) {
-        (None, _) => Err(Problem::invalid("`grant_type` is missing; it has to be client_credentials")),
-        (Some(_), Some(_)) => Err(Problem::invalid("`grant_type` is given twice")),
+        (None, _) => Err(RequestError::invalid("`grant_type` is missing; it has to be client_credentials")),
+        (Some(_), Some(_)) => Err(RequestError::invalid("`grant_type` is given twice")),
         (Some("client_credentials"), None) => Fields::from_parameters(&parameters),
-        (Some(_), None) => Err(Problem::UnsupportedGrantType),
+        (Some(_), None) => Err(RequestError::UnsupportedGrantType),
     }
 }

@@ -1,44 +1,34 @@
-//! What is asked: the direct payload, and the form of an OAuth 2.0 token request.
+//! The fields of a request: of the direct payload, of a query, and of an OAuth 2.0 token request.
 //!
-//! Read by hand rather than derived, so that every complaint names its field and none repeats a value.
+//! The parser is written by hand, so that every error names its field and none repeats a value.
 
-use super::answer::Problem;
-use crate::{inbound::authorization::Action};
+use super::{authorization::Action, response::RequestError};
 use protocol::{AccountName, Generation};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// How long a token has to be good for where the caller does not say.
+/// How long a token must be valid if the caller does not say.
 const DEFAULT_MIN_TTL: Duration = Duration::from_secs(60);
 
-/// One request, as it was asked.
+/// What a request asks for. Without an account, it is about all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Command {
-    /// A token.
+    /// Hand out a token.
     Token {
-        /// Whose.
         account: AccountName,
-        /// For how long at least.
+        /// The token must be valid for at least this long.
         min_ttl: Option<Duration>,
-        /// The generation that the API refused.
+        /// The API refused the token of this generation.
         rejected: Option<Generation>,
     },
-    /// What is known, of one account or of all.
-    Status {
-        /// Whose.
-        account: Option<AccountName>,
-    },
-    /// Another pair.
-    Refresh {
-        /// Whose.
-        account: AccountName,
-    },
-    /// The pair revoked and forgotten.
-    Revoke {
-        /// Whose.
-        account: AccountName,
-    },
-    /// What is due, renewed.
+    /// Report what is known.
+    Status { account: Option<AccountName> },
+    /// Replace the pair.
+    Refresh { account: AccountName },
+    /// Revoke the pair.
+    Revoke { account: AccountName },
+    /// Renew what is due, in all accounts.
     Maintain,
 }
 
@@ -54,7 +44,7 @@ impl Command {
         }
     }
 
-    /// The account that it is about; none stands for all.
+    /// The account; none stands for all accounts.
     pub fn account(&self) -> Option<&AccountName> {
         match self {
             Self::Token { account, .. } | Self::Refresh { account } | Self::Revoke { account } => {
@@ -66,9 +56,9 @@ impl Command {
     }
 }
 
-/// The fields of a request, each in the right form.
+/// The fields of a request. Each of them is well-formed.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub(super) struct Fields {
     action: Option<Action>,
     account: Option<AccountName>,
     min_ttl: Option<Duration>,
@@ -76,11 +66,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Takes the fields of a JSON object.
-    ///
-    /// # Errors
-    /// The first field that is unknown or of another form.
-    pub fn from_object(object: Map<String, Value>) -> Result<Self, Problem> {
+    /// Parses a JSON object. Refuses unknown fields.
+    pub(super) fn from_object(object: Map<String, Value>) -> Result<Self, RequestError> {
         let mut fields = Self::default();
         for (name, value) in object {
             let text = value.as_str();
@@ -95,12 +82,9 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Takes the parameters of a form or a query. Every value is a text there, and what is not known is
-    /// ignored, as RFC 6749 §3.2 demands.
-    ///
-    /// # Errors
-    /// The first parameter that is of another form, or given twice.
-    pub fn from_parameters(parameters: &[(String, String)]) -> Result<Self, Problem> {
+    /// Parses the parameters of a form or a query. Ignores unknown parameters and refuses repeated ones, as RFC 6749
+    /// §3.2 demands.
+    pub(super) fn from_parameters(parameters: &[(String, String)]) -> Result<Self, RequestError> {
         let mut fields = Self::default();
         for (index, (name, text)) in parameters.iter().enumerate() {
             match name.as_str() {
@@ -110,55 +94,54 @@ impl Fields {
                 _ => continue,
             }
             if parameters.iter().skip(index + 1).any(|(other, _)| other == name) {
-                return Err(Problem::invalid(format!("`{name}` is given twice")));
+                return Err(RequestError::invalid(format!("`{name}` is given twice")));
             }
         }
         Ok(fields)
     }
 
-    fn set_action(&mut self, name: Option<&str>) -> Result<(), Problem> {
+    fn set_action(&mut self, name: Option<&str>) -> Result<(), RequestError> {
         self.action = Some(name.and_then(Action::parse).ok_or_else(|| {
-            Problem::invalid("`action` has to be token, status, refresh, revoke or maintain")
+            RequestError::invalid("`action` has to be token, status, refresh, revoke or maintain")
         })?);
         Ok(())
     }
 
-    fn set_account(&mut self, name: Option<&str>) -> Result<(), Problem> {
+    fn set_account(&mut self, name: Option<&str>) -> Result<(), RequestError> {
         self.account = Some(name.and_then(AccountName::parse).ok_or_else(|| {
-            Problem::invalid("`account` has to be a name of 1 to 63 lower-case messages, digits and hyphens")
+            RequestError::invalid(
+                "`account` has to be a name of 1 to 63 lower-case letters, digits and hyphens",
+            )
         })?);
         Ok(())
     }
 
-    fn set_min_ttl(&mut self, seconds: Option<u64>) -> Result<(), Problem> {
+    fn set_min_ttl(&mut self, seconds: Option<u64>) -> Result<(), RequestError> {
         let seconds =
-            seconds.ok_or_else(|| Problem::invalid("`min_ttl_seconds` has to be a whole number"))?;
+            seconds.ok_or_else(|| RequestError::invalid("`min_ttl_seconds` has to be a whole number"))?;
         self.min_ttl = Some(Duration::from_secs(seconds));
         Ok(())
     }
 
-    fn set_rejected(&mut self, generation: Option<u64>) -> Result<(), Problem> {
-        let generation =
-            generation.ok_or_else(|| Problem::invalid("`rejected_generation` has to be a whole number"))?;
+    fn set_rejected(&mut self, generation: Option<u64>) -> Result<(), RequestError> {
+        let generation = generation
+            .ok_or_else(|| RequestError::invalid("`rejected_generation` has to be a whole number"))?;
         self.rejected = Some(Generation(generation));
         Ok(())
     }
 
-    /// The command, for an action that is given from outside, such as by an HTTP route.
-    ///
-    /// # Errors
-    /// A field that does not belong to the action.
-    pub fn command(self, action: Action) -> Result<Command, Problem> {
+    /// The command for an action, which an HTTP route may have set. Refuses fields that do not belong to it.
+    pub(super) fn command(self, action: Action) -> Result<Command, RequestError> {
         if self.action.is_some_and(|named| named != action) {
-            return Err(Problem::invalid(format!("`action` has to be {} here", action.name())));
+            return Err(RequestError::invalid(format!("`action` has to be {} here", action.name())));
         }
         if self.account.is_some() && action == Action::Maintain {
-            return Err(Problem::invalid("`account` does not belong to the action maintain"));
+            return Err(RequestError::invalid("`account` does not belong to the action maintain"));
         }
         let only_for_token =
             [("min_ttl_seconds", self.min_ttl.is_some()), ("rejected_generation", self.rejected.is_some())];
         if let Some((name, _)) = only_for_token.iter().find(|(_, given)| *given && action != Action::Token) {
-            return Err(Problem::invalid(format!(
+            return Err(RequestError::invalid(format!(
                 "`{name}` does not belong to the action {}",
                 action.name()
             )));
@@ -177,37 +160,39 @@ impl Fields {
     }
 }
 
-/// Reads a direct payload.
+/// Parses a direct payload.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn from_json(payload: Value) -> Result<Command, Problem> {
+/// The first field that is unknown, malformed, or does not belong to the action.
+pub fn from_json(payload: Value) -> Result<Command, RequestError> {
     let Value::Object(object) = payload else {
-        return Err(Problem::invalid("the payload has to be a JSON object"));
+        return Err(RequestError::invalid("the payload has to be a JSON object"));
     };
     let fields = Fields::from_object(object)?;
     let action = fields.action.unwrap_or(Action::Token);
     fields.command(action)
 }
 
-/// How long the token has to be good for, within what the operator allows.
-///
-/// # Errors
-/// Where it is more.
-pub fn checked_min_ttl(asked: Option<Duration>, max_ttl: Duration) -> Result<Duration, Problem> {
-    match asked {
+/// How long the token must be valid. Refuses more than the operator allows.
+pub(super) fn checked_min_ttl(
+    requested: Option<Duration>,
+    max_ttl: Duration,
+) -> Result<Duration, RequestError> {
+    match requested {
         None => Ok(DEFAULT_MIN_TTL.min(max_ttl)),
         Some(min_ttl) if min_ttl <= max_ttl => Ok(min_ttl),
-        Some(_) => Err(Problem::invalid(format!("`min_ttl_seconds` may be {} at most", max_ttl.as_secs()))),
+        Some(_) => {
+            Err(RequestError::invalid(format!("`min_ttl_seconds` may be {} at most", max_ttl.as_secs())))
+        }
     }
 }
 
-fn unknown(name: &str) -> Problem {
+fn unknown(name: &str) -> RequestError {
     let printable =
         name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    let name = if printable { format!("`{name}`") } else { "of a name that cannot be printed".to_owned() };
-    Problem::invalid(format!(
-        "unknown field {name}; there are `action`, `account`, `min_ttl_seconds` and `rejected_generation`"
+    let name = if printable { format!("`{name}`") } else { "with an unprintable name".to_owned() };
+    RequestError::invalid(format!(
+        "unknown field {name}; the fields are `action`, `account`, `min_ttl_seconds` and `rejected_generation`"
     ))
 }
 
@@ -216,7 +201,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn complaint(payload: Value) -> String {
+    fn error_of(payload: Value) -> String {
         from_json(payload).unwrap_err().description()
     }
 
@@ -238,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_payload_is_told_by_its_field_and_never_by_its_value() {
+    fn an_error_names_the_field_and_never_its_value() {
         for (payload, field) in [
             (json!({"acount": "tell-tale"}), "`acount`"),
             (json!({"action": "tell-tale"}), "`action`"),
@@ -253,15 +238,15 @@ mod tests {
             (json!("tell-tale"), "JSON object"),
             (json!(null), "JSON object"),
         ] {
-            let text = complaint(payload);
+            let text = error_of(payload);
             assert!(text.contains(field), "{text}");
             assert!(!text.to_lowercase().contains("tell-tale"), "{text}");
         }
-        assert!(complaint(json!({"a \n b": 1})).contains("cannot be printed"));
+        assert!(error_of(json!({"a \n b": 1})).contains("unprintable"));
     }
 
     #[test]
-    fn a_form_ignores_what_it_does_not_know_and_refuses_what_is_given_twice() {
+    fn a_form_ignores_unknown_and_refuses_repeated_parameters() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let known =
             [pair("scope", "x"), pair("scope", "y"), pair("account", "emea"), pair("min_ttl_seconds", "5")];
@@ -275,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_cannot_be_asked_for_longer_than_the_operator_allows() {
+    fn min_ttl_is_bounded_by_the_operator() {
         let max = Duration::from_secs(900);
         assert_eq!(checked_min_ttl(None, max).unwrap(), DEFAULT_MIN_TTL);
         assert_eq!(checked_min_ttl(None, Duration::from_secs(30)).unwrap(), Duration::from_secs(30));

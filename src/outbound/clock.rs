@@ -1,8 +1,8 @@
-//! The wall clock and random numbers: the only place that reads either.
+//! The wall clock and random numbers. No other module of the function reads either.
 
-use protocol::{Draw, Timestamp};
-use crate::{ports::Clock};
+use crate::ports::Clock;
 use async_trait::async_trait;
+use protocol::{Draw, Timestamp, millis};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine's clock.
@@ -11,15 +11,14 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // this is the one place
+    #[expect(clippy::disallowed_methods, reason = "the clock is read here only")]
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        Timestamp::from_millis(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 
     fn draw(&self) -> Draw {
-        // From the operating system, since attempts are named by it: no two may ever share a name. Without it
-        // there is no TLS either, so what stands in for it need not be good.
+        // From the operating system: a draw names an attempt, and no two attempts may share a name. If this source
+        // fails, TLS fails too, so the fallback never names an attempt that obtains a pair.
         Draw(getrandom::u64().unwrap_or_else(|_| self.now().as_millis()))
     }
 

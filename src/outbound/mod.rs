@@ -1,20 +1,20 @@
-//! Translations between the core's types and the world's. Nothing here decides whether or when.
+//! Production implementations of the [`ports`](crate::ports). They translate, and decide nothing.
 //!
-//! | module | is about |
+//! | module | contents |
 //! | --- | --- |
-//! | [`clock`] | the wall clock and random numbers |
-//! | [`convirza`] | the upstream: requests, answers, expiries |
-//! | [`dynamodb`] | conditional reads and writes; [`item`] is the form of the stored items |
-//! | [`secrets_manager`] | the accounts' credentials |
-//! | [`lambda`] | events in, answers and errors out |
-//! | [`rfc3339`] | instants as text |
+//! | `clock` | the wall clock and random numbers |
+//! | [`convirza`] | the upstream: requests, responses, expiries |
+//! | [`dynamodb`] | conditional reads and writes; [`dynamodb::item`] is the form of the stored items |
 //! | [`sdk`] | the AWS SDK's settings |
+//! | `secrets_manager` | the accounts' credentials |
 
-pub mod clock;
+mod clock;
 pub mod convirza;
 pub mod dynamodb;
-pub mod item;
-pub mod lambda;
-pub mod rfc3339;
 pub mod sdk;
-pub mod secrets_manager;
+mod secrets_manager;
+
+pub use clock::SystemClock;
+pub use convirza::Convirza;
+pub use dynamodb::Table;
+pub use secrets_manager::SecretsManager;

@@ -1,8 +1,7 @@
-//! The AWS SDK's settings from the environment, where an empty variable for one service counts as unset, as the broker's
-//! own do.
+//! The AWS SDK's settings from the environment. An empty variable counts as unset, as the broker's own do.
 //!
-//! The SDK would take an empty `AWS_ENDPOINT_URL_DYNAMODB` for an address, and panic. `sam local` passes one on for each
-//! variable of the template that has no value.
+//! `sam local` passes on an empty variable for every variable of the template that has no value, and the SDK would
+//! panic on an empty `AWS_ENDPOINT_URL_DYNAMODB`.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};

@@ -1,7 +1,6 @@
-//! The accounts' credentials in Secrets Manager. Read only when a login needs them, and never kept.
+//! The accounts' credentials in Secrets Manager. They are read when a login needs them, and never cached.
 
-use crate::{config::checked_url, ports::Secrets};
-use protocol::{SecretError, ClientCredentials, Credentials, AccountName, ApiVersion, Origin, SecretVersion, Secret};
+use crate::ports::Secrets;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
     Client,
@@ -9,8 +8,13 @@ use aws_sdk_secretsmanager::{
     error::ProvideErrorMetadata,
     operation::get_secret_value::GetSecretValueError,
 };
+use protocol::{
+    AccountName, ApiVersion, ClientCredentials, Credentials, Origin, Secret, SecretError, SecretVersion,
+    UpstreamUrl,
+};
 use serde_json::{Map, Value};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 const ATTEMPT: Duration = Duration::from_millis(1500);
 const CONNECT: Duration = Duration::from_millis(1000);
@@ -23,8 +27,7 @@ pub struct SecretsManager {
 }
 
 impl SecretsManager {
-    /// The secrets below `prefix`, reached with the SDK's own settings and time limits that fit into a
-    /// request.
+    /// The secrets below `prefix`. Timeouts are set so that all attempts fit into one request.
     pub fn new(sdk: &aws_config::SdkConfig, prefix: String) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
@@ -45,7 +48,7 @@ impl Secrets for SecretsManager {
         let id = format!("{}{name}", self.prefix);
         let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
             match error.as_service_error() {
-                // The latter is what a deleted secret is answered with, as long as it could be recovered.
+                // A deleted secret that can still be recovered is an invalid request.
                 Some(
                     GetSecretValueError::ResourceNotFoundException(_)
                     | GetSecretValueError::InvalidRequestException(_),
@@ -59,23 +62,20 @@ impl Secrets for SecretsManager {
         let version = SecretVersion(output.version_id.unwrap_or_default());
         let text = output
             .secret_string
-            .map(zeroize::Zeroizing::new)
+            .map(Zeroizing::new)
             .ok_or_else(|| SecretError::Bad("it is binary, and has to be text".to_owned()))?;
         parse(&text, version).map_err(SecretError::Bad)
     }
 }
 
-/// Reads the JSON of a secret.
-///
-/// # Errors
-/// What is missing or of another form. Never what is there.
-pub fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
+/// Parses the JSON of a secret. An error names the field that is missing or of another form, and never its value.
+fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
-    let api_version = match fields.remove("api_version").as_ref().map(Value::as_str) {
+    let api_version = match fields.remove("dialect").as_ref().map(Value::as_str) {
         None | Some(Some("convirza-v3")) => ApiVersion::V3,
         Some(Some("convirza-v2")) => ApiVersion::V2,
-        Some(_) => return Err("`api_version` has to be convirza-v3 or convirza-v2".to_owned()),
+        Some(_) => return Err("`dialect` has to be convirza-v3 or convirza-v2".to_owned()),
     };
     let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url")).transpose()?;
     let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
@@ -103,9 +103,9 @@ fn text_field(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, Str
     }
 }
 
-fn url_field(value: &Value, name: &str) -> Result<String, String> {
+fn url_field(value: &Value, name: &str) -> Result<UpstreamUrl, String> {
     let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a text"))?;
-    checked_url(text).map_err(|rule| format!("`{name}` {rule}"))
+    UpstreamUrl::parse(text).map_err(|error| format!("`{name}` {error}"))
 }
 
 #[cfg(test)]
@@ -117,17 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn a_good_secret_is_read() {
+    fn a_secret_is_parsed() {
         let credentials = parsed(
-            r#"{"email":"who@example.invalid","password":"p","api_version":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
+            r#"{"email":"who@example.invalid","password":"p","dialect":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
         )
         .unwrap();
         assert_eq!(credentials.password, Secret::from("p"));
-        assert_eq!(credentials.origin.oauth_url.as_deref(), Some("https://oauth.example"));
+        assert_eq!(credentials.origin.oauth_url, UpstreamUrl::parse("https://oauth.example").ok());
     }
 
     #[test]
-    fn a_bad_secret_says_what_is_missing_and_never_what_is_there() {
+    fn a_bad_secret_names_the_field_and_never_its_value() {
         for (text, says) in [
             ("", "it has to be a JSON object"),
             ("\"tell-tale\"", "it has to be a JSON object"),
@@ -136,13 +136,13 @@ mod tests {
             (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a text that is not empty"),
             (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a text that is not empty"),
             (
-                r#"{"email":"e","password":"p","api_version":"tell-tale"}"#,
-                "`api_version` has to be convirza-v3 or convirza-v2",
+                r#"{"email":"e","password":"p","dialect":"tell-tale"}"#,
+                "`dialect` has to be convirza-v3 or convirza-v2",
             ),
-            (r#"{"email":"e","password":"p","api_version":"convirza-v2"}"#, "`client_id` is missing"),
+            (r#"{"email":"e","password":"p","dialect":"convirza-v2"}"#, "`client_id` is missing"),
             (
                 r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
-                "`oauth_url` has to be an https URL (http on loopback only) without user, query or fragment",
+                "`oauth_url` has to be an https URL (http on loopback only) without credentials, query or fragment",
             ),
         ] {
             let error = parsed(text).unwrap_err();

@@ -1,21 +1,22 @@
-//! A wrong configuration is reported as a whole, and no invocation is answered.
+//! Configuration: errors are reported together at start, and settings take effect.
 
-use super::{instance::Instance, world};
+use crate::{instance, world};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_is_wrong_is_reported_at_start_and_nothing_is_answered() {
+async fn all_errors_are_reported_at_start_and_nothing_is_answered() {
     let wrong = [
         ("AWS_REGION", "us-east-1"),
         ("BROKER_LOGIN_BUDGET", "0"),
         ("BROKER_LEASE_MS", "9999"),
         ("BROKER_OAUTH_URL", "http://platform-oauth.convirza.com"),
     ];
-    let mut instance = Instance::start_with(wrong.map(|(name, value)| (name, value.to_owned()))).await;
+    let mut instance = instance::start_with(wrong.map(|(name, value)| (name, value.to_owned()))).await;
     let unanswered = instance.begin(json!({}));
     assert!(!instance.ended().await.success());
     assert_eq!(instance.api.polls(), 0);
-    let reported = instance.api.init_error().expect("Lambda is told")["errorMessage"].to_string();
+    let reported = instance.api.init_error().expect("the error is reported to Lambda");
+    let reported = reported["errorMessage"].to_string();
     let printed = instance.output().await;
     for variable in ["BROKER_TABLE", "BROKER_LOGIN_BUDGET", "BROKER_LEASE_MS", "BROKER_OAUTH_URL"] {
         assert!(printed.contains(variable), "{variable} is missing in {printed}");
@@ -25,30 +26,33 @@ async fn all_that_is_wrong_is_reported_at_start_and_nothing_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_callers_policy_is_enforced_and_a_refusal_is_logged() {
+async fn the_caller_policy_is_enforced_and_denials_are_logged() {
     let world = world().await;
     let rules = r#"[{"caller":"direct","accounts":["default"],"actions":["token"]}]"#;
-    let instance = Instance::start(&world, &[("BROKER_CALLERS", rules)]).await;
+    let instance = instance::start(&world, &[("BROKER_CALLERS", rules)]).await;
     assert!(instance.invoke(json!({})).await.is_ok());
     for denied in [json!({"action": "status"}), json!({"account": "emea"}), json!({"action": "refresh"})] {
         assert_eq!(instance.invoke(denied).await.expect_err("denied")["errorType"], "access_denied");
     }
     let operator = r#"[{"caller":"direct","accounts":["*"],"actions":["refresh"]}]"#;
-    let refreshing = Instance::start(&world, &[("BROKER_CALLERS", operator)]).await;
+    let refreshing = instance::start(&world, &[("BROKER_CALLERS", operator)]).await;
     let refreshed = refreshing.invoke(json!({"action": "refresh"})).await.expect("a refresh");
-    assert!(refreshed["generation"].is_u64() && refreshed["access_token"].is_null(), "no token by a detour");
+    assert!(
+        refreshed["generation"].is_u64() && refreshed["access_token"].is_null(),
+        "a caller without the action `token` gets no token from a refresh"
+    );
     let log = instance.output().await;
     assert_eq!(log.matches("access denied").count(), 3, "{log}");
     assert!(log.contains(r#""caller":"direct""#), "{log}");
 }
 
-/// As `sam local` has it: a variable that the template names, and that has no value.
+/// `sam local` sets every variable that the template names, without a value where the template has none.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_variable_of_the_sdk_counts_as_unset() {
     let world = world().await;
-    let elsewhere = world.dynamodb.url();
-    let settings = [("AWS_ENDPOINT_URL_DYNAMODB", ""), ("AWS_ENDPOINT_URL", &elsewhere)];
-    let instance = Instance::start(&world, &settings).await;
-    let token = instance.invoke(json!({})).await.expect("a token, from the table at the other address");
+    let dynamodb_url = world.dynamodb.url();
+    let settings = [("AWS_ENDPOINT_URL_DYNAMODB", ""), ("AWS_ENDPOINT_URL", &dynamodb_url)];
+    let instance = instance::start(&world, &settings).await;
+    let token = instance.invoke(json!({})).await.expect("a token");
     assert_eq!(token["served_from"], "upstream");
 }

@@ -1,12 +1,11 @@
-//! Every file in `events/` is what its name says.
+//! Every file in `events/` gets the answer that its name promises.
 
-use super::{front::context, handler, world};
+use crate::{front::context, handler, world};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What each event comes to without any rules for callers: the HTTP status, or for a direct invoke 200 or
-/// the code of its error.
+/// The answer to each event without a caller policy: the HTTP status; of a direct invoke 200, or its error code.
 const EVENTS: [(&str, &str); 17] = [
     ("direct-token", "200"),
     ("direct-token-with-options", "200"),
@@ -28,7 +27,7 @@ const EVENTS: [(&str, &str); 17] = [
 ];
 
 #[tokio::test]
-async fn every_event_is_understood() {
+async fn every_event_gets_its_answer() {
     let world = world().await;
     world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
     let handler = handler(&world).await;
@@ -36,17 +35,17 @@ async fn every_event_is_understood() {
         let payload = read(name);
         let is_http = payload.get("requestContext").is_some();
         let answer = handler.handle(LambdaEvent::new(payload, context())).await;
-        let came_to = match answer {
+        let code = match answer {
             Ok(answer) if is_http => answer["statusCode"].to_string(),
             Ok(_) => "200".to_owned(),
             Err(error) => error.error_type,
         };
-        assert_eq!(came_to, expected, "{name}");
+        assert_eq!(code, expected, "{name}");
     }
 }
 
 #[test]
-fn every_file_is_listed_here() {
+fn every_file_is_listed() {
     let files = fs::read_dir(folder()).expect("the folder").map(|file| file.expect("a file").file_name());
     let files: BTreeSet<String> =
         files.map(|name| name.to_string_lossy().trim_end_matches(".json").to_owned()).collect();
@@ -54,8 +53,7 @@ fn every_file_is_listed_here() {
     assert_eq!(files, listed);
 }
 
-/// The payload in a file of `events/`.
-pub fn read(name: &str) -> Value {
+pub(crate) fn read(name: &str) -> Value {
     let text = fs::read_to_string(folder().join(format!("{name}.json"))).expect("the file");
     serde_json::from_str(&text).expect("JSON")
 }

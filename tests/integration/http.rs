@@ -1,24 +1,16 @@
-//! The HTTP routes, through the front of the local stack and with events as API Gateway makes them.
+//! The HTTP routes: through the front of the local stack, and with events as API Gateway makes them.
 
-use super::{
-    events,
-    front::{self, context},
-    handler, world,
-    world::convirza::{Endpoint, Fault},
-};
+use crate::{events, front, front::context, handler, http_client, json_of, world};
+use emulators::convirza::{Endpoint, Fault};
 use lambda_runtime::LambdaEvent;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use token_broker::{inbound::Handler, inbound::ROUTES};
+use token_broker::inbound::{Handler, ROUTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn client() -> Client {
-    Client::builder().no_proxy().build().expect("a client")
-}
-
 async fn post(url: &str, content_type: &str, body: &str) -> Response {
-    client()
+    http_client()
         .post(url)
         .header("content-type", content_type)
         .body(body.to_owned())
@@ -27,16 +19,12 @@ async fn post(url: &str, content_type: &str, body: &str) -> Response {
         .expect("an answer")
 }
 
-async fn json_of(response: Response) -> Value {
-    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
-}
-
 #[tokio::test]
-async fn every_answer_forbids_its_storage_and_is_json() {
+async fn every_response_is_json_and_forbids_its_storage() {
     let world = world().await;
-    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let front = front(&world).await;
     for path in ["/token", "/nowhere"] {
-        let response = client().post(front.url() + path).send().await.expect("an answer");
+        let response = http_client().post(front.url() + path).send().await.expect("an answer");
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
@@ -47,9 +35,9 @@ async fn every_answer_forbids_its_storage_and_is_json() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_in_json_or_as_a_stock_oauth_client_does() {
+async fn a_token_request_is_json_or_a_form_of_a_stock_oauth_client() {
     let world = world().await;
-    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let front = front(&world).await;
     let url = format!("{}/token", front.url());
     let stock = "grant_type=client_credentials&client_id=me&client_secret=x&scope=a+b&min_ttl_seconds=900";
     for (content_type, body) in [
@@ -63,7 +51,7 @@ async fn a_token_is_asked_for_in_json_or_as_a_stock_oauth_client_does() {
         let answer = json_of(response).await;
         assert_eq!(answer["token_type"], "Bearer");
         assert!(answer["access_token"].is_string() && answer["expires_in"].is_u64());
-        // OAuth 2.0 has no such field, and some of its clients refuse a date there.
+        // OAuth 2.0 has no such field, and some clients refuse a date in it.
         assert_eq!(answer["expires_at"].is_null(), body.starts_with("grant_type"), "{body}");
     }
     for (content_type, body, code) in [
@@ -86,8 +74,8 @@ async fn a_token_is_asked_for_in_json_or_as_a_stock_oauth_client_does() {
 #[tokio::test]
 async fn an_unknown_path_is_404_and_a_wrong_method_405_with_allow() {
     let world = world().await;
-    let front = front::start(0, handler(&world).await).await.expect("a front");
-    let get = async |path: &str| client().get(front.url() + path).send().await.expect("an answer");
+    let front = front(&world).await;
+    let get = async |path: &str| http_client().get(front.url() + path).send().await.expect("an answer");
     assert_eq!(get("/").await.status(), StatusCode::NOT_FOUND);
     let unknown = get("/tokens").await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
@@ -104,10 +92,10 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405_with_allow() {
 }
 
 #[tokio::test]
-async fn a_failure_says_when_to_try_again_in_the_header_and_the_body() {
+async fn a_failure_states_retry_after_in_header_and_body() {
     let world = world().await;
     world.convirza.faults().set(Endpoint::Login, Fault::ServerError, Some(1));
-    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let front = front(&world).await;
     let response = post(&format!("{}/token", front.url()), "application/json", "").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let header: u64 = response.headers()["retry-after"].to_str().unwrap().parse().expect("seconds");
@@ -127,7 +115,7 @@ async fn status_of(handler: &Handler, event: Value) -> (u64, Value) {
 }
 
 #[tokio::test]
-async fn an_http_request_without_an_iam_identity_is_denied() {
+async fn a_request_without_an_iam_identity_is_denied() {
     let world = world().await;
     let handler = handler(&world).await;
     let mut rest = events::read("rest-token");

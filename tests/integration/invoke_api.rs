@@ -1,36 +1,29 @@
-//! Lambda's Invoke API, as the front of the local stack has it for the AWS SDKs of other languages.
+//! Lambda's Invoke API, which the front of the local stack serves to the AWS SDKs of other languages.
 
-use super::{
-    front, handler, ports, wiring, world,
-    world::{World, server::Server},
-};
-use reqwest::{Client, Response, StatusCode};
-use serde_json::{Value, json};
-use token_broker::{inbound::Handler, broker::Broker};
+use crate::{front, http_client, json_of, ports, wiring, world};
+use emulators::{World, server::Server};
+use reqwest::{Response, StatusCode};
+use serde_json::json;
+use token_broker::{broker::Broker, inbound::Handler};
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:token-broker";
 
 async fn invoke(front: &Server, function: &str, payload: &str) -> Response {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", front.url());
-    let client = Client::builder().no_proxy().build().expect("a client");
-    client.post(url).body(payload.to_owned()).send().await.expect("an answer")
+    http_client().post(url).body(payload.to_owned()).send().await.expect("an answer")
 }
 
-async fn json_of(response: Response) -> Value {
-    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
-}
-
-/// Lets nobody in but direct invokes through the alias `live`.
+/// Allows only direct invokes through the alias `live`.
 async fn handler_for_the_alias(world: &World) -> Handler {
     let rules = json!([{"caller": "direct:live", "accounts": ["*"], "actions": ["token"]}]).to_string();
-    let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a good configuration");
+    let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a valid configuration");
     Handler::new(Broker::new(config.policy, ports(world).await), config.callers)
 }
 
 #[tokio::test]
-async fn an_answer_and_a_function_error_are_told_apart_as_lambda_does() {
+async fn a_function_error_is_marked_by_a_header() {
     let world = world().await;
-    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let front = front(&world).await;
     for payload in ["", "{}", r#"{"account":"default"}"#] {
         let answer = invoke(&front, "token-broker", payload).await;
         assert!(answer.headers().get("x-amz-function-error").is_none(), "{payload}");
@@ -45,7 +38,7 @@ async fn an_answer_and_a_function_error_are_told_apart_as_lambda_does() {
 }
 
 #[tokio::test]
-async fn the_alias_is_told_by_the_name_the_arn_or_the_qualifier() {
+async fn the_alias_is_taken_from_the_name_the_arn_or_the_qualifier() {
     let world = world().await;
     let front = front::start(0, handler_for_the_alias(&world).await).await.expect("a front");
     let live = ["token-broker:live".to_owned(), "token-broker%3Alive".to_owned(), format!("{ARN}:live")];
@@ -53,8 +46,7 @@ async fn the_alias_is_told_by_the_name_the_arn_or_the_qualifier() {
         assert_eq!(json_of(invoke(&front, &function, "{}").await).await["account"], "default", "{function}");
     }
     let url = format!("{}/2015-03-31/functions/token-broker/invocations?Qualifier=live", front.url());
-    let qualified =
-        Client::builder().no_proxy().build().expect("a client").post(url).send().await.expect("an answer");
+    let qualified = http_client().post(url).send().await.expect("an answer");
     assert_eq!(json_of(qualified).await["account"], "default");
     for function in ["token-broker".to_owned(), "token-broker:next".to_owned(), ARN.to_owned()] {
         let denied = json_of(invoke(&front, &function, "{}").await).await;
@@ -63,9 +55,9 @@ async fn the_alias_is_told_by_the_name_the_arn_or_the_qualifier() {
 }
 
 #[tokio::test]
-async fn another_function_and_a_payload_that_is_no_json_are_refused_by_lambda_itself() {
+async fn lambda_refuses_other_functions_and_payloads_without_json() {
     let world = world().await;
-    let front = front::start(0, handler(&world).await).await.expect("a front");
+    let front = front(&world).await;
     let unknown = invoke(&front, "tokens", "{}").await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
     assert_eq!(unknown.headers()["x-amzn-errortype"], "ResourceNotFoundException");

@@ -1,7 +1,7 @@
-//! The broker against the emulated world: the real adapters through the real AWS SDK, and the real binary
-//! under a Runtime API that these tests serve. Nothing has to be installed.
+//! The broker against emulated services: the real adapters through the real AWS SDK, and the real binary under an
+//! emulated Runtime API. Nothing has to be installed.
 //!
-//! `BROKER_TEST_AWS_ENDPOINT` names another AWS in the place of the embedded one, such as moto.
+//! `BROKER_TEST_AWS_ENDPOINT` names another AWS emulator, such as moto, to use instead of the embedded one.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,62 +11,72 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../../examples/local/front.rs"]
-mod front;
-#[path = "../../examples/local/wiring.rs"]
-mod wiring;
-#[path = "../../examples/local/world/mod.rs"]
-mod world;
-
 mod instance;
+mod items;
 mod recorder;
-mod runtime_api;
 
 mod configuration;
+mod credentials;
+mod direct_invoke;
 mod events;
 mod http;
 mod invoke_api;
-mod life;
+mod maintenance;
 mod oauth;
-mod one_process;
+mod operator;
 mod panics;
 mod processes;
+mod reports;
 mod secrecy;
 mod secrets;
 mod store;
 mod template;
 mod upstream;
+mod v2;
 
-use token_broker::{inbound::Handler, broker::Broker, config::Config, ports::Ports};
-use world::{Aws, World, convirza::Settings};
+use emulators::{Aws, World, convirza::Settings, server::Server};
+use local::{front, wiring};
+use std::sync::Arc;
+use token_broker::{
+    broker::Broker, config::Config, inbound::Handler, outbound::SystemClock, ports::Ports as Adapters,
+};
 
-/// A world with the upstream as it is.
+/// A world whose upstream has its default settings.
 async fn world() -> World {
     world_with(Settings::default()).await
 }
 
-/// A world with this upstream.
 async fn world_with(settings: Settings) -> World {
-    #[expect(clippy::disallowed_methods, reason = "the switch of these tests, read here alone")]
+    #[expect(clippy::disallowed_methods, reason = "a switch of these tests, read only here")]
     let aws = std::env::var("BROKER_TEST_AWS_ENDPOINT").map_or(Aws::Embedded, Aws::At);
-    World::start_on(aws, world::Ports::default(), settings).await.expect("the world starts")
+    World::start_on(aws, emulators::Ports::default(), settings).await.expect("the world starts")
 }
 
-/// A configuration whose faults are over quickly.
-const QUICK: [(&str, &str); 2] = [("BROKER_UPSTREAM_TIMEOUT_MS", "1000"), ("BROKER_LEASE_MS", "3000")];
-
+/// A configuration with short timeouts, so that faults end soon.
 fn config(world: &World) -> Config {
-    let quick = QUICK.map(|(name, value)| (name, value.to_owned()));
-    wiring::config(world, &quick).expect("a good configuration")
+    let quick = instance::QUICK.map(|(name, value)| (name, value.to_owned()));
+    wiring::config(world, &quick).expect("a valid configuration")
 }
 
-async fn ports(world: &World) -> Ports {
-    let clock = std::sync::Arc::new(token_broker::adapters::clock::SystemClock);
-    wiring::ports(world, &config(world), clock).await.expect("the adapters")
+async fn ports(world: &World) -> Adapters {
+    wiring::ports(world, &config(world), Arc::new(SystemClock)).await.expect("the adapters")
 }
 
-/// A broker of its own, in this process.
+/// A broker in this process, with a cache of its own.
 async fn handler(world: &World) -> Handler {
     let config = config(world);
     Handler::new(Broker::new(config.policy, ports(world).await), config.callers)
+}
+
+/// A broker in this process, behind the local stack's front.
+async fn front(world: &World) -> Server {
+    front::start(0, handler(world).await).await.expect("a front")
+}
+
+fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
+async fn json_of(response: reqwest::Response) -> serde_json::Value {
+    serde_json::from_str(&response.text().await.expect("a body")).expect("JSON")
 }

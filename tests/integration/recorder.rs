@@ -1,6 +1,5 @@
-//! Writes down which operations of AWS are called.
+//! Records which operations of AWS are called.
 
-use super::world::server::Server;
 use axum::{
     Router,
     body::Bytes,
@@ -8,16 +7,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
+use emulators::server::Server;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 
 /// Services and their operations.
-pub type Calls = Mutex<BTreeSet<(String, String)>>;
+pub(crate) type Calls = Mutex<BTreeSet<(String, String)>>;
 
-/// Stands before a service of AWS, and writes down which operations are called.
-pub struct Recorder {
+/// A proxy in front of one service of AWS.
+pub(crate) struct Recorder {
     calls: Arc<Calls>,
     service: &'static str,
     url: String,
@@ -25,9 +25,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub async fn start(calls: &Arc<Calls>, service: &'static str, url: String) -> Server {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let recorder = Arc::new(Self { calls: Arc::clone(calls), service, url, client });
+    pub(crate) async fn start(calls: &Arc<Calls>, service: &'static str, url: String) -> Server {
+        let recorder =
+            Arc::new(Self { calls: Arc::clone(calls), service, url, client: crate::http_client() });
         let routes = Router::new().fallback(record).with_state(recorder);
         Server::start("a recorder", 0, routes).await.expect("a free port")
     }

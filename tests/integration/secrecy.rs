@@ -1,19 +1,16 @@
-//! Nothing secret is ever printed, whatever happens and however much is logged.
+//! Nothing secret is logged, not even at the most detailed level and during faults.
 
-use super::{
-    instance::Instance,
-    world,
-    world::{
-        convirza::{DEFAULT_PASSWORD, Endpoint, Fault},
-        dynamodb,
-    },
+use crate::{instance, world};
+use emulators::{
+    convirza::{DEFAULT_PASSWORD, Endpoint, Fault},
+    dynamodb,
 };
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_token_no_password_and_no_body_gets_into_the_log() {
+async fn no_token_password_or_body_is_logged() {
     let world = world().await;
-    let instance = Instance::start(&world, &[("BROKER_LOG", "trace")]).await;
+    let instance = instance::start(&world, &[("BROKER_LOG", "trace")]).await;
     let mut answers = vec![instance.invoke(json!({})).await.expect("a token")];
     for fault in [Fault::ServerError, Fault::WrongPassword, Fault::Truncated, Fault::BadGatewayHtml] {
         world.convirza.faults().set(Endpoint::Refresh, fault, Some(1));
@@ -27,14 +24,14 @@ async fn no_token_no_password_and_no_body_gets_into_the_log() {
     answers.push(error);
 
     let table = json!({"TableName": world.table()});
-    let stored = dynamodb::ask(&world.dynamodb, "Scan", &table).await.expect("the table");
+    let stored = dynamodb::call(&world.dynamodb, "Scan", &table).await.expect("the table");
     let mut secrets = vec![DEFAULT_PASSWORD.to_owned(), "tell-tale".to_owned()];
     collect_tokens(&stored, &mut secrets);
     secrets.extend(answers.iter().filter_map(|answer| answer["access_token"].as_str()).map(str::to_owned));
-    assert!(secrets.len() >= 5, "an access and a refresh token of the table, and those handed out");
+    assert!(secrets.len() >= 5, "the stored tokens, and those in the answers");
 
     let log = instance.output().await;
-    assert!(log.contains("upstream call"), "it does log: {log}");
+    assert!(log.contains("upstream call"), "the log is on: {log}");
     for secret in secrets {
         assert!(!log.contains(&secret), "a secret is in the log");
     }

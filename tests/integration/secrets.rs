@@ -1,23 +1,19 @@
 //! Secrets Manager, through the real AWS SDK.
 
-use super::{
-    front::context,
-    handler, ports, world,
-    world::{
-        aws::{AwsFault, Operations},
-        convirza::Settings,
-    },
-    world_with,
+use crate::{front::context, handler, ports, world, world_with};
+use emulators::{
+    aws::{AwsFault, Operations},
+    convirza::Settings,
+    credentials_secret,
 };
 use lambda_runtime::LambdaEvent;
+use protocol::{AccountName, SecretError};
 use serde_json::json;
-use protocol::{SecretError, AccountName};
 
 #[tokio::test]
-async fn a_secret_is_read_by_its_name_and_told_by_its_version() {
+async fn a_secret_is_read_with_its_version() {
     let world = world().await;
-    let version =
-        world.put_secret("emea", &world::credentials_secret("who", "word")).await.expect("a version");
+    let version = world.put_secret("emea", &credentials_secret("who", "word")).await.expect("a version");
     let secrets = ports(&world).await.secrets;
     let emea = AccountName::parse("emea").unwrap();
     let credentials = secrets.read(&emea).await.expect("credentials");
@@ -26,7 +22,7 @@ async fn a_secret_is_read_by_its_name_and_told_by_its_version() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_secret_is_told_apart() {
+async fn missing_bad_and_unreachable_secrets_are_told_apart() {
     let world = world().await;
     let secrets = ports(&world).await.secrets;
     let emea = AccountName::parse("emea").unwrap();
@@ -34,7 +30,7 @@ async fn what_is_wrong_with_a_secret_is_told_apart() {
     world.put_secret("emea", "{}").await.expect("a version");
     assert_eq!(secrets.read(&emea).await, Err(SecretError::Bad("`email` is missing".to_owned())));
     world.delete_secret("emea").await.expect("deleted");
-    assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing), "it could be recovered, but not read");
+    assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing), "it can be recovered, but not read");
     for fault in [AwsFault::Unavailable, AwsFault::AccessDenied, AwsFault::Reset] {
         world.secrets_manager.faults().set(Operations::All, fault, None);
         assert_eq!(secrets.read(&emea).await, Err(SecretError::Unreachable), "{fault:?}");
@@ -46,9 +42,9 @@ async fn the_secret_is_read_only_when_a_login_needs_it() {
     let settings = Settings { access_lifetime: std::time::Duration::from_secs(6), ..Settings::default() };
     let world = world_with(settings).await;
     let handler = handler(&world).await;
-    let ask = || handler.handle(LambdaEvent::new(json!({"action": "refresh"}), context()));
-    ask().await.expect("a login");
+    let refresh = || handler.handle(LambdaEvent::new(json!({"action": "refresh"}), context()));
+    refresh().await.expect("a login");
     assert_eq!(world.secrets_manager.counts().reads, 1);
-    ask().await.expect("a refresh");
+    refresh().await.expect("a refresh");
     assert_eq!((world.secrets_manager.counts().reads, world.convirza.observed().refreshes), (1, 1));
 }

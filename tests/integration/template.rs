@@ -1,24 +1,32 @@
-//! What the template deploys agrees with what the code serves, reads and calls.
+//! The template deploys what the code serves, reads and calls.
 //!
-//! `tests/system.sh template` transforms the template as SAM does, for several choices of parameters, and runs these.
+//! `tests/system.sh template` transforms the template as SAM does, for several choices of parameters, and runs these
+//! tests.
 
-use super::{
+use crate::{
     events,
     front::context,
-    handler,
-    instance::Instance,
+    handler, instance,
     recorder::{Calls, Recorder},
-    world::{World, dynamodb::ask},
 };
+use emulators::{World, dynamodb};
 use lambda_runtime::LambdaEvent;
+use protocol::Timestamp;
 use serde_json::{Value, json};
 use std::{cell::RefCell, collections::BTreeSet, fs, sync::Arc, time::Duration};
-use token_broker::{inbound::ROUTES, adapters::lambda::payload::self, adapters::lambda::payload::Command, config::Config, config::ConfigErrors, inbound::authorization::Action, inbound::deadline::Entry};
-use protocol::{Timestamp};
+use token_broker::{
+    config::{Config, ConfigErrors},
+    inbound::{
+        ROUTES,
+        authorization::Action,
+        deadline::Entry,
+        payload::{self, Command},
+    },
+};
 
-/// A public API, every parameter as it is by default.
+/// A public API, with the default of every parameter.
 const DEFAULTS: &str = "defaults";
-/// A private API, and a value for every parameter that may be left empty.
+/// A private API, with a value for every parameter that may be left empty.
 const EVERYTHING: &str = "everything";
 
 /// The resources of a stack.
@@ -45,13 +53,13 @@ impl Stack {
         config(&self.environment())
     }
 
-    /// The API's description, of whichever sort of API there is.
+    /// The description of the HTTP API, or of the private API.
     fn api(&self) -> &Value {
         let apis = ["HttpApi", "PrivateApi"].map(|name| &self.resource(name)["Body"]);
         apis.into_iter().find(|body| body.is_object()).expect("an API")
     }
 
-    /// Each route of the API: its method, its path, and what stands under them.
+    /// Each route of the API: its method, its path, and its settings.
     fn routes(&self) -> Vec<(String, &str, &Value)> {
         let paths = self.api()["paths"].as_object().expect("paths");
         paths
@@ -63,7 +71,7 @@ impl Stack {
             .collect()
     }
 
-    /// What the function's role allows: an action, and what on.
+    /// The permissions of the function's role: actions and their resources.
     fn allowed(&self) -> BTreeSet<(String, String)> {
         let policies = self.resource("BrokerRole")["Policies"].as_array().expect("policies");
         let statements = policies
@@ -73,14 +81,16 @@ impl Stack {
         statements
             .flat_map(|statement| {
                 many(&statement["Action"]).into_iter().flat_map(|action| {
-                    many(&statement["Resource"]).into_iter().map(move |on| (text(action), text(on)))
+                    many(&statement["Resource"])
+                        .into_iter()
+                        .map(move |resource| (text(action), text(resource)))
                 })
             })
             .collect()
     }
 }
 
-/// One, or a list of them.
+/// The elements of a list; a single value counts as a list of one.
 fn many(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
 }
@@ -97,8 +107,8 @@ fn config(variables: &[(&str, String)]) -> Result<Config, ConfigErrors> {
 
 #[tokio::test]
 #[ignore = "tests/system.sh template runs it"]
-async fn each_api_has_the_routes_that_the_handler_serves_behind_iam_and_the_alias() {
-    let world = super::world().await;
+async fn each_api_has_the_handlers_routes_behind_iam_and_the_alias() {
+    let world = crate::world().await;
     let handler = handler(&world).await;
     for (stack, event) in [(DEFAULTS, "http-token"), (EVERYTHING, "rest-token")] {
         let stack = Stack::read(stack);
@@ -145,7 +155,7 @@ fn request(event: &str, method: &str, path: &str) -> Value {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn every_variable_that_the_code_reads_is_set_and_no_other() {
+fn exactly_the_variables_that_the_code_reads_are_set() {
     let read = RefCell::new(BTreeSet::new());
     let _ = Config::from_environment(|name| {
         read.borrow_mut().insert(name.to_owned());
@@ -158,9 +168,9 @@ fn every_variable_that_the_code_reads_is_set_and_no_other() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn the_defaults_are_the_codes_own_and_every_number_that_may_be_set_is_accepted() {
+fn its_defaults_are_the_codes_and_its_extremes_are_accepted() {
     let table = ("BROKER_TABLE", "${TokenTable}".to_owned());
-    assert_eq!(Stack::read(DEFAULTS).config().expect("a good configuration"), config(&[table]).unwrap());
+    assert_eq!(Stack::read(DEFAULTS).config().expect("a valid configuration"), config(&[table]).unwrap());
     for extreme in ["least", "most", EVERYTHING] {
         let accepted = Stack::read(extreme).config();
         assert!(accepted.is_ok(), "{extreme}: {}", accepted.unwrap_err());
@@ -169,7 +179,7 @@ fn the_defaults_are_the_codes_own_and_every_number_that_may_be_set_is_accepted()
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn the_function_and_the_apis_wait_as_long_as_the_code_reckons() {
+fn timeouts_fit_the_deadlines_of_the_code() {
     let arrived_at = Timestamp::from_millis(1_000_000);
     let takes = |entry: Entry| entry.deadline(Timestamp::from_millis(0), arrived_at).since(arrived_at);
     for stack in [DEFAULTS, EVERYTHING] {
@@ -192,7 +202,7 @@ fn the_function_and_the_apis_wait_as_long_as_the_code_reckons() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn whoever_may_invoke_does_so_through_the_alias() {
+fn every_invocation_goes_through_the_alias() {
     for (stack, permission, api) in
         [(DEFAULTS, "HttpApiInvoke", "HttpApi"), (EVERYTHING, "PrivateApiInvoke", "PrivateApi")]
     {
@@ -223,9 +233,9 @@ fn whoever_may_invoke_does_so_through_the_alias() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "tests/system.sh template runs it"]
-async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_nothing_else() {
+async fn the_role_allows_exactly_what_the_function_calls() {
     let stack = Stack::read(DEFAULTS);
-    let world = super::world().await;
+    let world = crate::world().await;
     let calls: Arc<Calls> = Arc::default();
     let dynamodb = Recorder::start(&calls, "dynamodb", world.dynamodb.url()).await;
     let secrets_manager = Recorder::start(&calls, "secretsmanager", world.secrets_manager.url()).await;
@@ -237,12 +247,12 @@ async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_no
         ("BROKER_OAUTH_URL", world.convirza.url()),
         ("BROKER_API_URL", format!("{}/v3", world.convirza.url())),
     ]);
-    let instance = Instance::start_with(environment).await;
-    let done = async |payload: Value| instance.invoke(payload).await.expect("an answer");
-    let token = done(json!({})).await;
-    done(json!({"rejected_generation": token["generation"]})).await;
+    let instance = instance::start_with(environment).await;
+    let invoke = async |payload: Value| instance.invoke(payload).await.expect("an answer");
+    let token = invoke(json!({})).await;
+    invoke(json!({"rejected_generation": token["generation"]})).await;
     for action in Action::ALL {
-        done(json!({"action": action.name()})).await;
+        invoke(json!({"action": action.name()})).await;
         let unknown = instance.invoke(json!({"action": action.name(), "account": "unknown"})).await;
         drop(unknown);
     }
@@ -250,17 +260,17 @@ async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_no
     let calls = calls.lock().unwrap().clone();
     let logs = ["CreateLogStream", "PutLogEvents"].map(|action| format!("logs:{action}"));
     let expected = calls.into_iter().map(|(service, operation)| {
-        let on = match service.as_str() {
+        let resource = match service.as_str() {
             "dynamodb" => "${TokenTable.Arn}",
             _ => "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-broker/*",
         };
-        (format!("{service}:{operation}"), on.to_owned())
+        (format!("{service}:{operation}"), resource.to_owned())
     });
     let expected: BTreeSet<_> =
         expected.chain(logs.map(|action| (action, "${BrokerLogGroup.Arn}".to_owned()))).collect();
     assert_eq!(stack.allowed(), expected);
 
-    // Keys and a network of the operator's own need more, but no more of the table or of the secrets.
+    // The operator's own keys and network need more permissions, but none on the table or the secrets.
     let of_the_code =
         |(action, _): &(String, String)| !action.starts_with("kms:") && !action.starts_with("ec2:");
     let everything =
@@ -268,7 +278,7 @@ async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_no
     assert_eq!(everything, expected);
 
     let record = json!({"TableName": TABLE, "Key": {"pk": {"S": "account#default"}}});
-    let record = ask(&world.dynamodb, "GetItem", &record).await.expect("an answer")["Item"].take();
+    let record = dynamodb::call(&world.dynamodb, "GetItem", &record).await.expect("an answer")["Item"].take();
     let ttl = &stack.resource("TokenTable")["TimeToLiveSpecification"];
     assert!(record[text(&ttl["AttributeName"])]["N"].is_string(), "{record}");
     assert_eq!(ttl["Enabled"], true);
@@ -276,11 +286,11 @@ async fn the_role_allows_what_the_function_calls_on_its_table_and_secrets_and_no
 
 const TABLE: &str = "as-the-template-makes-it";
 
-/// The table of the template, in the embedded `DynamoDB`.
+/// Creates the template's table in the emulated DynamoDB.
 async fn create_table(world: &World, properties: &Value) {
     let mut request = json!({"TableName": TABLE});
     for name in ["AttributeDefinitions", "KeySchema", "BillingMode"] {
         request[name] = properties[name].clone();
     }
-    ask(&world.dynamodb, "CreateTable", &request).await.expect("a table");
+    dynamodb::call(&world.dynamodb, "CreateTable", &request).await.expect("a table");
 }

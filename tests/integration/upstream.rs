@@ -1,15 +1,19 @@
-//! The client of the upstream: every answer that it may get, and what the protocol makes of it.
+//! The upstream's client: every response of the upstream, and the reply that the protocol gets.
 
-use super::{
-    ports, wiring, world,
-    world::{
-        World,
-        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault},
-    },
+use crate::{ports, world};
+use emulators::{
+    World,
+    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault},
+};
+use protocol::{
+    Call, Credentials, Expiry, Granted, Origin, Revocation, Secret, SecretVersion, TokenKind, UpstreamReply,
+    UpstreamUrl,
 };
 use std::{sync::Arc, time::Duration};
-use token_broker::{outbound::SystemClock, outbound::Convirza, ports::Clock, ports::Upstream};
-use protocol::{Call, Credentials, Expiry, Granted, UpstreamReply, Origin, Revocation, SecretVersion, TokenKind, Secret};
+use token_broker::{
+    outbound::{Convirza, SystemClock},
+    ports::{Clock, Upstream},
+};
 
 fn login() -> Call {
     Call::Login(Credentials {
@@ -21,6 +25,10 @@ fn login() -> Call {
     })
 }
 
+fn upstream_url(text: &str) -> UpstreamUrl {
+    UpstreamUrl::parse(text).expect("a URL")
+}
+
 async fn reply_to(world: &World, fault: Fault) -> UpstreamReply {
     world.convirza.faults().set(Endpoint::Login, fault, Some(1));
     ports(world).await.upstream.send(&login()).await
@@ -29,25 +37,25 @@ async fn reply_to(world: &World, fault: Fault) -> UpstreamReply {
 fn granted(reply: UpstreamReply) -> Granted {
     match reply {
         UpstreamReply::Granted(granted) => granted,
-        other => panic!("no pair: {other:?}"),
+        other => panic!("not a pair: {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_login_a_refresh_and_a_revocation() {
+async fn login_refresh_and_revoke_get_their_replies() {
     let world = world().await;
     let upstream = ports(&world).await.upstream;
     let first = granted(upstream.send(&login()).await);
     let in_a_week = SystemClock.now().plus(Duration::from_secs(7 * 86_400));
     match first.access_expiry {
         Expiry::At(at) => assert!(in_a_week.since(at) < Duration::from_secs(60), "{at:?}"),
-        other => panic!("an instant was documented: {other:?}"),
+        other => panic!("the documented expiry is an instant: {other:?}"),
     }
     let refresh_token = first.refresh_token.expect("a refresh token");
     let refresh = Call::Refresh { refresh_token: refresh_token.clone(), origin: Origin::default() };
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
-    assert_eq!(upstream.send(&refresh).await, UpstreamReply::Refused, "it is single-use");
+    assert_eq!(upstream.send(&refresh).await, UpstreamReply::Refused, "a refresh token is single-use");
     for (token, kind) in [
         (second.access_token, TokenKind::Access),
         (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
@@ -65,7 +73,7 @@ async fn a_login_a_refresh_and_a_revocation() {
 }
 
 #[tokio::test]
-async fn every_fault_is_what_the_protocol_takes_it_for() {
+async fn every_fault_has_its_reply() {
     let world = world().await;
     assert_eq!(reply_to(&world, Fault::WrongPassword).await, UpstreamReply::Refused);
     for unclear in [
@@ -82,11 +90,11 @@ async fn every_fault_is_what_the_protocol_takes_it_for() {
     }
     let observed = world.convirza.observed();
     assert_eq!(observed.redirects_followed, 0);
-    assert_eq!(observed.logins_arrived, 9, "each was sent once, and none again");
+    assert_eq!(observed.logins_arrived, 9, "each login was sent once");
 }
 
 #[tokio::test]
-async fn odd_answers_are_read_for_what_is_in_them() {
+async fn unusual_responses_are_read() {
     let world = world().await;
     for (fault, expiry) in [
         (Fault::ExpiryMissing, Expiry::Unknown),
@@ -113,22 +121,23 @@ async fn retry_after_is_read_in_both_forms() {
     let date = Fault::RateLimited { retry_after: Some("Fri, 31 Dec 2100 23:59:59 GMT".to_owned()) };
     match reply_to(&world, date).await {
         UpstreamReply::RateLimited(Some(pause)) => assert!(pause > Duration::from_secs(70 * 365 * 86_400)),
-        other => panic!("no pause: {other:?}"),
+        other => panic!("not a pause: {other:?}"),
     }
     let past = Fault::RateLimited { retry_after: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()) };
     assert_eq!(reply_to(&world, past).await, UpstreamReply::RateLimited(Some(Duration::ZERO)));
 }
 
 #[tokio::test]
-async fn what_never_left_is_told_apart_from_what_may_have_arrived() {
+async fn a_request_that_never_left_is_told_apart() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let closed = format!("http://{}", free.local_addr().expect("an address"));
     drop(free);
-    // A port that speaks no TLS: the handshake fails before anything of the request is sent.
+    // This port speaks no TLS: the handshake fails before the request is sent.
     let world = world().await;
     let no_tls = world.convirza.url().replace("http://", "https://");
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
-        let upstream = Convirza::new(url.clone(), url.clone(), Duration::from_secs(5), Arc::new(SystemClock))
+        let base = upstream_url(&url);
+        let upstream = Convirza::new(base.clone(), base, Duration::from_secs(5), Arc::new(SystemClock))
             .expect("a client");
         assert_eq!(upstream.send(&login()).await, UpstreamReply::NeverLeft, "{url}");
     }
@@ -136,14 +145,12 @@ async fn what_never_left_is_told_apart_from_what_may_have_arrived() {
 }
 
 #[tokio::test]
-async fn an_account_may_have_an_oauth_host_of_its_own() {
+async fn an_account_may_have_its_own_oauth_host() {
     let (world, other) = (world().await, world().await);
-    let config = wiring::config(&world, &[]).expect("a good configuration");
-    let upstream =
-        wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters").upstream;
+    let upstream = ports(&world).await.upstream;
     let Call::Login(credentials) = login() else { unreachable!("a login") };
     let elsewhere = Call::Login(Credentials {
-        origin: Origin { oauth_url: Some(other.convirza.url()), ..Origin::default() },
+        origin: Origin { oauth_url: Some(upstream_url(&other.convirza.url())), ..Origin::default() },
         ..credentials
     });
     granted(upstream.send(&elsewhere).await);

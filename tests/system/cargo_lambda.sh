@@ -46,11 +46,24 @@ check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
 check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
 
+# As `sam build` runs it: resolved with the development crates, the function's dependencies would get their features too.
+resolves_the_features_of_the_function_alone() {
+    local shim=$SYSTEM_DIR/shim cargo
+    cargo=$(command -v cargo)
+    mkdir -p "$shim"
+    # shellcheck disable=SC2016 # this is the script's own "$@"
+    printf '#!/bin/sh\n[ "$1" = build ] || exec "%s" "$@"\necho "cargo $*"\nexit 1\n' "$cargo" >"$shim/cargo"
+    chmod +x "$shim/cargo"
+    { CARGO=$shim/cargo PATH=$shim:$PATH cargo-lambda lambda build --release --skip-target-check --bin token-broker || true; } |
+        tee -a /dev/stderr | grep -c -- '--package token-broker '
+}
+
 says_why_it_does_not_start() { invoke direct-token | tee -a /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
 
 need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
 check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start
 
+check "cargo lambda: build resolves the features of the function alone" resolves_the_features_of_the_function_alone
 need "the standard library for arm64" arm64_std
 check "cargo lambda: build --release --arm64 --output-format zip" \
     cargo lambda build --locked --release --arm64 --output-format zip --lambda-dir "$SYSTEM_DIR/lambda" \

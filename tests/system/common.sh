@@ -133,6 +133,14 @@ node_modules() {
     npm install --prefix "$dir" --no-package-lock --no-audit --no-fund "$@" && echo "$*" >"$dir/.packages"
 }
 
+# cargo_tool NAME VERSION: a cargo subcommand from crates.io, built once. Building it takes longer than running it, so it
+# is not optimized.
+cargo_tool() {
+    export PATH=$SYSTEM_DIR/tools/bin:$PATH
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$SYSTEM_DIR/tools/build \
+        cargo install --quiet --locked --profile dev --version "=$2" --root "$SYSTEM_DIR/tools" "$1"
+}
+
 # readme_block LANGUAGE TEXT: the README's block in this language that has this text in it, to be run as it stands there.
 readme_block() {
     awk -v first="\`\`\`$1" -v text="$2" '
@@ -167,12 +175,12 @@ apt_install() {
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that
-# a function in this world needs to $LOCAL_ENV, as lines NAME=value.
+# a function needs to use its services to $LOCAL_ENV, as lines NAME=value.
 start_local() {
     LOCAL_ENV=$SYSTEM_DIR/local.env
     local log=$LOGS/local.log
-    cargo build --quiet --locked --example local || return
-    background local target/debug/examples/local --port 0 "$@"
+    cargo build --quiet --locked --package token-broker-local || return
+    background local target/debug/token-broker-local --port 0 "$@"
     wait_for 30 grep -q '^Logins, refreshes' "$log" || return
     BROKER_URL=$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")
     CONVIRZA_URL=$(sed -n 's/^  Convirza  *\([^ ]*\).*/\1/p' "$log")

@@ -1,53 +1,53 @@
-//! What the two AWS services have in common: the JSON protocol's errors, and the faults.
+//! The JSON protocol of the AWS services, and their faults.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::faults::Faults;
-use super::server::Peer;
+use crate::faults::Faults;
+use crate::server::Peer;
 
 /// The faults of one AWS service.
 pub type AwsFaults = Faults<Operations, AwsFault>;
 
-/// What can go wrong with a request to an AWS service.
+/// A fault of an AWS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsFault {
     /// 503; the request is not carried out.
     Unavailable,
-    /// 400 that asks to slow down; the request is not carried out.
+    /// 400 with the service's throttling error; the request is not carried out.
     Throttled,
-    /// 400, as if a permission were missing; the request is not carried out.
+    /// 400 for a missing permission; the request is not carried out.
     AccessDenied,
-    /// The request is carried out, and the connection closed without an answer.
+    /// The request is carried out, and the connection is closed without a response.
     LostReply,
-    /// The connection is reset, and the request not carried out.
+    /// The connection is reset; the request is not carried out.
     Reset,
-    /// No answer while the client stays connected; the request is not carried out.
+    /// No response while the client stays connected; the request is not carried out.
     Hang,
 }
 
-/// Which operations a fault is for.
+/// The operations that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operations {
-    /// Every operation, those that are neither reads nor writes too.
+    /// Every operation, such as creating a table too.
     All,
-    /// What only reads items or secrets.
+    /// Operations that read items or secrets.
     Reads,
-    /// What changes items or secrets.
+    /// Operations that change items or secrets.
     Writes,
 }
 
-/// What sort of operation a request asks for.
+/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Read,
     Write,
     Other,
 }
 
 impl Operations {
-    pub(super) fn cover(self, kind: Kind) -> bool {
+    pub(crate) fn cover(self, kind: Kind) -> bool {
         match self {
             Self::All => true,
             Self::Reads => kind == Kind::Read,
@@ -57,9 +57,8 @@ impl Operations {
 }
 
 impl AwsFault {
-    /// What happens in the stead of carrying out the request. [`AwsFault::LostReply`] does nothing
-    /// here: it carries the request out first.
-    pub(super) async fn instead_of_work(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
+    /// The response of a request that is not carried out. None for [`AwsFault::LostReply`], which carries it out.
+    pub(crate) async fn response(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
         Some(match self {
             Self::Unavailable => error(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -82,7 +81,7 @@ impl AwsFault {
 }
 
 /// The operation that `X-Amz-Target` names, without the service's prefix.
-pub(super) fn operation(headers: &HeaderMap) -> &str {
+pub(crate) fn operation(headers: &HeaderMap) -> &str {
     headers
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok())
@@ -91,13 +90,13 @@ pub(super) fn operation(headers: &HeaderMap) -> &str {
 }
 
 /// An error in the form of the AWS JSON protocols.
-pub(super) fn error(status: StatusCode, error_type: &str, message: &str) -> Response {
+pub(crate) fn error(status: StatusCode, error_type: &str, message: &str) -> Response {
     let body = serde_json::json!({ "__type": error_type, "message": message });
-    answer(status, &body)
+    response(status, &body)
 }
 
-/// An answer in the form of the AWS JSON protocols.
-pub(super) fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
+/// A response in the form of the AWS JSON protocols.
+pub(crate) fn response(status: StatusCode, body: &serde_json::Value) -> Response {
     let headers = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
     (status, headers, body.to_string()).into_response()
 }

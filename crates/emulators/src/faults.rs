@@ -1,13 +1,13 @@
-//! Which fault is to happen where, and how often: the switchboard that every service has.
+//! The faults that are planned for a service.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The faults that are planned for one service, at most one per place.
+/// The planned faults of one service, at most one per place.
 #[derive(Debug)]
 pub struct Faults<P, F> {
     planned: Mutex<Vec<Planned<P, F>>>,
-    played: AtomicU64,
+    injected: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -19,13 +19,13 @@ struct Planned<P, F> {
 
 impl<P, F> Default for Faults<P, F> {
     fn default() -> Self {
-        Self { planned: Mutex::default(), played: AtomicU64::new(0) }
+        Self { planned: Mutex::default(), injected: AtomicU64::new(0) }
     }
 }
 
 impl<P: PartialEq, F: Clone> Faults<P, F> {
-    /// From now on `fault` happens at `place`, in the stead of what was planned there: so many
-    /// times, or until it is cleared.
+    /// Injects `fault` at `place` from now on, so many times or until it is cleared. Replaces the fault that was planned
+    /// there.
     pub fn set(&self, place: P, fault: F, times: Option<u32>) {
         let mut planned = self.lock();
         planned.retain(|other| other.place != place);
@@ -34,18 +34,18 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         }
     }
 
-    /// Nothing goes wrong any more. What hangs already goes on hanging.
+    /// Clears all faults. Requests that hang already keep hanging.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// How many faults have happened so far.
-    pub fn played(&self) -> u64 {
-        self.played.load(Ordering::Relaxed)
+    /// How many faults were injected so far.
+    pub fn injected(&self) -> u64 {
+        self.injected.load(Ordering::Relaxed)
     }
 
-    /// The fault that happens to a request, if one is planned at a place where the request `is_at`.
-    pub(super) fn next(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
+    /// The fault for a request, if one is planned at a place for which `is_at` holds.
+    pub(crate) fn next(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
         let mut all = self.lock();
         let index = all.iter().position(|planned| is_at(&planned.place))?;
         let planned = all.get_mut(index)?;
@@ -56,7 +56,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
                 all.remove(index);
             }
         }
-        self.played.fetch_add(1, Ordering::Relaxed);
+        self.injected.fetch_add(1, Ordering::Relaxed);
         Some(fault)
     }
 

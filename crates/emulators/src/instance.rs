@@ -1,15 +1,13 @@
-//! One instance of the function: the real binary, in a process of its own.
+//! An instance of the function: a process under an emulated Runtime API. Made for tests: it panics if the process does not
+//! behave.
+#![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "made for tests, which fail by panicking")]
 
-use super::{
-    QUICK,
-    runtime_api::{Invocation, RuntimeApi},
-    world::World,
-};
+use crate::runtime_api::{Invocation, RuntimeApi};
 use serde_json::Value;
 use std::{
     path::Path,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -19,10 +17,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What Lambda would wait, and a little for a busy machine.
+/// The timeout of the function, and a reserve for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
+/// A running instance. The process is killed when this is dropped.
 pub struct Instance {
+    /// The Runtime API that the process polls.
     pub api: RuntimeApi,
     process: Child,
     output: Arc<Mutex<Vec<u8>>>,
@@ -30,23 +30,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts an instance in a world. `settings` come before the world's own.
-    pub async fn start(world: &World, settings: &[(&str, &str)]) -> Self {
-        Self::start_with(
-            world
-                .environment()
-                .into_iter()
-                .chain(QUICK.iter().chain(settings).map(|(name, value)| (*name, (*value).to_owned()))),
-        )
-        .await
-    }
-
-    /// Starts an instance with nothing but these variables and Lambda's own.
-    pub async fn start_with<'a>(environment: impl IntoIterator<Item = (&'a str, String)>) -> Self {
-        Self::start_program(env!("CARGO_BIN_EXE_token-broker").as_ref(), &[], environment).await
-    }
-
-    /// Starts a program in the place of the function's binary.
+    /// Starts a program under a Runtime API, with only these variables and Lambda's own.
     pub async fn start_program<'a>(
         program: &Path,
         arguments: &[&str],
@@ -66,7 +50,7 @@ impl Instance {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("the binary starts");
+            .expect("the program starts");
         let output = Arc::default();
         let readers = vec![
             read(process.stdout.take().expect("stdout"), Arc::clone(&output)),
@@ -75,18 +59,18 @@ impl Instance {
         Self { api, process, output, readers }
     }
 
-    /// Puts an invocation into this instance's queue.
+    /// Queues an invocation.
     pub fn begin(&self, payload: Value) -> oneshot::Receiver<Invocation> {
         self.api.invoke(payload)
     }
 
-    /// Invokes this instance, and waits for the answer.
+    /// Invokes the function, and waits for the result.
     pub async fn invoke(&self, payload: Value) -> Invocation {
         let invocation = tokio::time::timeout(TIMEOUT, self.begin(payload)).await;
-        invocation.expect("Lambda would have ended it").expect("the invocation ends")
+        invocation.expect("the invocation ends before the timeout").expect("the invocation ends")
     }
 
-    /// Kills the process, as Lambda does with an instance that has run out of time.
+    /// Kills the process, as Lambda does after a timeout.
     pub async fn kill(&mut self) {
         self.process.kill().await.expect("the process dies");
     }
@@ -96,14 +80,14 @@ impl Instance {
         self.process.wait().await.expect("the process ends")
     }
 
-    /// Everything that the process has printed. Kills it, so that it is complete.
+    /// Kills the process and returns everything that it has printed.
     pub async fn output(mut self) -> String {
-        // It may have ended by itself.
+        // Fails if the process has ended by itself.
         let _ = self.process.kill().await;
         for reader in self.readers {
             reader.await.expect("the output is read");
         }
-        let bytes = self.output.lock().unwrap().clone();
+        let bytes = self.output.lock().unwrap_or_else(PoisonError::into_inner).clone();
         String::from_utf8(bytes).expect("the output is text")
     }
 }
@@ -112,7 +96,8 @@ fn read(mut pipe: impl AsyncRead + Unpin + Send + 'static, output: Arc<Mutex<Vec
     tokio::spawn(async move {
         let mut chunk = [0; 4096];
         while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-            output.lock().unwrap().extend_from_slice(&chunk[..length]);
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.extend(chunk.iter().take(length));
         }
     })
 }

@@ -1,72 +1,81 @@
-//! The outside world, emulated in one process: Convirza's login service and API, `DynamoDB`, and
-//! Secrets Manager. For development and tests only; nothing of it is ever linked into the function.
+//! The outside world, emulated on loopback: Convirza's login service and API, DynamoDB, Secrets Manager and the Lambda
+//! Runtime API. For development and tests; the function never links it.
 //!
-//! In the place of the embedded `DynamoDB` and Secrets Manager there may be an AWS that others emulate.
+//! | module | contents |
+//! | --- | --- |
+//! | [`World`] | Convirza, DynamoDB and Secrets Manager, ready for a broker |
+//! | [`convirza`] | the upstream, V3 and V2 |
+//! | [`dynamodb`], `secrets_manager` | embedded engines of the two AWS services |
+//! | [`service`] | the front of an AWS service: counts operations and injects faults |
+//! | [`aws`], [`faults`] | faults of the AWS services; the faults planned for any service |
+//! | [`runtime_api`], [`instance`] | the Lambda Runtime API; a process of the function under it |
+//! | [`server`] | an HTTP server that can cut its connections |
 //!
-//! Each service listens on 127.0.0.1, counts what reaches it, and can be told to misbehave while it
-//! runs. A service stops, and cuts its connections, when its handle is dropped.
-#![allow(dead_code, reason = "two crates include this module, and neither uses all of it")]
+//! Each service listens on 127.0.0.1, counts its requests, and takes faults while it runs. It stops and cuts its
+//! connections when its handle is dropped. Another emulator of AWS, such as moto, can replace the embedded engines.
 
 pub mod aws;
 mod clock;
 pub mod convirza;
 pub mod dynamodb;
 pub mod faults;
-pub mod secrets_manager;
+pub mod instance;
+pub mod runtime_api;
+mod secrets_manager;
 pub mod server;
 pub mod service;
 
 use std::io;
 
-use self::convirza::{Convirza, DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings};
-use self::service::{Engine, Service};
+use crate::convirza::{Convirza, DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings};
+use crate::service::{Engine, Service};
 
-/// The account that needs no naming.
+/// The account of a request that names none.
 pub const DEFAULT_ACCOUNT: &str = "default";
-/// The only region of this world.
+/// The region of every service.
 pub const REGION: &str = "us-east-1";
 
-/// Where the services listen; 0 stands for any free port.
+/// The services' ports. Zero stands for any free port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ports {
-    /// The port of both Convirza hosts.
+    /// All hosts of Convirza share one port.
     pub convirza: u16,
-    /// The port of `DynamoDB`.
+    /// DynamoDB.
     pub dynamodb: u16,
-    /// The port of Secrets Manager.
+    /// Secrets Manager.
     pub secrets_manager: u16,
 }
 
-/// Which AWS is behind the fronts.
+/// The engines of DynamoDB and Secrets Manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Aws {
-    /// That of this process, made for one world.
+    /// Embedded in this process, for one world.
     Embedded,
-    /// One that others wrote, at this URL. Worlds share it, each with a table and secrets of its own.
+    /// Another emulator of AWS at this URL. Worlds share it; each has its own table and secrets.
     At(String),
 }
 
-/// Everything outside the function, up and running.
+/// The services that a broker needs, up and running.
 pub struct World {
-    /// The upstream: logins, refreshes, and the API that the tokens are for.
+    /// The upstream.
     pub convirza: Convirza,
-    /// Where the broker keeps its token pairs.
+    /// Holds the broker's table.
     pub dynamodb: Service,
-    /// Where the broker reads its credentials.
+    /// Holds the accounts' credentials.
     pub secrets_manager: Service,
-    /// The table's name, and what the secrets' names begin with.
+    /// The table's name and the prefix of the secrets' names.
     name: String,
     _embedded: Option<(dynamodb::Embedded, secrets_manager::Embedded)>,
 }
 
 impl World {
-    /// Starts all services, creates the broker's table, and stores the secret of the account
-    /// `default`, whose credentials Convirza accepts.
+    /// Starts all services, creates the broker's table, and stores the secret of the account `default`. Convirza accepts
+    /// its credentials.
     pub async fn start(ports: Ports, settings: Settings) -> Result<Self, StartError> {
         Self::start_on(Aws::Embedded, ports, settings).await
     }
 
-    /// As [`World::start`], on this AWS.
+    /// Like [`World::start`], with these engines.
     pub async fn start_on(aws: Aws, ports: Ports, settings: Settings) -> Result<Self, StartError> {
         let convirza = Convirza::start(ports.convirza, settings).await?;
         let (name, tables, secrets, embedded) = match aws {
@@ -77,8 +86,7 @@ impl World {
             }
             Aws::At(url) => (format!("token-broker-{:016x}", fastrand::u64(..)), url.clone(), url, None),
         };
-        // moto looks at an item and writes it in two steps, without a lock between its threads: two
-        // conditional writes may both succeed.
+        // moto checks a condition and writes in two steps, without a lock. Two conditional writes may both succeed.
         let writes_are_atomic = embedded.is_some();
         let engine = |url| Engine { url, writes_are_atomic };
         let dynamodb = dynamodb::front(ports.dynamodb, engine(tables)).await?;
@@ -89,7 +97,7 @@ impl World {
         Ok(world)
     }
 
-    /// The table that a broker in this world uses.
+    /// The broker's table.
     pub fn table(&self) -> &str {
         &self.name
     }
@@ -109,23 +117,23 @@ impl World {
         secrets_manager::delete(&self.secrets_manager, &self.secret_name(account)).await
     }
 
-    /// Opens one more account: its secret, and the credentials in it at Convirza.
+    /// Adds an account: its secret, and the user at Convirza.
     pub async fn add_account(&self, account: &str, email: &str, password: &str) -> Result<(), StartError> {
         self.convirza.set_password(email, password);
         self.put_secret(account, &credentials_secret(email, password)).await?;
         Ok(())
     }
 
-    /// The environment variables that a broker process needs to live in this world.
+    /// The environment variables that a broker process needs to use these services.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let convirza_url = self.convirza.url();
         vec![
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
             ("AWS_REGION", REGION.to_owned()),
-            // What boto3 and the AWS CLI read.
+            // boto3 and the AWS CLI read this one.
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
-            // Nobody should wait for an instance metadata service that is not there.
+            // Otherwise an SDK may wait for an instance metadata service that is not there.
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager.url()),
@@ -137,10 +145,10 @@ impl World {
     }
 }
 
-/// A secret for V2, in the form that the broker reads.
+/// The text of a secret for V2.
 pub fn v2_secret(world: &World, email: &str, password: &str) -> String {
     serde_json::json!({
-        "api_version": "convirza-v2",
+        "dialect": "convirza-v2",
         "email": email,
         "password": password,
         "client_id": convirza::V2_CLIENT_ID,
@@ -151,34 +159,34 @@ pub fn v2_secret(world: &World, email: &str, password: &str) -> String {
     .to_string()
 }
 
-/// A secret in the form that the broker reads.
+/// The text of a secret for V3.
 pub fn credentials_secret(email: &str, password: &str) -> String {
     serde_json::json!({ "email": email, "password": password }).to_string()
 }
 
-/// Why the world could not start.
+/// Why a service could not start, or refused a request of the world itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The port is taken, or may not be used.
+    /// The port is taken, or not permitted.
     #[error(
-        "{service} cannot listen on 127.0.0.1:{port}: {source}. Stop what listens there, choose \
+        "{service} cannot listen on 127.0.0.1:{port}: {source}. Stop the process that listens there, choose \
          another port, or use port 0 for any free one"
     )]
     Listen {
-        /// The service that was to listen.
+        /// The service's name.
         service: &'static str,
-        /// The port that it was given.
+        /// The requested port.
         port: u16,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// `DynamoDB` or Secrets Manager did not do what the world needs of it.
-    #[error("the emulated AWS does not do as it should: {reason}")]
+    /// DynamoDB or Secrets Manager refused a request.
+    #[error("the emulated AWS returned an error: {reason}")]
     Engine {
-        /// What it said.
+        /// The error.
         reason: String,
     },
-    /// `DynamoDB` or Secrets Manager could not be asked.
-    #[error("the emulated AWS cannot be reached: {0}")]
+    /// DynamoDB or Secrets Manager is out of reach.
+    #[error("the emulated AWS is out of reach: {0}")]
     HttpClient(#[from] reqwest::Error),
 }

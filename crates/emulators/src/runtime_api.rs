@@ -1,10 +1,16 @@
-//! Lambda's Runtime API, as far as a function sees it.
+//! The Lambda Runtime API, as a function uses it. Made for tests: it panics if the function breaks the protocol.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "made for tests, which fail by panicking"
+)]
 
-use super::world::server::Server;
+use crate::{clock::now_ms, server::Server};
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -15,7 +21,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 const TIMEOUT: Duration = Duration::from_secs(30);
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:token-broker";
 
-/// What an invocation came to: the answer, or the function error.
+/// The result of an invocation: the answer, or the function error.
 pub type Invocation = Result<Value, Value>;
 
 /// A Runtime API for one instance of the function.
@@ -41,6 +47,7 @@ struct Shared {
 }
 
 impl RuntimeApi {
+    /// Starts a Runtime API on any free port.
     pub async fn start() -> Self {
         let (invocations, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -59,12 +66,12 @@ impl RuntimeApi {
         Self { server, shared, invocations }
     }
 
-    /// `HOST:PORT`, as `AWS_LAMBDA_RUNTIME_API` has it.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`: `HOST:PORT`.
     pub fn address(&self) -> String {
         self.server.url().trim_start_matches("http://").to_owned()
     }
 
-    /// Puts an invocation into the queue; the receiver gets what it came to.
+    /// Queues an invocation. The receiver gets its result.
     pub fn invoke(&self, payload: Value) -> oneshot::Receiver<Invocation> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let id = format!("request-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -74,28 +81,27 @@ impl RuntimeApi {
         receiver
     }
 
-    /// How often the function has asked for an invocation.
+    /// How often the function has polled for an invocation.
     pub fn polls(&self) -> u64 {
         self.shared.polls.load(Ordering::Relaxed)
     }
 
-    /// What the function said of its failure to start.
+    /// The error with which the function failed to start.
     pub fn init_error(&self) -> Option<Value> {
         self.shared.init_error.lock().unwrap().clone()
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "Lambda has a clock of its own")]
 async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     shared.polls.fetch_add(1, Ordering::Relaxed);
     let Some((id, payload)) = shared.waiting.lock().await.recv().await else {
         return (StatusCode::GONE, HeaderMap::new(), Json(Value::Null));
     };
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + TIMEOUT;
+    let deadline = now_ms() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert("lambda-runtime-aws-request-id", id.parse().unwrap());
-    headers.insert("lambda-runtime-deadline-ms", deadline.as_millis().to_string().parse().unwrap());
-    headers.insert("lambda-runtime-invoked-function-arn", FUNCTION_ARN.parse().unwrap());
+    headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));
+    headers.insert("lambda-runtime-invoked-function-arn", HeaderValue::from_static(FUNCTION_ARN));
     (StatusCode::OK, headers, Json(payload))
 }
 
@@ -117,7 +123,7 @@ fn json_of(body: &str) -> Value {
 
 fn finish(shared: &Shared, id: &str, invocation: Invocation) -> (StatusCode, Json<Value>) {
     if let Some(done) = shared.running.lock().unwrap().remove(id) {
-        // Whoever invoked may have lost interest.
+        // The test may have dropped the receiver.
         let _ = done.send(invocation);
     }
     (StatusCode::ACCEPTED, Json(json!({"status": "OK"})))

@@ -1,4 +1,4 @@
-//! Secrets Manager: as much of it as an AWS SDK needs to read and to replace secrets by name.
+//! Secrets Manager: the operations that an AWS SDK needs to read and to replace secrets by name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,10 @@ use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::clock::now;
-use super::server::Server;
-use super::service::{Engine, Service};
-use super::{REGION, StartError, aws};
+use crate::clock::now;
+use crate::server::Server;
+use crate::service::{Engine, Service};
+use crate::{REGION, StartError, aws};
 
 const SERVICE: &str = "Secrets Manager";
 const THROTTLING_ERROR: &str = "ThrottlingException";
@@ -33,34 +33,33 @@ struct Vault {
     secrets: Mutex<HashMap<String, Secret>>,
 }
 
-/// The current version of a secret; earlier ones are forgotten.
+/// The current version of a secret. Earlier versions are dropped.
 #[derive(Debug)]
 struct Secret {
     version_id: String,
     text: String,
     created_at_seconds: i64,
-    /// Kept for its recovery window, which has no end here.
+    /// As in AWS, a deleted secret is kept for recovery. Here it is kept for ever.
     deleted: bool,
 }
 
 impl Embedded {
-    /// Starts an empty Secrets Manager on any free port.
-    pub async fn start() -> Result<Self, StartError> {
+    pub(super) async fn start() -> Result<Self, StartError> {
         let routes = Router::new().route("/", post(handle)).with_state(Arc::<Vault>::default());
         Ok(Self { server: Server::start(SERVICE, 0, routes).await? })
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         self.server.url()
     }
 }
 
-/// The service, with this engine.
+/// Starts the service on this engine.
 pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartError> {
     Service::start(SERVICE, port, engine, THROTTLING_ERROR).await
 }
 
-/// Stores a new version of a secret, as anybody would, and returns its version id.
+/// Stores a new version of a secret, creating it if needed, and returns its version id.
 pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<String, StartError> {
     let client = Client::new(&service.engine_sdk().await);
     let version_id = match client.put_secret_value().secret_id(name).secret_string(text).send().await {
@@ -79,7 +78,7 @@ pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<Str
     version_id.ok_or_else(|| StartError::Engine { reason: format!("the secret {name} has no version") })
 }
 
-/// Deletes a secret; as in AWS, it could be recovered for some time.
+/// Deletes a secret, with a recovery window.
 pub(super) async fn delete(service: &Service, name: &str) -> Result<(), StartError> {
     let client = Client::new(&service.engine_sdk().await);
     client.delete_secret().secret_id(name).send().await.map_err(|error| refused(&error))?;
@@ -103,12 +102,12 @@ struct Parameters {
 
 async fn handle(State(vault): State<Arc<Vault>>, headers: HeaderMap, body: Bytes) -> Response {
     match vault.carry_out(aws::operation(&headers), &body) {
-        Ok(body) => aws::answer(StatusCode::OK, &body),
+        Ok(body) => aws::response(StatusCode::OK, &body),
         Err((error_type, message)) => aws::error(StatusCode::BAD_REQUEST, error_type, message),
     }
 }
 
-/// An error's type, and its message.
+/// An error's type and message.
 type Refusal = (&'static str, &'static str);
 
 const NOT_FOUND: Refusal = ("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
@@ -118,7 +117,7 @@ const DELETED: Refusal =
 impl Vault {
     fn carry_out(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
         let parameters: Parameters = serde_json::from_slice(body)
-            .map_err(|_| ("InvalidRequestException", "The body is not as expected."))?;
+            .map_err(|_| ("InvalidRequestException", "The body is malformed."))?;
         match operation {
             "GetSecretValue" => self.get(parameters),
             "DescribeSecret" => self.describe(parameters),
@@ -191,7 +190,7 @@ impl Vault {
     }
 
     fn store(&self, name: &str, token: Option<String>, text: String) -> Value {
-        // As in AWS, the client's token is the version, so that a retry makes no second one.
+        // As in AWS, the client's token is the version id, so that a retry stores no second version.
         let version_id = token.unwrap_or_else(random_version_id);
         let secret = Secret {
             version_id: version_id.clone(),
@@ -221,7 +220,7 @@ fn arn(name: &str) -> String {
     format!("{}{name}{ARN_SUFFIX}", arn_prefix())
 }
 
-/// The name of the secret that a name or an ARN stands for.
+/// The secret's name, from a name or an ARN.
 fn name_of(secret_id: String) -> String {
     match secret_id.strip_prefix(&arn_prefix()) {
         Some(name) => name.strip_suffix(ARN_SUFFIX).unwrap_or(name).to_owned(),
@@ -233,7 +232,7 @@ fn arn_prefix() -> String {
     format!("arn:aws:secretsmanager:{REGION}:000000000000:secret:")
 }
 
-/// In AWS, six random characters.
+/// AWS appends six random characters.
 const ARN_SUFFIX: &str = "-aBcDeF";
 
 /// A random version 4 UUID.

@@ -1,4 +1,4 @@
-//! An HTTP server on loopback whose connections can be cut off without an answer.
+//! An HTTP server on loopback that can cut a connection without a response.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -17,26 +17,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::StartError;
+use crate::StartError;
 
 /// A running server. It stops listening and cuts its connections when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     accepting: JoinHandle<()>,
-    // Every connection waits for this to go away.
+    // Every connection ends when this sender is dropped.
     _running: watch::Sender<()>,
 }
 
 impl Server {
-    /// Serves `routes` on 127.0.0.1. Handlers may ask for `ConnectInfo<Peer>`.
+    /// Serves `routes` on 127.0.0.1. Handlers may extract `ConnectInfo<Peer>`.
     pub async fn start(service: &'static str, port: u16, routes: Router) -> Result<Self, StartError> {
         let (tcp, address) = listen(service, port).await?;
         let (running, stopped) = watch::channel(());
         let listener = CuttableListener { tcp, stopped };
         let accepting = tokio::spawn(async move {
             let service = routes.into_make_service_with_connect_info::<Peer>();
-            // Never ends by itself: axum retries whatever goes wrong while accepting.
+            // Never returns: axum retries after an error.
             let _ = axum::serve(listener, service).await;
         });
         Ok(Self { address, accepting, _running: running })
@@ -54,8 +54,8 @@ impl Drop for Server {
     }
 }
 
-/// Binds a port of 127.0.0.1; 0 stands for any free one.
-pub(super) async fn listen(
+/// Binds a port of 127.0.0.1. Zero stands for any free port.
+pub(crate) async fn listen(
     service: &'static str,
     port: u16,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -65,37 +65,37 @@ pub(super) async fn listen(
     Ok((listener, address))
 }
 
-/// How a connection ends without an answer.
+/// How a connection ends without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// As when a process goes away in good order (FIN).
+    /// With a FIN, as when a process exits.
     Closed,
-    /// As when a process dies, or a middlebox forgets the connection (RST).
+    /// With an RST, as when a process is killed or a middlebox drops the connection.
     Reset,
 }
 
 /// The other end of the connection that a request came in on.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its address.
+    /// The client's address.
     pub address: IpAddr,
     ending: Arc<OnceLock<Ending>>,
 }
 
 impl Peer {
-    /// Closes the connection without an answer. The handler must return the response given here,
-    /// which never leaves: the attempt to write it is what ends the connection.
+    /// Closes the connection without a response. The handler must return the response that this returns. It is never
+    /// sent, because the attempt to write it ends the connection.
     pub fn close(&self) -> Response {
         self.end(Ending::Closed)
     }
 
-    /// Resets the connection without an answer; else as [`Peer::close`].
+    /// Resets the connection without a response. Otherwise like [`Peer::close`].
     pub fn reset(&self) -> Response {
         self.end(Ending::Reset)
     }
 
     fn end(&self, ending: Ending) -> Response {
-        // The first ending counts: a connection ends only once.
+        // Only the first ending of a connection counts.
         let _ = self.ending.set(ending);
         StatusCode::NO_CONTENT.into_response()
     }
@@ -118,7 +118,7 @@ impl Listener for CuttableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (tcp, address) = Listener::accept(&mut self.tcp).await;
-        // Costs latency at worst, and then only of the emulator.
+        // Failing costs the emulator some latency.
         let _ = tcp.set_nodelay(true);
         let mut stopped = self.stopped.clone();
         let stream = CuttableStream {
@@ -134,8 +134,7 @@ impl Listener for CuttableListener {
     }
 }
 
-/// A connection that fails at the next write once it is told to end, and that reads an end of file
-/// once the server has stopped.
+/// A connection whose next write fails once it has an ending, and whose reads fail once the server has stopped.
 struct CuttableStream {
     tcp: TcpStream,
     ending: Arc<OnceLock<Ending>>,
@@ -197,7 +196,7 @@ impl AsyncWrite for CuttableStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A FIN sent here would come before the RST.
+        // Shutting down would send a FIN before the RST.
         self.check()?;
         Pin::new(&mut self.tcp).poll_shutdown(context)
     }

@@ -1,11 +1,11 @@
-//! One AWS service: an engine, and a thin front before it that counts operations and plays faults.
+//! An AWS service: an engine behind a thin front that counts operations and injects faults.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_dynamodb::config::Credentials;
+use aws_sdk_secretsmanager::config::Credentials;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
@@ -15,19 +15,18 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::aws::{self, AwsFault, AwsFaults, Kind};
-use super::server::{Peer, Server};
-use super::{REGION, StartError};
+use crate::aws::{self, AwsFault, AwsFaults, Kind};
+use crate::server::{Peer, Server};
+use crate::{REGION, StartError};
 
 const CONFLICT: &[u8] = b"ConditionalCheckFailedException";
 
-/// What is behind a front.
+/// The engine behind a front.
 #[derive(Debug)]
 pub struct Engine {
-    /// Where it listens.
+    /// The engine's URL.
     pub url: String,
-    /// Whether it checks a condition and writes in one step. Where it does not, the front lets one
-    /// write through at a time.
+    /// Whether it checks a condition and writes in one step. If not, the front passes on one write at a time.
     pub writes_are_atomic: bool,
 }
 
@@ -38,17 +37,17 @@ pub struct Service {
     front: Arc<Front>,
 }
 
-/// What has reached a service so far, faults included.
+/// The requests so far, including those that met a fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Operations that only read items or secrets.
+    /// Operations that read items or secrets.
     pub reads: u64,
     /// Operations that change items or secrets.
     pub writes: u64,
     /// Writes that were answered with `ConditionalCheckFailedException`.
     pub conditional_conflicts: u64,
-    /// Faults that have happened.
-    pub faults_played: u64,
+    /// Faults that were injected.
+    pub faults_injected: u64,
 }
 
 #[derive(Debug)]
@@ -64,7 +63,7 @@ struct Front {
 }
 
 impl Service {
-    /// Starts the front of an engine on this port. `throttling_error` is what the service calls it.
+    /// Starts the front of an engine. `throttling_error` is the error type with which the service throttles.
     pub async fn start(
         name: &'static str,
         port: u16,
@@ -94,14 +93,14 @@ impl Service {
         self.server.url()
     }
 
-    /// What has reached this service so far.
+    /// The requests so far.
     pub fn counts(&self) -> Counts {
         let front = &self.front;
         Counts {
             reads: front.reads.load(Ordering::Relaxed),
             writes: front.writes.load(Ordering::Relaxed),
             conditional_conflicts: front.conditional_conflicts.load(Ordering::Relaxed),
-            faults_played: front.faults.played(),
+            faults_injected: front.faults.injected(),
         }
     }
 
@@ -110,19 +109,18 @@ impl Service {
         &self.front.faults
     }
 
-    /// The settings of an AWS SDK that uses this service.
+    /// The settings for an AWS SDK that uses this service.
     pub async fn sdk(&self) -> SdkConfig {
         sdk(self.url()).await
     }
 
-    /// The settings of an AWS SDK that goes to the engine itself: what it does is neither counted
-    /// nor disturbed.
+    /// The settings for an AWS SDK that bypasses the front, so that its requests are not counted and meet no fault.
     pub async fn engine_sdk(&self) -> SdkConfig {
         sdk(self.front.engine.url.clone()).await
     }
 
-    /// A request to the engine itself, for what is said more plainly in JSON than by the SDK.
-    pub(super) fn engine_request(&self) -> reqwest::RequestBuilder {
+    /// A request in JSON to the engine itself.
+    pub(crate) fn engine_request(&self) -> reqwest::RequestBuilder {
         self.front.client.post(&self.front.engine.url)
     }
 }
@@ -139,7 +137,7 @@ async fn sdk(endpoint: String) -> SdkConfig {
 fn engine_client() -> Result<reqwest::Client, StartError> {
     Ok(reqwest::Client::builder()
         .no_proxy()
-        // Nothing here is TLS, and reading the machine's certificates takes a while.
+        // Reading the machine's certificates takes a while, and no connection here uses TLS.
         .tls_certs_only([])
         .tcp_nodelay(true)
         .pool_idle_timeout(Duration::from_mins(1))
@@ -160,11 +158,11 @@ async fn pass_on(
     };
     let fault = front.faults.next(|operations| operations.cover(kind));
     if let Some(fault) = fault
-        && let Some(response) = fault.instead_of_work(&peer, front.throttling_error).await
+        && let Some(response) = fault.response(&peer, front.throttling_error).await
     {
         return response;
     }
-    // As in AWS, what has arrived is carried out, also for a client that has hung up.
+    // As in AWS, a request that has arrived is carried out even if the client hangs up.
     let response = tokio::spawn(Arc::clone(&front).carry_out(kind, headers, body)).await;
     if fault == Some(AwsFault::LostReply) {
         return peer.close();
@@ -174,7 +172,7 @@ async fn pass_on(
 
 impl Front {
     async fn carry_out(self: Arc<Self>, kind: Kind, headers: HeaderMap, body: Bytes) -> Response {
-        let _turn = match kind {
+        let _writing = match kind {
             Kind::Write if !self.engine.writes_are_atomic => Some(self.writing.lock().await),
             _ => None,
         };
@@ -199,7 +197,7 @@ fn bad_gateway(error: &dyn std::fmt::Display) -> Response {
     (StatusCode::BAD_GATEWAY, error.to_string()).into_response()
 }
 
-/// Each side of the front has its own connection, with its own framing.
+/// The two connections of the front have their own framing.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);

@@ -1,9 +1,8 @@
-//! HTTP in front of the real handler.
+//! HTTP in front of the real handler, in two forms.
 //!
-//! As an HTTP API in front of the function: a request becomes a payload of version 2, signed by a local
-//! identity. And as Lambda itself: any AWS SDK whose Lambda endpoint is this server invokes the function directly.
+//! As an HTTP API: a request becomes an event of payload version 2, signed by a local identity. As Lambda: an AWS SDK
+//! whose Lambda endpoint is this server invokes the function directly.
 
-use super::world::{REGION, StartError, server::Server};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -12,23 +11,24 @@ use axum::{
     routing::post,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use emulators::{REGION, StartError, server::Server};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use std::{collections::HashMap, time::Duration};
-use token_broker::{outbound::SystemClock, inbound::Handler, ports::Clock};
+use token_broker::{inbound::Handler, outbound::SystemClock, ports::Clock};
 
-/// Who every local request comes from.
+/// The identity of every local request.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";
 /// The function's name for direct invokes.
 pub const FUNCTION: &str = "token-broker";
 /// The function's timeout, as the template sets it.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves the contract's routes, and Lambda's Invoke API, on this port of 127.0.0.1.
+/// Serves the contract's routes and Lambda's Invoke API on this port of 127.0.0.1.
 pub async fn start(port: u16, handler: Handler) -> Result<Server, StartError> {
     let routes = Router::new()
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
-        .fallback(pass_on)
+        .fallback(http_api)
         .with_state(handler);
     Server::start("the broker", port, routes).await
 }
@@ -41,7 +41,7 @@ pub fn context() -> Context {
     context
 }
 
-async fn pass_on(
+async fn http_api(
     State(handler): State<Handler>,
     method: Method,
     uri: Uri,
@@ -56,7 +56,7 @@ async fn pass_on(
     http_response(&answer).unwrap_or_else(|| Response::new(Body::from("the handler's response is malformed")))
 }
 
-/// Lambda's Invoke API. An error of the function is an answer too: the header tells them apart.
+/// Lambda's Invoke API. An error of the function has status 200 too; a header tells them apart.
 async fn invoke(
     State(handler): State<Handler>,
     Path(name): Path<String>,
@@ -65,12 +65,12 @@ async fn invoke(
 ) -> Response<Body> {
     let Some(arn) = function_arn(&name, query.get("Qualifier").map(String::as_str)) else {
         let message = format!("Function not found: {name}");
-        return lambda_refuses(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+        return lambda_error(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
     };
     let payload = if payload.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&payload) };
     let Ok(payload) = payload else {
         let message = "Could not parse request body into json";
-        return lambda_refuses(StatusCode::BAD_REQUEST, "InvalidRequestContentException", message);
+        return lambda_error(StatusCode::BAD_REQUEST, "InvalidRequestContentException", message);
     };
     let mut context = context();
     context.invoked_function_arn = arn;
@@ -83,7 +83,7 @@ async fn invoke(
     }
 }
 
-/// One invocation, on a task of its own: a client that hangs up does not end an invocation of a function either.
+/// Runs an invocation on its own task. As in Lambda, it goes on if the client hangs up.
 async fn run(handler: Handler, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
     tokio::spawn(async move { handler.handle(event).await }).await.unwrap_or_else(|_panicked| {
         Err(Diagnostic {
@@ -93,7 +93,7 @@ async fn run(handler: Handler, event: LambdaEvent<Value>) -> Result<Value, Diagn
     })
 }
 
-/// What the function sees as its own ARN, by what it was called: its name, or an ARN, maybe with an alias.
+/// The ARN that the function gets, from a name or an ARN, with or without an alias.
 fn function_arn(name: &str, qualifier: Option<&str>) -> Option<String> {
     let name = name.rsplit_once(":function:").map_or(name, |(_, name)| name);
     let (function, alias) =
@@ -102,7 +102,7 @@ fn function_arn(name: &str, qualifier: Option<&str>) -> Option<String> {
     (function == FUNCTION).then(|| format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}{alias}"))
 }
 
-fn lambda_refuses(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+fn lambda_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     json_response(status, Some(("x-amzn-errortype", code)), &json!({"Type": "User", "Message": message}))
 }
 

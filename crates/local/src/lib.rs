@@ -1,4 +1,4 @@
-//! A real broker on emulated services: the wiring that `cargo local` and the integration tests share.
+//! A real broker on emulated services. `cargo local` and the integration tests share it.
 
 pub mod front;
 pub mod wiring;

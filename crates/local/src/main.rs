@@ -1,27 +1,21 @@
-//! `cargo local`: the broker in an embedded world, with nothing installed but Rust.
+//! `cargo local`: the broker on emulated services. It needs nothing but Rust.
 //!
-//! | module | is about |
+//! | module | contents |
 //! | --- | --- |
-//! | [`world`] | Convirza, DynamoDB and Secrets Manager, emulated |
-//! | [`wiring`] | a real broker that lives in that world |
-//! | [`front`] | HTTP in front of the real handler |
-//! | [`serve`] | `cargo local` |
-//! | [`gateway`] | a way in for containers |
-//! | [`fleet`] | `cargo local fleet` |
+//! | `serve` | `cargo local` |
+//! | `gateway` | lets containers reach the services |
+//! | `fleet` | `cargo local fleet` |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
 
 mod fleet;
-mod front;
 mod gateway;
 mod serve;
-mod wiring;
-mod world;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// The broker on an embedded default: everything in memory, on loopback.
+/// The broker on emulated services: everything in memory, on loopback.
 #[derive(Parser)]
 #[command(name = "cargo local", bin_name = "cargo local", version, subcommand_negates_reqs = true)]
 struct Arguments {
@@ -33,7 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Puts many brokers on one store under load, and reports what the upstream saw
+    /// Runs many brokers on one store under load, and reports what the upstream saw
     Fleet(fleet::Options),
 }
 

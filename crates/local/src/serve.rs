@@ -1,38 +1,39 @@
-//! `cargo local`: starts everything, says what runs where, and tells what happens.
+//! `cargo local`: starts all services, prints their addresses, and logs logins, refreshes and faults.
 
-use super::{
-    front::{self, FUNCTION, LOCAL_IDENTITY},
-    gateway, wiring,
-    world::{
-        DEFAULT_ACCOUNT, Ports, World,
-        convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Happening, Outcome, Settings},
-        v2_secret,
-    },
-};
+use crate::gateway;
 use clap::Args;
+use emulators::{
+    DEFAULT_ACCOUNT, Ports, World,
+    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Event, Outcome, Settings},
+    v2_secret,
+};
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{outbound::SystemClock, inbound::Handler, broker::Broker};
+use token_broker::{broker::Broker, inbound::Handler, outbound::SystemClock};
+use token_broker_local::{
+    front::{self, FUNCTION, LOCAL_IDENTITY},
+    wiring,
+};
 use tokio::sync::broadcast::error::RecvError;
 
-/// An account that logs in to the deprecated V2.
+/// An account of the deprecated V2.
 const V2_ACCOUNT: &str = "legacy";
-/// One more account, which one of the files in `events/` asks for.
+/// The account of `events/direct-token-with-options.json`.
 const SECOND_ACCOUNT: &str = "emea";
 
 #[derive(Args)]
-pub struct Options {
-    /// The broker's port; Convirza, DynamoDB and Secrets Manager take the next three. 0: any free ones
+pub(crate) struct Options {
+    /// The broker's port; Convirza, DynamoDB and Secrets Manager take the next three. 0: any free ports
     #[arg(long, default_value_t = 7070)]
     port: u16,
     /// How long an access token lives after its last use
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
     token_lifetime: u64,
-    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Whoever reaches it needs no password
+    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Access needs no password
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<IpAddr>,
 }
 
-pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let port = |offset| {
         if options.port == 0 { Ok(0) } else { options.port.checked_add(offset).ok_or("--port is too high") }
     };
@@ -53,17 +54,17 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).await?;
     let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
     let broker = front::start(options.port, handler).await?;
-    let mut happenings = world.convirza.subscribe();
+    let mut events = world.convirza.subscribe();
     print_welcome(&world, &broker.url(), options.gateway);
     loop {
         tokio::select! {
             stopped = tokio::signal::ctrl_c() => {
                 stopped?;
-                println!("\nStopped. Everything was in memory, and is gone.");
+                println!("\nStopped. Everything was in memory.");
                 return Ok(ExitCode::SUCCESS);
             }
-            happening = happenings.recv() => match happening {
-                Ok(happening) if is_worth_a_line(&happening) => println!("{happening}"),
+            event = events.recv() => match event {
+                Ok(event) if is_logged(&event) => println!("{event}"),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(ExitCode::SUCCESS),
             },
@@ -71,18 +72,17 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// One line per login, refresh and fault: how it ended, and where it hangs that it has arrived.
-fn is_worth_a_line(happening: &Happening) -> bool {
-    let is_renewal = matches!(happening.endpoint, Endpoint::Login | Endpoint::Refresh | Endpoint::Revoke);
-    let has_ended = happening.outcome != Outcome::Arrived;
-    has_ended && (is_renewal || happening.fault.is_some())
+/// One line per login, refresh, revocation and fault, when it ends.
+fn is_logged(event: &Event) -> bool {
+    let changes_tokens = matches!(event.endpoint, Endpoint::Login | Endpoint::Refresh | Endpoint::Revoke);
+    event.outcome != Outcome::Arrived && (changes_tokens || event.fault.is_some())
 }
 
 fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
     let convirza_url = world.convirza.url();
-    let open_to = gateway.map(|address| format!(", and for whoever reaches {address}")).unwrap_or_default();
+    let open_to = gateway.map(|address| format!(", and open to all who reach {address}")).unwrap_or_default();
     println!(
-        "token-broker on its embedded default. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
+        "token-broker on emulated services. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!(
@@ -98,9 +98,9 @@ fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
         world.secret_name(V2_ACCOUNT),
     );
     println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
-    println!("Run the function itself in this world, such as with sam local:\n");
+    println!("Run the function itself on these services, such as with sam local:\n");
     for (name, value) in world.environment() {
-        // By name: a container may be told that `localhost` is this machine, but 127.0.0.1 is always its own.
+        // A container can be told that `localhost` is this machine, but 127.0.0.1 is always its own.
         println!("  export {name}={}", value.replace("127.0.0.1", "localhost"));
     }
     println!("\nLogins, refreshes and faults (UTC):");

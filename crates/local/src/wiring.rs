@@ -1,10 +1,14 @@
-//! A real broker that lives in the embedded world: the same adapters as in the function.
+//! A real broker on emulated services, with the function's own adapters.
 
-use super::world::World;
+use emulators::World;
 use std::{error::Error, sync::Arc};
-use token_broker::{outbound::Convirza, outbound::Table, outbound::SecretsManager, config::Config, ports::Clock, ports::Ports};
+use token_broker::{
+    config::Config,
+    outbound::{Convirza, SecretsManager, Table},
+    ports::{Clock, Ports},
+};
 
-/// The configuration of a broker in this world, where `settings` come before the world's own.
+/// The configuration of a broker in this world. `settings` take precedence over the world's variables.
 pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<dyn Error>> {
     let environment = world.environment();
     let all = || settings.iter().chain(&environment);
@@ -13,7 +17,7 @@ pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<
     })?)
 }
 
-/// The adapters of a broker in this world. May be shared: what an instance knows is not in them.
+/// The adapters of a broker in this world. Brokers may share them, because they cache nothing.
 pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
     let dynamodb = world.dynamodb.sdk().await;
     let secrets_manager = world.secrets_manager.sdk().await;

@@ -18,6 +18,7 @@ pub struct Context<'a> {
 
 /// What to do about a flow next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "one step exists at a time, and it is taken apart at once")]
 pub enum Step {
     /// Perform the effect and feed the event back.
     Perform(Effect),

@@ -1,295 +1,302 @@
-//! What people do without a broker, written as one writes it in earnest: three clients that live in the same
-//! world, on the same calls.
+//! Three common designs without the broker, each written with care. They live in the same world and make the same
+//! calls.
 //!
-//! All three keep the pair in memory until a minute before it expires, trade in its refresh token then, and log
-//! in where there is none or it was refused. A 429 is waited out for as long as `Retry-After` says, or for 1 s,
-//! doubled each time, where it says nothing; so is any other failure of the upstream. Then they start over, with
-//! a look at the table where they share one. After three tries, or when the caller would be gone by then, they
-//! give up. An instance keeps to a `Retry-After` in its later requests as well. A token that was rejected is
-//! renewed.
+//! All three keep the pair in memory until a minute before it expires, then send its refresh token. They log in if
+//! there is no refresh token, or if it was refused. After a 429 they wait as long as `Retry-After` says. Without
+//! `Retry-After`, and after any other failure of the upstream, they wait 1 s, doubled each time. Then they start over,
+//! and reread the table if they share one. They give up after three tries, or when the caller would be gone. An
+//! instance obeys a `Retry-After` in its later requests, too. A rejected token is renewed.
 //!
-//! | | shares | before it renews | saves |
+//! | name | shared state | before a renewal | save |
 //! | --- | --- | --- | --- |
-//! | each for itself | nothing | | |
-//! | a shared cache | the pair | reads the table; if that fails, logs in all the same, as a cache must not be missed | always |
-//! | a lock without a fence | the pair and a lock for as long as the broker's lease | takes the lock by a conditional write; while another one has it, looks again | always |
+//! | each for itself | none | | |
+//! | a shared cache | the pair | reads the table; logs in even if that fails, since a cache may be down | unconditional |
+//! | a lock without a fence | the pair, and a lock for as long as the broker's lease | takes the lock by a conditional write; waits and rereads while another instance holds it | unconditional |
 
-use super::{store::ANY_VERSION, strategy::Strategy};
+use crate::{Strategy, store::ANY_VERSION};
+use protocol::{
+    Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
+    Grant, Granted, Holder, Intent, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom, Step,
+    Timestamp, UpstreamReply, Version, WriteOutcome,
+};
 use std::time::Duration;
-use protocol::{Request, Done, Intent, ServedFrom, Failure, Effect, Event, WriteOutcome, Call, Credentials, Granted, UpstreamReply, grant_for, pair_from, CachedRecord, Memory, Lookup, policy, Policy, Account, Generation, Grant, Holder, Lease, Pair, Version, Draw, Timestamp};
 
-/// A token with less left is not handed out any more.
-pub const LEAST_LEFT: Duration = Duration::from_secs(60);
+/// A token with less left is not handed out.
+pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// Between two looks at a lock that somebody else has.
+/// The pause between two reads while another instance holds the lock.
 const LOCK_POLL: Duration = Duration::from_millis(500);
 
 /// One request.
-pub struct Today {
+pub(crate) struct Baseline {
     strategy: Strategy,
-    ask: Request,
-    memory: Cache,
-    /// The pair and the lock as they were read last; an own pair for whoever shares nothing.
+    request: Request,
+    cache: Cache,
+    /// Pair and lock as they were last read. Without sharing, the instance's own pair.
     record: Account,
     state: State,
     tries: u32,
     /// The pair whose refresh token was refused.
     refused: Option<Generation>,
-    /// The version of the own write that took the lock.
+    /// The version of the write that took the lock, while this request holds it.
     locked: Option<Version>,
-    /// Until when the last 429 wants nothing sent. Of the process: it outlives the request.
-    pub retry_until: Option<Timestamp>,
+    /// Nothing is sent before, because of the last 429. The instance keeps it for its later requests.
+    retry_until: Option<Timestamp>,
 }
 
-/// What is waited for. A login was asked for with a secret, a refresh without.
+/// What a request waits for.
 enum State {
-    Looking,
-    Locking { version: Version },
+    ReadingRecord,
+    TakingLock {
+        version: Version,
+    },
     ReadingSecret,
-    Asked { left_at: Timestamp, secret: Option<Credentials> },
-    Saving { pair: Pair },
-    Unlocking { then: Effect },
+    /// A call with a secret is a login, one without is a refresh.
+    Calling {
+        sent_at: Timestamp,
+        secret: Option<Credentials>,
+    },
+    Saving {
+        pair: Pair,
+    },
+    ReleasingLock {
+        then: Step,
+    },
     Pausing,
 }
 
-impl Today {
-    pub fn new(strategy: Strategy, ask: Request, memory: Memory, retry_until: Option<Timestamp>) -> Self {
-        let record = memory.copy.as_ref().map(|copy| copy.account.clone()).unwrap_or_default();
-        let (state, tries, refused, locked) = (State::Looking, 0, None, None);
-        Self { strategy, ask, memory, record, state, tries, refused, locked, retry_until }
+impl Baseline {
+    pub(crate) fn new(
+        strategy: Strategy,
+        request: Request,
+        cache: Cache,
+        retry_until: Option<Timestamp>,
+    ) -> Self {
+        let record = cache.record.as_ref().map(|cached| cached.account.clone()).unwrap_or_default();
+        let (state, tries, refused, locked) = (State::Pausing, 0, None, None);
+        Self { strategy, request, cache, record, state, tries, refused, locked, retry_until }
     }
 
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
     }
 
-    pub fn recall(memory: &Memory, ask: &Request, policy: &Policy, now: Timestamp) -> Lookup {
-        let pair = memory.copy.as_ref().and_then(|copy| copy.account.pair.as_ref());
-        let pair = pair.filter(|pair| serves(pair, ask, policy, now));
-        let answer = pair.and_then(|pair| ask.answer(pair, policy, now, ServedFrom::Cache));
-        answer.map_or(Lookup::Look { early_refresh: false }, Lookup::Answer)
+    pub(crate) fn retry_until(&self) -> Option<Timestamp> {
+        self.retry_until
     }
 
-    pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {
-        match (std::mem::replace(&mut self.state, State::Looking), event) {
-            (_, Event::Begin) | (State::Pausing, Event::Resumed) => self.look(policy, now, draw),
-            (State::Looking, Event::Account(Ok(record))) => {
+    pub(crate) fn look_up(cache: &Cache, request: &Request, cx: Context<'_>) -> Lookup {
+        let pair = cache.record.as_ref().and_then(|cached| cached.account.pair.as_ref());
+        let answer = pair
+            .filter(|pair| is_usable(pair, request, cx))
+            .and_then(|pair| Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Memory));
+        answer.map_or(Lookup::Miss { early_refresh: false }, Lookup::Answer)
+    }
+
+    /// Begins the request, or starts over.
+    pub(crate) fn begin(&mut self, cx: Context<'_>) -> Step {
+        if self.strategy == Strategy::EachForItself {
+            return self.try_to_renew(cx);
+        }
+        self.state = State::ReadingRecord;
+        Step::Perform(Effect::ReadAccount)
+    }
+
+    pub(crate) fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
+        match (std::mem::replace(&mut self.state, State::Pausing), event) {
+            (State::Pausing, Event::Resumed) => self.begin(cx),
+            (State::ReadingRecord, Event::Account(Ok(record))) => {
                 self.record = record;
-                self.decide(policy, now, draw)
+                self.decide(cx)
             }
-            (State::Looking, Event::Account(Err(_))) if self.strategy == Strategy::SharedCache => {
+            (State::ReadingRecord, Event::Account(Err(_))) if self.strategy == Strategy::SharedCache => {
                 self.record.pair = None;
-                self.in_turn(policy, now, draw)
+                self.try_to_renew(cx)
             }
-            (State::Looking, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
-            (State::Locking { version }, Event::Written(WriteOutcome::Applied)) => {
+            (State::ReadingRecord, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
+            (State::TakingLock { version }, Event::Written(WriteOutcome::Applied)) => {
                 self.locked = Some(version);
-                self.renew(policy, now)
+                self.renew(cx)
             }
-            (State::Locking { .. }, Event::Written(_)) => self.look_later(now, draw),
+            (State::TakingLock { .. }, Event::Written(_)) => self.wait_for_lock(cx),
             (State::ReadingSecret, Event::Secret(Ok(secret))) => {
-                self.send(Call::Login(secret.clone()), Some(secret), policy, now)
+                self.send(cx, Call::Login(secret.clone()), Some(secret))
             }
             (State::ReadingSecret, Event::Secret(Err(_))) => {
-                self.unlock(fail(Failure::SecretUnavailable), now)
+                self.release_lock(cx, fail(Failure::SecretUnavailable))
             }
-            (State::Asked { left_at, secret }, Event::Replied(reply)) => match reply {
-                UpstreamReply::Granted(granted) => self.save(granted, left_at, secret, policy, now),
-                UpstreamReply::Refused => self.was_refused(secret, policy, now, draw),
+            (State::Calling { sent_at, secret }, Event::Replied(reply)) => match reply {
+                UpstreamReply::Granted(granted) => self.save(cx, granted, sent_at, secret),
+                UpstreamReply::Refused => self.was_refused(cx, secret),
                 UpstreamReply::RateLimited(asked) => {
                     let retry_after = asked.unwrap_or_default();
-                    self.retry_until = asked.map(|span| now.plus(span)).max(self.retry_until);
-                    self.try_again(Failure::UpstreamRateLimited { retry_after }, asked, policy, now, draw)
+                    self.retry_until = asked.map(|span| cx.now.plus(span)).max(self.retry_until);
+                    self.try_again(cx, Failure::UpstreamRateLimited { retry_after }, asked)
                 }
                 _ => {
                     let retry_after = Duration::ZERO;
-                    self.try_again(Failure::UpstreamUnavailable { retry_after }, None, policy, now, draw)
+                    self.try_again(cx, Failure::UpstreamUnavailable { retry_after }, None)
                 }
             },
-            // The lock is somebody else's by now, and stays so.
+            // Another instance holds the lock by now, and keeps it.
             (State::Saving { pair }, Event::Written(WriteOutcome::Conflict)) => self.put(pair, ANY_VERSION),
-            (State::Saving { pair }, Event::Written(_)) => self.answer(&pair, policy, now),
-            (State::Unlocking { then }, Event::Written(_)) => self.go_on(then),
-            _ => fail(Failure::Defect("an event that nobody asked for")),
+            (State::Saving { pair }, Event::Written(_)) => answer(cx, &pair),
+            (State::ReleasingLock { then }, Event::Written(_)) => self.go_on(then),
+            _ => fail(Failure::Defect("an event came that does not answer the last effect")),
         }
     }
 
-    fn look(&mut self, policy: &Policy, now: Timestamp, draw: Draw) -> Effect {
-        if self.strategy == Strategy::EachForItself {
-            return self.in_turn(policy, now, draw);
+    fn decide(&mut self, cx: Context<'_>) -> Step {
+        match self.record.pair.clone().filter(|pair| is_usable(pair, &self.request, cx)) {
+            Some(pair) => {
+                self.remember(cx);
+                answer(cx, &pair)
+            }
+            None => self.try_to_renew(cx),
         }
-        self.state = State::Looking;
-        Effect::ReadAccount
     }
 
-    fn decide(&mut self, policy: &Policy, now: Timestamp, draw: Draw) -> Effect {
-        if let Some(pair) = self.record.pair.clone().filter(|pair| serves(pair, &self.ask, policy, now)) {
-            self.remember(now);
-            return self.answer(&pair, policy, now);
-        }
-        self.in_turn(policy, now, draw)
-    }
-
-    /// Renews, under the lock where there is one, once no 429 forbids it any more.
-    fn in_turn(&mut self, policy: &Policy, now: Timestamp, draw: Draw) -> Effect {
-        if let Some(until) = self.retry_until.filter(|until| *until > now) {
-            let limited = Failure::UpstreamRateLimited { retry_after: until.since(now) };
-            let then = self.wait_to_send(until, limited, policy);
+    /// Renews unless a 429 forbids it, under the lock if the strategy has one.
+    fn try_to_renew(&mut self, cx: Context<'_>) -> Step {
+        if let Some(until) = self.retry_until.filter(|until| *until > cx.now) {
+            let limited = Failure::UpstreamRateLimited { retry_after: until.since(cx.now) };
+            let then = self.pause_before_call(cx, until, limited);
             return self.go_on(then);
         }
         if self.strategy != Strategy::LockWithoutFence {
-            return self.renew(policy, now);
+            return self.renew(cx);
         }
-        if policy::held(self.record.lease.as_ref(), now).is_some() {
-            return self.look_later(now, draw);
+        if self.record.active_lease(cx.now).is_some() {
+            return self.wait_for_lock(cx);
         }
         let expected = self.record.version;
-        let lease = Lease { holder: Holder(draw.0), until: now.plus(policy.lease) };
-        let version = expected.next(now);
-        self.state = State::Locking { version };
-        Effect::WriteAccount { expected, next: Account { version, lease: Some(lease), ..Account::default() } }
+        let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
+        let version = expected.next(cx.now);
+        self.state = State::TakingLock { version };
+        let next = Account { version, lease: Some(lease), ..Account::default() };
+        Step::Perform(Effect::WriteAccount { expected, next })
     }
 
-    fn look_later(&mut self, now: Timestamp, draw: Draw) -> Effect {
-        let until = now.plus(draw.jittered(LOCK_POLL));
-        if until > self.ask.deadline {
-            return fail(Failure::in_progress(until, now));
+    fn wait_for_lock(&mut self, cx: Context<'_>) -> Step {
+        let until = cx.now.plus(cx.draw.jittered(LOCK_POLL));
+        if until > self.request.deadline {
+            return fail(Failure::in_progress(until, cx.now));
         }
-        self.go_on(Effect::Pause { until })
+        self.go_on(Step::Perform(Effect::Pause { until }))
     }
 
-    fn renew(&mut self, policy: &Policy, now: Timestamp) -> Effect {
+    fn renew(&mut self, cx: Context<'_>) -> Step {
         let pair = self.record.pair.as_ref().filter(|pair| self.refused != Some(pair.generation));
-        let refresh_token = pair.and_then(|pair| pair.refresh_token.clone());
-        match (grant_for(pair, policy.clock_margin, now), refresh_token) {
-            (Grant::Refresh, Some(refresh_token)) => {
-                let origin = pair.map(|pair| pair.origin.clone()).unwrap_or_default();
-                self.send(Call::Refresh { refresh_token, origin }, None, policy, now)
-            }
-            _ => {
-                self.state = State::ReadingSecret;
-                Effect::ReadSecret
-            }
+        if let Some(Pair { refresh_token: RefreshToken::Available { token, expires_at }, origin, .. }) = pair
+            && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now)
+        {
+            let call = Call::Refresh { refresh_token: token.clone(), origin: origin.clone() };
+            return self.send(cx, call, None);
         }
+        self.state = State::ReadingSecret;
+        Step::Perform(Effect::ReadSecret)
     }
 
-    fn send(&mut self, call: Call, secret: Option<Credentials>, policy: &Policy, now: Timestamp) -> Effect {
-        if now.plus(policy.upstream_timeout) > self.ask.deadline {
-            return self.unlock(fail(Failure::TooLittleTime), now);
+    fn send(&mut self, cx: Context<'_>, call: Call, secret: Option<Credentials>) -> Step {
+        if cx.now.plus(cx.policy.upstream_timeout) > self.request.deadline {
+            return self.release_lock(cx, fail(Failure::TooLittleTime));
         }
-        self.state = State::Asked { left_at: now, secret };
-        Effect::Send { call, not_after: self.ask.deadline }
+        self.state = State::Calling { sent_at: cx.now, secret };
+        Step::Perform(Effect::Send { call, not_after: self.request.deadline })
     }
 
-    /// Whoever shares a pair looks whether somebody else has renewed it. Under a lock, nobody can have.
-    fn was_refused(
-        &mut self,
-        secret: Option<Credentials>,
-        policy: &Policy,
-        now: Timestamp,
-        draw: Draw,
-    ) -> Effect {
+    /// With a shared cache, another instance may have renewed the pair: reread it. With a lock, none can have.
+    fn was_refused(&mut self, cx: Context<'_>, secret: Option<Credentials>) -> Step {
         if let Some(Credentials { version, .. }) = secret {
-            return self.unlock(fail(Failure::CredentialsRejected(version)), now);
+            return self.release_lock(cx, fail(Failure::CredentialsRejected(version)));
         }
         self.refused = self.record.generation();
         if self.strategy == Strategy::SharedCache {
-            return self.look(policy, now, draw);
+            return self.begin(cx);
         }
-        self.memory.copy = None;
-        self.renew(policy, now)
+        self.cache.record = None;
+        self.renew(cx)
     }
 
-    fn try_again(
-        &mut self,
-        failure: Failure,
-        asked: Option<Duration>,
-        policy: &Policy,
-        now: Timestamp,
-        draw: Draw,
-    ) -> Effect {
-        let backoff = draw.jittered(FIRST_BACKOFF * 2_u32.pow(self.tries));
-        let until = now.plus(asked.unwrap_or(backoff));
+    fn try_again(&mut self, cx: Context<'_>, failure: Failure, asked: Option<Duration>) -> Step {
+        let backoff = cx.draw.jittered(FIRST_BACKOFF * 2_u32.pow(self.tries));
+        let until = cx.now.plus(asked.unwrap_or(backoff));
         self.tries += 1;
         let gives_up = self.tries >= TRIES;
-        let then = if gives_up { fail(failure) } else { self.wait_to_send(until, failure, policy) };
-        self.unlock(then, now)
+        let then = if gives_up { fail(failure) } else { self.pause_before_call(cx, until, failure) };
+        self.release_lock(cx, then)
     }
 
-    /// A wait that leaves time for a call, or the failure.
-    fn wait_to_send(&self, until: Timestamp, failure: Failure, policy: &Policy) -> Effect {
-        let too_late = until.plus(policy.upstream_timeout) > self.ask.deadline;
-        if too_late { fail(failure) } else { Effect::Pause { until } }
+    /// A pause that leaves time for a call, or the failure.
+    fn pause_before_call(&self, cx: Context<'_>, until: Timestamp, failure: Failure) -> Step {
+        let too_late = until.plus(cx.policy.upstream_timeout) > self.request.deadline;
+        if too_late { fail(failure) } else { Step::Perform(Effect::Pause { until }) }
     }
 
-    /// Gives the lock back if it is still the own one, and goes on.
-    fn unlock(&mut self, then: Effect, now: Timestamp) -> Effect {
+    /// Releases the lock if this request holds it, and goes on. The write is conditional on the own version.
+    fn release_lock(&mut self, cx: Context<'_>, then: Step) -> Step {
         let Some(expected) = self.locked.take() else { return self.go_on(then) };
-        let next = Account { version: expected.next(now), ..Account::default() };
-        self.state = State::Unlocking { then };
-        Effect::WriteAccount { expected, next }
+        let next = Account { version: expected.next(cx.now), ..Account::default() };
+        self.state = State::ReleasingLock { then };
+        Step::Perform(Effect::WriteAccount { expected, next })
     }
 
-    fn go_on(&mut self, then: Effect) -> Effect {
-        if let Effect::Pause { .. } = then {
-            self.state = State::Pausing;
-        }
+    fn go_on(&mut self, then: Step) -> Step {
+        self.state = State::Pausing;
         then
     }
 
-    /// A pair that was not saved would be lost, so it is saved in any case; the lock goes with it if it is still
-    /// the own one.
+    /// Saves the pair in any case, since it would be lost otherwise. The same write releases the lock if this request
+    /// still holds it.
     fn save(
         &mut self,
+        cx: Context<'_>,
         granted: Granted,
-        left_at: Timestamp,
+        sent_at: Timestamp,
         secret: Option<Credentials>,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> Effect {
-        // Tokens are numbers here, in the order in which they were given.
+    ) -> Step {
+        // The simulated upstream numbers its tokens.
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
         let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
         let origin = secret.map(|secret| secret.origin).unwrap_or_default();
-        let pair = pair_from(granted, generation, left_at, grant, self.record.pair.as_ref(), origin);
+        let pair = granted.into_pair(generation, sent_at, grant, self.record.pair.as_ref(), origin);
         let locked = self.locked.take();
         self.record = Account {
-            version: locked.unwrap_or(self.record.version).next(now),
+            version: locked.unwrap_or(self.record.version).next(cx.now),
             pair: Some(pair.clone()),
             ..Account::default()
         };
-        self.remember(now);
+        self.remember(cx);
         if self.strategy == Strategy::EachForItself {
-            return self.answer(&pair, policy, now);
+            return answer(cx, &pair);
         }
         self.put(pair, locked.unwrap_or(ANY_VERSION))
     }
 
-    fn put(&mut self, pair: Pair, expected: Version) -> Effect {
+    fn put(&mut self, pair: Pair, expected: Version) -> Step {
         self.state = State::Saving { pair };
-        Effect::WriteAccount { expected, next: self.record.clone() }
+        Step::Perform(Effect::WriteAccount { expected, next: self.record.clone() })
     }
 
-    fn remember(&mut self, now: Timestamp) {
-        self.memory.copy = Some(CachedRecord { account: self.record.clone(), read_at: now });
-    }
-
-    /// What a renewal has brought is handed out with whatever life it has.
-    fn answer(&self, pair: &Pair, policy: &Policy, now: Timestamp) -> Effect {
-        let answer = self.ask.answer(pair, policy, now, ServedFrom::Table);
-        let nothing_left = Failure::UpstreamUnavailable { retry_after: Duration::ZERO };
-        Effect::Done(answer.map(Outcome::Token).ok_or(nothing_left))
+    fn remember(&mut self, cx: Context<'_>) {
+        self.cache.record = Some(CachedRecord { account: self.record.clone(), read_at: cx.now });
     }
 }
 
-/// Whether a pair can be handed out: a minute is left, or half of a shorter life, and nobody has said that the
-/// API refuses it.
-fn serves(pair: &Pair, ask: &Request, policy: &Policy, now: Timestamp) -> bool {
-    let Intent::Token { rejected, .. } = ask.goal else { return false };
-    policy.usable(pair, LEAST_LEFT, now) && rejected != Some(pair.generation)
+/// A pair is usable with a minute left, or with half of a shorter lifetime, unless the API rejected it.
+fn is_usable(pair: &Pair, request: &Request, cx: Context<'_>) -> bool {
+    let Intent::Token { rejected, .. } = request.intent else { return false };
+    cx.policy.usable(pair, SHORTEST_TTL, cx.now) && rejected != Some(pair.generation)
 }
 
-fn fail(failure: Failure) -> Effect {
-    Effect::Done(Err(failure))
+/// Hands out a pair, even if it lives shorter than was asked for.
+fn answer(cx: Context<'_>, pair: &Pair) -> Step {
+    let answer = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table);
+    let nothing_left = Failure::UpstreamUnavailable { retry_after: Duration::ZERO };
+    Step::Done(answer.map(Outcome::Token).ok_or(nothing_left))
+}
+
+fn fail(failure: Failure) -> Step {
+    Step::Done(Err(failure))
 }

@@ -2,40 +2,40 @@
 
 use fastrand::Rng;
 
-/// One thing that goes wrong while a window lasts.
+/// One thing that goes wrong during a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing reaches DynamoDB.
+pub(crate) enum Fault {
+    /// DynamoDB is out of reach.
     StoreDown,
     /// DynamoDB refuses every other request, after the client's own retries.
     StoreThrottles,
-    /// One reply in four of DynamoDB is lost, one request in ten arrives long after it was given up, and one
-    /// in ten is sent twice by the client itself.
+    /// DynamoDB loses one reply in four. One request in ten arrives long after its client gave up, and the client
+    /// sends one in ten twice.
     StoreLosesReplies,
     /// Secrets Manager is out of reach.
     SecretsDown,
-    /// The upstream cannot be connected to.
+    /// Connections to the upstream fail.
     UpstreamUnreachable,
-    /// The upstream answers 500; one request in four was carried out all the same.
+    /// The upstream answers 500. It has carried out one request in four all the same.
     UpstreamFails,
-    /// The upstream never answers; requests arrive late, and every other one is carried out.
+    /// The upstream never answers. Requests arrive late, and it carries out every other one.
     UpstreamHangs,
-    /// The upstream carries out everything, and every reply is lost.
+    /// The upstream carries out every request, and every reply is lost.
     UpstreamLosesReplies,
-    /// The upstream answers 429 to everything.
+    /// The upstream answers 429 to every request.
     UpstreamLimits,
-    /// Somebody behind the same address uses up the logins.
+    /// Another client behind the same address uses up the logins.
     Neighbour,
-    /// At one point in ten an instance is stopped for up to a minute.
+    /// An instance is stopped before one effect in ten and before one step in ten, for up to a minute.
     Pauses,
-    /// At one point in ten an instance dies.
+    /// An instance dies before one step in ten.
     Kills,
-    /// Whoever renews dies, unless another one did so within the last half an hour.
+    /// An instance that renews dies before every other step, but at most one in half an hour.
     HoldersDie,
 }
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::StoreDown,
         Self::StoreThrottles,
         Self::StoreLosesReplies,
@@ -52,31 +52,38 @@ impl Fault {
     ];
 }
 
-/// A span of true time in which something goes wrong.
+/// A span of true time in which a fault lasts.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
-    pub from_ms: u64,
-    pub until_ms: u64,
-    pub fault: Fault,
+pub(crate) struct FaultWindow {
+    pub(crate) fault: Fault,
+    pub(crate) from_ms: u64,
+    pub(crate) until_ms: u64,
 }
 
-/// All windows of a run.
-pub struct Faults {
-    pub windows: Vec<Window>,
+impl FaultWindow {
+    pub(crate) fn new(fault: Fault, from_ms: u64, lasts_ms: u64) -> Self {
+        Self { fault, from_ms, until_ms: from_ms + lasts_ms }
+    }
+}
+
+/// All fault windows of a run.
+pub(crate) struct Faults {
+    pub(crate) windows: Vec<FaultWindow>,
 }
 
 impl Faults {
-    pub fn is(&self, fault: Fault, now_ms: u64) -> bool {
-        let lasts = |window: &Window| window.from_ms <= now_ms && now_ms < window.until_ms;
-        self.windows.iter().any(|window| window.fault == fault && lasts(window))
+    pub(crate) fn lasts(&self, fault: Fault, now_ms: u64) -> bool {
+        let now = |window: &FaultWindow| window.from_ms <= now_ms && now_ms < window.until_ms;
+        self.windows.iter().any(|window| window.fault == fault && now(window))
     }
 
-    /// Whether a fault strikes that does so once in `one_in` times while its window lasts.
-    pub fn strikes(&self, fault: Fault, one_in: u32, now_ms: u64, rng: &mut Rng) -> bool {
-        self.is(fault, now_ms) && rng.u32(..one_in) == 0
+    /// Whether a fault strikes that does so once in `one_in` times during its window.
+    pub(crate) fn strikes(&self, fault: Fault, one_in: u32, now_ms: u64, rng: &mut Rng) -> bool {
+        self.lasts(fault, now_ms) && rng.u32(..one_in) == 0
     }
 
-    pub fn ends_at_ms(&self) -> u64 {
+    /// The end of the last window.
+    pub(crate) fn end_ms(&self) -> u64 {
         self.windows.iter().map(|window| window.until_ms).max().unwrap_or(0)
     }
 }

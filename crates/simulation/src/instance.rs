@@ -1,59 +1,60 @@
-//! One instance of the function: its clock, its memory, and the one invocation that it works on.
+//! One instance of the function: its clock, its cache, and its current invocation.
 
-use super::strategy::Client;
+use crate::strategy::Client;
 use fastrand::Rng;
-use protocol::{Request, Memory, Timestamp};
+use protocol::{Cache, Policy, Request, Timestamp, millis};
 
-/// An instance. One that nobody asks costs nothing.
-pub struct Instance {
-    /// Drawn anew at each birth, so that a message to a dead instance is told from one to its successor.
-    pub life: u64,
-    /// How far its clock is ahead. Any two differ by the margin at most.
-    pub clock_ahead_ms: i64,
-    /// What it remembers, by account.
-    pub memories: Vec<Cache>,
-    /// Until when a 429 keeps it from sending, where there is no broker.
-    pub retry_until: Option<Timestamp>,
-    pub job: Option<Job>,
+pub(crate) struct Instance {
+    /// Differs for every instance that ever lived. It tells a message for a dead instance from one for its successor.
+    pub(crate) life: u64,
+    /// How far its clock is ahead of true time. Any two clocks differ by the tolerated margin at most.
+    clock_ahead_ms: i64,
+    /// By account.
+    pub(crate) caches: Vec<Cache>,
+    /// A baseline sends nothing before this instant, because of a 429.
+    pub(crate) retry_until: Option<Timestamp>,
+    pub(crate) invocation: Option<Invocation>,
 }
 
-/// One invocation.
-pub struct Job {
-    pub account: usize,
-    pub ask: Request,
-    pub client: Client,
-    /// When the request arrived, by true time: it may have waited for an instance since.
-    pub arrived_ms: u64,
+pub(crate) struct Invocation {
+    pub(crate) account: usize,
+    pub(crate) request: Request,
+    pub(crate) client: Client,
+    /// When the request arrived, by true time. It may have waited for an instance since.
+    pub(crate) arrived_ms: u64,
     /// When the caller is gone, by true time.
-    pub deadline_ms: u64,
-    /// What is lost from now on may cost a login to repair.
-    pub renews: bool,
-    /// Accounts that a maintenance has still to look at.
-    pub rest: Vec<usize>,
-    /// Whether nothing was known of the account when the request came.
-    pub began_cold: bool,
-    /// Whether the instance was stopped on the way: its caller waits for that, not for the protocol.
-    pub stopped: bool,
+    pub(crate) deadline_ms: u64,
+    /// A loss may cost a login from now on.
+    pub(crate) renews: bool,
+    /// The accounts that a maintenance has still to do.
+    pub(crate) remaining: Vec<usize>,
+    /// The cache held nothing of the account when the request came.
+    pub(crate) began_cold: bool,
+    /// The instance was stopped on the way, so the caller's wait says nothing about the protocol.
+    pub(crate) stopped: bool,
 }
 
 impl Instance {
-    pub fn born(life: u64, accounts: usize, margin_ms: i64, rng: &mut Rng) -> Self {
-        let clock_ahead_ms = rng.i64(-margin_ms / 2..=margin_ms / 2);
-        let memories = vec![Cache::default(); accounts];
-        Self { life, clock_ahead_ms, memories, retry_until: None, job: None }
+    pub(crate) fn new(life: u64, accounts: usize, policy: &Policy, rng: &mut Rng) -> Self {
+        let half_margin_ms = (millis(policy.clock_margin) / 2).cast_signed();
+        let clock_ahead_ms = rng.i64(-half_margin_ms..=half_margin_ms);
+        let caches = vec![Cache::default(); accounts];
+        Self { life, clock_ahead_ms, caches, retry_until: None, invocation: None }
     }
 
-    pub fn clock(&self, true_ms: u64) -> Timestamp {
+    /// What its clock shows at an instant of true time.
+    pub(crate) fn clock(&self, true_ms: u64) -> Timestamp {
         Timestamp::from_millis(true_ms.saturating_add_signed(self.clock_ahead_ms))
     }
 
-    pub fn true_ms(&self, clock: Timestamp) -> u64 {
+    /// True time when its clock shows this.
+    pub(crate) fn true_ms(&self, clock: Timestamp) -> u64 {
         clock.as_millis().saturating_add_signed(-self.clock_ahead_ms)
     }
 
-    /// Keeps what a request has learned. Of an account that does not exist nothing is kept.
-    pub fn remember(&mut self, account: usize, memory: &Cache) {
-        let known = memory.copy.as_ref().is_some_and(|copy| copy.account.version.0 != 0);
-        self.memories[account] = if known { memory.clone() } else { Cache::default() };
+    /// Keeps what a request has learned, but nothing of an account without a record.
+    pub(crate) fn keep(&mut self, account: usize, cache: &Cache) {
+        let known = cache.record.as_ref().is_some_and(|cached| cached.account.version.0 != 0);
+        self.caches[account] = if known { cache.clone() } else { Cache::default() };
     }
 }

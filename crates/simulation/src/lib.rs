@@ -1,36 +1,58 @@
-//! A fleet in a simulated world: one queue of events, one generator of chance, no clock.
+//! A fleet simulator. It takes the production protocol through weeks of requests, faults and crashes in seconds.
 //!
-//! Two crates include this module: `tests/simulation`, which judges what the broker does, and
-//! `examples/fleet`, which draws it beside what people do without one. The world knows nothing of what runs on
-//! an instance but the effects that it wants and the events that it is told.
+//! It is a discrete-event simulation: one queue of events, one random number generator, no clock. One seed gives one
+//! run. *True time* is the time of the event queue. The clock of each instance differs from it by up to half of the
+//! tolerated margin. The invariants are checked by true time, at every step.
 //!
-//! | module | is about |
+//! [`Simulation::broker`] runs a fleet with the broker and records what happened to it. [`Simulation::baseline`]
+//! replays the same requests and faults against a fleet without the broker.
+//!
+//! | module | contents |
 //! | --- | --- |
-//! | [`plans`] | who asks how often, and what goes wrong when |
-//! | [`world`] | true time, and all that takes part |
-//! | [`load`] | who asks |
-//! | [`requests`] | one request on an instance, from its arrival to its answer |
-//! | [`instance`] | an instance, its clock, its memory |
-//! | [`strategy`] | what runs on it: the broker's flow, or one of three others |
-//! | [`today`] | those three |
-//! | [`letters`] | what happens to an effect on its way |
-//! | [`faults`] | what can go wrong |
-//! | [`store`], [`secrets`], [`upstream`] | what is outside |
-//! | [`checks`] | the invariants, and the tally of a run |
-//! | [`figures`] | what a run is drawn from |
-#![allow(dead_code, reason = "two crates include this module, and neither uses all of it")]
+//! | `simulation` | one plan with one seed: what a caller of this crate runs |
+//! | `plans` | load, faults and incidents of each run |
+//! | `world` | true time, the event queue, and all parts of the world |
+//! | `load` | callers and the schedule |
+//! | `requests` | one request on an instance, from its arrival to its answer |
+//! | `instance` | an instance: clock, cache, current invocation |
+//! | `strategy` | what runs on the instances: the broker's flow, or a baseline |
+//! | `baselines` | three common designs without the broker |
+//! | `messages` | latency, loss and delay of each effect |
+//! | `faults` | what can go wrong |
+//! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza |
+//! | `checks`, `tally` | the invariants, and the counts of a run |
+//! | `figures` | the data of the charts |
+//! | `time` | spans in milliseconds |
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a run in which the broker breaks an invariant ends with a panic"
+)]
 
-pub mod checks;
-pub mod faults;
-pub mod figures;
+mod baselines;
+mod checks;
+mod faults;
+mod figures;
 mod instance;
-mod messages;
 mod load;
-pub mod plans;
+mod messages;
+mod plans;
 mod requests;
 mod secrets;
+mod simulation;
 mod store;
-pub mod strategy;
-mod baselines;
+mod strategy;
+mod tally;
+mod time;
 mod upstream;
-pub mod world;
+mod world;
+
+pub use checks::Checks;
+pub use figures::Figures;
+pub use plans::Plan;
+pub use simulation::Simulation;
+pub use strategy::Strategy;
+pub use tally::Tally;
+pub use time::{DAY, HOUR, MINUTE, SECOND};
+pub use world::Trace;

@@ -1,43 +1,41 @@
-//! Who asks: a daily rhythm, bursts, and the schedule.
+//! The load: callers with a daily rhythm and bursts, and the schedule.
 
-use super::{
-    plans::{DAY, MINUTE, SECOND},
-    strategy::Strategy,
-    world::{Request, START_MS, What, World},
+use crate::{
+    DAY, MINUTE, SECOND, Strategy,
+    world::{Arrival, Occurrence, START_MS, World},
 };
-use std::{f64::consts::TAU, time::Duration};
 use protocol::{Generation, Secret};
+use std::{f64::consts::TAU, time::Duration};
 
-/// One arrival in so many is a burst.
-const ARRIVALS_A_BURST: u32 = 500;
+/// One arrival in this many is a burst.
+const ARRIVALS_PER_BURST: u32 = 500;
 
-pub struct Load {
-    /// What the callers of each account were handed last.
-    pub handed: Vec<Option<(Generation, Secret)>>,
-    /// Every request so far, so that another fleet can be asked the same.
-    pub brought: Vec<Request>,
+pub(crate) struct Load {
+    /// What callers got last, by account.
+    pub(crate) handed_out: Vec<Option<(Generation, Secret)>>,
+    /// Every request so far, for the trace.
+    pub(crate) arrivals: Vec<Arrival>,
 }
 
 impl Load {
-    pub fn new(accounts: usize) -> Self {
-        Self { handed: vec![None; accounts], brought: Vec::new() }
+    pub(crate) fn new(accounts: usize) -> Self {
+        Self { handed_out: vec![None; accounts], arrivals: Vec::new() }
     }
 }
 
 impl World {
-    /// The next request of the load, and when the one after it comes.
-    pub fn arrival(&mut self) {
-        let burst = self.rng.u32(..ARRIVALS_A_BURST) == 0;
+    pub(crate) fn next_arrival(&mut self) {
+        let burst = self.rng.u32(..ARRIVALS_PER_BURST) == 0;
         let requests = if burst { self.rng.usize(2..=(self.instances.len() / 5).max(2)) } else { 1 };
         let account = self.rng.usize(..self.plan.accounts);
         for _ in 0..requests {
-            self.request(account, None);
+            self.bring(account, None);
         }
         let gap_ms = self.gap_ms();
-        self.after(gap_ms, What::Arrival);
+        self.after(gap_ms, Occurrence::Load);
     }
 
-    /// Exponential, with a mean that follows the time of day: nine times as many at noon as at midnight.
+    /// Exponential, with a mean that follows the time of day: nine times as many arrivals at noon as at midnight.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -51,34 +49,35 @@ impl World {
         (-(1.0 - self.rng.f64()).ln() * mean_ms).ceil() as u64
     }
 
-    fn request(&mut self, account: usize, to: Option<usize>) {
-        let asked = [60, 60, 60, 300, 900];
-        let min_ttl = Duration::from_secs(asked[self.rng.usize(..asked.len())]);
-        let request = Request { account, arrived_ms: self.now_ms, min_ttl, to };
-        self.load.brought.push(request);
-        self.ask(request);
+    fn bring(&mut self, account: usize, instance: Option<usize>) {
+        let choices = [60, 60, 60, 300, 900];
+        let min_ttl = Duration::from_secs(choices[self.rng.usize(..choices.len())]);
+        let arrival = Arrival { account, arrived_ms: self.now_ms, min_ttl, instance };
+        self.load.arrivals.push(arrival);
+        self.schedule(arrival);
     }
 
-    pub fn ask(&mut self, request: Request) {
+    pub(crate) fn schedule(&mut self, arrival: Arrival) {
         self.checks.tally.requests += 1;
-        self.at(request.arrived_ms, What::Request(request));
+        self.at(arrival.arrived_ms, Occurrence::Arrival(arrival));
     }
 
-    /// All instances at once, unless somebody has renewed the pair by then.
-    pub fn herd(&mut self, account: usize, generation: Generation) {
+    /// A request on every instance at once, unless the pair was renewed before its expiry.
+    pub(crate) fn herd(&mut self, account: usize, generation: Generation) {
         if self.store.accounts[account].generation() == Some(generation) {
-            (0..self.instances.len()).for_each(|index| self.request(account, Some(index)));
+            (0..self.instances.len()).for_each(|index| self.bring(account, Some(index)));
         }
     }
 
-    /// A report that the token handed out last was rejected: true ones where it is dead, and a few false ones.
-    /// Callers of the broker report to whichever instance; without it, each reports to itself.
-    pub fn report(&mut self, index: usize, account: usize) -> Option<Generation> {
+    /// The generation that a caller reports as rejected. Every other caller with a dead token reports it, and in some
+    /// plans one in 200 with a live one. Callers of the broker report the token that the fleet handed out last. Without
+    /// the broker, an instance knows only its own pair.
+    pub(crate) fn report(&mut self, index: usize, account: usize) -> Option<Generation> {
         let (generation, token) = if self.strategy == Strategy::Broker {
-            let (generation, token) = self.load.handed[account].as_ref()?;
+            let (generation, token) = self.load.handed_out[account].as_ref()?;
             (*generation, token)
         } else {
-            let pair = self.instances[index].memories[account].copy.as_ref()?.account.pair.as_ref()?;
+            let pair = self.instances[index].caches[account].record.as_ref()?.account.pair.as_ref()?;
             (pair.generation, &pair.access_token)
         };
         let dead = !self.upstream.is_alive(token, self.now_ms);
@@ -87,10 +86,10 @@ impl World {
         reports.then_some(generation)
     }
 
-    /// One round of the schedule, on whichever instance is idle. Where the store is down it finds nothing.
-    pub fn maintenance(&mut self) {
+    /// One run of the schedule, on an idle instance. It finds no accounts while the store is down.
+    pub(crate) fn maintenance(&mut self) {
         if self.plan.maintained {
-            self.after(5 * MINUTE, What::Maintenance);
+            self.after(5 * MINUTE, Occurrence::Maintenance);
             if let Some(index) = self.idle_instance() {
                 self.checks.figures.reads += 1;
                 let mut accounts = self.known_accounts();
@@ -100,17 +99,18 @@ impl World {
         }
     }
 
-    /// Finds an instance for a request, or has it wait for one.
-    pub fn take_request(&mut self, request: Request) {
-        let idle = |index: &usize| self.instances[*index].job.is_none();
-        match request.to.filter(idle).or_else(|| self.idle_instance()) {
-            Some(index) => self.serve(index, request),
-            None => self.after(SECOND / 20, What::Request(request)),
+    /// Gives a request to an idle instance, or lets it wait for one.
+    pub(crate) fn dispatch(&mut self, arrival: Arrival) {
+        let idle = |index: &usize| self.instances[*index].invocation.is_none();
+        match arrival.instance.filter(idle).or_else(|| self.idle_instance()) {
+            Some(index) => self.serve(index, arrival),
+            None => self.after(SECOND / 20, Occurrence::Arrival(arrival)),
         }
     }
 
     fn idle_instance(&mut self) -> Option<usize> {
         let (count, first) = (self.instances.len(), self.rng.usize(..self.instances.len()));
-        (0..count).map(|offset| (first + offset) % count).find(|index| self.instances[*index].job.is_none())
+        let mut indices = (0..count).map(|offset| (first + offset) % count);
+        indices.find(|index| self.instances[*index].invocation.is_none())
     }
 }

@@ -1,19 +1,20 @@
 //! What happens to an effect on its way: latency, loss, delay, and replies that never come.
 
-use super::{
+use crate::{
+    SECOND,
     faults::Fault,
-    plans::SECOND,
-    world::{Address, What, World},
+    world::{InstanceId, Occurrence, World},
 };
-use protocol::{Effect, Event, SecretError, StoreError, WriteOutcome, Call, UpstreamReply, millis};
+use protocol::{Call, Effect, Event, SecretError, StoreError, UpstreamReply, WriteOutcome, millis};
 
-/// The longest that the clients of DynamoDB and Secrets Manager try.
+/// The longest time that the client of DynamoDB tries.
 const STORE_TIMEOUT_MS: u64 = 2_500;
+/// The longest time that the client of Secrets Manager tries.
 const SECRETS_TIMEOUT_MS: u64 = 4_000;
 
-/// An effect under way, and how its reply fares.
-pub struct Message {
-    who: Address,
+/// An effect on its way, and the fate of its reply.
+pub(crate) struct Message {
+    id: InstanceId,
     account: usize,
     effect: Effect,
     reply: ReplyFate,
@@ -21,69 +22,79 @@ pub struct Message {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReplyFate {
-    /// It arrives so much later.
+    /// It arrives this much later.
     After(u64),
-    /// It is lost; whoever waits for it is told something else.
+    /// It is lost. The instance gets another event.
     Lost,
-    /// It is lost, and the client itself sends the same once more; so long later the reply to that arrives.
+    /// It is lost, and the client sends the request once more. The reply to that arrives this much later.
     SentAgain(u64),
-    /// The upstream answers 500 instead, whether or not it has carried out what was asked.
+    /// The upstream answers 500.
     Error { after_ms: u64, carried_out: bool },
-    /// The upstream answers 429.
+    /// The upstream answers 429, this much later.
     Limited(u64),
 }
 
 impl World {
-    /// Performs an effect of an instance, as the shell does.
-    pub fn perform(&mut self, who: Address, effect: Effect) {
-        let instance = &self.instances[who.index];
-        let Some(job) = instance.job.as_ref().filter(|_| instance.life == who.life) else { return };
-        let (account, renews, deadline_ms) = (job.account, job.renews, job.deadline_ms);
+    /// Performs an effect of an instance, as the function does.
+    pub(crate) fn perform(&mut self, id: InstanceId, effect: Effect) {
+        let instance = &self.instances[id.index];
+        let invocation = instance.invocation.as_ref().filter(|_| instance.life == id.life);
+        let Some(invocation) = invocation else { return };
+        let (account, renews) = (invocation.account, invocation.renews);
+        let deadline_ms = invocation.deadline_ms;
         match &effect {
             Effect::Pause { until } => {
                 let at_ms = instance.true_ms(*until).max(self.now_ms);
-                self.at(at_ms, What::Returns { who, event: Event::Resumed });
+                self.at(at_ms, Occurrence::Reply { id, event: Event::Resumed });
             }
             Effect::Send { call, not_after } if instance.clock(self.now_ms) <= *not_after => {
-                self.checks.call_leaves(&self.store.accounts[account], call);
-                self.send(Message { who, account, effect, reply: ReplyFate::Lost });
+                self.checks.call_is_sent(&self.store.accounts[account], call);
+                self.send(Message { id, account, effect, reply: ReplyFate::Lost });
             }
             Effect::Send { .. } => {
-                self.after(0, What::Returns { who, event: Event::Replied(UpstreamReply::TooLate) });
+                let event = Event::Replied(UpstreamReply::TooLate);
+                self.after(0, Occurrence::Reply { id, event });
             }
             Effect::ReadSecret => {
-                let down = self.faults.is(Fault::SecretsDown, self.now_ms);
-                let (event, after_ms) = if down {
+                let (event, after_ms) = if self.faults.lasts(Fault::SecretsDown, self.now_ms) {
                     self.checks.lost(renews, &effect);
-                    (given_up(&effect), self.rng.u64(50..=SECRETS_TIMEOUT_MS))
+                    (without_reply(&effect), self.rng.u64(50..=SECRETS_TIMEOUT_MS))
                 } else {
                     (Event::Secret(Ok(self.secrets.read(account))), self.rng.u64(10..60))
                 };
-                self.after(after_ms, What::Returns { who, event });
+                self.after(after_ms, Occurrence::Reply { id, event });
             }
-            _ => self.ask_store(Message { who, account, effect, reply: ReplyFate::Lost }, renews, deadline_ms),
+            Effect::ReadAccount
+            | Effect::WriteAccount { .. }
+            | Effect::ReadLimiter
+            | Effect::WriteLimiter { .. } => {
+                let message = Message { id, account, effect, reply: ReplyFate::Lost };
+                self.send_to_store(message, renews, deadline_ms);
+            }
         }
     }
 
-    fn ask_store(&mut self, message: Message, renews: bool, deadline_ms: u64) {
+    fn send_to_store(&mut self, message: Message, renews: bool, deadline_ms: u64) {
         match &message.effect {
             Effect::ReadAccount | Effect::ReadLimiter => self.checks.figures.reads += 1,
             _ => self.checks.figures.writes += 1,
         }
-        let now_ms = self.now_ms;
-        let refused = self.faults.is(Fault::StoreDown, now_ms)
+        let (id, now_ms) = (message.id, self.now_ms);
+        let refused = self.faults.lasts(Fault::StoreDown, now_ms)
             || self.faults.strikes(Fault::StoreThrottles, 2, now_ms, &mut self.rng);
         let (there_ms, back_ms) = (self.latency_ms(), self.latency_ms());
-        let caller_left_ms = deadline_ms.saturating_sub(now_ms);
-        let give_up_ms = STORE_TIMEOUT_MS.min(caller_left_ms);
-        let who = message.who;
+        let time_left_ms = deadline_ms.saturating_sub(now_ms);
+        let give_up_ms = STORE_TIMEOUT_MS.min(time_left_ms);
         if refused {
             self.checks.lost(renews, &message.effect);
-            let after_ms = self.rng.u64(20..=STORE_TIMEOUT_MS).min(caller_left_ms);
-            return self.after(after_ms, What::Returns { who, event: given_up(&message.effect) });
+            let after_ms = self.rng.u64(20..=STORE_TIMEOUT_MS).min(time_left_ms);
+            let event = without_reply(&message.effect);
+            return self.after(after_ms, Occurrence::Reply { id, event });
         }
         let (there_ms, reply) = match self.rng.u8(..20) {
-            _ if !self.faults.is(Fault::StoreLosesReplies, now_ms) => (there_ms, ReplyFate::After(back_ms)),
+            _ if !self.faults.lasts(Fault::StoreLosesReplies, now_ms) => {
+                (there_ms, ReplyFate::After(back_ms))
+            }
             0..=4 => (there_ms, ReplyFate::Lost),
             5..=6 => (self.rng.u64(STORE_TIMEOUT_MS..20 * SECOND), ReplyFate::Lost),
             7..=8 => (there_ms, ReplyFate::SentAgain(SECOND + back_ms)),
@@ -93,33 +104,34 @@ impl World {
             ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) => there_ms + back_ms,
             _ => u64::MAX,
         };
-        let reply = if returns_ms <= caller_left_ms {
+        let reply = if returns_ms <= time_left_ms {
             reply
         } else {
             self.checks.lost(renews, &message.effect);
-            self.after(give_up_ms, What::Returns { who, event: given_up(&message.effect) });
+            let event = without_reply(&message.effect);
+            self.after(give_up_ms, Occurrence::Reply { id, event });
             ReplyFate::Lost
         };
-        self.after(there_ms, What::Reaches(Box::new(Message { reply, ..message })));
+        self.after(there_ms, Occurrence::Delivery(Box::new(Message { reply, ..message })));
     }
 
     fn send(&mut self, message: Message) {
-        let (now_ms, timeout_ms) = (self.now_ms, millis(self.policy.upstream_timeout));
+        let (id, now_ms, timeout_ms) = (message.id, self.now_ms, millis(self.policy.upstream_timeout));
         let (there_ms, back_ms) = (self.rng.u64(10..150), self.rng.u64(50..800));
-        let who = message.who;
         let mut faulty = true;
-        let (there_ms, reply) = if self.faults.is(Fault::UpstreamUnreachable, now_ms) {
+        let (there_ms, reply) = if self.faults.lasts(Fault::UpstreamUnreachable, now_ms) {
             let after_ms = self.rng.u64(5..=2 * SECOND);
             self.checks.lost(true, &message.effect);
-            return self.after(after_ms, What::Returns { who, event: Event::Replied(UpstreamReply::NeverLeft) });
-        } else if self.faults.is(Fault::UpstreamHangs, now_ms) {
-            // As late as the kernel may deliver it after the call was given up.
+            let event = Event::Replied(UpstreamReply::NeverLeft);
+            return self.after(after_ms, Occurrence::Reply { id, event });
+        } else if self.faults.lasts(Fault::UpstreamHangs, now_ms) {
+            // The kernel may deliver it as long again after the call was given up.
             (self.rng.u64(..2 * timeout_ms), ReplyFate::Lost)
-        } else if self.faults.is(Fault::UpstreamLosesReplies, now_ms) {
+        } else if self.faults.lasts(Fault::UpstreamLosesReplies, now_ms) {
             (there_ms, ReplyFate::Lost)
-        } else if self.faults.is(Fault::UpstreamFails, now_ms) {
+        } else if self.faults.lasts(Fault::UpstreamFails, now_ms) {
             (there_ms, ReplyFate::Error { after_ms: back_ms, carried_out: self.rng.u8(..4) == 0 })
-        } else if self.faults.is(Fault::UpstreamLimits, now_ms) {
+        } else if self.faults.lasts(Fault::UpstreamLimits, now_ms) {
             (there_ms, ReplyFate::Limited(back_ms))
         } else {
             faulty = false;
@@ -129,21 +141,22 @@ impl World {
             self.checks.lost(true, &message.effect);
         }
         if reply == ReplyFate::Lost {
-            self.after(timeout_ms, What::Returns { who, event: Event::Replied(UpstreamReply::Unclear) });
+            let event = Event::Replied(UpstreamReply::Unclear);
+            self.after(timeout_ms, Occurrence::Reply { id, event });
         }
-        self.after(there_ms, What::Reaches(Box::new(Message { reply, ..message })));
+        self.after(there_ms, Occurrence::Delivery(Box::new(Message { reply, ..message })));
     }
 
-    /// A message has arrived where it was sent to.
-    pub fn deliver(&mut self, message: Message) {
-        let Message { who, account, effect, reply } = message;
+    /// A message arrives at the store or the upstream.
+    pub(crate) fn deliver(&mut self, message: Message) {
+        let Message { id, account, effect, reply } = message;
         if let Effect::Send { call, .. } = &effect {
             let answer = self.answer_call(account, call, reply);
             if let ReplyFate::After(back_ms)
             | ReplyFate::Error { after_ms: back_ms, .. }
             | ReplyFate::Limited(back_ms) = reply
             {
-                self.after(back_ms, What::Returns { who, event: Event::Replied(answer) });
+                self.after(back_ms, Occurrence::Reply { id, event: Event::Replied(answer) });
             }
             return;
         }
@@ -152,16 +165,16 @@ impl World {
             event = self.store.carry_out(account, &effect);
         }
         if let ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) = reply {
-            self.after(back_ms, What::Returns { who, event });
+            self.after(back_ms, Occurrence::Reply { id, event });
         }
     }
 
     fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
         let event = self.store.carry_out(account, effect);
         match (effect, &event) {
-            (_, Event::Written(WriteOutcome::Conflict)) => self.checks.write_conflicted(account),
+            (_, Event::Written(WriteOutcome::Conflict)) => self.checks.write_conflicts(account),
             (Effect::WriteAccount { .. }, Event::Written(WriteOutcome::Applied))
-                if self.checks.record_written(account, &self.store.accounts[account]) =>
+                if self.checks.record_is_written(account, &self.store.accounts[account]) =>
             {
                 self.pair_saved(account);
             }
@@ -179,15 +192,15 @@ impl World {
 
     fn reply_to(&mut self, account: usize, call: &Call, fate: ReplyFate) -> UpstreamReply {
         let now_ms = self.now_ms;
-        let again = self.upstream.arrives_again(call);
-        self.checks.arrives_again(again, now_ms);
+        let again = self.upstream.receive_refresh_token(call);
+        self.checks.refresh_token_arrives(again, now_ms);
         self.checks.call_arrives(account, call, now_ms);
-        let crowded = self.faults.is(Fault::Neighbour, now_ms) && matches!(call, Call::Login(_));
-        if crowded || matches!(fate, ReplyFate::Limited(_)) {
-            self.checks.tally.losses += u64::from(crowded);
+        let used_up = self.faults.lasts(Fault::Neighbour, now_ms) && matches!(call, Call::Login(_));
+        if used_up || matches!(fate, ReplyFate::Limited(_)) {
+            self.checks.tally.losses += u64::from(used_up);
             return self.upstream.limit(call, &mut self.rng);
         }
-        let hangs = fate == ReplyFate::Lost && self.faults.is(Fault::UpstreamHangs, now_ms);
+        let hangs = fate == ReplyFate::Lost && self.faults.lasts(Fault::UpstreamHangs, now_ms);
         let dropped = hangs && self.rng.bool();
         if dropped || matches!(fate, ReplyFate::Error { carried_out: false, .. }) {
             return UpstreamReply::Unclear;
@@ -196,14 +209,14 @@ impl World {
         if let ReplyFate::Error { .. } = fate { UpstreamReply::Unclear } else { reply }
     }
 
-    /// A few milliseconds each way, and now and then a few hundred.
+    /// A few milliseconds one way, in rare cases a few hundred.
     fn latency_ms(&mut self) -> u64 {
         if self.rng.u8(..200) == 0 { self.rng.u64(50..300) } else { self.rng.u64(1..=6) }
     }
 }
 
-/// What whoever waits is told when nothing comes.
-fn given_up(effect: &Effect) -> Event {
+/// The event of an effect whose reply does not come.
+fn without_reply(effect: &Effect) -> Event {
     match effect {
         Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
         Effect::ReadLimiter => Event::Limiter(Err(StoreError::Unreachable)),

@@ -1,38 +1,38 @@
-//! DynamoDB as the protocol knows it: one record per account and one ledger, written on a condition.
+//! DynamoDB: one record per account and one login rate limiter, written conditionally.
 
-use super::strategy::Strategy;
-use protocol::{Effect, Event, WriteOutcome, Account, LoginLimiter, Version};
+use crate::Strategy;
+use protocol::{Account, Effect, Event, LoginLimiter, Version, WriteOutcome};
 
-/// What the saving of a pair expects that nobody has set a condition on: whatever stands.
-pub const ANY_VERSION: Version = Version(u64::MAX);
+/// The version that an unconditional write of a baseline expects.
+pub(crate) const ANY_VERSION: Version = Version(u64::MAX);
 
-/// What is stored. Latencies and losses are on the way here, not in here.
-pub struct Store {
-    pub accounts: Vec<Account>,
-    pub limiter: LoginLimiter,
-    /// Whether a write that has no pair leaves the one that is there: so a lock is taken and given back.
-    pair_stays: bool,
+/// The stored items. Latency and loss are in `messages`.
+pub(crate) struct Store {
+    pub(crate) accounts: Vec<Account>,
+    limiter: LoginLimiter,
+    /// A write without a pair leaves the stored pair: baselines take and release their lock with such writes.
+    keeps_pair: bool,
 }
 
 impl Store {
-    pub fn new(accounts: usize, strategy: Strategy) -> Self {
-        let pair_stays = strategy != Strategy::Broker;
-        Self { accounts: vec![Account::default(); accounts], limiter: LoginLimiter::default(), pair_stays }
+    pub(crate) fn new(accounts: usize, strategy: Strategy) -> Self {
+        let keeps_pair = strategy != Strategy::Broker;
+        Self { accounts: vec![Account::default(); accounts], limiter: LoginLimiter::default(), keeps_pair }
     }
 
-    /// Carries out what has arrived, at once and as a whole.
-    pub fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
+    /// Carries out one request atomically.
+    pub(crate) fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.accounts[account].clone())),
             Effect::ReadLimiter => Event::Limiter(Ok(self.limiter.clone())),
             Effect::WriteAccount { expected, next } => {
                 let stored = &mut self.accounts[account];
                 if *expected == ANY_VERSION {
-                    return save(stored, next);
+                    return put_pair(stored, next);
                 }
                 let met = stored.version == *expected;
                 if met {
-                    let pair = stored.pair.take().filter(|_| self.pair_stays);
+                    let pair = stored.pair.take().filter(|_| self.keeps_pair);
                     stored.clone_from(next);
                     stored.pair = stored.pair.take().or(pair);
                 }
@@ -45,19 +45,18 @@ impl Store {
                 }
                 Event::Written(outcome(met))
             }
-            other => panic!("the store is asked for {other:?}"),
+            other => panic!("the store cannot perform {other:?}"),
         }
     }
 
-    /// The accounts that have a record, as a scan would find them.
-    pub fn known_accounts(&self) -> Vec<usize> {
+    /// The accounts that have a record, as a scan finds them.
+    pub(crate) fn known_accounts(&self) -> Vec<usize> {
         (0..self.accounts.len()).filter(|index| self.accounts[*index].version != Version(0)).collect()
     }
 }
 
-/// Puts a pair in the place of whatever pair there is. A lock stays, and so does its version; where nobody has
-/// written yet, a version says that there is a record.
-fn save(stored: &mut Account, next: &Account) -> Event {
+/// Replaces the stored pair. The lock and the version stay, but a first write sets the version.
+fn put_pair(stored: &mut Account, next: &Account) -> Event {
     stored.pair.clone_from(&next.pair);
     if stored.version == Version(0) {
         stored.version = next.version;

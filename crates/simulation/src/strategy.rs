@@ -1,26 +1,26 @@
-//! How a fleet comes by its tokens: through the broker, or as people do it without one.
+//! How a fleet obtains its tokens: through the broker, or with a common design without it.
 
-use super::baselines::{LEAST_LEFT, Today};
-use protocol::{Request, Effect, Event, Flow, Memory, Lookup, Policy, AccountName, Pair, Draw, Timestamp};
+use crate::baselines::{Baseline, SHORTEST_TTL};
+use protocol::{AccountName, Cache, Context, Event, Flow, Lookup, Pair, Policy, Request, Step, Timestamp};
 
 /// What runs on every instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// The production code.
     Broker,
-    /// Every instance keeps a pair of its own.
+    /// Every instance has a pair of its own.
     EachForItself,
-    /// One pair in the table for all. Whoever finds it expired renews it, and writes what comes.
+    /// The table holds one pair for all. An instance that finds it expired renews it and overwrites it.
     SharedCache,
-    /// The same under a lock that lapses. What is renewed is saved whoever has the lock by then.
+    /// A shared cache with a lock that lapses. The new pair is saved even if another instance holds the lock by then.
     LockWithoutFence,
 }
 
 impl Strategy {
-    /// What people do without the broker.
-    pub const OTHERS: [Self; 3] = [Self::EachForItself, Self::SharedCache, Self::LockWithoutFence];
+    /// The common designs without the broker.
+    pub const BASELINES: [Self; 3] = [Self::EachForItself, Self::SharedCache, Self::LockWithoutFence];
 
-    /// As a reader of tables and legends knows it.
+    /// The name in tables and legends.
     pub fn name(self) -> &'static str {
         match self {
             Self::Broker => "the broker",
@@ -30,57 +30,70 @@ impl Strategy {
         }
     }
 
-    /// When a pair is renewed.
-    pub fn due_at(self, policy: &Policy, account: &AccountName, pair: &Pair) -> Timestamp {
+    /// When a pair is due for renewal.
+    pub(crate) fn due_at(self, policy: &Policy, account: &AccountName, pair: &Pair) -> Timestamp {
         match self {
             Self::Broker => policy.due_at(account, pair),
-            _ => pair.expires_at.minus(LEAST_LEFT),
+            _ => pair.expires_at.minus(SHORTEST_TTL),
         }
     }
 
-    /// What memory alone says to a request.
-    pub fn recall(self, memory: &Memory, ask: &Request, policy: &Policy, now: Timestamp, draw: Draw) -> Lookup {
+    /// What the cache alone says to a request.
+    pub(crate) fn look_up(self, cache: &Cache, request: &Request, cx: Context<'_>) -> Lookup {
         match self {
-            Self::Broker => memory.look_up(ask, policy, now, draw),
-            _ => Today::recall(memory, ask, policy, now),
+            Self::Broker => cache.look_up(request, cx),
+            _ => Baseline::look_up(cache, request, cx),
         }
     }
 }
 
-/// One request that memory could not answer.
-pub enum Client {
+/// One request that the cache could not answer.
+pub(crate) enum Client {
     Broker(Flow),
-    Today(Today),
+    Baseline(Baseline),
 }
 
 impl Client {
-    pub fn new(strategy: Strategy, ask: Request, memory: Memory, retry_until: Option<Timestamp>) -> Self {
+    pub(crate) fn new(
+        strategy: Strategy,
+        request: Request,
+        cache: Cache,
+        retry_until: Option<Timestamp>,
+    ) -> Self {
         match strategy {
-            Strategy::Broker => Self::Broker(Flow::new(ask, memory)),
-            _ => Self::Today(Today::new(strategy, ask, memory, retry_until)),
+            Strategy::Broker => Self::Broker(Flow::new(request, cache)),
+            _ => Self::Baseline(Baseline::new(strategy, request, cache, retry_until)),
         }
     }
 
-    pub fn step(&mut self, policy: &Policy, event: Event, now: Timestamp, draw: Draw) -> Effect {
+    pub(crate) fn begin(&mut self, cx: Context<'_>) -> Step {
         match self {
-            Self::Broker(flow) => flow.step(policy, event, now, draw),
-            Self::Today(today) => today.step(policy, event, now, draw),
+            Self::Broker(flow) => flow.begin(cx),
+            Self::Baseline(baseline) => baseline.begin(cx),
         }
     }
 
-    /// Until when a 429 keeps the instance from sending, for any account. The broker's fleet has its ledger for that.
-    pub fn retry_until(&self) -> Option<Timestamp> {
+    pub(crate) fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
+        match self {
+            Self::Broker(flow) => flow.step(cx, event),
+            Self::Baseline(baseline) => baseline.step(cx, event),
+        }
+    }
+
+    /// No call of this instance before then, for any account, because of a 429. The broker has its login rate limiter
+    /// for that.
+    pub(crate) fn retry_until(&self) -> Option<Timestamp> {
         match self {
             Self::Broker(_) => None,
-            Self::Today(today) => today.retry_until,
+            Self::Baseline(baseline) => baseline.retry_until(),
         }
     }
 
-    /// What the instance has learnt.
-    pub fn memory(&self) -> &Memory {
+    /// What the instance knows now.
+    pub(crate) fn cache(&self) -> &Cache {
         match self {
-            Self::Broker(flow) => flow.memory(),
-            Self::Today(today) => today.memory(),
+            Self::Broker(flow) => flow.cache(),
+            Self::Baseline(baseline) => baseline.cache(),
         }
     }
 }

@@ -1,13 +1,13 @@
-// A Lambda that calls the Convirza API with a token from the broker, which it invokes directly.
+// A Lambda that calls the Convirza API with a token from the broker. It invokes the broker directly.
 //
-// It needs `lambda:InvokeFunction` on the broker's alias, and nothing that Lambda's Node.js does not bring along.
+// It needs `lambda:InvokeFunction` on the broker's alias. Lambda's Node.js runtime has every package that it uses.
 
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 
 const BROKER = process.env.BROKER_FUNCTION ?? "token-broker:live";
 const API_URL = process.env.CONVIRZA_API_URL ?? "https://platform-api.convirza.com/v3";
 
-/** The broker has no token: `code` says why, and `retryAfter`, where it is known, after how many seconds to ask again. */
+/** The broker has no token: `code` says why; `retryAfter`, if known, is the number of seconds to wait before a retry. */
 export class BrokerError extends Error {
     constructor(code, message) {
         super(`${code}: ${message}`);
@@ -18,40 +18,40 @@ export class BrokerError extends Error {
     }
 }
 
-/** The token of one account, kept for as long as it is good. Whoever wants it while it is asked for shares the answer. */
+/** The token of one account, cached until it expires. Concurrent requests share one invocation of the broker. */
 export class Tokens {
     #client;
     #account;
     #token;
-    #goodUntil = 0;
-    #asking;
+    #expiresAt = 0;
+    #pending;
 
     constructor(client, account = "default") {
         this.#client = client;
         this.#account = account;
     }
 
-    /** A token that is good for now. */
+    /** A valid token. */
     async get() {
-        return this.#asking ?? (Date.now() < this.#goodUntil ? this.#token : this.#ask());
+        return this.#pending ?? (Date.now() < this.#expiresAt ? this.#token : this.#request());
     }
 
-    /** The token to try after the API has answered 401 to this one. */
-    async insteadOf(refused) {
-        // Another request may have reported it in the meantime, or be about to.
+    /** Reports that the API answered 401 to this token, and returns the token for the next try. */
+    async report(rejected) {
+        // Another request may already have replaced it.
         const token = await this.get();
-        return token.generation === refused.generation
-            ? this.#ask({ rejected_generation: refused.generation })
+        return token.generation === rejected.generation
+            ? this.#request({ rejected_generation: rejected.generation })
             : token;
     }
 
-    #ask(fields) {
-        this.#asking ??= this.#invoke(fields).finally(() => (this.#asking = undefined));
-        return this.#asking;
+    #request(fields) {
+        this.#pending ??= this.#invoke(fields).finally(() => (this.#pending = undefined));
+        return this.#pending;
     }
 
     async #invoke(fields) {
-        const askedAt = Date.now();
+        const sentAt = Date.now();
         const Payload = JSON.stringify({ account: this.#account, ...fields });
         const response = await this.#client.send(new InvokeCommand({ FunctionName: BROKER, Payload }));
         const answer = JSON.parse(response.Payload.transformToString());
@@ -59,20 +59,20 @@ export class Tokens {
             throw new BrokerError(answer.errorType ?? "unknown", answer.errorMessage ?? "");
         }
         this.#token = answer;
-        this.#goodUntil = askedAt + answer.expires_in * 1000;
+        this.#expiresAt = sentAt + answer.expires_in * 1000;
         return answer;
     }
 }
 
-// Once per instance, not once per invocation.
+// Created once per instance, not once per invocation.
 const tokens = new Tokens(new LambdaClient());
 
-/** GET with a token. A 401 is reported once and the request tried once more; another 401 is the API's last word. */
+/** GET with a token. After a 401 the token is reported and the request retried once; a second 401 is an error. */
 export async function callApi(path) {
     const token = await tokens.get();
     let response = await get(path, token);
     if (response.status === 401) {
-        response = await get(path, await tokens.insteadOf(token));
+        response = await get(path, await tokens.report(token));
     }
     if (!response.ok) {
         throw new Error(`Convirza answered ${response.status} to ${path}`);

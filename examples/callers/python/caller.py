@@ -1,6 +1,6 @@
-"""A Lambda that calls the Convirza API with a token from the broker, which it invokes directly.
+"""A Lambda that calls the Convirza API with a token from the broker. It invokes the broker directly.
 
-It needs `lambda:InvokeFunction` on the broker's alias, and nothing that Lambda's Python does not bring along.
+It needs `lambda:InvokeFunction` on the broker's alias. Lambda's Python runtime has every package that it uses.
 """
 
 import json
@@ -18,7 +18,7 @@ API_URL = os.environ.get("CONVIRZA_API_URL", "https://platform-api.convirza.com/
 
 
 class BrokerError(Exception):
-    """The broker has no token: `code` says why, and `retry_after`, where it is known, after how many seconds to ask again."""
+    """The broker has no token: `code` says why; `retry_after`, if known, is the number of seconds to wait before a retry."""
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -28,54 +28,54 @@ class BrokerError(Exception):
 
 
 class Tokens:
-    """The token of one account, kept for as long as it is good. While one thread asks for it, the others wait."""
+    """The token of one account, cached until it expires. While one thread invokes the broker, the others wait."""
 
     def __init__(self, client, account="default"):
         self._client = client
         self._account = account
         self._lock = threading.Lock()
         self._token = None
-        self._good_until = 0
+        self._expires_at = 0
 
     def get(self):
-        """A token that is good for now."""
+        """A valid token."""
         with self._lock:
-            # The wall clock, since it goes on while Lambda has frozen the instance.
-            if time.time() >= self._good_until:
-                self._ask()
+            # The wall clock, because a monotonic clock may stop while Lambda has frozen the instance.
+            if time.time() >= self._expires_at:
+                self._request()
             return self._token
 
-    def instead_of(self, refused):
-        """The token to try after the API has answered 401 to this one."""
+    def report(self, rejected):
+        """Reports that the API answered 401 to this token, and returns the token for the next try."""
         with self._lock:
-            # Another thread may have reported it in the meantime.
-            if self._token["generation"] == refused["generation"]:
-                self._ask(rejected_generation=refused["generation"])
+            # Another thread may already have replaced it.
+            if self._token["generation"] == rejected["generation"]:
+                self._request(rejected_generation=rejected["generation"])
             return self._token
 
-    def _ask(self, **fields):
-        asked_at = time.time()
+    def _request(self, **fields):
+        sent_at = time.time()
         payload = json.dumps({"account": self._account, **fields})
         response = self._client.invoke(FunctionName=BROKER, Payload=payload)
         answer = json.load(response["Payload"])
         if "FunctionError" in response:
             raise BrokerError(answer.get("errorType", "unknown"), answer.get("errorMessage", ""))
-        self._token, self._good_until = answer, asked_at + answer["expires_in"]
+        self._token, self._expires_at = answer, sent_at + answer["expires_in"]
 
 
-# Once per instance, not once per invocation.
+# Created once per instance, not once per invocation.
 tokens = Tokens(boto3.client("lambda"))
 
 
 def call_api(path):
-    """GET with a token. A 401 is reported once and the request tried once more; another 401 is the API's last word."""
+    """GET with a token. After a 401 the token is reported and the request retried once; a second 401 is an error."""
     token = tokens.get()
     try:
         return _get(path, token)
     except urllib.error.HTTPError as error:
         if error.code != 401:
             raise
-    return _get(path, tokens.instead_of(token))
+    return _get(path, tokens.report(token))
 
 
 def _get(path, token):

@@ -1,5 +1,3 @@
-//! Who may do what, by rules and without.
-
 use super::*;
 
 const SESSION: &str = "arn:aws:sts::123456789012:assumed-role/billing/i-0abc";
@@ -17,7 +15,7 @@ fn may(callers: &Callers, caller: &Caller) -> bool {
 }
 
 #[test]
-fn a_session_counts_as_its_role_by_account_and_name() {
+fn a_session_counts_as_its_role() {
     let caller = Caller::from_arn(SESSION);
     for who in [
         "arn:aws:iam::123456789012:role/billing",
@@ -41,7 +39,7 @@ fn a_session_counts_as_its_role_by_account_and_name() {
 }
 
 #[test]
-fn a_direct_invoke_is_told_by_its_alias() {
+fn a_rule_may_name_the_alias_of_a_direct_invoke() {
     let live = Caller::Direct { alias: Some("live".to_owned()) };
     let plain = Caller::Direct { alias: None };
     assert!(may(&rules("direct"), &live) && may(&rules("direct"), &plain));
@@ -50,19 +48,19 @@ fn a_direct_invoke_is_told_by_its_alias() {
 }
 
 #[test]
-fn a_rule_covers_only_what_it_names() {
+fn a_rule_allows_only_what_it_names() {
     let callers = rules("direct");
     let caller = Caller::Direct { alias: None };
     let other = AccountName::parse("emea").unwrap();
     assert!(!callers.allow(&caller, Action::Status, Some(&AccountName::default())));
     assert!(!callers.allow(&caller, Action::Token, Some(&other)));
     assert!(!callers.allow(&caller, Action::Token, None), "all accounts is more than one");
-    assert!(callers.allow(&caller, Action::Maintain, None), "the schedule is always let in");
+    assert!(callers.allow(&caller, Action::Maintain, None), "the schedule needs no rule");
     assert!(!callers.allow(&Caller::Anonymous, Action::Maintain, None));
 }
 
 #[test]
-fn without_rules_iam_is_the_gate() {
+fn without_rules_iam_decides() {
     let iam = Caller::from_arn(SESSION);
     for action in Action::ALL {
         let direct = Callers::Unset.allow(&Caller::Direct { alias: None }, action, None);
@@ -74,14 +72,14 @@ fn without_rules_iam_is_the_gate() {
 }
 
 #[test]
-fn rules_that_could_not_work_are_refused() {
+fn a_rule_that_could_never_match_is_refused() {
     for bad in ["", "*", "direct:", "role/x", "arn:aws:iam::1:role/a*b", "arn:aws:iam::1:role/path/x*"] {
         assert!(Who::parse(bad).is_err(), "{bad}");
     }
 }
 
 #[test]
-fn actions_and_callers_have_the_names_of_the_documentation() {
+fn actions_and_callers_have_their_documented_names() {
     let names = Action::ALL.map(Action::name);
     assert_eq!(names, ["token", "status", "refresh", "revoke", "maintain"]);
     assert_eq!(names.map(Action::parse), Action::ALL.map(Some));
@@ -93,7 +91,7 @@ fn actions_and_callers_have_the_names_of_the_documentation() {
 }
 
 #[test]
-fn only_the_session_of_a_role_counts_as_a_role() {
+fn only_an_sts_session_counts_as_a_role() {
     for arn in ["arn:aws:iam::1:assumed-role/billing/x", "arn:aws:sts::1:more:assumed-role/billing/x"] {
         assert_eq!(Caller::from_arn(arn), Caller::Iam { arn: arn.to_owned() });
     }

@@ -1,60 +1,62 @@
-//! The upstream: Convirza's OAuth hosts and API.
+//! The HTTP client. Decisions rest on the HTTP status alone, because Convirza documents no error body.
 //!
-//! Decisions are made on the HTTP status alone, since no error body is documented. No body of a refusal is
-//! even read, and nothing of an answer ever gets into a log or an error. The one exception is V2, which has
-//! been seen to say no in a body.
+//! The client reads no body of a refusal, and no part of a response gets into a log or an error. The one exception is
+//! V2, which reports some refusals in the body of a 200.
 
-pub mod answer;
-
-use super::rfc3339;
-use protocol::{Call, Credentials, UpstreamReply, ApiVersion, Origin, Revocation, TokenKind, Secret};
-use crate::{ports::Clock, ports::Upstream};
+use super::response;
+use crate::{
+    ports::{Clock, Upstream},
+    rfc3339,
+};
 use async_trait::async_trait;
+use protocol::{
+    ApiVersion, Call, Credentials, Origin, Revocation, Secret, TokenKind, UpstreamReply, UpstreamUrl,
+};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
-/// No answer of the token endpoints comes near this size.
-const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
+/// Far above the size of any documented response of these endpoints.
+const LONGEST_BODY_BYTES: usize = 64 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
-/// Where V2 is, unless the secret says otherwise.
+/// The OAuth host of V2, unless the secret names another.
 const V2_OAUTH_URL: &str = "https://apicfa.convirza.com";
 
 /// The client of the upstream.
 pub struct Convirza {
     http: reqwest::Client,
-    oauth_url: String,
-    api_url: String,
+    oauth_url: UpstreamUrl,
+    api_url: UpstreamUrl,
     timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl Convirza {
-    /// A client for the hosts of V3, whose calls take `timeout` at most, connecting included.
+    /// A client for the given V3 hosts. A call takes `timeout` at most, connect included.
     ///
     /// # Errors
-    /// Where the TLS library cannot be set up.
+    /// The TLS library cannot be set up.
     pub fn new(
-        oauth_url: String,
-        api_url: String,
+        oauth_url: UpstreamUrl,
+        api_url: UpstreamUrl,
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
         let builder = reqwest::Client::builder();
-        // Nor does the kernel go on delivering for long what was given up. Lambda is Linux; elsewhere there is
-        // only the local stack.
+        // Limits how long the kernel keeps delivering a request that the client has given up. Lambda runs Linux;
+        // other systems run the local stack only.
         #[cfg(target_os = "linux")]
         let builder = builder.tcp_user_timeout(timeout);
         let http = builder
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
             .redirect(reqwest::redirect::Policy::none())
-            // A retry that the protocol does not know of could spend a refresh token twice.
+            // A retry that the protocol does not know of could send a refresh token twice.
             .retry(reqwest::retry::never())
-            // Calls are days apart: a connection kept would be a dead one.
+            // Calls are days apart, so a pooled connection would be dead.
             .pool_max_idle_per_host(0)
-            // The login limit counts by address, so requests leave from this one.
+            // The login limit counts by address, so a proxy would change which logins count together.
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
             .build()?;
@@ -83,17 +85,17 @@ impl Convirza {
             }
         };
         let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
-        if credentials.origin.api_version == ApiVersion::V2 && answer::is_v2_error(&body) {
+        if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
             return Err(UpstreamReply::Refused);
         }
-        answer::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
+        response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
     }
 
     async fn refresh(&self, refresh_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"refresh_token": refresh_token.expose()});
         let response = self.post_json(origin, "/oauth/refresh-token", &body).await?;
         let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
-        answer::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
+        response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<UpstreamReply, UpstreamReply> {
@@ -105,13 +107,13 @@ impl Convirza {
         self.post_json(&revocation.origin, "/oauth/revoke-token", &body).await.map(|_| UpstreamReply::Revoked)
     }
 
-    /// Asks for the profile, or where there is no such path for one user: the cheapest requests that need a
-    /// token. Only 401 says that the token is dead.
+    /// Requests the profile, or one user if that path does not exist: the cheapest requests that need a token. Only
+    /// 401 means that the token is dead.
     async fn probe(&self, access_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
         let api_url = match (origin.api_version, &origin.oauth_url, &origin.api_url) {
             (_, _, Some(api_url)) => api_url,
             (ApiVersion::V3, None, None) => &self.api_url,
-            // V2 documents no such request; and what another host issued, the usual API would refuse.
+            // V2 documents no such request, and the configured API refuses a token that another host issued.
             _ => return Err(UpstreamReply::Unclear),
         };
         for path in ["/auth/profile", "/users/list?limit=1"] {
@@ -119,12 +121,14 @@ impl Convirza {
             let response = request.send().await.map_err(|error| failed(&error))?;
             match response.status() {
                 status if status.is_success() => {
-                    let says_no = origin.api_version == ApiVersion::V2
-                        && read_limited(response).await.is_none_or(|body| answer::is_v2_error(&body));
-                    return if says_no { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
+                    let refused = origin.api_version == ApiVersion::V2
+                        && read_limited(response).await.is_none_or(|body| response::is_v2_error(&body));
+                    return if refused { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
                 }
                 StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Refused),
-                StatusCode::TOO_MANY_REQUESTS => return Err(UpstreamReply::RateLimited(self.retry_after(&response))),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    return Err(UpstreamReply::RateLimited(self.retry_after(&response)));
+                }
                 StatusCode::NOT_FOUND => {}
                 _ => return Err(UpstreamReply::Unclear),
             }
@@ -133,11 +137,11 @@ impl Convirza {
     }
 
     fn oauth_url(&self, origin: &Origin, path: &str) -> String {
-        let usual = match origin.api_version {
-            ApiVersion::V3 => &self.oauth_url,
+        let default = match origin.api_version {
+            ApiVersion::V3 => self.oauth_url.as_str(),
             ApiVersion::V2 => V2_OAUTH_URL,
         };
-        format!("{}{path}", origin.oauth_url.as_deref().unwrap_or(usual))
+        format!("{}{path}", origin.oauth_url.as_ref().map_or(default, UpstreamUrl::as_str))
     }
 
     async fn post_json(&self, origin: &Origin, path: &str, body: &Value) -> Result<Response, UpstreamReply> {
@@ -150,13 +154,15 @@ impl Convirza {
         let response = request.send().await.map_err(|error| failed(&error))?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(UpstreamReply::Refused),
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(UpstreamReply::Refused)
+            }
             StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.retry_after(&response))),
             _ => Err(UpstreamReply::Unclear),
         }
     }
 
-    /// `Retry-After`, in seconds or as a date.
+    /// The pause that `Retry-After` asks for, in seconds or as a date.
     fn retry_after(&self, response: &Response) -> Option<Duration> {
         let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
         match text.parse() {
@@ -174,7 +180,7 @@ impl Upstream for Convirza {
             Call::Refresh { refresh_token, origin } => self.refresh(refresh_token, origin).await,
             Call::Revoke(revocation) => self.revoke(revocation).await,
             Call::Probe { access_token, origin } => {
-                // Two requests at most, and together no longer than one call may take.
+                // A probe sends up to two requests, which together may take as long as one call.
                 let probe = tokio::time::timeout(self.timeout, self.probe(access_token, origin));
                 probe.await.unwrap_or(Err(UpstreamReply::Unclear))
             }
@@ -183,18 +189,18 @@ impl Upstream for Convirza {
     }
 }
 
-/// What a request without an answer came to.
+/// The reply that stands for a request without a response.
 fn failed(error: &reqwest::Error) -> UpstreamReply {
-    // Resolving the name, connecting and the TLS handshake all count as connecting.
+    // Name resolution, connect and the TLS handshake all count as connect errors.
     if error.is_connect() || error.is_builder() { UpstreamReply::NeverLeft } else { UpstreamReply::Unclear }
 }
 
-/// The body of an answer, unless it is longer than any answer of these endpoints can be.
+/// The body of a response; none if it breaks off or is too long.
 async fn read_limited(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
-    // Reserved at once, since growing would leave copies of the tokens behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER_BYTES));
+    // Reserved at once: growing the buffer would leave copies of the tokens in freed memory.
+    let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_BODY_BYTES));
     while let Some(chunk) = response.chunk().await.ok()? {
-        if body.len() + chunk.len() > LONGEST_ANSWER_BYTES {
+        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
             return None;
         }
         body.extend_from_slice(&chunk);

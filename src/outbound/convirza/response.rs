@@ -1,7 +1,7 @@
-//! What is in the upstream's answers: tokens, and expiries in every form.
+//! Parses the upstream's responses: tokens, and expiries in every known form.
 
-use crate::{rfc3339};
-use protocol::{Expiry, Granted, Timestamp, Secret};
+use crate::rfc3339;
+use protocol::{Expiry, Granted, Secret, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::time::Duration;
@@ -11,10 +11,10 @@ const LARGEST_SPAN_SECONDS: f64 = 315_360_000.0;
 /// An instant above this is in milliseconds, not in seconds.
 const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
 
-/// The documented answer of login and refresh. Whatever else is in it, such as the frontend token and the
-/// user, is left where it is.
+/// The documented response of login and refresh, without the fields that the broker does not need, such as the
+/// frontend token and the user.
 #[derive(Deserialize)]
-struct GrantAnswer {
+struct GrantResponse {
     #[serde(deserialize_with = "token")]
     access_token: Option<Secret>,
     #[serde(default, deserialize_with = "text")]
@@ -25,18 +25,18 @@ struct GrantAnswer {
     refresh_expires_in: Value,
 }
 
-/// Reads the answer of login and refresh. Only the access token is indispensable.
+/// Parses the response of login and refresh. Only the access token is required.
 pub fn parse_grant(body: &[u8]) -> Option<Granted> {
-    let answer: GrantAnswer = serde_json::from_slice(body).ok()?;
+    let response: GrantResponse = serde_json::from_slice(body).ok()?;
     Some(Granted {
-        access_token: answer.access_token?,
-        refresh_token: answer.refresh_token,
-        access_expiry: parse_expiry(&answer.expires_in),
-        refresh_expiry: parse_expiry(&answer.refresh_expires_in),
+        access_token: response.access_token?,
+        refresh_token: response.refresh_token,
+        access_expiry: parse_expiry(&response.expires_in),
+        refresh_expiry: parse_expiry(&response.refresh_expires_in),
     })
 }
 
-/// Whether a body is how V2 says no, whatever the HTTP status: `{"result":"error","err":…}`.
+/// Whether a body is V2's refusal, `{"result":"error","err":…}`, which comes with any HTTP status.
 pub fn is_v2_error(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Error {
@@ -45,7 +45,7 @@ pub fn is_v2_error(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|error: Error| error.result == "error")
 }
 
-/// A token that can be sent in a header, or none.
+/// A token, if it can be sent in a header.
 fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
     Ok(text
@@ -53,14 +53,14 @@ fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D
         .map(Secret::new))
 }
 
-/// A text that is not empty, or none.
+/// A text, if it is not empty.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
     Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
 }
 
-/// `expires_in` in every form in which it has been seen: an ISO 8601 instant as V3 documents it, a number of
-/// seconds, that number as text; and an instant in seconds or milliseconds, which no span is as large as.
+/// Parses `expires_in` in every known form: an ISO 8601 instant, as V3 documents it; a number of seconds, also as
+/// text; an instant in seconds or milliseconds, which is larger than any span.
 pub fn parse_expiry(value: &Value) -> Expiry {
     let number = match value {
         Value::String(text) => match rfc3339::parse(text) {
@@ -78,7 +78,7 @@ pub fn parse_expiry(value: &Value) -> Expiry {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is not negative
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
 fn instant(millis: f64) -> Timestamp {
     Timestamp::from_millis(millis as u64)
 }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn f17_every_form_of_expiry_is_read_or_known_to_be_unreadable() {
+    fn f17_an_expiry_of_any_form_is_parsed_or_unknown() {
         let at = Timestamp::from_millis(1_775_478_896_000);
         let hour = Expiry::In(Duration::from_secs(3600));
         assert_eq!(expiry(r#""2026-04-06T12:34:56Z""#), Expiry::At(at));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_needs_nothing_but_an_access_token() {
+    fn only_the_access_token_is_required() {
         let granted =
             parse_grant(br#"{"access_token":"a","frontend_token":"f","user":{"user_id":1}}"#).unwrap();
         assert_eq!(granted.access_token, Secret::from("a"));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v2_error_is_told_from_an_answer() {
+    fn a_v2_refusal_is_recognized() {
         assert!(is_v2_error(br#"{"result":"error","err":"no such user"}"#));
         for other in [&br#"{"result":"success"}"#[..], b"no such user", b"{}", br#"{"access_token":"a"}"#] {
             assert!(!is_v2_error(other), "{}", String::from_utf8_lossy(other));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_refresh_token_is_none() {
+    fn an_empty_refresh_token_counts_as_none() {
         for none in ["null", r#""""#] {
             let body = format!(r#"{{"access_token":"a","refresh_token":{none}}}"#);
             assert_eq!(parse_grant(body.as_bytes()).unwrap().refresh_token, None);

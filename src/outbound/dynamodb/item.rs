@@ -1,40 +1,69 @@
-//! The form in which records are stored: one DynamoDB item per account, and one for the ledger.
+//! The form of the stored items: one DynamoDB item per account, and one for the login rate limiter.
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
-//! | `pk` | S | `account#NAME` or `ledger` |
+//! | `pk` | S | `account#NAME` or `login_limiter` |
 //! | `version` | N | every write is conditional on it |
-//! | `ttl` | N | seconds since the epoch, for DynamoDB's own clean-up |
-//! | `pair` | M | `generation`, `access_token`, `refresh_token`, `refresh_spent`, `issued_at_ms`, `expires_at_ms`, `refresh_expires_at_ms`, `obtained_by`, `replaces`, `dead`, `origin` |
+//! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
+//! | `pair` | M | the current pair, see below |
 //! | `lease` | M | `holder`, `until_ms` |
 //! | `cooldown` | M | `until_ms`, `reason`, `failures` |
-//! | `parked` | S | version id of the secret that was refused |
-//! | `verified_at_ms` | N | when a probe last found the access token alive |
-//! | `no_probe_before_ms` | N | a probe brought no verdict, and rests until then |
-//! | `pending` | L of M | to be revoked: `token`, `kind`, `origin` |
-//! | `debits` | L of M | the ledger's `at_ms`, `until_ms`, `by` |
-//! | `blocked_until_ms` | N | of the ledger |
+//! | `rejected_secret` | S | the version id of the secret that the upstream refused |
+//! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin` |
+//! | `permits` | L of M | of the limiter: `acquired_at_ms`, `counts_until_ms`, `holder` |
+//! | `blocked_until_ms` | N | of the limiter: no login before, after a 429 |
 //!
-//! An `origin` is a map of `dialect`, `oauth_url` and `api_url`, and left out where all of it is as usual.
+//! | attribute of a pair | type | meaning |
+//! | --- | --- | --- |
+//! | `generation` | N | |
+//! | `access_token` | S | |
+//! | `refresh_token` | S | left out if the upstream gave none |
+//! | `refresh_token_state` | S | `available` or `consumed`; only with a refresh token |
+//! | `refresh_expires_at_ms` | N | only with a refresh token, where the upstream stated it |
+//! | `issued_at_ms`, `expires_at_ms` | N | |
+//! | `obtained_by` | S | `login` or `refresh` |
+//! | `replaces` | N | the generation before, if there was one |
+//! | `verdict` | M | `state` is `alive`, `inconclusive` or `dead`; left out before the first probe |
+//! | `origin` | M | `api_version`, `oauth_url`, `api_url`; left out if all have their defaults |
 //!
-//! Reading is strict: an item of any other form is an error that names the attribute, never its value, and
-//! is never overwritten blindly. Attributes that are not listed are ignored when read.
+//! A verdict's `at_ms` is the instant of the probe (`alive`) or of the next one (`inconclusive`); `dead` has none.
+//!
+//! Parsing is strict. An item of another form, or of a contradictory one such as a state without its token, is an error
+//! that names the attribute and never its value. The broker does not overwrite such an item. It ignores attributes
+//! that are not listed.
 
-use protocol::{Account, AccountName, Cooldown, CooldownReason, Permit, ApiVersion, Generation, Grant, Holder, Lease, LoginLimiter, Origin, Pair, Revocation, SecretVersion, TokenKind, Version, Timestamp, Secret};
 use aws_sdk_dynamodb::types::AttributeValue;
+use protocol::{
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
+    LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
+    TokenKind, UpstreamUrl, Verdict, Version,
+};
 use std::collections::HashMap;
 
 /// An item, or a map within one.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// The partition key of the ledger.
-pub const LOGIN_LIMITER_KEY: &str = "ledger";
-/// What the partition keys of accounts begin with.
+/// An attribute that keeps an item from being parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute `{attribute}` is missing or of another form")]
+pub struct ItemError {
+    /// The attribute's name.
+    pub attribute: &'static str,
+}
+
+/// The partition key of the login rate limiter.
+pub const LOGIN_LIMITER_KEY: &str = "login_limiter";
+/// The prefix of the accounts' partition keys.
 pub const ACCOUNT_KEY_PREFIX: &str = "account#";
 
 /// The partition key of an account.
 pub fn account_key(name: &AccountName) -> String {
     format!("{ACCOUNT_KEY_PREFIX}{name}")
+}
+
+/// The account that an item belongs to; none if it is another kind of item.
+pub fn account_of(item: &Item) -> Option<AccountName> {
+    get_text(item.get("pk")?)?.strip_prefix(ACCOUNT_KEY_PREFIX).and_then(AccountName::parse)
 }
 
 /// An account's record as an item.
@@ -47,11 +76,8 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     }));
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
     item.extend(account.rejected_secret.as_ref().map(|version| text("rejected_secret", version.0.clone())));
-    item.extend(account.verified_at.map(|at| instant("verified_at_ms", at)));
-    item.extend(account.no_probe_before.map(|at| instant("no_probe_before_ms", at)));
-    if !account.pending.is_empty() {
-        let pending = account.pending.iter().map(|revocation| AttributeValue::M(from_revocation(revocation)));
-        item.insert("pending".to_owned(), AttributeValue::L(pending.collect()));
+    if !account.pending_revocations.is_empty() {
+        item.extend([list("pending_revocations", account.pending_revocations.iter().map(from_revocation))]);
     }
     item
 }
@@ -59,96 +85,82 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
 /// An item as an account's record.
 ///
 /// # Errors
-/// The name of the attribute that is missing or of another form.
-pub fn to_account(item: &Item) -> Result<Account, String> {
+/// The first attribute that is missing or of another form.
+pub fn to_account(item: &Item) -> Result<Account, ItemError> {
     Ok(Account {
         version: Version(required(item, "version", get_number)?),
         pair: optional(item, "pair", get_map)?.map(to_pair).transpose()?,
         lease: optional(item, "lease", get_map)?.map(to_lease).transpose()?,
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
-        rejected_secret: optional(item, "rejected_secret", get_text)?.map(|version| SecretVersion(version.to_owned())),
-        verified_at: optional(item, "verified_at_ms", get_instant)?,
-        no_probe_before: optional(item, "no_probe_before_ms", get_instant)?,
-        pending: optional(item, "pending", get_list)?
+        rejected_secret: optional(item, "rejected_secret", get_text)?
+            .map(|version| SecretVersion(version.to_owned())),
+        pending_revocations: optional(item, "pending_revocations", get_maps)?
             .unwrap_or_default()
-            .iter()
-            .map(|value| to_revocation(get_map(value).ok_or_else(|| problem("pending"))?))
+            .into_iter()
+            .map(to_revocation)
             .collect::<Result<_, _>>()?,
     })
 }
 
-/// The ledger as an item.
+/// The limiter as an item.
 pub fn from_login_limiter(limiter: &LoginLimiter) -> Item {
-    let permits = limiter
-        .permits
-        .iter()
-        .map(|permit| {
-            AttributeValue::M(Item::from([
-                instant("at_ms", permit.at),
-                instant("until_ms", permit.until),
-                number("by", permit.by.0),
-            ]))
-        })
-        .collect();
+    let permits = limiter.permits.iter().map(|permit| {
+        Item::from([
+            instant("acquired_at_ms", permit.acquired_at),
+            instant("counts_until_ms", permit.counts_until),
+            number("holder", permit.holder.0),
+        ])
+    });
     let mut item = Item::from([
-        text("pk", LOGIN_LIMITER_KEY.to_owned()),
+        text("pk", LOGIN_LIMITER_KEY),
         number("version", limiter.version.0),
-        ("permits".to_owned(), AttributeValue::L(permits)),
+        list("permits", permits),
     ]);
     item.extend(limiter.blocked_until.map(|until| instant("blocked_until_ms", until)));
     item
 }
 
-/// An item as the ledger.
+/// An item as the limiter.
 ///
 /// # Errors
-/// The name of the attribute that is missing or of another form.
-pub fn to_login_limiter(item: &Item) -> Result<LoginLimiter, String> {
-    let permits = required(item, "permits", get_list)?.iter().map(to_permit).collect::<Result<_, _>>()?;
+/// The first attribute that is missing or of another form.
+pub fn to_login_limiter(item: &Item) -> Result<LoginLimiter, ItemError> {
+    let permits = required(item, "permits", get_maps)?.into_iter().map(to_permit);
     Ok(LoginLimiter {
+        permits: permits.collect::<Result<_, _>>()?,
         version: Version(required(item, "version", get_number)?),
-        permits,
         blocked_until: optional(item, "blocked_until_ms", get_instant)?,
     })
 }
 
-/// The account that an item belongs to, or none where it is another kind of item.
-pub fn account_of(item: &Item) -> Option<AccountName> {
-    get_text(item.get("pk")?)?.strip_prefix(ACCOUNT_KEY_PREFIX).and_then(AccountName::parse)
-}
-
 fn from_pair(pair: &Pair) -> Item {
-    let obtained_by = match pair.obtained_by {
-        Grant::Login => "login",
-        Grant::Refresh => "refresh",
-    };
     let mut item = Item::from([
         number("generation", pair.generation.0),
-        text("access_token", pair.access_token.expose().to_owned()),
-        ("refresh_token_consumed".to_owned(), AttributeValue::Bool(pair.refresh_token_consumed)),
+        text("access_token", pair.access_token.expose()),
         instant("issued_at_ms", pair.issued_at),
         instant("expires_at_ms", pair.expires_at),
-        text("obtained_by", obtained_by.to_owned()),
+        text(
+            "obtained_by",
+            match pair.obtained_by {
+                Grant::Login => "login",
+                Grant::Refresh => "refresh",
+            },
+        ),
     ]);
-    item.extend(pair.refresh_token.as_ref().map(|token| text("refresh_token", token.expose().to_owned())));
-    item.extend(pair.refresh_expires_at.map(|at| instant("refresh_expires_at_ms", at)));
+    item.extend(from_refresh_token(&pair.refresh_token));
     item.extend(pair.replaces.map(|generation| number("replaces", generation.0)));
-    if pair.dead {
-        item.insert("dead".to_owned(), AttributeValue::Bool(true));
-    }
+    item.extend(from_verdict(pair.verdict));
     item.extend(from_origin(&pair.origin));
     item
 }
 
-fn to_pair(item: &Item) -> Result<Pair, String> {
+fn to_pair(item: &Item) -> Result<Pair, ItemError> {
     Ok(Pair {
         generation: Generation(required(item, "generation", get_number)?),
         access_token: required(item, "access_token", get_secret)?,
-        refresh_token: optional(item, "refresh_token", get_secret)?,
-        refresh_token_consumed: required(item, "refresh_token_consumed", |value| value.as_bool().ok().copied())?,
+        refresh_token: to_refresh_token(item)?,
         issued_at: required(item, "issued_at_ms", get_instant)?,
         expires_at: required(item, "expires_at_ms", get_instant)?,
-        refresh_expires_at: optional(item, "refresh_expires_at_ms", get_instant)?,
         obtained_by: required(item, "obtained_by", |value| match get_text(value)? {
             "login" => Some(Grant::Login),
             "refresh" => Some(Grant::Refresh),
@@ -156,8 +168,67 @@ fn to_pair(item: &Item) -> Result<Pair, String> {
         })?,
         replaces: optional(item, "replaces", get_number)?.map(Generation),
         origin: to_origin(item)?,
-        dead: optional(item, "dead", |value| value.as_bool().ok().copied())?.unwrap_or_default(),
+        verdict: optional(item, "verdict", get_map)?.map_or(Ok(Verdict::Unverified), to_verdict)?,
     })
+}
+
+fn from_refresh_token(refresh_token: &RefreshToken) -> Item {
+    let (state, token, expires_at) = match refresh_token {
+        RefreshToken::Absent => return Item::new(),
+        RefreshToken::Available { token, expires_at } => ("available", token, expires_at),
+        RefreshToken::Consumed { token, expires_at } => ("consumed", token, expires_at),
+    };
+    let mut item = Item::from([text("refresh_token", token.expose()), text("refresh_token_state", state)]);
+    item.extend(expires_at.map(|at| instant("refresh_expires_at_ms", at)));
+    item
+}
+
+fn to_refresh_token(pair: &Item) -> Result<RefreshToken, ItemError> {
+    #[derive(Clone, Copy)]
+    enum State {
+        Available,
+        Consumed,
+    }
+    let token = optional(pair, "refresh_token", get_secret)?;
+    let state = optional(pair, "refresh_token_state", |value| match get_text(value)? {
+        "available" => Some(State::Available),
+        "consumed" => Some(State::Consumed),
+        _ => None,
+    })?;
+    let expires_at = optional(pair, "refresh_expires_at_ms", get_instant)?;
+    match (token, state, expires_at) {
+        (Some(token), Some(State::Available), expires_at) => {
+            Ok(RefreshToken::Available { token, expires_at })
+        }
+        (Some(token), Some(State::Consumed), expires_at) => Ok(RefreshToken::Consumed { token, expires_at }),
+        (None, None, None) => Ok(RefreshToken::Absent),
+        (Some(_), None, _) => Err(ItemError { attribute: "refresh_token_state" }),
+        (None, _, _) => Err(ItemError { attribute: "refresh_token" }),
+    }
+}
+
+fn from_verdict(verdict: Verdict) -> Option<(String, AttributeValue)> {
+    let fields = match verdict {
+        Verdict::Unverified => return None,
+        Verdict::Alive { at } => Item::from([text("state", "alive"), instant("at_ms", at)]),
+        Verdict::Inconclusive { probe_after } => {
+            Item::from([text("state", "inconclusive"), instant("at_ms", probe_after)])
+        }
+        Verdict::Dead => Item::from([text("state", "dead")]),
+    };
+    Some(map("verdict", fields))
+}
+
+fn to_verdict(item: &Item) -> Result<Verdict, ItemError> {
+    let state = required(item, "state", get_text)?;
+    let at = optional(item, "at_ms", get_instant)?;
+    match (state, at) {
+        ("alive", Some(at)) => Ok(Verdict::Alive { at }),
+        ("inconclusive", Some(probe_after)) => Ok(Verdict::Inconclusive { probe_after }),
+        ("dead", None) => Ok(Verdict::Dead),
+        ("alive" | "inconclusive" | "dead", _) => Err(ItemError { attribute: "at_ms" }),
+        _ => Err(ItemError { attribute: "state" }),
+    }
 }
 
 fn from_revocation(revocation: &Revocation) -> Item {
@@ -165,13 +236,12 @@ fn from_revocation(revocation: &Revocation) -> Item {
         TokenKind::Access => "access",
         TokenKind::Refresh => "refresh",
     };
-    let mut item =
-        Item::from([text("token", revocation.token.expose().to_owned()), text("kind", kind.to_owned())]);
+    let mut item = Item::from([text("token", revocation.token.expose()), text("kind", kind)]);
     item.extend(from_origin(&revocation.origin));
     item
 }
 
-fn to_revocation(item: &Item) -> Result<Revocation, String> {
+fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
     Ok(Revocation {
         token: required(item, "token", get_secret)?,
         kind: required(item, "kind", |value| match get_text(value)? {
@@ -186,28 +256,28 @@ fn to_revocation(item: &Item) -> Result<Revocation, String> {
 fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
     let api_version = match origin.api_version {
         ApiVersion::V3 => None,
-        ApiVersion::V2 => Some(text("api_version", "convirza-v2".to_owned())),
+        ApiVersion::V2 => Some(text("api_version", "convirza-v2")),
     };
     let urls = [("oauth_url", &origin.oauth_url), ("api_url", &origin.api_url)];
-    let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url.clone()?)));
+    let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url.as_ref()?.as_str())));
     let fields: Item = api_version.into_iter().chain(urls).collect();
     (!fields.is_empty()).then(|| map("origin", fields))
 }
 
-fn to_origin(item: &Item) -> Result<Origin, String> {
+fn to_origin(item: &Item) -> Result<Origin, ItemError> {
     let Some(fields) = optional(item, "origin", get_map)? else { return Ok(Origin::default()) };
+    let api_version = optional(fields, "api_version", |value| match get_text(value)? {
+        "convirza-v2" => Some(ApiVersion::V2),
+        _ => None,
+    })?;
     Ok(Origin {
-        api_version: optional(fields, "api_version", |value| match get_text(value)? {
-            "convirza-v2" => Some(ApiVersion::V2),
-            _ => None,
-        })?
-        .unwrap_or_default(),
-        oauth_url: optional(fields, "oauth_url", get_text)?.map(str::to_owned),
-        api_url: optional(fields, "api_url", get_text)?.map(str::to_owned),
+        api_version: api_version.unwrap_or_default(),
+        oauth_url: optional(fields, "oauth_url", get_url)?,
+        api_url: optional(fields, "api_url", get_url)?,
     })
 }
 
-fn to_lease(item: &Item) -> Result<Lease, String> {
+fn to_lease(item: &Item) -> Result<Lease, ItemError> {
     let holder = Holder(required(item, "holder", get_number)?);
     Ok(Lease { holder, until: required(item, "until_ms", get_instant)? })
 }
@@ -220,12 +290,12 @@ fn from_cooldown(cooldown: Cooldown) -> Item {
     };
     Item::from([
         instant("until_ms", cooldown.until),
-        text("reason", reason.to_owned()),
+        text("reason", reason),
         number("failures", u64::from(cooldown.failures)),
     ])
 }
 
-fn to_cooldown(item: &Item) -> Result<Cooldown, String> {
+fn to_cooldown(item: &Item) -> Result<Cooldown, ItemError> {
     Ok(Cooldown {
         until: required(item, "until_ms", get_instant)?,
         reason: required(item, "reason", |value| match get_text(value)? {
@@ -238,17 +308,16 @@ fn to_cooldown(item: &Item) -> Result<Cooldown, String> {
     })
 }
 
-fn to_permit(value: &AttributeValue) -> Result<Permit, String> {
-    let item = get_map(value).ok_or_else(|| problem("permits"))?;
+fn to_permit(item: &Item) -> Result<Permit, ItemError> {
     Ok(Permit {
-        at: required(item, "at_ms", get_instant)?,
-        until: required(item, "until_ms", get_instant)?,
-        by: Holder(required(item, "by", get_number)?),
+        acquired_at: required(item, "acquired_at_ms", get_instant)?,
+        counts_until: required(item, "counts_until_ms", get_instant)?,
+        holder: Holder(required(item, "holder", get_number)?),
     })
 }
 
-fn text(name: &str, value: String) -> (String, AttributeValue) {
-    (name.to_owned(), AttributeValue::S(value))
+fn text(name: &str, value: impl Into<String>) -> (String, AttributeValue) {
+    (name.to_owned(), AttributeValue::S(value.into()))
 }
 
 fn number(name: &str, value: u64) -> (String, AttributeValue) {
@@ -263,12 +332,20 @@ fn map(name: &str, item: Item) -> (String, AttributeValue) {
     (name.to_owned(), AttributeValue::M(item))
 }
 
+fn list(name: &str, items: impl Iterator<Item = Item>) -> (String, AttributeValue) {
+    (name.to_owned(), AttributeValue::L(items.map(AttributeValue::M).collect()))
+}
+
 fn get_text(value: &AttributeValue) -> Option<&str> {
     value.as_s().ok().map(String::as_str)
 }
 
 fn get_secret(value: &AttributeValue) -> Option<Secret> {
     get_text(value).filter(|text| !text.is_empty()).map(Secret::from)
+}
+
+fn get_url(value: &AttributeValue) -> Option<UpstreamUrl> {
+    UpstreamUrl::parse(get_text(value)?).ok()
 }
 
 fn get_number(value: &AttributeValue) -> Option<u64> {
@@ -283,26 +360,114 @@ fn get_map(value: &AttributeValue) -> Option<&Item> {
     value.as_m().ok()
 }
 
-fn get_list(value: &AttributeValue) -> Option<&[AttributeValue]> {
-    value.as_l().ok().map(Vec::as_slice)
+fn get_maps(value: &AttributeValue) -> Option<Vec<&Item>> {
+    value.as_l().ok()?.iter().map(get_map).collect()
 }
 
 fn required<'a, T>(
     item: &'a Item,
-    name: &str,
+    attribute: &'static str,
     get: impl Fn(&'a AttributeValue) -> Option<T>,
-) -> Result<T, String> {
-    optional(item, name, get)?.ok_or_else(|| problem(name))
+) -> Result<T, ItemError> {
+    optional(item, attribute, get)?.ok_or(ItemError { attribute })
 }
 
 fn optional<'a, T>(
     item: &'a Item,
-    name: &str,
+    attribute: &'static str,
     get: impl Fn(&'a AttributeValue) -> Option<T>,
-) -> Result<Option<T>, String> {
-    item.get(name).map(|value| get(value).ok_or_else(|| problem(name))).transpose()
+) -> Result<Option<T>, ItemError> {
+    item.get(attribute).map(|value| get(value).ok_or(ItemError { attribute })).transpose()
 }
 
-fn problem(name: &str) -> String {
-    format!("attribute `{name}` is missing or of another form")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn pair(refresh_token: RefreshToken, verdict: Verdict) -> Item {
+        from_pair(&Pair {
+            generation: Generation(7),
+            access_token: Secret::from("access"),
+            refresh_token,
+            issued_at: AT,
+            expires_at: AT,
+            obtained_by: Grant::Login,
+            replaces: None,
+            origin: Origin {
+                api_version: ApiVersion::V2,
+                oauth_url: UpstreamUrl::parse("https://oauth.example").ok(),
+                api_url: None,
+            },
+            verdict,
+        })
+    }
+
+    fn full() -> Item {
+        let token = Secret::from("refresh");
+        pair(RefreshToken::Consumed { token, expires_at: Some(AT) }, Verdict::Alive { at: AT })
+    }
+
+    fn nested<'a>(item: &'a mut Item, name: &str) -> &'a mut Item {
+        match item.get_mut(name) {
+            Some(AttributeValue::M(nested)) => nested,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    fn refused(item: &Item) -> &'static str {
+        to_pair(item).unwrap_err().attribute
+    }
+
+    #[test]
+    fn the_state_of_a_refresh_token_needs_its_token() {
+        let mut item = full();
+        item.remove("refresh_token");
+        assert_eq!(refused(&item), "refresh_token");
+        item.remove("refresh_token_state");
+        assert_eq!(refused(&item), "refresh_token", "an expiry without its token");
+        item.remove("refresh_expires_at_ms");
+        assert_eq!(to_pair(&item).unwrap().refresh_token, RefreshToken::Absent);
+    }
+
+    #[test]
+    fn a_refresh_token_needs_a_known_state() {
+        let mut item = full();
+        item.extend([text("refresh_token_state", "spent")]);
+        assert_eq!(refused(&item), "refresh_token_state");
+        item.remove("refresh_token_state");
+        assert_eq!(refused(&item), "refresh_token_state");
+    }
+
+    #[test]
+    fn a_verdict_has_an_instant_unless_the_token_is_dead() {
+        for (state, dated) in [("alive", false), ("inconclusive", false), ("dead", true)] {
+            let mut item = full();
+            let verdict = nested(&mut item, "verdict");
+            verdict.extend([text("state", state)]);
+            if !dated {
+                verdict.remove("at_ms");
+            }
+            assert_eq!(refused(&item), "at_ms", "{state}");
+        }
+        let mut item = full();
+        nested(&mut item, "verdict").extend([text("state", "unverified")]);
+        assert_eq!(refused(&item), "state");
+    }
+
+    #[test]
+    fn a_bad_url_makes_an_item_unreadable() {
+        for bad in ["http://oauth.example", "https://user:word@oauth.example", ""] {
+            let mut item = full();
+            nested(&mut item, "origin").extend([text("oauth_url", bad)]);
+            assert_eq!(refused(&item), "oauth_url", "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_attribute_and_not_its_value() {
+        let error = ItemError { attribute: "pair" };
+        assert_eq!(error.to_string(), "attribute `pair` is missing or of another form");
+    }
 }

@@ -1,8 +1,7 @@
-//! The shared records in DynamoDB: strongly consistent reads, and conditional writes only.
+//! The table: strongly consistent reads, and conditional writes only.
 
 use super::item::{self, Item};
-use protocol::{StoreError, WriteOutcome, Account, AccountName, LoginLimiter, Version};
-use crate::{ports::Listed, ports::Store};
+use crate::ports::{Listed, Store};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
@@ -11,22 +10,23 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::AttributeValue,
 };
+use protocol::{Account, AccountName, LoginLimiter, StoreError, Version, WriteOutcome};
 use std::time::Duration;
 
-/// DynamoDB answers in milliseconds; what takes longer is not going to come.
+/// DynamoDB answers within milliseconds. After this long the answer is lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
 const CONNECT: Duration = Duration::from_millis(1000);
 const ALL_ATTEMPTS: Duration = Duration::from_millis(2500);
 const ATTEMPTS: u32 = 3;
 
-/// The table.
+/// The DynamoDB table of all records.
 pub struct Table {
     client: Client,
     name: String,
 }
 
 impl Table {
-    /// The table `name`, reached with the SDK's own settings and time limits of its own.
+    /// The table `name`. The SDK's settings apply, except for timeouts and retries.
     pub fn new(sdk: &aws_config::SdkConfig, name: String) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
@@ -74,8 +74,8 @@ impl Table {
             {
                 WriteOutcome::Conflict
             }
-            // Even an outright refusal proves nothing: it may be the answer to a retry of the SDK's, whose
-            // first try was carried out. The core reads back.
+            // Even a refusal proves nothing: it may answer the SDK's retry of a write that was applied. The protocol
+            // reads the record back.
             Err(error) => {
                 log_unreachable("PutItem", error.code());
                 WriteOutcome::Unknown
@@ -88,7 +88,10 @@ impl Table {
 impl Store for Table {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
         match self.get(item::account_key(name)).await? {
-            Some(item) => item::to_account(&item).map_err(|what| unreadable(&item::account_key(name), &what)),
+            Some(item) => {
+                let key = item::account_key(name);
+                item::to_account(&item).map_err(|error| unreadable(&key, &error.to_string()))
+            }
             None => Ok(Account::default()),
         }
     }
@@ -99,9 +102,10 @@ impl Store for Table {
 
     async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError> {
         match self.get(item::LOGIN_LIMITER_KEY.to_owned()).await? {
-            Some(item) => item::to_login_limiter(&item).map_err(|what| {
-                // Its debits are what keeps the fleet below the limit.
-                unreadable(item::LOGIN_LIMITER_KEY, &format!("{what}; wait five minutes before you delete it"))
+            Some(item) => item::to_login_limiter(&item).map_err(|error| {
+                // Deleting it forgets the permits that still count.
+                let what = format!("{error}; wait five minutes before you delete it");
+                unreadable(item::LOGIN_LIMITER_KEY, &what)
             }),
             None => Ok(LoginLimiter::default()),
         }
@@ -121,7 +125,7 @@ impl Store for Table {
                 StoreError::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
-                accounts.push((name, item::to_account(&item)));
+                accounts.push((name, item::to_account(&item).map_err(|error| error.to_string())));
             }
         }
         accounts.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -1,4 +1,4 @@
-// The Lambda in Node.js, against the local stack.
+// Tests the Lambda in Node.js against the local stack.
 
 import assert from "node:assert/strict";
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
@@ -51,11 +51,11 @@ const tests = {
         assert.equal(after.refreshes, before.refreshes + 1);
         assert.equal(after.logins_arrived, before.logins_arrived);
 
-        // All at the same instant, as answers of an API seldom are.
+        // All reports at the same instant.
         const tokens = new Tokens(new LambdaClient());
-        const refused = await tokens.get();
+        const rejected = await tokens.get();
         await emulator("POST", "revoke-sessions?access_only=true");
-        await eightTimes(() => tokens.insteadOf(refused));
+        await eightTimes(() => tokens.report(rejected));
         assert.equal(invocations, 4);
     },
 

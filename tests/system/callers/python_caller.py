@@ -1,4 +1,4 @@
-"""The Lambda in Python, against the local stack."""
+"""Tests the Lambda in Python against the local stack."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def count(**_call):
 boto3.setup_default_session()
 boto3.DEFAULT_SESSION.events.register("before-call.lambda.Invoke", count)
 sys.path.insert(0, "examples/callers/python")
-import caller  # noqa: E402: what it makes when it is imported is to be counted
+import caller  # noqa: E402: the invocations of its clients have to be counted
 
 
 def emulator(method, path, body=None):
@@ -48,7 +48,7 @@ class PythonCaller(unittest.TestCase):
         for answer in at_once(lambda: caller.handler({}, None)):
             self.assertEqual(answer["result"], "success")
         self.assertInvocations(1)
-        end = caller.tokens._good_until
+        end = caller.tokens._expires_at
         with mock.patch("time.time", lambda: end - 0.1):
             caller.handler({}, None)
         self.assertInvocations(1)

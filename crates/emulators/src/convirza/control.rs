@@ -1,4 +1,4 @@
-//! The control interface, `/_emulator/`: for people and for scripts that are not written in Rust.
+//! The control interface, `/_emulator/`, for people and for scripts in other languages.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::faults::{Endpoint, Fault};
 use super::{Emulator, Observed, Revoke};
 
-/// Where [`Fault::Redirect`] leads.
+/// The target of [`Fault::Redirect`].
 pub(super) const ELSEWHERE: &str = "/_emulator/elsewhere";
 
 pub(super) fn routes() -> Router<Arc<Emulator>> {
@@ -29,9 +29,9 @@ pub(super) fn routes() -> Router<Arc<Emulator>> {
 
 async fn help() -> Json<Value> {
     Json(json!({
-        "GET /_emulator/observed": "what has reached the emulator so far",
+        "GET /_emulator/observed": "the requests so far",
         "PUT /_emulator/faults": {
-            "does": "plans a fault, until it is cleared or has happened so many times",
+            "does": "injects a fault, so many times or until it is cleared",
             "example": { "endpoint": "login", "fault": "rate_limited", "times": 3, "retry_after": "7" },
             "endpoints": endpoint_names(),
             "faults": fault_names(),
@@ -51,12 +51,12 @@ struct PlannedFault {
     endpoint: String,
     fault: String,
     times: Option<u32>,
-    /// Left out: a minute. Null: no such header.
+    /// A minute by default. Null leaves the header out.
     #[serde(default = "a_minute")]
     retry_after: Option<String>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "serde wants the type of the field")]
+#[expect(clippy::unnecessary_wraps, reason = "serde needs the type of the field")]
 fn a_minute() -> Option<String> {
     Some("60".to_owned())
 }
@@ -100,7 +100,7 @@ async fn revoke_sessions(
 }
 
 async fn elsewhere(State(emulator): State<Arc<Emulator>>) -> StatusCode {
-    emulator.books().observed.redirects_followed += 1;
+    emulator.state().observed.redirects_followed += 1;
     StatusCode::NOT_FOUND
 }
 

@@ -1,13 +1,13 @@
-//! What can go wrong at Convirza, and where.
+//! The faults of Convirza, and the endpoints at which they can happen.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 /// The faults of Convirza.
-pub type ConvirzaFaults = super::super::faults::Faults<Endpoint, Fault>;
+pub type ConvirzaFaults = crate::faults::Faults<Endpoint, Fault>;
 
-/// Where a request can go.
+/// Convirza's endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `POST /oauth/token`
@@ -26,7 +26,7 @@ impl Endpoint {
     /// Every endpoint.
     pub const ALL: [Self; 5] = [Self::Login, Self::Refresh, Self::Revoke, Self::Profile, Self::Users];
 
-    /// The endpoint of this name.
+    /// Finds an endpoint by name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
@@ -42,37 +42,37 @@ impl Endpoint {
         }
     }
 
-    /// Whether a token pair comes back from here.
-    pub fn answers_a_pair(self) -> bool {
+    /// Whether this endpoint returns a pair.
+    pub fn returns_a_pair(self) -> bool {
         matches!(self, Self::Login | Self::Refresh)
     }
 }
 
-/// What can go wrong.
+/// A fault of Convirza.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// 401; nothing is done.
+    /// 401; the request is not carried out.
     WrongPassword,
-    /// 429 with this `Retry-After`, be it seconds, an HTTP date or nonsense, or with none.
+    /// 429; the request is not carried out.
     RateLimited {
-        /// The header's value.
+        /// The value of `Retry-After`, well-formed or not.
         retry_after: Option<String>,
     },
-    /// 500 with a text body; nothing is done.
+    /// 500 with a text body; the request is not carried out.
     ServerError,
-    /// 502 with an HTML body; nothing is done.
+    /// 502 with an HTML body; the request is not carried out.
     BadGatewayHtml,
-    /// No answer while the client stays connected; nothing is done.
+    /// No response while the client stays connected; the request is not carried out.
     Hang,
-    /// The request is carried out, and the connection closed without an answer.
+    /// The request is carried out, and the connection is closed without a response.
     LostReply,
-    /// The connection is reset; nothing is done.
+    /// The connection is reset; the request is not carried out.
     Reset,
-    /// The request is carried out, and the first half of the answer sent as if it were all.
+    /// The request is carried out, and the response body is cut in half.
     Truncated,
-    /// The request is carried out, and the answer is 10 MiB long.
+    /// The request is carried out, and the response body is 10 MiB long.
     Huge,
-    /// 307 to another place of this server, which counts who follows; nothing is done.
+    /// 307 to another path, which counts its requests; the request is not carried out.
     Redirect,
     /// The pair comes without `expires_in`.
     ExpiryMissing,
@@ -80,13 +80,13 @@ pub enum Fault {
     ExpirySeconds,
     /// `expires_in` is the text `3600`.
     ExpirySecondsText,
-    /// `expires_in` is an hour ago; the token is good nevertheless.
+    /// `expires_in` is an hour ago. The token is alive.
     ExpiryPast,
-    /// `expires_in` is no time at all.
+    /// `expires_in` is a text that states no time.
     ExpiryGarbage,
-    /// The pair comes without a refresh token. A refresh then leaves the one sent usable.
+    /// The pair comes without a refresh token. A refresh leaves the sent one usable.
     NoRefreshToken,
-    /// A refresh gives the refresh token again that was sent, and leaves it usable.
+    /// A refresh returns the refresh token that was sent, and leaves it usable.
     KeepsRefreshToken,
 }
 
@@ -112,7 +112,7 @@ impl Fault {
         Self::KeepsRefreshToken,
     ];
 
-    /// The fault of this name; `retry_after` matters to `rate_limited` only.
+    /// Finds a fault by name. Only `rate_limited` uses `retry_after`.
     pub fn from_name(name: &str, retry_after: Option<String>) -> Option<Self> {
         let fault = Self::ALL.into_iter().find(|known| known.name() == name)?;
         Some(match fault {
@@ -144,12 +144,12 @@ impl Fault {
         }
     }
 
-    /// Whether the client cannot learn what the answer said.
-    pub(super) fn loses_the_answer(&self) -> bool {
+    /// Whether the client does not receive the pair.
+    pub(super) fn loses_the_pair(&self) -> bool {
         matches!(self, Self::LostReply | Self::Truncated | Self::Huge)
     }
 
-    /// Whether this can happen at an endpoint: an odd pair needs one that answers pairs.
+    /// Whether this fault can happen at an endpoint. Faults of a pair need an endpoint that returns pairs.
     pub fn fits(&self, endpoint: Endpoint) -> bool {
         match self {
             Self::KeepsRefreshToken => endpoint == Endpoint::Refresh,
@@ -158,7 +158,7 @@ impl Fault {
             | Self::ExpirySecondsText
             | Self::ExpiryPast
             | Self::ExpiryGarbage
-            | Self::NoRefreshToken => endpoint.answers_a_pair(),
+            | Self::NoRefreshToken => endpoint.returns_a_pair(),
             _ => true,
         }
     }

@@ -1,4 +1,4 @@
-//! The limit on logins: so many in any 60 seconds per address, refused ones counted too.
+//! The login limit: so many logins per address in any 60 seconds. Refused logins count too.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -21,22 +21,22 @@ impl LoginLimit {
         Self { limit_per_minute, arrivals: HashMap::new(), most_in_a_minute: 0 }
     }
 
-    /// Counts a login that has arrived now. Where it is one too many: after how many seconds the
-    /// next one may pass, if none arrives before.
+    /// Counts a login that arrives now. If it exceeds the limit, returns after how many seconds the next one may pass,
+    /// provided that none arrives before.
     pub(super) fn arrive(&mut self, address: IpAddr, now: OffsetDateTime) -> Option<u64> {
         let arrivals = self.arrivals.entry(address).or_default();
         while arrivals.front().is_some_and(|first| *first + WINDOW <= now) {
             arrivals.pop_front();
         }
         arrivals.push_back(now);
-        // Every fullest minute ends with an arrival, so it is enough to look at each of them.
+        // A minute with the most arrivals ends with an arrival, so checking at each arrival is enough.
         self.most_in_a_minute = self.most_in_a_minute.max(arrivals.len());
 
         let limit = self.limit_per_minute as usize;
         if arrivals.len() <= limit {
             return None;
         }
-        // Once this one has left the window there are fewer than `limit` in it.
+        // Once this arrival has left the window, fewer than `limit` are in it.
         let blocking = arrivals.get(arrivals.len() - limit.max(1))?;
         let wait = *blocking + WINDOW - now;
         Some(wait.unsigned_abs().as_secs() + 1)

@@ -1,4 +1,4 @@
-//! Convirza's own endpoints, and how a request meets its fault there.
+//! Convirza's endpoints, and how a request meets its fault.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::clock::now;
-use super::super::server::Peer;
-use super::answer::{Answer, pair_answer, pair_answer_v2};
+use crate::clock::now;
+use crate::server::Peer;
+
+use super::event::{Outcome, Progress};
 use super::faults::{Endpoint, Fault};
-use super::happening::{Outcome, Visit};
+use super::response::{Reply, pair_reply, pair_reply_v2};
 use super::sessions::{Pair, Rotation};
-use super::{Books, Emulator, V2_CLIENT_ID, V2_CLIENT_SECRET};
+use super::{Emulator, EmulatorState, V2_CLIENT_ID, V2_CLIENT_SECRET};
 
 type Shared = State<Arc<Emulator>>;
 type Caller = ConnectInfo<Peer>;
@@ -43,34 +44,34 @@ struct LoginBody {
 
 async fn login(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
     emulator
-        .log_in(&peer, |books, fault| {
+        .log_in(&peer, |state, fault| {
             let Ok(body) = serde_json::from_slice::<LoginBody>(&body) else {
                 return malformed();
             };
-            let pair = books.open_session(&body.email, &body.password);
-            books.answer_pair(pair, fault)
+            let pair = state.open_session(&body.email, &body.password);
+            state.reply_with_pair(pair, fault)
         })
         .await
 }
 
-/// V2's login: a form, and two ways to say no.
+/// V2's login: a form, and refusals in two forms.
 async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     emulator
-        .log_in(&peer, |books, _| {
+        .log_in(&peer, |state, _| {
             if field("grant_type") != "password" {
                 return malformed();
             }
             if (field("client_id"), field("client_secret")) != (V2_CLIENT_ID, V2_CLIENT_SECRET) {
-                return Answer::text(StatusCode::UNAUTHORIZED, "Unauthorized client");
+                return Reply::text(StatusCode::UNAUTHORIZED, "Unauthorized client");
             }
-            match books.open_session(field("username"), field("password")) {
+            match state.open_session(field("username"), field("password")) {
                 Some(pair) => {
-                    books.observed.issued_pairs += 1;
-                    pair_answer_v2(&pair, now())
+                    state.observed.issued_pairs += 1;
+                    pair_reply_v2(&pair, now())
                 }
-                None => Answer::json(
+                None => Reply::json(
                     StatusCode::OK,
                     &json!({ "result": "error", "err": "Invalid user credentials" }),
                 ),
@@ -80,27 +81,31 @@ async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Byte
 }
 
 impl Emulator {
-    /// A login of either version, within the limit that both have in common.
-    async fn log_in(&self, peer: &Peer, work: impl FnOnce(&mut Books, Option<&Fault>) -> Answer) -> Response {
+    /// A login of either version. Both share the login limit.
+    async fn log_in(
+        &self,
+        peer: &Peer,
+        work: impl FnOnce(&mut EmulatorState, Option<&Fault>) -> Reply,
+    ) -> Response {
         let emulator = self;
         let over_limit = {
-            let mut books = emulator.books();
-            books.observed.logins_arrived += 1;
-            let over_limit = books.login_limit.arrive(peer.address, now());
-            books.observed.logins_limited += u64::from(over_limit.is_some());
+            let mut state = emulator.state();
+            state.observed.logins_arrived += 1;
+            let over_limit = state.login_limit.arrive(peer.address, now());
+            state.observed.logins_limited += u64::from(over_limit.is_some());
             over_limit
         };
-        // The limit stands in front: what it refuses meets no fault.
+        // The limit comes first: a login that it refuses meets no fault.
         let fault = match over_limit {
             Some(_) => None,
             None => emulator.fault_at(Endpoint::Login),
         };
         emulator
-            .serve(Endpoint::Login, peer, fault.as_ref(), |books| {
+            .serve(Endpoint::Login, peer, fault.as_ref(), |state| {
                 if let Some(seconds) = over_limit {
-                    return Answer::rate_limited(Some(&seconds.to_string()));
+                    return Reply::rate_limited(Some(&seconds.to_string()));
                 }
-                work(books, fault.as_ref())
+                work(state, fault.as_ref())
             })
             .await
     }
@@ -115,33 +120,33 @@ async fn refresh(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes
     let fault = emulator.fault_at(Endpoint::Refresh);
     let body = serde_json::from_slice::<RefreshBody>(&body);
     if let Ok(body) = &body {
-        let mut books = emulator.books();
-        let sent_twice = books.sessions.refresh_token_sent(&body.refresh_token);
-        books.observed.refresh_tokens_sent_twice += u64::from(sent_twice);
+        let mut state = emulator.state();
+        let sent_twice = state.sessions.refresh_token_sent(&body.refresh_token);
+        state.observed.refresh_tokens_sent_twice += u64::from(sent_twice);
         if matches!(fault, Some(Fault::RateLimited { .. })) {
-            books.sessions.refresh_token_may_return(&body.refresh_token);
+            state.sessions.allow_refresh_token(&body.refresh_token);
         }
     }
     emulator
-        .serve(Endpoint::Refresh, &peer, fault.as_ref(), |books| {
+        .serve(Endpoint::Refresh, &peer, fault.as_ref(), |state| {
             let Ok(body) = body else {
                 return malformed();
             };
-            let keeps_refresh_token = books.behaviour.refresh_keeps_refresh_token
+            let keeps_refresh_token = state.behaviour.refresh_keeps_refresh_token
                 || matches!(fault, Some(Fault::KeepsRefreshToken | Fault::NoRefreshToken));
             let rotation = Rotation {
                 keeps_refresh_token,
-                kills_access_token: books.behaviour.refresh_kills_access_token,
+                kills_access_token: state.behaviour.refresh_kills_access_token,
             };
-            let pair = books.sessions.refresh(&body.refresh_token, rotation, now());
+            let pair = state.sessions.refresh(&body.refresh_token, rotation, now());
             if pair.is_some() {
-                books.observed.refreshes += 1;
-                let lost = fault.as_ref().is_some_and(Fault::loses_the_answer);
+                state.observed.refreshes += 1;
+                let lost = fault.as_ref().is_some_and(Fault::loses_the_pair);
                 if keeps_refresh_token && !lost {
-                    books.sessions.refresh_token_may_return(&body.refresh_token);
+                    state.sessions.allow_refresh_token(&body.refresh_token);
                 }
             }
-            books.answer_pair(pair, fault.as_ref())
+            state.reply_with_pair(pair, fault.as_ref())
         })
         .await
 }
@@ -162,17 +167,17 @@ enum TokenType {
 async fn revoke(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes) -> Response {
     let fault = emulator.fault_at(Endpoint::Revoke);
     emulator
-        .serve(Endpoint::Revoke, &peer, fault.as_ref(), |books| {
+        .serve(Endpoint::Revoke, &peer, fault.as_ref(), |state| {
             let Ok(body) = serde_json::from_slice::<RevokeBody>(&body) else {
                 return malformed();
             };
             match body.token_type {
-                TokenType::Access => books.sessions.revoke_access_token(&body.token),
-                TokenType::Refresh => books.sessions.revoke_refresh_token(&body.token),
+                TokenType::Access => state.sessions.revoke_access_token(&body.token),
+                TokenType::Refresh => state.sessions.revoke_refresh_token(&body.token),
             }
-            books.observed.revocations += 1;
-            // The same for tokens that nobody knows: revoking is idempotent.
-            Answer::json(StatusCode::OK, &json!({ "result": "success" }))
+            state.observed.revocations += 1;
+            // Revoking is idempotent, so an unknown token gets the same response.
+            Reply::json(StatusCode::OK, &json!({ "result": "success" }))
         })
         .await
 }
@@ -192,75 +197,75 @@ impl Emulator {
 
     async fn probe(&self, endpoint: Endpoint, peer: &Peer, headers: &HeaderMap) -> Response {
         let fault = self.fault_at(endpoint);
-        self.serve(endpoint, peer, fault.as_ref(), |books| {
-            books.observed.probes += 1;
-            if endpoint == Endpoint::Profile && books.behaviour.no_profile {
-                return Answer::error(StatusCode::NOT_FOUND, "Not Found");
+        self.serve(endpoint, peer, fault.as_ref(), |state| {
+            state.observed.probes += 1;
+            if endpoint == Endpoint::Profile && state.behaviour.no_profile {
+                return Reply::error(StatusCode::NOT_FOUND, "Not Found");
             }
             let alive =
-                bearer_token(headers).is_some_and(|token| books.sessions.use_access_token(token, now()));
+                bearer_token(headers).is_some_and(|token| state.sessions.use_access_token(token, now()));
             if alive {
-                Answer::json(StatusCode::OK, &json!({ "result": "success", "data": [] }))
+                Reply::json(StatusCode::OK, &json!({ "result": "success", "data": [] }))
             } else {
-                Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized")
+                Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized")
             }
         })
         .await
     }
 
-    /// Takes a request from its arrival to its end, with the fault that it meets.
+    /// Serves a request from its arrival to its end, with the fault that it meets.
     async fn serve(
         &self,
         endpoint: Endpoint,
         peer: &Peer,
         fault: Option<&Fault>,
-        work: impl FnOnce(&mut Books) -> Answer,
+        work: impl FnOnce(&mut EmulatorState) -> Reply,
     ) -> Response {
-        let visit = Visit::arrive(self.events.clone(), endpoint, fault.cloned());
+        let progress = Progress::arrive(self.events.clone(), endpoint, fault.cloned());
         pause(self.latency / 2).await;
         match fault {
             Some(Fault::Hang) => return std::future::pending().await,
             Some(Fault::Reset) => {
-                visit.end(Outcome::CutOff);
+                progress.end(Outcome::CutOff);
                 return peer.reset();
             }
             _ => {}
         }
-        let answer = match fault.and_then(Answer::instead_of_work) {
-            Some(answer) => answer,
-            None => work(&mut self.books()),
+        let reply = match fault.and_then(Reply::instead_of_work) {
+            Some(reply) => reply,
+            None => work(&mut self.state()),
         };
         pause(self.latency / 2).await;
         if fault == Some(&Fault::LostReply) {
-            visit.end(Outcome::CutOff);
+            progress.end(Outcome::CutOff);
             return peer.close();
         }
-        visit.end(Outcome::Answered(answer.status.as_u16()));
+        progress.end(Outcome::Answered(reply.status.as_u16()));
         match fault {
-            Some(fault) => answer.spoiled_by(fault).into_response(),
-            None => answer.into_response(),
+            Some(fault) => reply.altered_by(fault).into_response(),
+            None => reply.into_response(),
         }
     }
 }
 
-impl Books {
+impl EmulatorState {
     fn open_session(&mut self, email: &str, password: &str) -> Option<Pair> {
         let pair = self.sessions.log_in(email, password, now());
         self.observed.logins += u64::from(pair.is_some());
         pair
     }
 
-    fn answer_pair(&mut self, pair: Option<Pair>, fault: Option<&Fault>) -> Answer {
+    fn reply_with_pair(&mut self, pair: Option<Pair>, fault: Option<&Fault>) -> Reply {
         let Some(pair) = pair else {
-            return Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized");
+            return Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized");
         };
         self.observed.issued_pairs += 1;
-        pair_answer(&pair, fault, now())
+        pair_reply(&pair, fault, now())
     }
 }
 
-fn malformed() -> Answer {
-    Answer::error(StatusCode::BAD_REQUEST, "Bad Request")
+fn malformed() -> Reply {
+    Reply::error(StatusCode::BAD_REQUEST, "Bad Request")
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
@@ -268,7 +273,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-/// A timer would cost a millisecond even where it is to wait for nothing.
+/// Even a timer of zero would cost a millisecond.
 async fn pause(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;

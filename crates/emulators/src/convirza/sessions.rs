@@ -1,4 +1,4 @@
-//! The bookkeeping of sessions and tokens. Pure: the time is an argument, and nothing is sent.
+//! Sessions and tokens. Pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-/// Everything that Convirza knows of accounts and their sessions.
+/// Convirza's users, sessions and tokens.
 #[derive(Debug)]
 pub(super) struct Sessions {
     access_lifetime: Duration,
@@ -30,28 +30,28 @@ struct RefreshToken {
     email: String,
     expires_at: OffsetDateTime,
     alive: bool,
-    /// It was sent to us since the client last had reason to think it good.
+    /// It arrived since the client last had a reason to send it.
     sent: bool,
 }
 
-/// What a login or a refresh has made.
+/// The result of a login or a refresh.
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) email: String,
     pub(super) access_token: String,
-    /// For Convirza's web application; good for nothing here.
+    /// For Convirza's web application. The emulator does not accept it.
     pub(super) frontend_token: String,
     pub(super) access_expires_at: OffsetDateTime,
     pub(super) refresh_token: String,
     pub(super) refresh_expires_at: OffsetDateTime,
 }
 
-/// What a refresh does besides making a new access token.
+/// How a refresh treats the tokens before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rotation {
-    /// The refresh token stays usable and is given again, in the stead of a new one.
+    /// The refresh token stays usable and is returned again, instead of a new one.
     pub(super) keeps_refresh_token: bool,
-    /// The session's earlier access tokens are dead at once.
+    /// The session's earlier access tokens die at once.
     pub(super) kills_access_token: bool,
 }
 
@@ -81,19 +81,19 @@ impl Sessions {
         Some(self.issue(session, email.to_owned(), now))
     }
 
-    /// Notes that a refresh token was sent to us; says whether that had happened before.
+    /// Records that a refresh token arrived. Returns whether it had arrived before.
     pub(super) fn refresh_token_sent(&mut self, token: &str) -> bool {
         self.refresh_tokens.get_mut(token).is_some_and(|known| std::mem::replace(&mut known.sent, true))
     }
 
-    /// The client may send this refresh token again: it was given again, or asked to come later.
-    pub(super) fn refresh_token_may_return(&mut self, token: &str) {
+    /// Allows the client to send this refresh token again, after it was returned again or the client was told to retry.
+    pub(super) fn allow_refresh_token(&mut self, token: &str) {
         if let Some(known) = self.refresh_tokens.get_mut(token) {
             known.sent = false;
         }
     }
 
-    /// Makes a new pair, if the refresh token is good, and spends it.
+    /// Issues a new pair, if the refresh token is alive, and consumes it.
     pub(super) fn refresh(&mut self, token: &str, rotation: Rotation, now: OffsetDateTime) -> Option<Pair> {
         let known = self.refresh_tokens.get_mut(token)?;
         if !known.alive || known.expires_at <= now {
@@ -139,7 +139,7 @@ impl Sessions {
         }
     }
 
-    /// Says whether an access token is alive. Use renews it: it then has its full lifetime again.
+    /// Whether an access token is alive. Using it gives it its full lifetime again.
     pub(super) fn use_access_token(&mut self, token: &str, now: OffsetDateTime) -> bool {
         match self.access_tokens.get_mut(token) {
             Some(access) if access.expires_at > now => {
@@ -182,8 +182,8 @@ impl Sessions {
     }
 }
 
-/// Opaque, and of the length of an encrypted session id. Standard base64, so it may well hold
-/// `+`, `/` and `=`, which a client must carry through unharmed.
+/// An opaque token of the length of an encrypted session id. Standard base64, so it may contain `+`, `/` and `=`, which
+/// a client must not alter.
 fn random_token() -> String {
     let mut bytes = [0_u8; 64];
     fastrand::fill(&mut bytes);

@@ -1,22 +1,20 @@
-//! The faults of a run: what may happen where, chosen by name or drawn by the seed.
+//! The faults of a run, chosen by name or drawn from the seed.
 
-use super::super::world::{
+use emulators::{
     World,
     aws::{AwsFault, Operations},
     convirza::{Endpoint, Fault},
 };
 use std::time::Duration;
 
-/// A fault, and where it happens.
+/// A fault, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Planned {
-    /// At Convirza.
+pub(super) enum Planned {
     Upstream(Endpoint, Fault),
-    /// At DynamoDB.
     Store(AwsFault),
 }
 
-/// The least time between two faults of a run that is not spread over a time.
+/// The least time between two faults.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const STORE: [(&str, AwsFault); 5] = [
@@ -27,11 +25,11 @@ const STORE: [(&str, AwsFault); 5] = [
     ("hang", AwsFault::Hang),
 ];
 
-/// The upstream faults that the seed may draw. Those that stop an account for a minute are left to be named.
+/// The upstream faults that may be drawn. Faults that stop an account for a minute have to be named.
 const DRAWN: [&str; 6] = ["server_error", "lost_reply", "reset", "hang", "truncated", "expiry_missing"];
 
-/// The faults that were asked for, or none where the list of them was.
-pub fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<Vec<Planned>>, String> {
+/// The faults of a run, or none if the options ask for the list of faults.
+pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<Vec<Planned>>, String> {
     if named.iter().any(|name| name == "help") {
         return Ok(None);
     }
@@ -51,7 +49,7 @@ pub fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<Vec<Pla
 }
 
 /// The faults that can be named.
-pub fn help() -> String {
+pub(super) fn help() -> String {
     let names = |names: Vec<&str>| names.join(" ");
     let upstream = Fault::ALL.iter().filter(|fault| fault.fits(Endpoint::Login)).map(Fault::name).collect();
     let store = STORE.iter().map(|(name, _)| *name).collect();
@@ -66,13 +64,13 @@ fn parse(text: &str) -> Result<Planned, String> {
         return fault.map(Planned::Store).ok_or_else(unknown);
     }
     let endpoint =
-        Endpoint::from_name(place).filter(|endpoint| endpoint.answers_a_pair()).ok_or_else(unknown)?;
+        Endpoint::from_name(place).filter(|endpoint| endpoint.returns_a_pair()).ok_or_else(unknown)?;
     let fault = Fault::from_name(what, Some("60".to_owned())).filter(|fault| fault.fits(endpoint));
     Ok(Planned::Upstream(endpoint, fault.ok_or_else(unknown)?))
 }
 
-/// Lets the faults happen, one after another over the run. Each one lies in wait until a request meets it.
-pub async fn play(world: &World, faults: Vec<Planned>, spread: Duration) {
+/// Plans the faults one after another over the run. Each waits for a request that meets it.
+pub(super) async fn inject(world: &World, faults: Vec<Planned>, spread: Duration) {
     let between = (spread / u32::try_from(faults.len() + 1).unwrap_or(u32::MAX)).max(PAUSE);
     for fault in faults {
         match fault {

@@ -1,27 +1,27 @@
-//! The load: requests dealt out to the brokers, each answered by the real handler.
+//! The load: requests to the brokers' real handlers.
 
-use super::super::front;
 use async_trait::async_trait;
 use indicatif::ProgressBar;
 use lambda_runtime::LambdaEvent;
+use protocol::{Draw, Timestamp};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use token_broker::{outbound::SystemClock, inbound::Handler, ports::Clock};
-use protocol::{Draw, Timestamp};
+use token_broker::{inbound::Handler, outbound::SystemClock, ports::Clock};
+use token_broker_local::front;
 use tokio::{task::JoinSet, time::Instant};
 
-/// Requests that one broker serves at once.
+/// Concurrent requests per broker.
 const CONCURRENCY: u64 = 4;
 
-/// The real time, and chance from a seed.
-pub struct SeededClock(Mutex<fastrand::Rng>);
+/// The real time, and random numbers from a seed.
+pub(super) struct SeededClock(Mutex<fastrand::Rng>);
 
 impl SeededClock {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(Mutex::new(fastrand::Rng::with_seed(seed)))
     }
 }
@@ -43,17 +43,17 @@ impl Clock for SeededClock {
 
 /// What the callers saw.
 #[derive(Default)]
-pub struct Outcome {
-    /// How long each request took.
-    pub latencies: Vec<Duration>,
-    /// Requests without a token, by the error's code.
-    pub failures: BTreeMap<String, u64>,
-    /// How long it took altogether.
-    pub elapsed: Duration,
+pub(super) struct Outcome {
+    /// One for each request.
+    pub(super) latencies: Vec<Duration>,
+    /// Requests without a token, by error code.
+    pub(super) failures: BTreeMap<String, u64>,
+    /// The duration of the whole run.
+    pub(super) elapsed: Duration,
 }
 
-/// Sends the requests, as fast as they are answered or spread over a time.
-pub async fn run(
+/// Sends the requests, as fast as possible or spread over a time.
+pub(super) async fn run(
     handlers: Vec<Handler>,
     requests: u64,
     spread: Duration,
@@ -97,9 +97,9 @@ async fn work(
     for number in 0..share {
         let at = spread.mul_f64((number_as_f64(number) + chance.f64()) / number_as_f64(share));
         tokio::time::sleep_until(begun + at).await;
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let answer = handler.handle(LambdaEvent::new(json!({}), front::context())).await;
-        outcome.latencies.push(asked.elapsed());
+        outcome.latencies.push(sent_at.elapsed());
         if let Err(error) = answer {
             *outcome.failures.entry(error.error_type).or_default() += 1;
         }
@@ -108,7 +108,7 @@ async fn work(
     outcome
 }
 
-#[allow(clippy::cast_precision_loss, reason = "nobody sends 2^53 requests")]
+#[allow(clippy::cast_precision_loss, reason = "far fewer than 2^53 requests are sent")]
 fn number_as_f64(number: u64) -> f64 {
     number as f64
 }

@@ -1,17 +1,17 @@
-//! The table at the end of a run, and the verdict on it.
+//! The table at the end of a run, and whether the run passes.
 
 use super::{Options, World, load::Outcome};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use std::{process::ExitCode, time::Duration};
 
-/// Prints what happened. Fails where the upstream's limit was hit, a login was made without need, a refresh
-/// token was sent twice, or a request failed although nothing had gone wrong.
-pub fn print(world: &World, options: &Options, outcome: &Outcome) -> ExitCode {
+/// Prints the table. Fails if the upstream's limit was hit, a login was sent without need, a refresh token was sent
+/// twice, or a request failed without a fault.
+pub(super) fn print(world: &World, options: &Options, outcome: &Outcome) -> ExitCode {
     let upstream = world.convirza.observed();
     let store = world.dynamodb.counts();
     let failures: u64 = outcome.failures.values().sum();
-    // One login begins, and losing anything costs at most one more.
-    let faults = upstream.faults_played + store.faults_played;
+    // The first pair takes a login. Each fault may cost one more.
+    let faults = upstream.faults_injected + store.faults_injected;
     let needed = 1 + faults;
 
     let mut sorted = outcome.latencies.clone();
@@ -35,7 +35,7 @@ pub fn print(world: &World, options: &Options, outcome: &Outcome) -> ExitCode {
     row("store reads", store.reads.to_string());
     row("store writes", store.writes.to_string());
     row("  conditional conflicts", store.conditional_conflicts.to_string());
-    row("faults that happened", faults.to_string());
+    row("faults injected", faults.to_string());
     row("latency p50", milliseconds(percentile(&sorted, 50)));
     row("latency p99", milliseconds(percentile(&sorted, 99)));
     row("latency max", milliseconds(sorted.last().copied().unwrap_or_default()));
@@ -47,20 +47,18 @@ pub fn print(world: &World, options: &Options, outcome: &Outcome) -> ExitCode {
 
     let complaints = [
         (upstream.logins_limited > 0, "the upstream's login limit was hit"),
-        (upstream.logins_arrived > needed, "a login was made without need"),
+        (upstream.logins_arrived > needed, "a login was sent without need"),
         (upstream.refresh_tokens_sent_twice > 0, "a refresh token was sent twice"),
-        (faults == 0 && failures > 0, "requests failed although nothing had gone wrong"),
+        (faults == 0 && failures > 0, "requests failed without a fault"),
     ];
     let complaints: Vec<&str> =
         complaints.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
     if complaints.is_empty() {
-        println!(
-            "As it should be: the limit was never near, no login without need, no refresh token sent twice."
-        );
+        println!("PASSED: the login limit was not hit, no login without need, no refresh token sent twice.");
         return ExitCode::SUCCESS;
     }
     for complaint in complaints {
-        println!("WRONG: {complaint} (seed {})", options.seed);
+        println!("FAILED: {complaint} (seed {})", options.seed);
     }
     ExitCode::FAILURE
 }

@@ -1,75 +1,73 @@
-//! Performing effects: as the function's shell does it, and in all the ways in which that can go wrong.
+//! Performs effects as the function does, and in all the ways in which that can go wrong.
 
 use crate::{
-    instance::{LateWrite, UnderLease},
+    instance::{DelayedWrite, UnderLease},
     model::Fleet,
-    world::{AccountWorld, Invariant, World, credentials, session_of},
-};
-use protocol::{
-    Account, Call, Credentials, Effect, Event, SecretError, StoreError, TokenKind, UpstreamReply,
-    WriteOutcome,
+    world::{AccountState, Invariant, World, credentials, session_of},
 };
 use std::time::Duration;
+use token_broker_protocol::{
+    Account, Call, Credentials, Effect, Event, RefreshToken, SecretError, StoreError, TokenKind,
+    UpstreamReply, WriteOutcome,
+};
 
-/// What becomes of an effect. All but the first are faults.
+/// How an effect is performed. All but the first are faults.
 ///
-/// What was not carried out and is reported as unknown is not among them: it is a late write that never
-/// arrives, or an upstream call that nothing came of.
+/// An effect that is not carried out and reported as unknown is not among them: it is a delayed write that never
+/// arrives, or an upstream call without consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is carried out, and the reply arrives.
-    Done,
+    Normal,
     /// It is carried out, and the reply is lost. A login arrives as late as it can.
-    Silent,
-    /// A write is carried out, and the client's own retry meets it.
-    Misreported,
+    ReplyLost,
+    /// A write is carried out, and the client library's own retry meets it.
+    SpuriousConflict,
     /// A write is on its way, and its reply is lost.
-    Late,
-    /// It is not carried out, which is known.
+    Delayed,
+    /// It is not carried out, and the instance knows that.
     Failed,
-    /// The upstream says 429.
+    /// The upstream answers 429.
     RateLimited,
 }
 
 impl Fleet {
-    /// What may become of the effect that an instance waits for.
-    pub fn fates(&self, world: &World, who: usize) -> &'static [Fate] {
-        use Fate::{Done, Failed, Late, Misreported, RateLimited, Silent};
+    /// How the effect that an instance waits for may be performed.
+    pub(crate) fn fates(&self, world: &World, who: usize) -> &'static [Fate] {
+        use Fate::{Delayed, Failed, Normal, RateLimited, ReplyLost, SpuriousConflict};
         let instance = &world.instances[who];
-        let Some(request) = &instance.at else { return &[] };
+        let Some(running) = &instance.running else { return &[] };
         if self.costs_a_pause(world, who) && world.pauses_left == 0 {
             return &[];
         }
-        let of_the_table = !matches!(
-            request.effect,
-            Effect::ReadSecret | Effect::Send { .. } | Effect::Pause { .. } | Effect::Done(_)
-        );
-        if world.outage && of_the_table {
+        let needs_the_table =
+            !matches!(running.effect, Effect::ReadSecret | Effect::Send { .. } | Effect::Pause { .. });
+        if world.outage && needs_the_table {
             return &[Failed];
         }
         if world.faults_left == 0 {
-            return &[Done];
+            return &[Normal];
         }
-        match &request.effect {
-            Effect::ReadAccount | Effect::ReadLimiter | Effect::ReadSecret => &[Done, Failed],
+        match &running.effect {
+            Effect::ReadAccount | Effect::ReadLimiter | Effect::ReadSecret => &[Normal, Failed],
             write @ (Effect::WriteAccount { .. } | Effect::WriteLimiter { .. }) => {
-                match (self.would_land(world, request.account, write), instance.late.is_some()) {
-                    (false, _) => &[Done, Silent],
-                    (true, true) => &[Done, Silent, Misreported],
-                    (true, false) => &[Done, Silent, Misreported, Late],
+                match (self.would_apply(world, running.account, write), instance.delayed.is_some()) {
+                    (false, _) => &[Normal, ReplyLost],
+                    (true, true) => &[Normal, ReplyLost, SpuriousConflict],
+                    (true, false) => &[Normal, ReplyLost, SpuriousConflict, Delayed],
                 }
             }
-            Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Done],
-            Effect::Send { call: Call::Revoke(_), .. } => &[Done, Silent],
-            Effect::Send { .. } => &[Done, Silent, Failed, RateLimited],
-            Effect::Pause { .. } | Effect::Done(_) => &[Done],
+            Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Normal],
+            Effect::Send { call: Call::Revoke(_), .. } => &[Normal, ReplyLost],
+            Effect::Send { .. } => &[Normal, ReplyLost, Failed, RateLimited],
+            Effect::Pause { .. } => &[Normal],
         }
     }
 
-    /// Performs the effect that an instance waits for, and says what it learns of it.
-    pub fn perform(&self, world: &mut World, who: usize, fate: Fate) -> Event {
-        let request = world.instances[who].at.as_ref().expect("a request");
-        let (account, effect) = (request.account, request.effect.clone());
+    /// Performs the effect that an instance waits for, and returns the event.
+    pub(crate) fn perform(&self, world: &mut World, who: usize, fate: Fate) -> Event {
+        let running = world.instances[who].running.as_ref().expect("a request");
+        let (account, effect) = (running.account, running.effect.clone());
         match effect {
             Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreError::Unreachable)),
             Effect::ReadAccount => Event::Account(Ok(world.accounts[account].record.clone())),
@@ -88,7 +86,6 @@ impl Fleet {
                 world.pass_until(self.end_of_pause(world, who, until));
                 Event::Resumed
             }
-            Effect::Done(_) => unreachable!("a request that is done is not at anything"),
         }
     }
 
@@ -100,44 +97,44 @@ impl Fleet {
         effect: Effect,
         fate: Fate,
     ) -> WriteOutcome {
-        if matches!(fate, Fate::Silent | Fate::Misreported | Fate::Late) {
-            world.accounts[account].allowed += 1;
+        if matches!(fate, Fate::ReplyLost | Fate::SpuriousConflict | Fate::Delayed) {
+            world.accounts[account].allowed_logins += 1;
         }
-        if fate == Fate::Late {
-            world.instances[who].late = Some(LateWrite { account, effect });
+        if fate == Fate::Delayed {
+            world.instances[who].delayed = Some(DelayedWrite { account, effect });
             return WriteOutcome::Unknown;
         }
-        let landed = fate != Fate::Failed && self.land(world, account, &effect);
-        if landed && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
-            // What went wrong under the lease is known to the fleet from now on, or should be.
-            let UnderLease { refused, rests_until, .. } = world.lease_of(who).clone();
+        let applied = fate != Fate::Failed && self.apply(world, account, &effect);
+        if applied && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
+            // From now on the fleet knows, or should know, what failed under the lease.
+            let UnderLease { refused, cooldown_until, .. } = world.under_lease(who).clone();
             let account = &mut world.accounts[account];
-            account.rests_until = rests_until;
+            account.cooldown_until = cooldown_until;
             account.refused = refused.or(account.refused.take());
         }
         match fate {
-            Fate::Done if landed => WriteOutcome::Applied,
-            Fate::Done | Fate::Misreported => WriteOutcome::Conflict,
+            Fate::Normal if applied => WriteOutcome::Applied,
+            Fate::Normal | Fate::SpuriousConflict => WriteOutcome::Conflict,
             _ => WriteOutcome::Unknown,
         }
     }
 
-    /// Whether the condition of a write is met.
-    pub fn would_land(&self, world: &World, account: usize, write: &Effect) -> bool {
+    /// Whether the condition of a write is met, or ignored.
+    pub(crate) fn would_apply(&self, world: &World, account: usize, write: &Effect) -> bool {
         match write {
             Effect::WriteAccount { expected, .. } => {
-                world.accounts[account].record.version == *expected || !self.minds_its_condition(write)
+                world.accounts[account].record.version == *expected || !self.is_conditional(write)
             }
             Effect::WriteLimiter { expected, .. } => {
-                world.limiter.version == *expected || !self.minds_its_condition(write)
+                world.limiter.version == *expected || !self.is_conditional(write)
             }
             _ => false,
         }
     }
 
-    /// A write arrives; says whether its condition was met.
-    pub fn land(&self, world: &mut World, account: usize, write: &Effect) -> bool {
-        if !self.would_land(world, account, write) {
+    /// A write arrives. Returns whether it was applied.
+    pub(crate) fn apply(&self, world: &mut World, account: usize, write: &Effect) -> bool {
+        if !self.would_apply(world, account, write) {
             return false;
         }
         match write {
@@ -155,13 +152,16 @@ impl Fleet {
             && next.pair.is_some() == before.pair.is_some()
         {
             self.saw("a takeover after a lapsed lease");
-            // Whoever had the lease was paused for too long. If that was before a login, it was not sent, and
-            // nothing is lost. What a dead or a failed one costs is in its fault.
-            let spent = before.pair.as_ref().is_some_and(|pair| pair.refresh_token_consumed);
+            // The previous holder was paused for too long. If that was before its login, the login was not sent, and
+            // no pair is lost. The fault of a holder that crashed or failed has allowed a login already.
+            let consumed = before
+                .pair
+                .as_ref()
+                .is_some_and(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. }));
             let lost = world
                 .request_of(&self.setting, old.holder)
-                .is_some_and(|request| request.under_lease.sent || spent);
-            world.accounts[account].allowed += usize::from(lost);
+                .is_some_and(|running| running.under_lease.sent || consumed);
+            world.accounts[account].allowed_logins += usize::from(lost);
         }
         if let (Some(old), Some(new)) = (&before.pair, &next.pair)
             && old.generation != new.generation
@@ -169,15 +169,15 @@ impl Fleet {
             self.saw("a pair that is renewed");
         }
         if before.pair.is_some() && next.pair.is_none() {
-            // One login for the next caller.
-            world.accounts[account].allowed += 1;
+            // The next caller needs a login.
+            world.accounts[account].allowed_logins += 1;
         }
         if let Some(pair) = &next.pair {
-            let AccountWorld { named, .. } = &world.accounts[account];
-            let newest = named.iter().map(|(generation, _)| *generation).max();
-            let grows = newest <= Some(world.accounts[account].called(pair.generation));
-            world.demand(grows, Invariant::OlderPairOverNewer);
-            world.name(account, pair.generation, session_of(&pair.access_token));
+            let AccountState { generations, .. } = &world.accounts[account];
+            let newest = generations.iter().map(|(generation, _)| *generation).max();
+            let grows = newest <= Some(world.accounts[account].generation_of(pair.generation));
+            world.demand(grows, Invariant::GenerationsGrow);
+            world.check_generation(account, pair.generation, session_of(&pair.access_token));
         }
     }
 
@@ -197,9 +197,9 @@ impl Fleet {
                 let session = &mut world.sessions[session_of(refresh_token)];
                 session.refreshes += 1;
                 let (alive, first) = (std::mem::take(&mut session.refresh), session.refreshes == 1);
-                world.demand(first, Invariant::RefreshTokenSentTwice);
+                world.demand(first, Invariant::RefreshTokenSentOnce);
                 if alive {
-                    UpstreamReply::Granted(world.issue(self.setting.life))
+                    UpstreamReply::Granted(world.issue(self.setting.lifetime))
                 } else {
                     UpstreamReply::Refused
                 }
@@ -220,17 +220,17 @@ impl Fleet {
         };
         match fate {
             Fate::RateLimited => UpstreamReply::RateLimited(None),
-            Fate::Silent => {
-                // A pair that got lost, not a probe or a revocation.
-                let costs = matches!(call, Call::Login(_) | Call::Refresh { .. });
-                world.accounts[account].allowed += usize::from(costs);
+            Fate::ReplyLost => {
+                // A lost pair costs a login, a lost verdict or revocation does not.
+                let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh { .. });
+                world.accounts[account].allowed_logins += usize::from(brings_a_pair);
                 UpstreamReply::Unclear
             }
             _ => reply,
         }
     }
 
-    /// A login that nobody answers may be delivered by the kernel as long again after the call was given up.
+    /// The kernel may deliver a login without a reply for as long again after the call was given up.
     fn log_in(
         &self,
         world: &mut World,
@@ -240,22 +240,24 @@ impl Fleet {
         fate: Fate,
     ) -> UpstreamReply {
         self.check_login(world, who, account, credentials);
-        let delay =
-            if fate == Fate::Silent { self.setting.policy().upstream_timeout * 2 } else { Duration::ZERO };
+        let delay = match fate {
+            Fate::ReplyLost => self.setting.policy().upstream_timeout * 2,
+            _ => Duration::ZERO,
+        };
         world.arrivals.push(world.now.plus(delay));
         world.arrivals.sort_unstable();
         self.check_arrivals(world);
         if fate == Fate::RateLimited {
-            world.accounts[account].allowed += 1;
+            world.accounts[account].allowed_logins += 1;
             return UpstreamReply::RateLimited(None);
         }
         let version: usize = credentials.version.0.parse().expect("a version");
         if self.setting.secrets[version - 1] {
-            UpstreamReply::Granted(world.issue(self.setting.life))
+            UpstreamReply::Granted(world.issue(self.setting.lifetime))
         } else {
-            // What the instance hears of is to be written down.
-            if fate == Fate::Done {
-                world.lease_of(who).refused = Some(credentials.version.clone());
+            // A refusal that reaches the instance has to be recorded.
+            if fate == Fate::Normal {
+                world.under_lease(who).refused = Some(credentials.version.clone());
             }
             UpstreamReply::Refused
         }

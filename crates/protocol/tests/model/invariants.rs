@@ -1,103 +1,111 @@
-//! What may be sent and what may be answered, and what was interesting on the way there.
+//! Checks every call, answer and failure, and notes the situations that were reached.
 
 use crate::{
     environment::Fate,
     model::{Fleet, PATIENCE},
     mutations::Guard,
     setting::START,
-    world::{AccountWorld, Invariant, World, session_of},
+    world::{AccountState, Invariant, World, session_of},
 };
-use protocol::{Answer, Credentials, Effect, Failure, Intent, LOGIN_WINDOW, Notice, Permit, Secret};
 use std::time::Duration;
+use token_broker_protocol::{
+    Answer, Credentials, Effect, Failure, Intent, LOGIN_WINDOW, Notice, Permit, Secret, SecretVersion, Step,
+};
 
-/// However lucky the draw, an account rests that long after a failure.
-const SHORTEST_REST: Duration = Duration::from_secs(1);
+/// The shortest cooldown after a failure, for any draw.
+const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 
 impl Fleet {
-    /// A refresh or a login is about to leave, and will come to this. I8: not so soon after one that failed, as
-    /// far as clocks agree on it.
-    pub fn check_grant(&self, world: &mut World, who: usize, account: usize, fate: Fate) {
-        let by_the_fastest_clock = world.now.plus(self.setting.clocks_apart());
-        let rests_until = world.accounts[account].rests_until;
-        let rested = rests_until.is_none_or(|until| until <= by_the_fastest_clock);
-        world.demand(rested, Invariant::HammeredUpstream);
-        let rest = match fate {
-            Fate::Failed | Fate::Silent => Some(SHORTEST_REST),
+    /// A refresh or a login is about to leave. I8: no earlier than the cooldown after one that failed allows, as far as
+    /// the clocks agree on it.
+    pub(crate) fn check_grant(&self, world: &mut World, who: usize, account: usize, fate: Fate) {
+        let fastest_clock = world.now.plus(self.setting.clock_difference());
+        let cooldown_until = world.accounts[account].cooldown_until;
+        world.demand(cooldown_until.is_none_or(|until| until <= fastest_clock), Invariant::CooldownIsKept);
+        let cooldown = match fate {
+            Fate::Failed | Fate::ReplyLost => Some(SHORTEST_COOLDOWN),
             Fate::RateLimited => Some(LOGIN_WINDOW),
             _ => None,
         };
-        let rests_until = rest.map(|rest| world.now.plus(rest));
-        let lease = world.lease_of(who);
+        let cooldown_until = cooldown.map(|cooldown| world.now.plus(cooldown));
+        let lease = world.under_lease(who);
         lease.sent |= fate != Fate::Failed;
-        lease.rests_until = rests_until;
+        lease.cooldown_until = cooldown_until;
     }
 
-    /// I5, that a login is paid for (I1), and that it is none too many (I6, I8).
-    pub fn check_login(&self, world: &mut World, who: usize, account: usize, credentials: &Credentials) {
-        let AccountWorld { record, refused, logins, allowed, .. } = &mut world.accounts[account];
+    /// A login leaves: not with a rejected secret (I5), with a permit (I1), and only if it is needed (I6, I8).
+    pub(crate) fn check_login(
+        &self,
+        world: &mut World,
+        who: usize,
+        account: usize,
+        credentials: &Credentials,
+    ) {
+        let AccountState { record, refused, logins, allowed_logins, .. } = &mut world.accounts[account];
         *logins += 1;
-        let needed = *logins <= *allowed;
-        let rejected_secret =
-            [&record.rejected_secret, refused].contains(&&Some(credentials.version.clone()));
-        let request = world.instances[who].at.as_mut().expect("a request");
-        request.logins += 1;
-        let paid_for = request.logins;
+        let needed = *logins <= *allowed_logins;
+        let is_sent = |version: &Option<SecretVersion>| version.as_ref() == Some(&credentials.version);
+        let rejected = is_sent(&record.rejected_secret) || is_sent(refused);
+        let running = world.instances[who].running.as_mut().expect("a request");
+        running.logins += 1;
+        let logins = running.logins;
         let own = |permit: &&Permit| {
-            let request = world.request_of(&self.setting, permit.by);
-            request.is_some() && World::who_drew(&self.setting, permit.by) == who
+            let running = world.request_of(&self.setting, permit.holder);
+            running.is_some() && World::who_drew(&self.setting, permit.holder) == who
         };
-        let paid = world.limiter.permits.iter().filter(own).count();
-        world.demand(!rejected_secret, Invariant::ParkedVersionSent);
-        // Without the guard that says the same, what comes of it is to be seen.
-        let paid = paid_for <= paid || self.lacks(Guard::DebitBeforeLogin);
-        world.demand(paid, Invariant::UnpaidLogin);
-        world.demand(needed, Invariant::NeedlessLogin);
+        let permits = world.limiter.permits.iter().filter(own).count();
+        world.demand(!rejected, Invariant::RejectedSecretIsNotSent);
+        // Without the guard that prevents exactly this, its consequences are to be seen.
+        let permitted = logins <= permits || self.lacks(Guard::PermitBeforeLogin);
+        world.demand(permitted, Invariant::PermitForEveryLogin);
+        world.demand(needed, Invariant::NoNeedlessLogin);
     }
 
-    /// I1. A login has arrived, or will have.
-    pub fn check_arrivals(&self, world: &mut World) {
-        let budget = self.setting.budget;
+    /// I1: in any minute, no more logins arrive than the budget allows.
+    pub(crate) fn check_arrivals(&self, world: &mut World) {
+        let budget = self.setting.login_budget;
         let arrivals = &world.arrivals;
         let kept = arrivals.windows(budget + 1).all(|some| some[budget].since(some[0]) >= LOGIN_WINDOW);
-        world.demand(kept, Invariant::TooManyLoginsInAMinute);
+        world.demand(kept, Invariant::LoginsPerMinute);
     }
 
-    /// A token that is stored is in use; so is one that a caller has, unless an operator has withdrawn it.
-    pub fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
-        let stored = world.accounts[account].record.pair.as_ref();
-        let in_use = stored
-            .is_some_and(|pair| pair.access_token == *token || pair.refresh_token.as_ref() == Some(token));
-        let goal = world.instances[who].at.as_ref().map(|request| request.goal);
-        let wanted = matches!(goal, Some(Intent::Revoke(_) | Intent::Maintain { .. }));
+    /// A token is in use if it is stored, or if a caller has it and no operator has withdrawn it.
+    pub(crate) fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
+        let stored = world.accounts[account].record.pair.as_ref().is_some_and(|pair| {
+            pair.access_token == *token
+                || pair.refresh_token.parts().is_some_and(|(stored, _)| stored == token)
+        });
+        let intent = world.instances[who].running.as_ref().map(|running| running.intent);
+        let withdrawn = matches!(intent, Some(Intent::Revoke | Intent::Maintain));
         let handed_out = world.sessions[session_of(token)].handed_out;
-        world.demand(!in_use && (wanted || !handed_out), Invariant::LiveTokenRevoked);
+        world.demand(!stored && (withdrawn || !handed_out), Invariant::TokenInUseIsNotRevoked);
     }
 
-    /// I4, and that the answer's generation names the pair that it always named (I3).
-    pub fn check_answer(&self, world: &mut World, who: usize, account: usize, answer: &Answer) {
-        let place = session_of(&answer.access_token);
-        let ends = world.sessions[place].ends;
+    /// I4, and that the answer's generation names the same pair as ever (I3).
+    pub(crate) fn check_answer(&self, world: &mut World, who: usize, account: usize, answer: &Answer) {
+        let session = session_of(&answer.access_token);
         let kept_until = world.now.plus(Duration::from_secs(answer.expires_in_seconds));
-        let told = answer.expires_at == world.clock(&self.setting, who).plus(kept_until.since(world.now));
-        let lives = answer.expires_in_seconds >= 1 && kept_until <= ends && told;
-        world.demand(lives, Invariant::ExpiredTokenHandedOut);
-        world.name(account, answer.generation, place);
-        world.sessions[place].handed_out = true;
+        let consistent =
+            answer.expires_at == world.clock(&self.setting, who).plus(kept_until.since(world.now));
+        let alive = answer.expires_in_seconds >= 1 && kept_until <= world.sessions[session].expires_at;
+        world.demand(alive && consistent, Invariant::AnswerIsValid);
+        world.check_generation(account, answer.generation, session);
+        world.sessions[session].handed_out = true;
     }
 
-    /// A failure has to have a reason in what has happened.
-    pub fn check_failure(&self, world: &mut World, failure: &Failure) {
+    /// I7: a failure has a reason in what has happened.
+    pub(crate) fn check_failure(&self, world: &mut World, failure: &Failure) {
         let faulty = world.faults_left < self.setting.faults;
         let late = world.now > START;
-        let right = match failure {
-            // Time that ran out between two writes is told as the table's fault.
+        let has_reason = match failure {
+            // If time runs out between two writes, the request fails as if the table were out of reach.
             Failure::StoreUnavailable => faulty || late,
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
-            // A pair that has lost half of a short life on its way counts as a failure.
-            Failure::UpstreamUnavailable { .. } => faulty || late && self.setting.life < PATIENCE,
+            // A pair with less than half of a short life left on arrival counts as a failure.
+            Failure::UpstreamUnavailable { .. } => faulty || late && self.setting.lifetime < PATIENCE,
             Failure::LoginBudgetExhausted { retry_after } => {
-                self.saw("a login that the limiter refused");
-                !retry_after.is_zero() && world.limiter.permits.len() >= self.setting.budget
+                self.saw("a login that the limiter refuses");
+                !retry_after.is_zero() && world.limiter.permits.len() >= self.setting.login_budget
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
             Failure::CredentialsRejected(version) => {
@@ -109,27 +117,27 @@ impl Fleet {
             | Failure::UnreadableItem(_)
             | Failure::Defect(_) => false,
         };
-        world.demand(right, Invariant::WrongFailure);
+        world.demand(has_reason, Invariant::FailureHasReason);
     }
 
-    /// Notes what a step says of itself.
-    pub fn note(&self, notice: &Notice, after_a_look: bool, had_unsaved: bool, next: &Effect) {
+    /// Notes the situation that a notice tells of.
+    pub(crate) fn note(&self, notice: &Notice, after_a_read: bool, had_pending: bool, step: &Step) {
         match notice {
-            Notice::Acquired(_) if after_a_look => self.saw("a lease recognised after a lost reply"),
-            Notice::Saved(_) if had_unsaved => self.saw("an pending_write pair that was saved later"),
-            Notice::Saved(_) if after_a_look => self.saw("a saved pair recognised after a lost reply"),
-            Notice::RefreshRefused if *next == Effect::ReadSecret => {
-                self.saw("a refused refresh that goes on to a login");
+            Notice::LeaseAcquired(_) if after_a_read => self.saw("a lease recognised after a lost reply"),
+            Notice::PairSaved(_) if had_pending => self.saw("a pending write that is applied later"),
+            Notice::PairSaved(_) if after_a_read => self.saw("a saved pair recognised after a lost reply"),
+            Notice::RefreshRefused if *step == Step::Perform(Effect::ReadSecret) => {
+                self.saw("a refused refresh that leads to a login");
             }
-            Notice::FoundAlive(_) => self.saw("a verdict: alive"),
-            Notice::FoundDead(_) => self.saw("a verdict: dead"),
-            Notice::Withdrawn(_) => self.saw("a pair withdrawn"),
-            Notice::WritePending(_) => self.saw("a pair that could not be saved"),
-            Notice::LeaseLost(_) => self.saw("a pair that was overtaken"),
+            Notice::FoundAlive(_) => self.saw("a token found alive"),
+            Notice::FoundDead(_) => self.saw("a token found dead"),
+            Notice::PairWithdrawn(_) => self.saw("a pair withdrawn"),
+            Notice::WritePending(_) => self.saw("a pair that cannot be saved"),
+            Notice::LeaseLost(_) => self.saw("a lease lost"),
             Notice::OrphanRevoked(_) => self.saw("an orphan revoked"),
-            Notice::SecretRejected(_) => self.saw("a version rejected_secret"),
-            Notice::CooldownStarted(_) => self.saw("an account at rest"),
-            Notice::LeaseConflict => self.saw("an attempt that was outrun"),
+            Notice::SecretRejected(_) => self.saw("a secret version rejected"),
+            Notice::CooldownStarted(_) => self.saw("a cooldown"),
+            Notice::LeaseConflict => self.saw("a lease conflict"),
             _ => {}
         }
     }

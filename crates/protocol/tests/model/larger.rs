@@ -1,13 +1,13 @@
-//! Larger fleets, and more that goes wrong, than there is time for at every change.
+//! Larger fleets and more faults. They take too long to be checked at every change.
 
 use crate::{
     model::Fleet,
     report,
-    setting::{Beginning, Setting, TOKEN},
+    setting::{InitialRecord, Setting, TOKEN},
 };
 use stateright::{Checker, Model};
 
-/// Depth first, since what is still to be looked at would not fit the memory otherwise.
+/// Depth first: with breadth first, the states that are still to be visited would not fit into memory.
 fn check(name: &str, setting: Setting) {
     let checker = Fleet::new(setting).checker().spawn_dfs().join();
     report(name, &checker);
@@ -29,12 +29,12 @@ fn two_instances_with_two_faults_and_a_pause() {
 
 #[test]
 #[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
-fn two_accounts() {
+fn two_accounts_with_two_requests_per_instance() {
     let setting = Setting {
         clocks: vec![2, 0],
         requests: vec![vec![(0, TOKEN); 2], vec![(1, TOKEN), (0, TOKEN)]],
-        beginnings: vec![vec![Beginning::Nothing; 2]],
-        budget: 1,
+        records: vec![vec![InitialRecord::Absent; 2]],
+        login_budget: 1,
         faults: 1,
         pauses: 1,
         horizon: 100,

@@ -1,43 +1,48 @@
-//! I7: once nothing goes wrong any more, the next request is served in a bounded number of steps.
+//! I7: once the faults have stopped, the next request is served in a bounded number of steps.
 
-use crate::{environment::Fate, model::Fleet, setting::TOKEN, world::World};
-use protocol::{Done, Failure, Memory, REJECTED_SECRET_RECHECK};
+use crate::{
+    environment::Fate,
+    model::{Ended, Fleet},
+    setting::TOKEN,
+    world::World,
+};
 use std::time::Duration;
+use token_broker_protocol::{Cache, Failure, Outcome, REJECTED_SECRET_RECHECK};
 
-/// How often a caller is told to come back, at most: because an account rests, then because logins are
-/// blocked, then because the budget is used up.
+/// How many times a caller calls: once more after a cooldown, after a block of all logins, and after an exhausted
+/// budget.
 const CALLS: usize = 4;
 /// Effects of one request.
 const EFFECTS: usize = 60;
 
-/// In a state in which nobody is at anything: a new instance, and one that remembers, are both served.
+/// In a state in which no request is running, a new instance is served, and so is every instance with its cache.
 ///
-/// One request at a time is enough: where there are several, whoever of them comes first meets this state.
-pub fn the_next_request_is_served(fleet: &Fleet, world: &World) -> bool {
-    if world.broken.is_some() || world.instances.iter().any(|instance| instance.at.is_some()) {
+/// One request at a time is enough: of several, the first one finds this state.
+pub(crate) fn the_next_request_is_served(fleet: &Fleet, world: &World) -> bool {
+    if world.violated.is_some() || world.instances.iter().any(|instance| instance.running.is_some()) {
         return true;
     }
     (0..world.accounts.len()).all(|account| {
-        let mut forgetful = world.clone();
-        forgetful.instances[0].memory.fill(Cache::default());
+        let mut restarted = world.clone();
+        restarted.instances[0].caches.fill(Cache::default());
         let served = |who| is_served(fleet, world.clone(), who, account);
-        is_served(fleet, forgetful, 0, account) && (0..world.instances.len()).all(served)
+        is_served(fleet, restarted, 0, account) && (0..world.instances.len()).all(served)
     })
 }
 
 fn is_served(fleet: &Fleet, mut world: World, who: usize, account: usize) -> bool {
-    // What happens from here on was not seen in any run.
+    // Situations reached from here on do not belong to a run.
     let fleet = &Fleet::new(fleet.setting.clone());
     world.outage = false;
     for _ in 0..CALLS {
         let failure = match call(fleet, &mut world, who, account) {
-            Some(Ok(Outcome::Token(_))) => return world.broken.is_none(),
+            Some(Ok(Outcome::Token(_))) => return world.violated.is_none(),
             Some(Err(failure)) => failure,
             Some(Ok(Outcome::Report { .. })) | None => return false,
         };
         let pause = match failure {
             Failure::CredentialsRejected(_) if !fleet.setting.secrets[world.secret - 1] => return true,
-            // Whoever remembers that a version is parked does not ask at once whether there is a newer one.
+            // An instance that remembers a rejected version does not look for a newer one at once.
             Failure::CredentialsRejected(_) => REJECTED_SECRET_RECHECK,
             failure => Duration::from_secs(failure.retry_after_seconds().unwrap_or_default()),
         };
@@ -47,15 +52,15 @@ fn is_served(fleet: &Fleet, mut world: World, who: usize, account: usize) -> boo
     false
 }
 
-/// One request from its beginning to its end; none where it does not come to an end.
-fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize) -> Option<Result<Outcome, Failure>> {
-    let mut result = fleet.begin(world, who, account, TOKEN);
+/// One request from its beginning to its end. None if it does not end.
+fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize) -> Ended {
+    let mut ended = fleet.begin(world, who, account, TOKEN);
     for _ in 0..EFFECTS {
-        if result.is_some() {
+        if ended.is_some() {
             break;
         }
-        let event = fleet.perform(world, who, Fate::Done);
-        result = fleet.step(world, who, event);
+        let event = fleet.perform(world, who, Fate::Normal);
+        ended = fleet.step(world, who, event);
     }
-    result
+    ended
 }

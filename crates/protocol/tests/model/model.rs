@@ -1,51 +1,52 @@
-//! The fleet as a model: which actions there are, and what each leads to.
+//! The fleet as a model: its actions, and the state that each leads to.
 
 use crate::{
     environment::Fate,
-    instance::{Instance, Request, UnderLease},
+    instance::{Instance, Running, UnderLease},
     liveness,
     setting::Setting,
     timing::is_busy,
     world::{Invariant, World},
 };
-use protocol::{AccountName, Done, Effect, Event, Failure, Flow, Intent, Memory, Request, Timestamp};
 use stateright::{Model, Property};
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use token_broker_protocol::{
+    AccountName, Cache, Context, Effect, Event, Failure, Flow, Intent, Outcome, Request, Step, Timestamp,
+};
 
 /// How long a caller waits.
-pub const PATIENCE: Duration = Duration::from_secs(28);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(28);
 
-/// What a request came to, if it came to its end.
-pub type Ended = Option<Result<Outcome, Failure>>;
+/// The result of a request that has ended.
+pub(crate) type Ended = Option<Result<Outcome, Failure>>;
 
 /// The model of one configuration.
 #[derive(Debug)]
-pub struct Fleet {
-    /// The configuration.
-    pub setting: Setting,
-    /// Interesting things that have happened in some run. They are no part of the state, which would keep runs
-    /// apart that have come to the same.
-    pub sights: Mutex<BTreeSet<&'static str>>,
+pub(crate) struct Fleet {
+    pub(crate) setting: Setting,
+    /// Situations that were reached in some run. They are not part of the state, because they would keep runs apart
+    /// that lead to the same state.
+    pub(crate) sights: Mutex<BTreeSet<&'static str>>,
 }
 
-/// One thing that happens.
+/// One step of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// An instance gets its next request.
     Begin(usize),
     /// The effect that an instance waits for is performed, and the instance goes on.
     Perform(usize, Fate),
-    /// An instance dies, and forgets everything.
-    Die(usize),
-    /// A write that nobody waits for arrives.
+    /// An instance crashes, and loses its cache.
+    Crash(usize),
+    /// A delayed write arrives.
     Arrive(usize),
-    /// Nothing happens until an instant that makes a difference: whoever is active was paused.
+    /// Nothing happens until an instant that makes a difference. Every instance that has something to do is paused.
     Pass(Timestamp),
     /// The secret gets a new version.
     Rotate,
-    /// The table is out of reach.
+    /// The table goes out of reach.
     Outage,
-    /// It is there again.
+    /// The table is back.
     Recovery,
 }
 
@@ -54,23 +55,24 @@ impl Model for Fleet {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        self.setting.beginnings.iter().map(|beginnings| World::new(&self.setting, beginnings)).collect()
+        self.setting.records.iter().map(|records| World::new(&self.setting, records)).collect()
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        if world.broken.is_some() {
+        if world.violated.is_some() {
             return;
         }
         for (who, instance) in world.instances.iter().enumerate() {
-            let turn = who == 0 || !self.setting.instances_are_alike() || world.instances[who - 1].begun > 0;
-            if instance.at.is_none() && turn && instance.begun < self.setting.requests[who].len() {
+            let in_order =
+                who == 0 || !self.setting.instances_are_alike() || world.instances[who - 1].begun > 0;
+            if instance.running.is_none() && in_order && instance.begun < self.setting.requests[who].len() {
                 actions.push(Action::Begin(who));
             }
             actions.extend(self.fates(world, who).iter().map(|fate| Action::Perform(who, *fate)));
-            if instance.at.is_some() && world.faults_left > 0 {
-                actions.push(Action::Die(who));
+            if instance.running.is_some() && world.faults_left > 0 {
+                actions.push(Action::Crash(who));
             }
-            if instance.late.is_some() {
+            if instance.delayed.is_some() {
                 actions.push(Action::Arrive(who));
             }
         }
@@ -93,32 +95,32 @@ impl Model for Fleet {
         let mut world = before.clone();
         match action {
             Action::Begin(who) => {
-                let (account, goal) = self.setting.requests[who][world.instances[who].begun];
-                self.begin(&mut world, who, account, goal);
+                let (account, intent) = self.setting.requests[who][world.instances[who].begun];
+                self.begin(&mut world, who, account, intent);
             }
             Action::Perform(who, fate) => {
-                world.faults_left -= u8::from(fate != Fate::Done && !world.outage);
+                world.faults_left -= u8::from(fate != Fate::Normal && !world.outage);
                 world.pauses_left -= u8::from(self.costs_a_pause(&world, who));
                 let event = self.perform(&mut world, who, fate);
                 self.step(&mut world, who, event);
             }
-            Action::Die(who) => {
+            Action::Crash(who) => {
                 world.faults_left -= 1;
                 let instance = &mut world.instances[who];
-                let request = instance.at.take()?;
-                instance.memory.fill(Cache::default());
-                world.accounts[request.account].allowed += 1;
+                let running = instance.running.take()?;
+                instance.caches.fill(Cache::default());
+                world.accounts[running.account].allowed_logins += 1;
             }
             Action::Outage => {
                 world.faults_left -= 1;
                 world.outage = true;
-                world.accounts.iter_mut().for_each(|account| account.allowed += 1);
+                world.accounts.iter_mut().for_each(|account| account.allowed_logins += 1);
             }
             Action::Recovery => world.outage = false,
             Action::Arrive(who) => {
-                let late = world.instances[who].late.take()?;
-                if self.land(&mut world, late.account, &late.effect) {
-                    self.saw("a late write that counts");
+                let delayed = world.instances[who].delayed.take()?;
+                if self.apply(&mut world, delayed.account, &delayed.effect) {
+                    self.saw("a delayed write that is applied");
                 }
             }
             Action::Pass(until) => {
@@ -127,108 +129,116 @@ impl Model for Fleet {
             }
             Action::Rotate => {
                 world.secret += 1;
-                // A new version is worth a try.
-                world.accounts.iter_mut().for_each(|account| account.allowed += 1);
+                // A new version is worth one login.
+                world.accounts.iter_mut().for_each(|account| account.allowed_logins += 1);
             }
         }
-        self.forget_what_cannot_land(&mut world);
+        self.drop_stale_writes(&mut world);
         Some(world)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        fn kept(world: &World, invariant: Invariant) -> bool {
-            world.broken != Some(invariant)
+        fn holds(world: &World, invariant: Invariant) -> bool {
+            world.violated != Some(invariant)
         }
         vec![
-            Property::always("I1: logins in any minute", |_, w| kept(w, Invariant::TooManyLoginsInAMinute)),
-            Property::always("I1: every login is paid for", |_, w| kept(w, Invariant::UnpaidLogin)),
+            Property::always("I1: logins per minute", |_, w| holds(w, Invariant::LoginsPerMinute)),
+            Property::always("I1: a permit for every login", |_, w| holds(w, Invariant::PermitForEveryLogin)),
             Property::always("I2: a refresh token is sent once", |_, w| {
-                kept(w, Invariant::RefreshTokenSentTwice)
+                holds(w, Invariant::RefreshTokenSentOnce)
             }),
-            Property::always("I3: generations grow", |_, w| kept(w, Invariant::OlderPairOverNewer)),
-            Property::always("I3: a generation is one pair", |_, w| {
-                kept(w, Invariant::GenerationNamesTwoPairs)
+            Property::always("I3: generations grow", |_, w| holds(w, Invariant::GenerationsGrow)),
+            Property::always("I3: a generation names one pair", |_, w| {
+                holds(w, Invariant::GenerationNamesOnePair)
             }),
-            Property::always("I4: what is handed out lives", |_, w| {
-                kept(w, Invariant::ExpiredTokenHandedOut)
+            Property::always("I4: an answer is valid", |_, w| holds(w, Invariant::AnswerIsValid)),
+            Property::always("I5: a rejected secret is not sent", |_, w| {
+                holds(w, Invariant::RejectedSecretIsNotSent)
             }),
-            Property::always("I5: a rejected_secret version rests", |_, w| {
-                kept(w, Invariant::ParkedVersionSent)
-            }),
-            Property::always("I6, I8: no needless login", |_, w| kept(w, Invariant::NeedlessLogin)),
-            Property::always("I8: a failing upstream is left alone", |_, w| {
-                kept(w, Invariant::HammeredUpstream)
-            }),
-            Property::always("I7: failures are right", |_, w| kept(w, Invariant::WrongFailure)),
+            Property::always("I6, I8: no needless login", |_, w| holds(w, Invariant::NoNeedlessLogin)),
+            Property::always("I8: a cooldown is kept", |_, w| holds(w, Invariant::CooldownIsKept)),
+            Property::always("I7: a failure has a reason", |_, w| holds(w, Invariant::FailureHasReason)),
             Property::always("I7: the next request is served", liveness::the_next_request_is_served),
-            Property::always("what is in use is not revoked", |_, w| kept(w, Invariant::LiveTokenRevoked)),
+            Property::always("a token in use is not revoked", |_, w| {
+                holds(w, Invariant::TokenInUseIsNotRevoked)
+            }),
         ]
     }
 }
 
 impl Fleet {
-    /// A fleet in which nothing was seen yet.
-    pub fn new(setting: Setting) -> Self {
+    pub(crate) fn new(setting: Setting) -> Self {
         Self { setting, sights: Mutex::default() }
     }
 
-    /// Notes that something interesting has happened.
-    pub fn saw(&self, what: &'static str) {
+    /// Notes that a situation was reached.
+    pub(crate) fn saw(&self, what: &'static str) {
         self.sights.lock().unwrap().insert(what);
     }
 
-    /// An instance gets a request.
-    pub fn begin(&self, world: &mut World, who: usize, account: usize, goal: Intent) -> Ended {
+    /// An instance gets a request. Returns the result if the request ends at once.
+    pub(crate) fn begin(&self, world: &mut World, who: usize, account: usize, intent: Intent) -> Ended {
         let now = world.clock(&self.setting, who);
         let deadline = now.plus(PATIENCE);
         let name = AccountName::parse(&format!("account-{account}")).expect("a name");
-        let ask = Request { account: name, goal, arrived_at: now, deadline };
+        let request = Request { account: name, intent, arrived_at: now, deadline };
+        let draw = world.draw(&self.setting, who);
         let instance = &mut world.instances[who];
         instance.begun += 1;
-        let flow = Flow::new(ask, instance.memory[account].clone());
-        let drawn_before = instance.drawn;
-        // The effect is replaced by the first step.
-        let effect = Effect::ReadAccount;
-        instance.at = Some(Request {
+        let mut flow = Flow::new(request, instance.caches[account].clone());
+        let step = flow.begin(Context { policy: &self.setting.policy(), now, draw });
+        instance.running = Some(Running {
             account,
             flow,
-            effect,
-            goal,
+            // `proceed` replaces it.
+            effect: Effect::ReadAccount,
+            intent,
             deadline,
-            drawn_before,
+            first_draw: instance.drawn,
             leased: false,
             under_lease: UnderLease::default(),
             logins: 0,
         });
-        self.step(world, who, Event::Begin)
+        self.proceed(world, who, step)
     }
 
-    /// Tells an instance what became of its effect. Says what the request came to, if it came to its end.
-    pub fn step(&self, world: &mut World, who: usize, event: Event) -> Ended {
+    /// Tells an instance how its effect ended. Returns the result if the request has ended.
+    pub(crate) fn step(&self, world: &mut World, who: usize, event: Event) -> Ended {
         let (now, draw) = (world.clock(&self.setting, who), world.draw(&self.setting, who));
-        let confirmed = matches!(event, Event::Account(_));
-        let event = self.told(event);
-        let Instance { at, memory, .. } = &mut world.instances[who];
-        let request = at.as_mut()?;
-        let account = request.account;
-        let memory = &mut memory[account];
-        let had_unsaved = memory.pending_write.is_some();
-        let effect = request.flow.step(&self.setting.policy(), event, now, draw);
-        for notice in request.flow.take_notices() {
-            self.note(&notice, confirmed, had_unsaved, &effect);
+        let after_a_read = matches!(event, Event::Account(_));
+        let event = self.alter_event(event);
+        let running = world.instances[who].running.as_mut()?;
+        let had_pending = running.flow.cache().pending_write.is_some();
+        let step = running.flow.step(Context { policy: &self.setting.policy(), now, draw }, event);
+        for notice in running.flow.take_notices() {
+            self.note(&notice, after_a_read, had_pending, &step);
         }
-        memory.clone_from(request.flow.memory());
-        let effect = self.asked(world, who, effect);
-        self.rename(&mut world.accounts[account], &effect);
-        let Instance { at, memory, drawn, .. } = &mut world.instances[who];
-        at.as_mut()?.wait_for(&effect);
-        // These are the steps that give a name to an attempt, or to a debit.
-        *drawn += u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLimiter));
-        let Effect::Done(result) = effect else { return None };
-        *at = None;
-        // As in the function, an account that nothing is known of is not remembered.
-        if memory[account].copy.as_ref().is_none_or(|copy| copy.account.version.0 == 0) {
-            memory[account] = Cache::default();
+        self.proceed(world, who, step)
+    }
+
+    /// An instance takes the next step of its flow.
+    fn proceed(&self, world: &mut World, who: usize, step: Step) -> Ended {
+        let Instance { running, caches, .. } = &mut world.instances[who];
+        let Running { account, flow, .. } = running.as_ref()?;
+        let account = *account;
+        caches[account].clone_from(flow.cache());
+        let result = match step {
+            Step::Perform(effect) => {
+                let effect = self.alter_effect(world, who, effect);
+                self.rename(&mut world.accounts[account], &effect);
+                let instance = &mut world.instances[who];
+                // These are the steps whose draw becomes a holder.
+                instance.drawn +=
+                    u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLimiter));
+                instance.running.as_mut()?.wait_for(effect);
+                return None;
+            }
+            Step::Done(result) => result,
+        };
+        *running = None;
+        // As in the function, an account of which nothing is known is not kept.
+        if caches[account].record.as_ref().is_none_or(|cached| cached.account.version.0 == 0) {
+            caches[account] = Cache::default();
         }
         match &result {
             Ok(Outcome::Token(answer)) => self.check_answer(world, who, account, answer),
@@ -238,19 +248,19 @@ impl Fleet {
         Some(result)
     }
 
-    /// Nobody is at anything, nobody will be, and nothing is on its way.
+    /// No request is running or still to come, and no write is on its way.
     fn is_over(&self, world: &World) -> bool {
         world.instances.iter().zip(&self.setting.requests).all(|(instance, requests)| {
-            instance.at.is_none() && instance.late.is_none() && instance.begun == requests.len()
+            instance.running.is_none() && instance.delayed.is_none() && instance.begun == requests.len()
         })
     }
 
-    /// A late write whose condition is not met any more never will land, since versions only grow.
-    fn forget_what_cannot_land(&self, world: &mut World) {
+    /// A delayed write whose condition is not met now never will be applied, since versions only grow.
+    fn drop_stale_writes(&self, world: &mut World) {
         for who in 0..world.instances.len() {
-            let late = world.instances[who].late.as_ref();
-            if late.is_some_and(|late| !self.would_land(world, late.account, &late.effect)) {
-                world.instances[who].late = None;
+            let delayed = world.instances[who].delayed.as_ref();
+            if delayed.is_some_and(|delayed| !self.would_apply(world, delayed.account, &delayed.effect)) {
+                world.instances[who].delayed = None;
             }
         }
     }

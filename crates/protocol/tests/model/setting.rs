@@ -1,54 +1,55 @@
-//! What is checked: how many instances, what they are asked for, and how much may go wrong.
+//! Configurations of the model: the fleet, its requests, and the faults.
 
 use crate::mutations::Guard;
-use protocol::{Generation, Intent, Policy, Timestamp};
 use std::time::Duration;
+use token_broker_protocol::{Generation, Intent, Policy, Timestamp};
 
 /// When every run begins. All instants of the model are whole seconds.
-pub const START: Timestamp = Timestamp::from_millis(1_000_000_000);
-/// The pair that a record may begin with.
-pub const FIRST: Generation = Generation(7);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000_000);
+/// The generation of a pair that a record begins with.
+pub(crate) const FIRST: Generation = Generation(7);
 /// An ordinary request.
-pub const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
+pub(crate) const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
+
+/// A pair that expires within the run and can be refreshed.
+pub(crate) const REFRESHABLE: InitialRecord =
+    InitialRecord::Pair { seconds_left: 30, access: true, refresh: true };
 
 /// One configuration of the model.
 #[derive(Clone, Debug)]
-pub struct Setting {
-    /// One entry for each instance: how far its clock is ahead, in seconds.
-    pub clocks: Vec<u64>,
-    /// For each instance, the requests that it gets one after another: the account, and what for.
-    pub requests: Vec<Vec<(usize, Intent)>>,
-    /// What the accounts begin with, in each of the initial states.
-    pub beginnings: Vec<Vec<Beginning>>,
-    /// For each version of the secrets, whether the upstream accepts it.
-    pub secrets: Vec<bool>,
-    /// What may go wrong in one run: lost and late writes, lost replies, failed reads, dead instances.
-    pub faults: u8,
-    /// How often, in one run, time may pass while some instance is in the midst of something.
-    pub pauses: u8,
-    /// Whether the table may be out of reach for a while, which is then the only fault.
-    pub outages: bool,
-    /// How many logins the fleet may send in a minute.
-    pub budget: usize,
+pub(crate) struct Setting {
+    /// How many seconds the clock of each instance is ahead.
+    pub(crate) clocks: Vec<u64>,
+    /// The requests that each instance gets one after another, as account and intent.
+    pub(crate) requests: Vec<Vec<(usize, Intent)>>,
+    /// The records of all accounts, for each of the initial states.
+    pub(crate) records: Vec<Vec<InitialRecord>>,
+    /// Whether the upstream accepts each version of the secrets.
+    pub(crate) secrets: Vec<bool>,
+    /// Faults in one run: lost and delayed writes, lost replies, failed reads, crashes.
+    pub(crate) faults: u8,
+    /// How often time may pass in one run while an instance has something to do.
+    pub(crate) pauses: u8,
+    /// Whether the table may be out of reach for a while. Each outage is a fault.
+    pub(crate) outages: bool,
+    /// Logins that the fleet may send in a minute.
+    pub(crate) login_budget: usize,
     /// How long an access token lives.
-    pub life: Duration,
-    /// Whether the draw falls on every request to renew a pair that is due, or on none.
-    pub eager: bool,
-    /// No time passes beyond this many seconds.
-    pub horizon: u64,
-    /// The guard that is taken away, to show what it is for.
-    pub without: Option<Guard>,
+    pub(crate) lifetime: Duration,
+    /// Whether every request is selected for early refresh, or none.
+    pub(crate) early_refresh: bool,
+    /// No pause ends later than this many seconds after the start.
+    pub(crate) horizon: u64,
+    /// The guard that is removed, to show what it prevents.
+    pub(crate) without: Option<Guard>,
 }
 
-/// What an account's record holds at first.
+/// The record of an account at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
-    /// There is none.
-    Nothing,
-    /// A pair that lives for that many seconds more.
+pub(crate) enum InitialRecord {
+    Absent,
     Pair {
-        /// The rest of its life.
-        left: u64,
+        seconds_left: u64,
         /// Whether the upstream still accepts the access token.
         access: bool,
         /// Whether the upstream still accepts the refresh token.
@@ -61,14 +62,14 @@ impl Default for Setting {
         Self {
             clocks: vec![0, 0],
             requests: vec![vec![(0, TOKEN)]; 2],
-            beginnings: vec![vec![Beginning::Nothing]],
+            records: vec![vec![InitialRecord::Absent]],
             secrets: vec![true],
             faults: 1,
             pauses: 1,
             outages: false,
-            budget: 2,
-            life: Duration::from_secs(7 * 86_400),
-            eager: false,
+            login_budget: 2,
+            lifetime: Duration::from_secs(7 * 86_400),
+            early_refresh: false,
             horizon: 40,
             without: None,
         }
@@ -76,28 +77,23 @@ impl Default for Setting {
 }
 
 impl Setting {
-    /// The operator's numbers: the usual ones, but for the budget.
-    pub fn policy(&self) -> Policy {
-        Policy {
-            login_budget: self.budget,
-            refresh_ahead: Duration::from_secs(86_400),
-            max_ttl: Duration::from_secs(900),
-            memory_ttl: Duration::from_secs(30),
-            upstream_timeout: Duration::from_secs(5),
-            lease: Duration::from_secs(15),
-            clock_margin: Duration::from_secs(if self.without == Some(Guard::ClockMargin) { 0 } else { 2 }),
-        }
+    pub(crate) fn policy(&self) -> Policy {
+        let clock_margin = match self.without {
+            Some(Guard::ClockMargin) => Duration::ZERO,
+            _ => Policy::DEFAULT.clock_margin,
+        };
+        Policy { login_budget: self.login_budget, clock_margin, ..Policy::DEFAULT }
     }
 
-    /// The most that two clocks differ by.
-    pub fn clocks_apart(&self) -> Duration {
-        let furthest = self.clocks.iter().max().copied().unwrap_or_default();
-        Duration::from_secs(furthest - self.clocks.iter().min().copied().unwrap_or_default())
+    /// The largest difference between two clocks.
+    pub(crate) fn clock_difference(&self) -> Duration {
+        let ahead = self.clocks.iter().max().copied().unwrap_or_default();
+        Duration::from_secs(ahead - self.clocks.iter().min().copied().unwrap_or_default())
     }
 
-    /// Whether it makes no difference which instance does what, so that it is enough to look at the runs in
-    /// which they begin in order.
-    pub fn instances_are_alike(&self) -> bool {
+    /// Whether the instances can be exchanged for each other. Then it is enough to check the runs in which they begin
+    /// in order.
+    pub(crate) fn instances_are_alike(&self) -> bool {
         let same_clocks = self.clocks.windows(2).all(|two| two[0] == two[1]);
         same_clocks && self.requests.windows(2).all(|two| two[0] == two[1])
     }

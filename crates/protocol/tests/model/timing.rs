@@ -1,14 +1,15 @@
-//! How time passes: from one instant that makes a difference to the next.
+//! Time passes from one instant that makes a difference to the next.
 
-use crate::{instance::Request, model::Fleet, setting::START, world::World};
-use protocol::{Effect, Lease, Timestamp};
+use crate::{instance::Running, model::Fleet, setting::START, world::World};
 use std::time::Duration;
+use token_broker_protocol::{Effect, Lease, Timestamp};
 
 impl Fleet {
-    /// The next instant at which something lapses, by the clock of any instance; none beyond the horizon.
-    pub fn next_instant(&self, world: &World) -> Option<Timestamp> {
+    /// The next instant within the horizon at which something lapses, by the clock of any instance.
+    pub(crate) fn next_instant(&self, world: &World) -> Option<Timestamp> {
         let just_after = |instant: Timestamp| instant.plus(Duration::from_millis(1));
-        let mut instants: Vec<Timestamp> = world.limiter.permits.iter().map(|permit| permit.until).collect();
+        let permits = world.limiter.permits.iter();
+        let mut instants: Vec<Timestamp> = permits.map(|permit| permit.counts_until).collect();
         instants.extend(world.limiter.blocked_until);
         for account in &world.accounts {
             let record = &account.record;
@@ -17,7 +18,7 @@ impl Fleet {
             instants.extend(record.pair.as_ref().map(|pair| pair.expires_at.minus(Duration::from_secs(2))));
         }
         for instance in &world.instances {
-            if let Some(Request { effect: Effect::Send { not_after, .. }, .. }) = &instance.at {
+            if let Some(Running { effect: Effect::Send { not_after, .. }, .. }) = &instance.running {
                 instants.push(just_after(*not_after));
             }
         }
@@ -29,11 +30,11 @@ impl Fleet {
             .min()
     }
 
-    /// The instants until which calls may leave at the latest: a pause may end right then, too.
-    pub fn last_instants(&self, world: &World) -> Vec<Timestamp> {
-        let at = |who: usize| world.instances[who].at.as_ref();
+    /// The latest instants at which calls may leave. A pause may end exactly then, too.
+    pub(crate) fn last_instants(&self, world: &World) -> Vec<Timestamp> {
+        let running = |who: usize| world.instances[who].running.as_ref();
         let instances = 0..world.instances.len();
-        let last = instances.filter_map(|who| match at(who)?.effect {
+        let last = instances.filter_map(|who| match running(who)?.effect {
             Effect::Send { not_after, .. } => {
                 Some(not_after.minus(Duration::from_secs(self.setting.clocks[who])))
             }
@@ -42,40 +43,40 @@ impl Fleet {
         last.filter(|instant| *instant > world.now && Some(*instant) != self.next_instant(world)).collect()
     }
 
-    /// When a pause ends that is to last until then.
+    /// When a pause ends that is to last until an instant.
     ///
-    /// While the record is as the instance last saw it, and leased to somebody else, whatever it sees before
-    /// the lease's end is what it saw already: those looks are left out.
-    pub fn end_of_pause(&self, world: &World, who: usize, until: Timestamp) -> Timestamp {
-        let until = self.in_vain_until(world, who).map_or(until, |later| until.max(later));
+    /// While another attempt holds the lease and the record is as the instance last saw it, it only reads the same
+    /// record again. The model leaves these reads out, and lets the pause last until the lease lapses.
+    pub(crate) fn end_of_pause(&self, world: &World, who: usize, until: Timestamp) -> Timestamp {
+        let until = self.waits_until(world, who).map_or(until, |later| until.max(later));
         until.minus(Duration::from_secs(self.setting.clocks[who]))
     }
 
-    /// Whether an instance waits for what another one is in the midst of: if that does not end before the
-    /// lease does, it was paused.
-    pub fn costs_a_pause(&self, world: &World, who: usize) -> bool {
-        let waits =
-            world.instances[who].at.as_ref().is_some_and(|at| matches!(at.effect, Effect::Pause { .. }));
-        waits && is_busy(world) && self.in_vain_until(world, who).is_some()
+    /// Whether an instance waits for another one that has something to do. If that one is not done before its lease
+    /// lapses, it was paused.
+    pub(crate) fn costs_a_pause(&self, world: &World, who: usize) -> bool {
+        let running = world.instances[who].running.as_ref();
+        let pauses = running.is_some_and(|running| matches!(running.effect, Effect::Pause { .. }));
+        pauses && is_busy(world) && self.waits_until(world, who).is_some()
     }
 
-    fn in_vain_until(&self, world: &World, who: usize) -> Option<Timestamp> {
-        let request = world.instances[who].at.as_ref().expect("a request");
-        let record = &world.accounts[request.account].record;
-        let seen = request.flow.memory().copy.as_ref().map(|copy| copy.account.version);
+    fn waits_until(&self, world: &World, who: usize) -> Option<Timestamp> {
+        let running = world.instances[who].running.as_ref().expect("a request");
+        let record = &world.accounts[running.account].record;
+        let seen = running.flow.cache().record.as_ref().map(|cached| cached.account.version);
         let own = |lease: &Lease| {
             let drew = World::who_drew(&self.setting, lease.holder) == who;
-            request.leased && drew && world.request_of(&self.setting, lease.holder).is_some()
+            running.leased && drew && world.request_of(&self.setting, lease.holder).is_some()
         };
         let clock = world.clock(&self.setting, who);
-        let in_vain = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);
-        let last_look = request.deadline.minus(Duration::from_millis(250));
-        record.lease.filter(in_vain).map(|lease| lease.until.min(last_look))
+        let waits = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);
+        let last_look = running.deadline.minus(Duration::from_millis(250));
+        record.lease.filter(waits).map(|lease| lease.until.min(last_look))
     }
 }
 
-/// Whether some instance is in the midst of something. One that waits by itself is not.
-pub fn is_busy(world: &World) -> bool {
-    let effects = world.instances.iter().filter_map(|instance| Some(&instance.at.as_ref()?.effect));
-    effects.into_iter().any(|effect| !matches!(effect, Effect::Pause { .. }))
+/// Whether an instance has something to do. One that pauses by itself has not.
+pub(crate) fn is_busy(world: &World) -> bool {
+    let running = world.instances.iter().filter_map(|instance| instance.running.as_ref());
+    running.into_iter().any(|running| !matches!(running.effect, Effect::Pause { .. }))
 }

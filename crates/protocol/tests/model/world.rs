@@ -1,122 +1,143 @@
-//! One state of the model: the clock, what is stored, the upstream, and the instances.
+//! One state of the model: the true time, the table, the upstream, and the instances.
 
 use crate::{
-    instance::{Instance, Request, UnderLease},
-    setting::{Beginning, FIRST, START, Setting},
-};
-use protocol::{
-    Account, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter, Memory, Origin,
-    Pair, Secret, SecretVersion, Timestamp, Version,
+    instance::{Instance, Running, UnderLease},
+    setting::{FIRST, InitialRecord, START, Setting},
 };
 use std::time::Duration;
+use token_broker_protocol::{
+    Account, Cache, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter, Origin,
+    Pair, RefreshToken, Secret, SecretVersion, Timestamp, Verdict, Version,
+};
 
-/// Everything there is.
+/// One state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct World {
+pub(crate) struct World {
     /// The true time.
-    pub now: Timestamp,
-    /// The accounts.
-    pub accounts: Vec<AccountWorld>,
-    /// The fleet's ledger.
-    pub limiter: LoginLimiter,
-    /// Every pair that the upstream has issued. Tokens are named by their place here.
-    pub sessions: Vec<Session>,
-    /// When logins arrived, or will have.
-    pub arrivals: Vec<Timestamp>,
-    /// The instances.
-    pub instances: Vec<Instance>,
+    pub(crate) now: Timestamp,
+    pub(crate) accounts: Vec<AccountState>,
+    pub(crate) limiter: LoginLimiter,
+    /// Every pair that the upstream has issued. Tokens are named by their index here.
+    pub(crate) sessions: Vec<Session>,
+    /// When each login arrives upstream.
+    pub(crate) arrivals: Vec<Timestamp>,
+    pub(crate) instances: Vec<Instance>,
     /// The current version of every account's secret.
-    pub secret: usize,
-    /// Whether the table is out of reach for everybody.
-    pub outage: bool,
-    /// What may still go wrong.
-    pub faults_left: u8,
-    /// How often instances may still be paused.
-    pub pauses_left: u8,
-    /// The first invariant that was broken. Nothing follows.
-    pub broken: Option<Invariant>,
+    pub(crate) secret: usize,
+    /// Whether the table is out of reach.
+    pub(crate) outage: bool,
+    /// Faults that may still happen.
+    pub(crate) faults_left: u8,
+    /// Pauses that may still happen.
+    pub(crate) pauses_left: u8,
+    /// The first invariant that was violated. Such a state has no successors.
+    pub(crate) violated: Option<Invariant>,
 }
 
-/// One account.
+/// One account: its stored record, and what the invariants need to know of the past.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct AccountWorld {
-    /// The stored record.
-    pub record: Account,
-    /// Which session each generation was seen to name, in the record or in an answer.
-    pub named: Vec<(Generation, usize)>,
+pub(crate) struct AccountState {
+    pub(crate) record: Account,
+    /// The session that each generation was seen with, in the record or in an answer.
+    pub(crate) generations: Vec<(Generation, usize)>,
     /// Logins that have left.
-    pub logins: usize,
-    /// Logins that may have left by now, by what has happened (I6).
-    pub allowed: usize,
-    /// The secret version whose refusal was written down last.
-    pub refused: Option<SecretVersion>,
-    /// Until when no grant is to leave, since one has failed and that was written down.
-    pub rests_until: Option<Timestamp>,
-    /// What pairs are called instead of their fence, where that guard is taken away.
-    pub renamed: Vec<(Generation, Generation)>,
+    pub(crate) logins: usize,
+    /// Logins that may have left by now: each fault allows one (I6).
+    pub(crate) allowed_logins: usize,
+    /// The last secret version whose refusal was recorded.
+    pub(crate) refused: Option<SecretVersion>,
+    /// No refresh or login may leave before this instant, because one has failed and the failure was recorded.
+    pub(crate) cooldown_until: Option<Timestamp>,
+    /// The generation that each fence stands for, where the guard that makes them equal is removed.
+    pub(crate) renamed: Vec<(Generation, Generation)>,
 }
 
 /// A pair, as the upstream knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Session {
-    /// When the access token dies.
-    pub ends: Timestamp,
-    /// Whether the access token was neither revoked nor withdrawn by the upstream itself.
-    pub access: bool,
-    /// Whether the refresh token was neither traded nor revoked.
-    pub refresh: bool,
-    /// How often the refresh token came.
-    pub refreshes: u8,
-    /// Whether a caller has it.
-    pub handed_out: bool,
+pub(crate) struct Session {
+    /// When the access token expires.
+    pub(crate) expires_at: Timestamp,
+    /// Whether the access token was neither revoked nor withdrawn by the upstream.
+    pub(crate) access: bool,
+    /// Whether the refresh token was neither consumed nor revoked.
+    pub(crate) refresh: bool,
+    /// How often the refresh token was sent.
+    pub(crate) refreshes: u8,
+    /// Whether a caller has the access token.
+    pub(crate) handed_out: bool,
 }
 
-/// What must hold. The numbers are those of `docs/PROTOCOL.md`.
+/// What must hold in every state. The numbers are those of `docs/PROTOCOL.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Invariant {
-    /// I1, the first half.
-    TooManyLoginsInAMinute,
-    /// I1, the second half.
-    UnpaidLogin,
+pub(crate) enum Invariant {
+    /// I1, first half.
+    LoginsPerMinute,
+    /// I1, second half.
+    PermitForEveryLogin,
     /// I2.
-    RefreshTokenSentTwice,
-    /// I3, the first half.
-    OlderPairOverNewer,
-    /// I3, the second half.
-    GenerationNamesTwoPairs,
+    RefreshTokenSentOnce,
+    /// I3, first half.
+    GenerationsGrow,
+    /// I3, second half.
+    GenerationNamesOnePair,
     /// I4.
-    ExpiredTokenHandedOut,
+    AnswerIsValid,
     /// I5.
-    ParkedVersionSent,
+    RejectedSecretIsNotSent,
     /// I6 and I8.
-    NeedlessLogin,
-    /// I8, of an upstream that fails: how often it is called depends on time, not on how many ask.
-    HammeredUpstream,
+    NoNeedlessLogin,
+    /// I8: how often a failing upstream is called depends on time, not on the number of requests.
+    CooldownIsKept,
     /// I7.
-    WrongFailure,
-    /// A token that is stored, or that a caller has, is not to be revoked as an orphan.
-    LiveTokenRevoked,
+    FailureHasReason,
+    /// A token that is stored, or that a caller has, is never revoked as an orphan.
+    TokenInUseIsNotRevoked,
 }
 
-impl AccountWorld {
-    /// What a pair is called: by its fence, as long as it was not renamed.
-    pub fn called(&self, fence: Generation) -> Generation {
+impl AccountState {
+    fn new(record: InitialRecord, sessions: &mut Vec<Session>) -> Self {
+        let InitialRecord::Pair { seconds_left, access, refresh } = record else {
+            return Self { allowed_logins: 1, ..Self::default() };
+        };
+        let number = sessions.len();
+        let expires_at = START.plus(Duration::from_secs(seconds_left));
+        sessions.push(Session { expires_at, access, refresh, refreshes: 0, handed_out: true });
+        let pair = Pair {
+            generation: FIRST,
+            access_token: access_token(number),
+            refresh_token: RefreshToken::Available { token: refresh_token(number), expires_at: None },
+            issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
+            expires_at,
+            obtained_by: Grant::Login,
+            replaces: None,
+            origin: Origin::default(),
+            verdict: Verdict::Unverified,
+        };
+        Self {
+            record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },
+            generations: vec![(FIRST, number)],
+            allowed_logins: usize::from(!refresh),
+            ..Self::default()
+        }
+    }
+
+    /// The generation of a pair: its fence, unless it was renamed.
+    pub(crate) fn generation_of(&self, fence: Generation) -> Generation {
         let renamed = self.renamed.iter().find(|(known, _)| *known == fence);
-        renamed.map_or(fence, |(_, name)| *name)
+        renamed.map_or(fence, |(_, generation)| *generation)
     }
 }
 
 impl World {
-    /// A world in which nothing has happened yet.
-    pub fn new(setting: &Setting, beginnings: &[Beginning]) -> Self {
+    pub(crate) fn new(setting: &Setting, records: &[InitialRecord]) -> Self {
         let mut sessions = Vec::new();
-        let accounts = beginnings.iter().map(|beginning| begin(*beginning, &mut sessions)).collect();
+        let accounts = records.iter().map(|record| AccountState::new(*record, &mut sessions)).collect();
         let instance = Instance {
-            at: None,
-            memory: vec![Cache::default(); beginnings.len()],
+            running: None,
+            caches: vec![Cache::default(); records.len()],
             begun: 0,
             drawn: 0,
-            late: None,
+            delayed: None,
         };
         Self {
             now: START,
@@ -129,129 +150,111 @@ impl World {
             outage: false,
             faults_left: setting.faults,
             pauses_left: setting.pauses,
-            broken: None,
+            violated: None,
         }
     }
 
     /// The present, by the clock of an instance.
-    pub fn clock(&self, setting: &Setting, who: usize) -> Timestamp {
+    pub(crate) fn clock(&self, setting: &Setting, who: usize) -> Timestamp {
         self.now.plus(Duration::from_secs(setting.clocks[who]))
     }
 
-    /// The next draw of an instance: one that nobody else ever draws, though all of them are as good as equal.
-    pub fn draw(&self, setting: &Setting, who: usize) -> Draw {
+    /// The next draw of an instance. No other instance ever draws it, though as fractions all draws are nearly equal.
+    pub(crate) fn draw(&self, setting: &Setting, who: usize) -> Draw {
         let unique = who as u64 * DRAWS + self.instances[who].drawn;
-        Draw(if setting.eager { unique } else { u64::MAX - unique })
+        Draw(if setting.early_refresh { unique } else { u64::MAX - unique })
     }
 
-    /// Which instance drew a name.
-    pub fn who_drew(setting: &Setting, name: Holder) -> usize {
-        usize::try_from(numbered(setting, name) / DRAWS).expect("an instance")
+    /// The instance that drew a holder.
+    pub(crate) fn who_drew(setting: &Setting, holder: Holder) -> usize {
+        usize::try_from(number_of(setting, holder) / DRAWS).expect("an instance")
     }
 
-    /// The request that drew a name, if it is neither dead nor done.
-    pub fn request_of(&self, setting: &Setting, name: Holder) -> Option<&Request> {
-        let request = self.instances[Self::who_drew(setting, name)].at.as_ref();
-        request.filter(|request| numbered(setting, name) % DRAWS >= request.drawn_before)
+    /// The request that drew a holder, unless it has ended.
+    pub(crate) fn request_of(&self, setting: &Setting, holder: Holder) -> Option<&Running> {
+        let running = self.instances[Self::who_drew(setting, holder)].running.as_ref();
+        running.filter(|running| number_of(setting, holder) % DRAWS >= running.first_draw)
     }
 
-    /// What an instance has done under the lease that it took last.
-    pub fn lease_of(&mut self, who: usize) -> &mut UnderLease {
-        &mut self.instances[who].at.as_mut().expect("a request").under_lease
+    /// What an instance did under the lease that it took last.
+    pub(crate) fn under_lease(&mut self, who: usize) -> &mut UnderLease {
+        &mut self.instances[who].running.as_mut().expect("a request").under_lease
     }
 
-    /// Lets time pass until an instant, rounded up to whole seconds: every pause may be longer than asked for.
-    pub fn pass_until(&mut self, instant: Timestamp) {
+    /// Lets time pass until an instant, rounded up to whole seconds. Every pause may take longer than asked for.
+    pub(crate) fn pass_until(&mut self, instant: Timestamp) {
         let rounded = Timestamp::from_millis(instant.as_millis().div_ceil(1000) * 1000);
         self.now = self.now.max(rounded);
     }
 
-    /// A new pair.
-    pub fn issue(&mut self, life: Duration) -> Granted {
+    /// The upstream issues a new pair.
+    pub(crate) fn issue(&mut self, lifetime: Duration) -> Granted {
         let number = self.sessions.len();
-        let ends = self.now.plus(life);
-        self.sessions.push(Session { ends, access: true, refresh: true, refreshes: 0, handed_out: false });
+        let expires_at = self.now.plus(lifetime);
+        self.sessions.push(Session {
+            expires_at,
+            access: true,
+            refresh: true,
+            refreshes: 0,
+            handed_out: false,
+        });
         Granted {
-            access_token: Secret::new(format!("access {number}")),
-            refresh_token: Some(Secret::new(format!("refresh {number}"))),
-            access_expiry: Expiry::In(life),
+            access_token: access_token(number),
+            refresh_token: Some(refresh_token(number)),
+            access_expiry: Expiry::In(lifetime),
             refresh_expiry: Expiry::Unknown,
         }
     }
 
-    /// A generation was seen with a pair: the same as ever?
-    pub fn name(&mut self, account: usize, generation: Generation, place: usize) {
-        let generation = self.accounts[account].called(generation);
-        let named = &mut self.accounts[account].named;
-        let known = named.iter().find(|(known, _)| *known == generation).copied();
+    /// A pair was seen with a generation, which must be the same as ever.
+    pub(crate) fn check_generation(&mut self, account: usize, fence: Generation, session: usize) {
+        let generation = self.accounts[account].generation_of(fence);
+        let generations = &mut self.accounts[account].generations;
+        let known = generations.iter().find(|(known, _)| *known == generation).copied();
         if known.is_none() {
-            named.push((generation, place));
-            named.sort_unstable();
+            generations.push((generation, session));
+            generations.sort_unstable();
         }
-        let same = known.is_none_or(|(_, known)| known == place);
-        self.demand(same, Invariant::GenerationNamesTwoPairs);
+        let same = known.is_none_or(|(_, known)| known == session);
+        self.demand(same, Invariant::GenerationNamesOnePair);
     }
 
-    /// Notes that an invariant is broken, unless one is already.
-    pub fn demand(&mut self, holds: bool, invariant: Invariant) {
+    /// Notes that an invariant is violated, unless one is already.
+    pub(crate) fn demand(&mut self, holds: bool, invariant: Invariant) {
         if !holds {
-            self.broken.get_or_insert(invariant);
+            self.violated.get_or_insert(invariant);
         }
     }
 }
 
-fn numbered(setting: &Setting, name: Holder) -> u64 {
-    if setting.eager { name.0 } else { u64::MAX - name.0 }
+fn number_of(setting: &Setting, holder: Holder) -> u64 {
+    if setting.early_refresh { holder.0 } else { u64::MAX - holder.0 }
 }
 
-/// The numbers that one instance may draw. All of them together are fewer than a draw's fraction can tell apart.
+/// The draws of one instance. Those of all instances are too few for a draw's fraction to tell them apart.
 const DRAWS: u64 = 128;
 
-/// The place of a token among the sessions.
-pub fn session_of(token: &Secret) -> usize {
-    token
-        .expose()
-        .rsplit(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .expect("a token of this upstream")
+fn access_token(session: usize) -> Secret {
+    Secret::new(format!("access {session}"))
 }
 
-/// The current credentials.
-pub fn credentials(version: usize) -> Credentials {
+fn refresh_token(session: usize) -> Secret {
+    Secret::new(format!("refresh {session}"))
+}
+
+/// The index of the session that a token belongs to.
+pub(crate) fn session_of(token: &Secret) -> usize {
+    let number = token.expose().rsplit(' ').next();
+    number.and_then(|number| number.parse().ok()).expect("a token of this upstream")
+}
+
+/// The credentials of a secret version.
+pub(crate) fn credentials(version: usize) -> Credentials {
     Credentials {
         version: SecretVersion(version.to_string()),
         email: Secret::from("email"),
         password: Secret::from("password"),
         client: None,
         origin: Origin::default(),
-    }
-}
-
-fn begin(beginning: Beginning, sessions: &mut Vec<Session>) -> AccountWorld {
-    let Beginning::Pair { left, access, refresh } = beginning else {
-        return AccountWorld { allowed: 1, ..AccountWorld::default() };
-    };
-    let number = sessions.len();
-    let expires_at = START.plus(Duration::from_secs(left));
-    sessions.push(Session { ends: expires_at, access, refresh, refreshes: 0, handed_out: true });
-    let pair = Pair {
-        generation: FIRST,
-        access_token: Secret::new(format!("access {number}")),
-        refresh_token: Some(Secret::new(format!("refresh {number}"))),
-        refresh_token_consumed: false,
-        issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
-        expires_at,
-        refresh_expires_at: None,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        dead: false,
-    };
-    AccountWorld {
-        record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },
-        named: vec![(FIRST, number)],
-        allowed: usize::from(!refresh),
-        ..AccountWorld::default()
     }
 }

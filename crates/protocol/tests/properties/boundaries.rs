@@ -1,83 +1,109 @@
-//! Expiries, at the millisecond before and after each instant that matters, and by clocks that go back.
+//! Expiries and pauses, at the millisecond before and after each instant that matters. Every property is monotone in
+//! time, so a clock that goes back leads to the same answers again, and never lets a token live longer.
 
-use crate::any::{instant, pair, policy};
+use crate::config;
+use generators::{instant, pair, policy};
 use proptest::prelude::*;
 use std::time::Duration;
-use protocol::{Request, Intent, ServedFrom, Expiry, grant_for, Policy, lies_ahead, AccountName, Grant, Pair, Draw, Timestamp};
+use token_broker_protocol::{
+    Account, AccountName, Answer, Context, Decision, Draw, Expiry, Intent, Origin, Pair, Policy, Progress,
+    RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, decide, lies_ahead,
+};
 
 const MS: Duration = Duration::from_millis(1);
+const END_OF_TIME: Timestamp = Timestamp::from_millis(u64::MAX);
 
-/// The instants of a pair's life that anything depends on, each with its neighbours, in order.
-fn instants(pair: &Pair, policy: &Policy, min_ttl: Duration) -> Vec<Timestamp> {
-    let due = policy.due_at(&AccountName::default(), pair);
-    let half = pair.expires_at.since(pair.issued_at) / 2;
-    let dies = pair.expires_at.minus(policy.clock_margin);
-    let wishes = [min_ttl, half, Duration::from_secs(1), policy.max_ttl].map(|wish| dies.minus(wish));
-    let ends = [Timestamp::default(), Timestamp::from_millis(u64::MAX)];
-    let known = [pair.issued_at, due, dies, pair.expires_at].into_iter().chain(wishes).chain(ends);
-    let mut all: Vec<_> = known.flat_map(|at| [at.minus(MS), at, at.plus(MS)]).collect();
+fn with_neighbours(instants: impl IntoIterator<Item = Timestamp>) -> Vec<Timestamp> {
+    let mut all: Vec<_> = instants.into_iter().flat_map(|at| [at.minus(MS), at, at.plus(MS)]).collect();
     all.sort_unstable();
     all
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+/// The instants in a pair's life on which anything depends, in order.
+fn instants_of(pair: &Pair, policy: &Policy, min_ttl: Duration) -> Vec<Timestamp> {
+    let due = policy.due_at(&AccountName::default(), pair);
+    let half = pair.expires_at.since(pair.issued_at) / 2;
+    let usable_until = pair.expires_at.minus(policy.clock_margin);
+    let spans = [min_ttl, half, Duration::from_secs(1), policy.max_ttl];
+    let known = [Timestamp::default(), pair.issued_at, due, usable_until, pair.expires_at, END_OF_TIME];
+    with_neighbours(known.into_iter().chain(spans.map(|span| usable_until.minus(span))))
+}
 
-    /// So a clock that goes back makes the same answers again, and never a token live longer.
+fn token_request(now: Timestamp, min_ttl: Duration) -> Request {
+    Request {
+        account: AccountName::default(),
+        intent: Intent::Token { min_ttl, rejected: None },
+        arrived_at: now,
+        deadline: now.plus(Duration::from_secs(28)),
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
     #[test]
-    fn a_pair_serves_until_one_instant_and_never_after_it(
+    fn a_pair_is_usable_until_one_instant_and_never_after_it(
         pair in pair(), policy in policy(), min_ttl_s in 0..900_u64, draw in any::<u64>()
     ) {
-        let pair = Pair { dead: false, ..pair };
+        let pair = Pair { verdict: Verdict::Unverified, ..pair };
         let min_ttl = Duration::from_secs(min_ttl_s);
-        let name = AccountName::default();
-        let (mut served_before, mut volunteered_before, mut left_before) = (true, false, Duration::MAX);
-        for now in instants(&pair, &policy, min_ttl) {
-            let deadline = now.plus(Duration::from_secs(28));
-            let goal = Intent::Token { min_ttl, rejected: None };
-            let ask = Request { account: name.clone(), goal, arrived_at: now, deadline };
-            let served = ask.served_by(&pair, &policy, now);
-            prop_assert!(served_before || !served, "it served, did not, and serves again");
+        let draw = Draw(draw);
+        let (mut usable_before, mut selected_before, mut left_before) = (true, false, Duration::MAX);
+        for now in instants_of(&pair, &policy, min_ttl) {
+            let request = token_request(now, min_ttl);
+            let cx = Context { policy: &policy, now, draw };
+            let usable = request.answer_with(Progress::default(), &pair, cx, ServedFrom::Memory).is_some();
+            prop_assert!(usable_before || !usable, "usable again");
+            prop_assert_eq!(usable, policy.usable(&pair, min_ttl, now) && policy.expires_in_seconds(&pair, now) > 0);
             let left = policy.time_left(&pair, now);
             prop_assert!(left <= left_before);
-            let answer = ask.answer(&pair, &policy, now, ServedFrom::Cache);
+            let answer = Answer::from_pair(&pair, &policy, now, ServedFrom::Memory);
             prop_assert_eq!(answer.is_some(), left >= Duration::from_secs(1));
             if let Some(answer) = answer {
                 prop_assert!(answer.expires_at.plus(policy.clock_margin) <= pair.expires_at);
             }
-            let early_refresh = policy.early_refresh_selects(&name, &pair, min_ttl, now, Draw(draw));
-            prop_assert!(early_refresh || !volunteered_before, "the odds never fall");
-            (served_before, volunteered_before, left_before) = (served, early_refresh, left);
+            let selected = policy.selects_early_refresh(&request.account, &pair, min_ttl, now, draw);
+            prop_assert!(selected || !selected_before, "the probability never falls");
+            (usable_before, selected_before, left_before) = (usable, selected, left);
         }
     }
 
     #[test]
-    fn a_refresh_token_is_sent_until_one_instant_and_never_after_it(pair in pair(), policy in policy()) {
-        let Some(until) = pair.refresh_expires_at else { return Ok(()) };
-        let mut refreshes_before = true;
-        for now in [Timestamp::default(), until.minus(policy.clock_margin), until, Timestamp::from_millis(u64::MAX)]
-            .into_iter()
-            .flat_map(|at| [at.minus(MS), at, at.plus(MS)])
-        {
-            let refreshes = grant_for(Some(&pair), policy.clock_margin, now) == Grant::Refresh;
-            prop_assert!(refreshes_before || !refreshes);
-            prop_assert!(!refreshes || now < until, "{:?} is past {:?}", now, until);
-            refreshes_before = refreshes;
+    fn a_refresh_token_is_sent_until_its_expiry_less_the_margin(
+        pair in pair(), policy in policy(), until in instant()
+    ) {
+        let refresh_token = RefreshToken::Available { token: Secret::from("refresh"), expires_at: Some(until) };
+        let pair = Pair { refresh_token, verdict: Verdict::Dead, origin: Origin::default(), ..pair };
+        let account = Account { pair: Some(pair), ..Account::default() };
+        let last = until.minus(policy.clock_margin);
+        for now in with_neighbours([Timestamp::default(), last, until, END_OF_TIME]) {
+            let cx = Context { policy: &policy, now, draw: Draw(0) };
+            let request = token_request(now, Duration::ZERO);
+            let expected = match decide(&request, Progress::default(), &account, cx) {
+                Decision::Refresh { .. } => now < last,
+                Decision::LogIn => now >= last,
+                _ => false,
+            };
+            prop_assert!(expected, "{:?}, {:?}", now, until);
         }
     }
 
     #[test]
-    fn an_expiry_that_is_read_lies_after_the_request_left(at in instant(), left in instant(), millis in any::<u64>()) {
-        for expiry in [Expiry::At(at), Expiry::In(Duration::from_millis(millis)), Expiry::In(Duration::MAX)] {
-            prop_assert!(expiry.resolve(left).is_none_or(|resolved| resolved > left));
+    fn an_expiry_lies_after_the_instant_at_which_its_request_left(
+        at in instant(), sent_at in instant(), millis in any::<u64>()
+    ) {
+        let spans = [Duration::from_millis(millis), Duration::MAX].map(Expiry::In);
+        for expiry in spans.into_iter().chain([Expiry::At(at)]) {
+            prop_assert!(expiry.resolve(sent_at).is_none_or(|resolved| resolved > sent_at));
         }
-        prop_assert_eq!(Expiry::At(left).resolve(left), None);
-        prop_assert_eq!(Expiry::At(left.plus(MS)).resolve(left).is_some(), left.plus(MS) > left);
+        prop_assert_eq!(Expiry::At(sent_at).resolve(sent_at), None);
+        let next = sent_at.plus(MS);
+        prop_assert_eq!(Expiry::At(next).resolve(sent_at).is_some(), next > sent_at);
     }
 
     #[test]
-    fn nothing_that_was_written_holds_anybody_back_for_more_than_two_hours(until in instant(), now in instant()) {
-        let waits = until.since(now);
-        prop_assert_eq!(lies_ahead(until, now), !waits.is_zero() && waits <= Duration::from_secs(2 * 3600));
+    fn a_stored_instant_locks_out_for_two_hours_at_most(until in instant(), now in instant()) {
+        let pause = until.since(now);
+        prop_assert_eq!(lies_ahead(until, now), !pause.is_zero() && pause <= Duration::from_secs(2 * 3600));
     }
 }

@@ -1,64 +1,48 @@
-//! The simulated fleet in figures and pictures: every plan of the simulation, by the broker and by what people
-//! do without one, under the same requests and the same faults. Writes a table and charts.
+//! `cargo figures`: runs every plan with the broker and with each baseline, under the same requests and faults. Writes a
+//! table and charts.
 //!
-//! `cargo figures`, which is `cargo run --release --no-default-features --example fleet`: the core alone is needed.
-//!
-//! | module | is about |
+//! | module | contents |
 //! | --- | --- |
-//! | `simulation` | the world and what runs in it; `tests/simulation` judges the same |
-//! | [`outcome`] | what is told of one run |
-//! | [`table`] | that as a table |
-//! | [`charts`] | a picture of each plan, and one of all |
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a simulation in which the broker breaks an invariant ends there"
-)]
+//! | `outcome` | the figures of one plan |
+//! | `table` | the figures as a table |
+//! | `charts` | one chart for each plan, and one for all |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
 
 mod charts;
 mod outcome;
-#[path = "../../tests/simulation/fleet/mod.rs"]
-mod simulation;
 mod table;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
-use simulation::{
-    plans::{self, Plan},
-    strategy::Strategy,
-    world::World,
-};
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
+use token_broker_simulation::{Plan, Simulation, Strategy};
 
-/// The simulated fleet in figures and pictures.
+/// Compares the broker with common alternatives in a simulated fleet: a table and charts.
 #[derive(Parser)]
 #[command(name = "cargo figures", bin_name = "cargo figures")]
 struct Options {
-    /// Where the table and the charts go
+    /// The folder for the table and the charts
     #[arg(long, default_value = "target/fleet")]
     out: PathBuf,
-    /// One seed gives one run, to the last event
+    /// The seed of the random number generator; one seed gives one run
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Only this plan; may be given several times
     #[arg(long = "plan", value_name = "NAME", value_parser = plan)]
     plans: Vec<Plan>,
-    /// Instances, in place of the plan's own number
+    /// The number of instances, instead of the plan's
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     instances: Option<u32>,
-    /// Days, in place of the plan's own number
+    /// The number of days, instead of the plan's
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=180))]
     days: Option<u64>,
 }
 
 fn plan(name: &str) -> Result<Plan, String> {
-    plans::ALL.into_iter().find(|plan| plan.name == name).ok_or_else(|| {
-        let names: Vec<_> = plans::ALL.iter().map(|plan| plan.name).collect();
+    Plan::ALL.into_iter().find(|plan| plan.name == name).ok_or_else(|| {
+        let names: Vec<_> = Plan::ALL.iter().map(|plan| plan.name).collect();
         format!("the plans are {}", names.join(", "))
     })
 }
@@ -74,21 +58,18 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let chosen = if options.plans.is_empty() { plans::ALL.to_vec() } else { options.plans.clone() };
+    let plans = if options.plans.is_empty() { Plan::ALL.to_vec() } else { options.plans.clone() };
     fs::create_dir_all(&options.out)?;
-    let runs = (chosen.len() * (1 + Strategy::OTHERS.len())) as u64;
+    let runs = (plans.len() * (1 + Strategy::BASELINES.len())) as u64;
     let bar = ProgressBar::new(runs).with_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} runs, {elapsed_precise}, {eta} left: {msg}",
     )?);
     let mut outcomes = Vec::new();
-    for plan in chosen {
-        let plan = Plan {
-            instances: options.instances.map_or(Ok(plan.instances), usize::try_from)?,
-            days: options.days.unwrap_or(plan.days),
-            ..plan
-        };
+    for mut plan in plans {
+        plan.instances = options.instances.map_or(Ok(plan.instances), usize::try_from)?;
+        plan.days = options.days.unwrap_or(plan.days);
         let began = bar.elapsed();
-        let outcome = through(plan, options.seed, &bar);
+        let outcome = run_all(plan, options.seed, &bar);
         charts::plan(&outcome, &options.out)?;
         let took = bar.elapsed().saturating_sub(began).as_secs_f64();
         bar.suspend(|| println!("{} ({took:.1} s)\n{}\n", table::title(&outcome), table::terminal(&outcome)));
@@ -102,23 +83,19 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What makes a run again, with the numbers that were given in place of the plan's own.
-fn command(plan: &Plan, seed: u64) -> String {
+/// Runs a plan with the broker, then with each baseline.
+fn run_all(plan: Plan, seed: u64, bar: &ProgressBar) -> Outcome {
     let Plan { name, instances, days, .. } = plan;
-    format!("cargo figures --plan {name} --seed {seed} --instances {instances} --days {days}")
-}
-
-/// The broker first, and then the others, put through what came upon its fleet.
-fn through(plan: Plan, seed: u64, bar: &ProgressBar) -> Outcome {
-    let begin =
-        |strategy: Strategy| bar.set_message(format!("{}, {}", table::words(plan.name), strategy.name()));
+    let command = format!("cargo figures --plan {name} --seed {seed} --instances {instances} --days {days}");
+    let simulation = Simulation { plan, seed, command };
+    let begin = |strategy: Strategy| bar.set_message(format!("{}, {}", table::words(name), strategy.name()));
     begin(Strategy::Broker);
-    let (broker, script) = World::new(plan, seed).run_recorded();
+    let (broker, trace) = simulation.broker();
     bar.inc(1);
     let mut runs = Vec::new();
-    for strategy in Strategy::OTHERS {
+    for strategy in Strategy::BASELINES {
         begin(strategy);
-        runs.push((strategy, World::instead(strategy, plan, seed, &script).run()));
+        runs.push((strategy, simulation.baseline(strategy, &trace)));
         bar.inc(1);
     }
     runs.push((Strategy::Broker, broker));

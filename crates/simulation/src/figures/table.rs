@@ -1,6 +1,6 @@
-//! The figures as a table, for a terminal and for a page.
+//! The figures as a table, for a terminal and in Markdown.
 
-use super::outcome::{Outcome, Run};
+use crate::outcome::{Outcome, Run};
 use comfy_table::{
     CellAlignment, Table,
     presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY},
@@ -22,13 +22,13 @@ const COLUMNS: [&str; 13] = [
     "writes (refused)",
 ];
 
-/// A name as a text.
-pub fn words(name: &str) -> String {
+/// The name of a plan as text.
+pub(crate) fn words(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// What the plan is, in one line.
-pub fn title(outcome: &Outcome) -> String {
+/// The plan, its size and its seed in one line.
+pub(crate) fn title(outcome: &Outcome) -> String {
     let plan = &outcome.plan;
     let counted = |number: u64, one: &str| {
         let plural = if number == 1 { "" } else { "s" };
@@ -45,7 +45,7 @@ pub fn title(outcome: &Outcome) -> String {
 }
 
 /// One plan, for a terminal.
-pub fn terminal(outcome: &Outcome) -> String {
+pub(crate) fn terminal(outcome: &Outcome) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header(COLUMNS);
     outcome.runs.iter().for_each(|run| {
@@ -56,7 +56,7 @@ pub fn terminal(outcome: &Outcome) -> String {
 }
 
 /// All plans, in Markdown.
-pub fn markdown(outcomes: &[Outcome]) -> String {
+pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(std::iter::once("plan").chain(COLUMNS));
     for outcome in outcomes {
@@ -80,7 +80,7 @@ fn row(run: &Run) -> [String; 13] {
     [
         run.strategy.name().to_owned(),
         thousands(tally.requests),
-        part(tally.failed(), tally.requests),
+        with_percentage(tally.failed(), tally.requests),
         thousands(tally.dead_tokens),
         thousands(tally.logins()),
         thousands(tally.most_logins_in_a_minute as u64),
@@ -94,9 +94,9 @@ fn row(run: &Run) -> [String; 13] {
     ]
 }
 
-/// A number with its part of the whole.
+/// A number and its percentage of the whole.
 #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 requests")]
-fn part(number: u64, whole: u64) -> String {
+fn with_percentage(number: u64, whole: u64) -> String {
     if number == 0 {
         return "0".to_owned();
     }
@@ -111,7 +111,7 @@ fn seconds(wait_ms: u64) -> String {
 }
 
 /// 1234567 as 1,234,567.
-pub fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

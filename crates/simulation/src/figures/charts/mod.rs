@@ -1,13 +1,14 @@
-//! Pictures: one of each plan, in four panels, and one of all plans.
+//! Charts: one for each plan, in four panels, and one for all plans.
 
 mod overview;
 mod panels;
 
-pub use overview::overview;
+pub(crate) use overview::overview;
 
-use super::{outcome::Outcome, simulation::strategy::Strategy, table};
+use crate::{outcome::Outcome, table};
 use plotters::{coord::Shift, prelude::*};
 use std::{error::Error, path::Path};
+use token_broker_simulation::Strategy;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
@@ -18,13 +19,13 @@ const INK: RGBColor = RGBColor(36, 41, 47);
 const FAINT: RGBColor = RGBColor(110, 119, 129);
 const GRID: RGBColor = RGBColor(234, 238, 242);
 const LIMIT: RGBColor = RGBColor(200, 20, 30);
-/// What the upstream lets in within a minute.
+/// Logins that the upstream accepts in a minute.
 const LOGIN_LIMIT: f64 = 10.0;
 
 const SIZE: (u32, u32) = (1_100, 820);
 const HEAD: i32 = 112;
 
-/// Told apart by eyes of all kinds: the palette of Okabe and Ito.
+/// The palette of Okabe and Ito, for colour-blind readers.
 fn color(strategy: Strategy) -> RGBColor {
     match strategy {
         Strategy::EachForItself => RGBColor(213, 94, 0),
@@ -38,8 +39,8 @@ fn text(size: f64, color: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&color)
 }
 
-/// The picture of one plan.
-pub fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
+/// Draws the chart of one plan.
+pub(crate) fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
     let path = folder.join(format!("{}.svg", outcome.plan.name));
     let root = SVGBackend::new(&path, SIZE).into_drawing_area();
     root.fill(&PAPER)?;
@@ -52,7 +53,7 @@ pub fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
     legend(&root, 90)?;
     let (_, below) = root.split_vertically(HEAD);
     let [first, second, third, fourth] =
-        <[Area; 4]>::try_from(below.split_evenly((2, 2))).map_err(|_| "the picture has four panels")?;
+        <[Area; 4]>::try_from(below.split_evenly((2, 2))).map_err(|_| "the chart has four panels")?;
     panels::logins(&first, outcome)?;
     panels::waits(&second, outcome)?;
     panels::ages(&third, outcome)?;
@@ -61,10 +62,10 @@ pub fn plan(outcome: &Outcome, folder: &Path) -> Drawn {
     Ok(())
 }
 
-/// Which colour is what, in one row.
+/// Draws the legend in one row.
 fn legend(area: &Area, y: i32) -> Drawn {
     let mut x = 24;
-    for strategy in Strategy::OTHERS.into_iter().chain([Strategy::Broker]) {
+    for strategy in Strategy::BASELINES.into_iter().chain([Strategy::Broker]) {
         area.draw(&Circle::new((x + 6, y), 6, color(strategy).filled()))?;
         area.draw(&Text::new(strategy.name(), (x + 19, y - 8), text(17.0, INK)))?;
         x += 48 + 7 * i32::try_from(strategy.name().len())?;
@@ -78,15 +79,15 @@ fn legend(area: &Area, y: i32) -> Drawn {
 }
 
 fn capital(text: &str) -> String {
-    let mut messages = text.chars();
-    messages.next().map(|first| first.to_uppercase().chain(messages).collect()).unwrap_or_default()
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 fn heading(size: f64) -> TextStyle<'static> {
     ("sans-serif", size, FontStyle::Bold).into_font().color(&INK)
 }
 
-/// The label of a power of ten on an axis that is drawn by exponents.
+/// The label of an exponent on a logarithmic axis. Empty between powers of ten.
 fn power_of_ten(exponent: f64) -> String {
     if (exponent - exponent.round()).abs() > 0.01 {
         return String::new();
@@ -95,6 +96,6 @@ fn power_of_ten(exponent: f64) -> String {
     if exponent < 0.0 {
         return format!("{number}");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number, and small")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a small whole number")]
     table::thousands(number.round() as u64)
 }

@@ -1,4 +1,4 @@
-//! All plans in one picture: the busiest 60 s of each strategy, against the limit.
+//! The chart of all plans: the busiest 60 s of each strategy, and the limit.
 
 use super::{
     Area, Drawn, FAINT, GRID, INK, LIMIT, LOGIN_LIMIT, Outcome, PAPER, Strategy, capital, color, heading,
@@ -14,12 +14,13 @@ const WIDTH: u32 = 1_100;
 const ROW: i32 = 25;
 const TOP: i32 = 112;
 const BOTTOM: i32 = 62;
-/// The axis, from one login on.
+/// Where the axis begins, at one login.
 const LEFT: i32 = 350;
+/// Where the axis ends.
 const RIGHT: i32 = 1_060;
 
-/// Draws all plans, one in a row.
-pub fn overview(outcomes: &[Outcome], folder: &Path) -> Drawn {
+/// Draws one row for each plan.
+pub(crate) fn overview(outcomes: &[Outcome], folder: &Path) -> Drawn {
     let path = folder.join("logins.svg");
     let end = TOP + i32::try_from(outcomes.len())? * ROW;
     let root = SVGBackend::new(&path, (WIDTH, u32::try_from(end + BOTTOM)?)).into_drawing_area();
@@ -36,15 +37,15 @@ pub fn overview(outcomes: &[Outcome], folder: &Path) -> Drawn {
     Ok(())
 }
 
-/// So many powers of ten hold all that is to be seen.
+/// The powers of ten on the axis.
 fn exponents(outcomes: &[Outcome]) -> u32 {
     let runs = outcomes.iter().flat_map(|outcome| &outcome.runs);
     let most = runs.map(|run| run.tally.most_logins_in_a_minute).max().unwrap_or(0);
     most.max(11).ilog10() + 1
 }
 
-/// Where a number of logins is on the axis.
-#[expect(clippy::cast_possible_truncation, reason = "it is within the picture")]
+/// The position of a number of logins on the axis.
+#[expect(clippy::cast_possible_truncation, reason = "it is within the chart")]
 fn x(logins: f64, exponents: u32) -> i32 {
     LEFT + (f64::from(RIGHT - LEFT) * logins.log10() / f64::from(exponents)).round() as i32
 }
@@ -70,7 +71,7 @@ fn plan(area: &Area, exponents: u32, outcome: &Outcome, y: i32) -> Drawn {
     let name = text(17.0, INK).pos(Pos::new(HPos::Right, VPos::Center));
     area.draw(&Text::new(capital(&table::words(outcome.plan.name)), (LEFT - 18, y), name))?;
     area.draw(&PathElement::new([(LEFT, y), (RIGHT, y)], GRID.stroke_width(1)))?;
-    // Each in a lane of its own, so that none hides another.
+    // Each strategy has its own lane, so that no dot hides another.
     for (lane, run) in (0..).zip(&outcome.runs) {
         let y = y - 7 + 5 * lane;
         let logins = u32::try_from(run.tally.most_logins_in_a_minute)?;

@@ -1,27 +1,26 @@
-//! The four panels of a plan's picture.
+//! The four panels of a plan's chart.
 
 use super::{
     Area, Drawn, FAINT, GRID, INK, LIMIT, LOGIN_LIMIT, Outcome, Strategy, color, power_of_ten, table, text,
 };
-use crate::{
-    outcome::Run,
-    simulation::plans::{DAY, HOUR, MINUTE, SECOND},
-};
+use crate::outcome::Run;
 use plotters::{coord::types::RangedCoordf64, prelude::*};
 use std::collections::BTreeMap;
+use token_broker_simulation::{DAY, HOUR, MINUTE, SECOND};
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 type Label<'a> = &'a dyn Fn(f64) -> String;
 
-/// Into so many parts a run is divided: as many as the eye can tell apart, and as a small file allows.
+/// The parts into which a run is divided. More would make the file larger, and no clearer.
 const PARTS: u64 = 150;
-/// Fewer than one request in a million is none.
+/// The axis ends at one request in a million. Fewer are drawn as none.
 const NONE: f64 = -6.0;
+/// Exponents of the waits on the axis, in seconds.
 const SHORTEST_WAIT: f64 = -3.0;
 const LONGEST_WAIT: f64 = 1.7;
 
-/// The span of true time that the pictures of a plan are drawn over.
+/// The time axis of a plan.
 struct Span {
     days: f64,
 }
@@ -32,7 +31,7 @@ impl Span {
         Self { days: outcome.plan.days as f64 }
     }
 
-    /// An instant on the axis: in days, or in hours where there are only two days or fewer.
+    /// Days, or hours if the plan lasts two days or less: units per day, and the unit.
     fn unit(&self) -> (f64, &'static str) {
         if self.days > 2.0 { (1.0, "days") } else { (24.0, "hours") }
     }
@@ -42,8 +41,8 @@ impl Span {
     }
 }
 
-/// The most logins of any minute in each part of the run.
-pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
+/// The most logins in one minute, for each part of the run.
+pub(super) fn logins(area: &Area, outcome: &Outcome) -> Drawn {
     let span = Span::of(outcome);
     let most = outcome.runs.iter().map(|run| run.tally.most_logins_in_a_minute).max().unwrap_or(0);
     let top = exponent_of(most).max(1.6) + 0.15;
@@ -68,8 +67,8 @@ pub fn logins(area: &Area, outcome: &Outcome) -> Drawn {
     Ok(())
 }
 
-/// Which part of the requests had no token after so long.
-pub fn waits(area: &Area, outcome: &Outcome) -> Drawn {
+/// The fraction of the requests that had no token after a wait.
+pub(super) fn waits(area: &Area, outcome: &Outcome) -> Drawn {
     let title = "Requests without a token after so long, or for good";
     let mut chart = chart(area, title, SHORTEST_WAIT..LONGEST_WAIT, NONE..0.1)?;
     let share = |exponent: f64| match power_of_ten(exponent + 2.0) {
@@ -91,8 +90,8 @@ pub fn waits(area: &Area, outcome: &Outcome) -> Drawn {
     Ok(())
 }
 
-/// How old the pairs were that were handed out.
-pub fn ages(area: &Area, outcome: &Outcome) -> Drawn {
+/// The average age of the pairs that were handed out.
+pub(super) fn ages(area: &Area, outcome: &Outcome) -> Drawn {
     let span = Span::of(outcome);
     let lines: Vec<_> = outcome.runs.iter().map(|run| (run, ages_ms(run, outcome, &span))).collect();
     let oldest_ms = lines.iter().flat_map(|(_, line)| line).map(|(_, age_ms)| *age_ms).fold(1.0, f64::max);
@@ -112,7 +111,7 @@ pub fn ages(area: &Area, outcome: &Outcome) -> Drawn {
     Ok(())
 }
 
-/// The mean age in each part of the run.
+/// The average age in each part of the run.
 fn ages_ms(run: &Run, outcome: &Outcome, span: &Span) -> Vec<(f64, f64)> {
     let part_hours = (outcome.plan.days * 24 / PARTS).max(1);
     let mut parts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
@@ -126,8 +125,8 @@ fn ages_ms(run: &Run, outcome: &Outcome, span: &Span) -> Vec<(f64, f64)> {
     parts.iter().map(mean).collect()
 }
 
-/// What each thousand requests cost the table: reads, writes, and writes that were refused.
-pub fn store(area: &Area, outcome: &Outcome) -> Drawn {
+/// Reads, writes and refused writes of the table for each thousand requests.
+pub(super) fn store(area: &Area, outcome: &Outcome) -> Drawn {
     let bars: Vec<_> = outcome
         .runs
         .iter()
@@ -166,14 +165,14 @@ pub fn store(area: &Area, outcome: &Outcome) -> Drawn {
             bar(0.0, *reads, color(*strategy).mix(0.45).filled()),
             bar(*reads, reads + writes, color(*strategy).filled()),
         ])?;
-        let told = format!(
+        let label = format!(
             "{}: {} reads, {} writes, {} refused",
             strategy.name(),
             rounded(*reads),
             rounded(*writes),
             rounded(*conflicts)
         );
-        chart.draw_series([Text::new(told, (0.0, bottom + 0.82), text(16.0, INK))])?;
+        chart.draw_series([Text::new(label, (0.0, bottom + 0.82), text(16.0, INK))])?;
     }
     Ok(())
 }
@@ -220,7 +219,7 @@ fn at(part: u64, part_ms: u64, span: &Span) -> f64 {
     (fraction(part * part_ms, DAY) + fraction(part_ms, DAY) / 2.0) * span.unit().0
 }
 
-/// Broader lines are drawn first, so that one which lies under another is still seen.
+/// A line that is drawn over another one is thinner, so that both are visible.
 fn width(run: &Run) -> u32 {
     match run.strategy {
         Strategy::SharedCache => 5,

@@ -1,16 +1,13 @@
-//! The function as its callers see it: payloads in, answers and errors out, and the instance lives on.
+//! Direct invokes of one instance: answers, errors and accounts as the contract has them.
 
-use super::{
-    instance::Instance,
-    world,
-    world::convirza::{Endpoint, Fault},
-};
+use crate::{instance, world};
+use emulators::convirza::{Endpoint, Fault};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_answer_has_the_contracts_shape() {
+async fn a_token_answer_has_the_fields_of_the_contract() {
     let world = world().await;
-    let instance = Instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &[]).await;
     let answer = instance.invoke(json!({})).await.expect("a token");
     let fields: Vec<&String> = answer.as_object().expect("an object").keys().collect();
     assert_eq!(
@@ -24,14 +21,14 @@ async fn a_token_answer_has_the_contracts_shape() {
     let again =
         instance.invoke(json!({"action": "token", "account": "default", "min_ttl_seconds": 900})).await;
     assert_eq!(again.expect("a token")["served_from"], "memory");
-    let other = Instance::start(&world, &[]).await;
+    let other = instance::start(&world, &[]).await;
     assert_eq!(other.invoke(json!({})).await.expect("a token")["served_from"], "table");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_payload_is_refused_by_its_field_and_the_instance_lives_on() {
+async fn a_bad_payload_is_refused_by_field_and_the_next_is_served() {
     let world = world().await;
-    let instance = Instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &[]).await;
     for (payload, field) in [
         (json!({"acount": "default"}), "acount"),
         (json!({"action": "dance"}), "action"),
@@ -49,11 +46,11 @@ async fn a_wrong_payload_is_refused_by_its_field_and_the_instance_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_of_a_direct_invoke_says_when_to_try_again() {
+async fn an_error_states_retry_after_at_the_end_of_its_message() {
     let world = world().await;
     let too_many = Fault::RateLimited { retry_after: Some("90".to_owned()) };
     world.convirza.faults().set(Endpoint::Login, too_many, Some(1));
-    let instance = Instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &[]).await;
     let error = instance.invoke(json!({})).await.expect_err("no token");
     assert_eq!(error["errorType"], "upstream_rate_limited");
     let message = error["errorMessage"].as_str().expect("a message");
@@ -69,31 +66,10 @@ async fn an_error_of_a_direct_invoke_says_when_to_try_again() {
 async fn f18_no_account_is_answered_with_the_pair_of_another() {
     let world = world().await;
     world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
-    let instance = Instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &[]).await;
     let default = instance.invoke(json!({})).await.expect("a token");
     let emea = instance.invoke(json!({"account": "emea"})).await.expect("a token");
     assert_ne!(default["access_token"], emea["access_token"]);
     assert_eq!(emea["account"], "emea");
     assert_eq!(instance.invoke(json!({})).await.expect("a token")["access_token"], default["access_token"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operators_refresh_replaces_the_pair_and_status_tells_of_it() {
-    let world = world().await;
-    let instance = Instance::start(&world, &[]).await;
-    let before = instance.invoke(json!({})).await.expect("a token");
-    let after = instance.invoke(json!({"action": "refresh"})).await.expect("a token");
-    assert!(after["generation"].as_u64() > before["generation"].as_u64());
-    assert_eq!(instance.invoke(json!({})).await.expect("a token")["access_token"], after["access_token"]);
-
-    let status = instance.invoke(json!({"action": "status"})).await.expect("a status");
-    assert_eq!(status["accounts"][0]["account"], "default");
-    assert_eq!(status["accounts"][0]["generation"], after["generation"]);
-    assert_eq!(status["accounts"][0]["obtained_by"], "refresh");
-    assert_eq!(status["ledger"]["logins_counted"], 1);
-    assert!(!status.to_string().contains(after["access_token"].as_str().expect("a token")));
-    let one = instance.invoke(json!({"action": "status", "account": "default"})).await.expect("a status");
-    assert_eq!(one["accounts"], status["accounts"]);
-    let observed = world.convirza.observed();
-    assert_eq!((observed.logins_arrived, observed.refreshes), (1, 1));
 }

@@ -1,13 +1,12 @@
-//! Convirza's authentication, V3 and V2, as far as its documentation goes, with all hosts on one port.
+//! Convirza's authentication, V3 and V2, as documented. All hosts share one port.
 //!
-//! Where the documentation is silent, [`Behaviour`] chooses; what must not happen but does,
-//! [`Fault`] brings about.
+//! [`Behaviour`] covers the cases in which the documentation is silent, [`Fault`] those in which the upstream fails.
 
-mod answer;
 mod control;
+mod event;
 mod faults;
-mod happening;
 mod login_limit;
+mod response;
 mod routes;
 mod sessions;
 
@@ -17,40 +16,38 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use self::login_limit::LoginLimit;
-use self::sessions::Sessions;
-use super::StartError;
-use super::server::Server;
+use crate::StartError;
+use crate::server::Server;
+use login_limit::LoginLimit;
+use sessions::Sessions;
 
-#[allow(unused_imports, reason = "not every crate that includes this needs all of it")]
-pub use self::faults::{ConvirzaFaults, Endpoint, Fault};
-#[allow(unused_imports, reason = "not every crate that includes this needs all of it")]
-pub use self::happening::{Happening, Outcome};
+pub use event::{Event, Outcome};
+pub use faults::{ConvirzaFaults, Endpoint, Fault};
 
-/// The account that exists from the start. Obviously not a real one.
+/// The user that exists from the start.
 pub const DEFAULT_EMAIL: &str = "local@example.invalid";
 /// The password of [`DEFAULT_EMAIL`].
 pub const DEFAULT_PASSWORD: &str = "local-only";
 
-/// The OAuth client that V2 knows. Obviously not a real one.
+/// The OAuth client of V2.
 pub const V2_CLIENT_ID: &str = "local-client";
 /// The secret of [`V2_CLIENT_ID`].
 pub const V2_CLIENT_SECRET: &str = "local-client-only";
 
 const DAY: Duration = Duration::from_hours(24);
-/// Far more than a test lets pile up between two looks.
+/// Far more than a test lets pile up before it receives them.
 const EVENTS_KEPT: usize = 4096;
 
-/// What is fixed when the emulator starts.
+/// The settings that are fixed when the emulator starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How long an access token lives after its last use.
     pub access_lifetime: Duration,
     /// How long a refresh token lives.
     pub refresh_lifetime: Duration,
-    /// How many logins an address may send in any 60 seconds.
+    /// Logins that one address may send in any 60 seconds.
     pub login_limit_per_minute: u32,
-    /// How long every request takes, half of it before and half after the work is done.
+    /// How long every request takes. Half of it passes before the work is done, half after.
     pub latency: Duration,
 }
 
@@ -65,49 +62,49 @@ impl Default for Settings {
     }
 }
 
-/// What the documentation leaves open. All of it is off at the start, and can be changed any time.
+/// Choices where the documentation is silent. All are off at the start, and can be changed at any time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Behaviour {
-    /// A refresh ends the session's earlier access tokens at once.
+    /// A refresh revokes the session's earlier access tokens at once.
     pub refresh_kills_access_token: bool,
-    /// A refresh leaves the refresh token usable and gives it again.
+    /// A refresh returns the same refresh token, which stays usable.
     pub refresh_keeps_refresh_token: bool,
-    /// There is no `/auth/profile`: it answers 404.
+    /// `/auth/profile` returns 404.
     pub no_profile: bool,
 }
 
-/// What has reached the emulator so far.
+/// The requests so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Observed {
-    /// Logins that arrived, whatever became of them.
+    /// Logins that arrived, including those that failed.
     pub logins_arrived: u64,
     /// Logins that opened a session.
     pub logins: u64,
-    /// Logins that the limit refused (429).
+    /// Logins that the login limit refused (429).
     pub logins_limited: u64,
     /// The most logins that arrived from one address in any 60 seconds.
     pub most_logins_in_a_minute: usize,
-    /// Refreshes that made a new pair.
+    /// Refreshes that issued a new pair.
     pub refreshes: u64,
-    /// How often a refresh token came that had come before, unless it was given again since, or
-    /// its sender was told to come back later (429).
+    /// How often a refresh token arrived that had arrived before. Does not count if the token was returned again since,
+    /// or its sender was told to retry (429).
     pub refresh_tokens_sent_twice: u64,
     /// Revocations that were carried out.
     pub revocations: u64,
-    /// Requests to the API that were carried out, for a live token or a dead one.
+    /// Requests to the API that were carried out, with a live or a dead token.
     pub probes: u64,
-    /// Requests that followed a redirect, which nobody should.
+    /// Requests that followed a redirect. No client should.
     pub redirects_followed: u64,
-    /// Faults that have happened.
-    pub faults_played: u64,
-    /// Pairs that were made, whether or not an answer brought them home.
+    /// Faults that were injected.
+    pub faults_injected: u64,
+    /// Pairs that were issued, whether or not the response arrived.
     pub issued_pairs: u64,
 }
 
-/// Which tokens to revoke.
+/// The tokens to revoke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoke {
-    /// Only access tokens: the refresh tokens stay usable.
+    /// Access tokens only. The refresh tokens stay usable.
     AccessTokens,
     /// Access and refresh tokens.
     AllTokens,
@@ -120,17 +117,17 @@ pub struct Convirza {
     emulator: Arc<Emulator>,
 }
 
-/// What the request handlers share.
+/// Shared by the request handlers.
 #[derive(Debug)]
 struct Emulator {
     latency: Duration,
     faults: ConvirzaFaults,
-    events: broadcast::Sender<Happening>,
-    books: Mutex<Books>,
+    events: broadcast::Sender<Event>,
+    state: Mutex<EmulatorState>,
 }
 
 #[derive(Debug)]
-struct Books {
+struct EmulatorState {
     behaviour: Behaviour,
     sessions: Sessions,
     login_limit: LoginLimit,
@@ -138,7 +135,7 @@ struct Books {
 }
 
 impl Convirza {
-    /// Starts Convirza on this port. It knows one account: [`DEFAULT_EMAIL`].
+    /// Starts Convirza on this port, with one user: [`DEFAULT_EMAIL`].
     pub async fn start(port: u16, settings: Settings) -> Result<Self, StartError> {
         let mut sessions = Sessions::new(settings.access_lifetime, settings.refresh_lifetime);
         sessions.set_password(DEFAULT_EMAIL, DEFAULT_PASSWORD);
@@ -146,7 +143,7 @@ impl Convirza {
             latency: settings.latency,
             faults: ConvirzaFaults::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
-            books: Mutex::new(Books {
+            state: Mutex::new(EmulatorState {
                 behaviour: Behaviour::default(),
                 sessions,
                 login_limit: LoginLimit::new(settings.login_limit_per_minute),
@@ -158,12 +155,12 @@ impl Convirza {
         Ok(Self { server, emulator })
     }
 
-    /// The base URL of the OAuth host; the API is at `/v3` below it.
+    /// The base URL of the OAuth host. The API is at `/v3` below it.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The base URL of V2's OAuth host: it has the same accounts and sessions, and the same limit.
+    /// The base URL of V2's OAuth host. It shares users, sessions and the login limit with V3.
     pub fn v2_url(&self) -> String {
         format!("{}/v2", self.url())
     }
@@ -173,52 +170,52 @@ impl Convirza {
         &self.emulator.faults
     }
 
-    /// Opens an account, or changes its password; sessions that are open stay open.
+    /// Adds a user, or changes the password. Open sessions stay open.
     pub fn set_password(&self, email: &str, password: &str) {
-        self.emulator.books().sessions.set_password(email, password);
+        self.emulator.state().sessions.set_password(email, password);
     }
 
-    /// Chooses where the documentation leaves things open.
+    /// Sets the behaviour where the documentation is silent.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
-        self.emulator.books().behaviour = behaviour;
+        self.emulator.state().behaviour = behaviour;
     }
 
-    /// Revokes all sessions' tokens behind everybody's back.
+    /// Revokes the tokens of all sessions.
     pub fn revoke_all_sessions(&self, which: Revoke) {
         self.emulator.revoke_all_sessions(which);
     }
 
-    /// What has reached the emulator so far.
+    /// The requests so far.
     pub fn observed(&self) -> Observed {
         self.emulator.observed()
     }
 
-    /// What happens from now on. An event tells of an arrival only after the request is counted in
-    /// [`Convirza::observed`], and of an end only after the work is done.
-    pub fn subscribe(&self) -> broadcast::Receiver<Happening> {
+    /// The events from now on. An arrival is sent after the request is counted in [`Convirza::observed`], an end after
+    /// the work is done.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.emulator.events.subscribe()
     }
 }
 
 impl Emulator {
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, EmulatorState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn observed(&self) -> Observed {
-        let books = self.books();
+        let state = self.state();
         Observed {
-            most_logins_in_a_minute: books.login_limit.most_in_a_minute(),
-            faults_played: self.faults.played(),
-            ..books.observed
+            most_logins_in_a_minute: state.login_limit.most_in_a_minute(),
+            faults_injected: self.faults.injected(),
+            ..state.observed
         }
     }
 
     fn revoke_all_sessions(&self, which: Revoke) {
-        let mut books = self.books();
-        books.sessions.revoke_all_access_tokens();
+        let mut state = self.state();
+        state.sessions.revoke_all_access_tokens();
         if which == Revoke::AllTokens {
-            books.sessions.revoke_all_refresh_tokens();
+            state.sessions.revoke_all_refresh_tokens();
         }
     }
 }

@@ -1,46 +1,44 @@
-//! `cargo local fleet`: many brokers, each with a memory of its own, on one store, under load.
+//! `cargo local fleet`: many brokers on one store under load, each with its own cache.
 
 mod faults;
 mod load;
 mod report;
 
-use super::{
-    wiring,
-    world::{Ports, World, convirza::Settings},
-};
 use clap::Args;
+use emulators::{Ports, World, convirza::Settings};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{inbound::Handler, broker::Broker};
+use token_broker::{broker::Broker, inbound::Handler};
+use token_broker_local::wiring;
 
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Independent brokers
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     instances: u32,
     /// Requests, over all brokers
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// How long an access token lives. If given, the load is spread over four lifetimes, so that there is
-    /// something to renew
+    /// How long an access token lives. If given, the load is spread over four lifetimes, so that pairs have to
+    /// be renewed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..))]
     token_lifetime: Option<u64>,
-    /// A fault that happens once, such as refresh=lost_reply or store=unavailable; may be given several
-    /// times. `--fault help` lists them
+    /// A fault to inject once, such as refresh=lost_reply or store=unavailable. May be given several times.
+    /// `--fault help` lists all faults
     #[arg(long = "fault", value_name = "WHERE=WHAT")]
     faults: Vec<String>,
-    /// So many faults, drawn by the seed
+    /// The number of random faults, drawn from the seed
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     random_faults: u32,
-    /// Makes a run repeatable, as far as the machine's own timing allows
+    /// Makes a run repeatable, as far as the machine's timing allows
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Spread over that many lifetimes, every pair is renewed a few times.
+/// Enough for several renewals.
 const LIFETIMES: u32 = 4;
 
-pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let Some(faults) = faults::choose(&options.faults, options.random_faults, options.seed)? else {
         println!("{}", faults::help());
         return Ok(ExitCode::SUCCESS);
@@ -49,7 +47,7 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let defaults = Settings::default();
     let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
     let world = World::start(Ports::default(), settings).await?;
-    // A quicker pace than the defaults, so that a fault is over before the run is.
+    // Shorter than the defaults, so that a fault ends before the run.
     let quick = [("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()), ("BROKER_LEASE_MS", "3000".to_owned())];
     let config = wiring::config(&world, &quick)?;
 
@@ -70,9 +68,9 @@ pub async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let spread = lifetime.map(|lifetime| lifetime * LIFETIMES).unwrap_or_default();
-    let playing = faults::play(&world, faults.clone(), spread);
+    let injecting = faults::inject(&world, faults.clone(), spread);
     let running = load::run(handlers, options.requests, spread, options.seed, &bar);
-    let (outcome, ()) = tokio::join!(running, playing);
+    let (outcome, ()) = tokio::join!(running, injecting);
     bar.finish_and_clear();
     Ok(report::print(&world, &options, &outcome))
 }

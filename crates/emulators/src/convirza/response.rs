@@ -1,4 +1,4 @@
-//! What Convirza answers: in good order, and with the faults that make an answer odd.
+//! Convirza's responses, and the faults that alter them.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html");
 const HUGE_BYTES: usize = 10 * 1024 * 1024;
 const HOUR: Duration = Duration::from_hours(1);
 
-/// An answer that is not on the wire yet.
+/// A response that is not sent yet.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Reply {
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
         Self::new(status, JSON, body.to_string())
     }
@@ -35,21 +35,21 @@ impl Answer {
         Self::new(status, TEXT, body.to_owned())
     }
 
-    /// An error with a body whose form is documented nowhere, so nobody should rely on it.
+    /// An error. Its body is not documented, so no client should rely on it.
     pub(super) fn error(status: StatusCode, message: &str) -> Self {
         Self::json(status, &json!({ "statusCode": status.as_u16(), "message": message }))
     }
 
     pub(super) fn rate_limited(retry_after: Option<&str>) -> Self {
-        let mut answer = Self::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
-        // Text that no header can hold stands for no header.
+        let mut reply = Self::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+        // A text that is no valid header value stands for no header.
         if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(text).ok()) {
-            answer.headers.push((RETRY_AFTER, value));
+            reply.headers.push((RETRY_AFTER, value));
         }
-        answer
+        reply
     }
 
-    /// The answer that a fault gives in the stead of doing the work, for the faults that do so.
+    /// The response of a fault that keeps the work from being done.
     pub(super) fn instead_of_work(fault: &Fault) -> Option<Self> {
         Some(match fault {
             Fault::WrongPassword => Self::error(StatusCode::UNAUTHORIZED, "Unauthorized"),
@@ -63,21 +63,21 @@ impl Answer {
                 "<html><head><title>502 Bad Gateway</title></head></html>".to_owned(),
             ),
             Fault::Redirect => {
-                let mut answer = Self::new(StatusCode::TEMPORARY_REDIRECT, TEXT, String::new());
+                let mut reply = Self::new(StatusCode::TEMPORARY_REDIRECT, TEXT, String::new());
                 let elsewhere = HeaderValue::from_static(ELSEWHERE);
-                answer.headers.push((LOCATION, elsewhere));
-                answer
+                reply.headers.push((LOCATION, elsewhere));
+                reply
             }
             _ => return None,
         })
     }
 
-    /// What a fault makes of the answer once the work is done.
-    pub(super) fn spoiled_by(mut self, fault: &Fault) -> Self {
+    /// The response as a fault alters it, after the work is done.
+    pub(super) fn altered_by(mut self, fault: &Fault) -> Self {
         match fault {
             Fault::Truncated => self.body.truncate(self.body.len() / 2),
             Fault::Huge => {
-                // Still the right JSON, so that only a limit on the size keeps a client from it.
+                // Still valid JSON, so that only a size limit protects a client.
                 self.body.pop();
                 self.body.extend_from_slice(br#","padding":""#);
                 self.body.resize(HUGE_BYTES - 2, b'x');
@@ -93,7 +93,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.body).into_response();
         for (name, value) in self.headers {
@@ -103,8 +103,8 @@ impl IntoResponse for Answer {
     }
 }
 
-/// The answer that brings a pair home.
-pub(super) fn pair_answer(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime) -> Answer {
+/// The response with a pair.
+pub(super) fn pair_reply(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime) -> Reply {
     let mut body = json!({
         "access_token": pair.access_token,
         "frontend_token": pair.frontend_token,
@@ -129,13 +129,13 @@ pub(super) fn pair_answer(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTim
             _ => None,
         };
     }
-    Answer::json(StatusCode::OK, &body)
+    Reply::json(StatusCode::OK, &body)
 }
 
-/// V2's answer: how long the tokens live, in whole seconds.
-pub(super) fn pair_answer_v2(pair: &Pair, now: OffsetDateTime) -> Answer {
+/// V2's response with a pair. Its expiry is a number of seconds.
+pub(super) fn pair_reply_v2(pair: &Pair, now: OffsetDateTime) -> Reply {
     let seconds = |at: OffsetDateTime| (at - now).whole_seconds();
-    Answer::json(
+    Reply::json(
         StatusCode::OK,
         &json!({
             "access_token": pair.access_token,
@@ -146,7 +146,7 @@ pub(super) fn pair_answer_v2(pair: &Pair, now: OffsetDateTime) -> Answer {
     )
 }
 
-/// ISO 8601 in UTC, always with three digits of milliseconds.
+/// ISO 8601 in UTC, with milliseconds.
 fn timestamp(at: OffsetDateTime) -> String {
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second, ms) = at.to_hms_milli();

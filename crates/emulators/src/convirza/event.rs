@@ -1,4 +1,4 @@
-//! What happens at Convirza, as events: tests wait for them, and the local stack prints them.
+//! Events of the emulator. Tests wait for them, and the local stack prints them.
 
 use std::fmt;
 
@@ -6,37 +6,37 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
-use super::super::clock::now_ms;
 use super::faults::{Endpoint, Fault};
+use crate::clock::now_ms;
 
-/// One step of a request. It never holds a token or a password.
+/// The arrival or the end of a request. It never holds a token or a password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Happening {
-    /// When, in milliseconds since 1970.
+pub struct Event {
+    /// Milliseconds since 1970.
     pub at_ms: i64,
-    /// Where the request went.
+    /// The endpoint of the request.
     pub endpoint: Endpoint,
-    /// What became of it.
+    /// The arrival, or how the request ended.
     pub outcome: Outcome,
-    /// The fault that it met, known from its arrival on.
+    /// The fault that the request meets, also set in its arrival.
     pub fault: Option<Fault>,
 }
 
-/// What became of a request. Each one arrives, and then ends in one of the other ways.
+/// The stages of a request: it arrives, and then ends in one of the other ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is here.
+    /// The request arrived.
     Arrived,
-    /// It got an answer of this HTTP status.
+    /// The emulator responded with this HTTP status.
     Answered(u16),
-    /// Its connection was ended without an answer.
+    /// The emulator cut the connection without a response.
     CutOff,
-    /// The client left before there was an answer.
+    /// The client disconnected before the response.
     ClientLeft,
 }
 
-impl fmt::Display for Happening {
+impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ms) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -46,8 +46,8 @@ impl fmt::Display for Happening {
         match self.outcome {
             Outcome::Arrived => write!(formatter, "arrived")?,
             Outcome::Answered(status) => write!(formatter, "answered {status}")?,
-            Outcome::CutOff => write!(formatter, "cut off without an answer")?,
-            Outcome::ClientLeft => write!(formatter, "the client left")?,
+            Outcome::CutOff => write!(formatter, "cut off without a response")?,
+            Outcome::ClientLeft => write!(formatter, "the client disconnected")?,
         }
         match &self.fault {
             Some(fault) => write!(formatter, " (fault: {fault})"),
@@ -56,35 +56,31 @@ impl fmt::Display for Happening {
     }
 }
 
-/// A request on its way through the emulator: tells of its arrival and of its end, once each.
+/// A request in progress. Sends one event when it arrives and one when it ends.
 #[derive(Debug)]
-pub(super) struct Visit {
-    events: broadcast::Sender<Happening>,
+pub(super) struct Progress {
+    events: broadcast::Sender<Event>,
     endpoint: Endpoint,
     fault: Option<Fault>,
     outcome: Outcome,
 }
 
-impl Visit {
-    pub(super) fn arrive(
-        events: broadcast::Sender<Happening>,
-        endpoint: Endpoint,
-        fault: Option<Fault>,
-    ) -> Self {
-        let mut visit = Self { events, endpoint, fault, outcome: Outcome::Arrived };
-        visit.tell();
-        // What holds if the request is dropped on its way: its connection is gone.
-        visit.outcome = Outcome::ClientLeft;
-        visit
+impl Progress {
+    pub(super) fn arrive(events: broadcast::Sender<Event>, endpoint: Endpoint, fault: Option<Fault>) -> Self {
+        let mut progress = Self { events, endpoint, fault, outcome: Outcome::Arrived };
+        progress.send();
+        // If the request is dropped before it ends, its connection is gone.
+        progress.outcome = Outcome::ClientLeft;
+        progress
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 
-    fn tell(&self) {
-        // It is no error if nobody listens.
-        let _ = self.events.send(Happening {
+    fn send(&self) {
+        // Fails if no receiver exists, which is fine.
+        let _ = self.events.send(Event {
             at_ms: now_ms(),
             endpoint: self.endpoint,
             outcome: self.outcome,
@@ -93,8 +89,8 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Progress {
     fn drop(&mut self) {
-        self.tell();
+        self.send();
     }
 }

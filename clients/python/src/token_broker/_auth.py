@@ -1,0 +1,49 @@
+"""What the adapters for httpx and requests share: the rule for a 401."""
+
+from __future__ import annotations
+
+import logging
+
+from ._errors import TokenBrokerError
+from ._source import Token, TokenSource
+
+_log = logging.getLogger("token_broker")
+
+
+class AccountAuth:
+    """One account of a source. Without a source, it makes one that asks the agent on 127.0.0.1."""
+
+    def __init__(
+        self,
+        source: TokenSource | None = None,
+        *,
+        account: str = "default",
+        min_ttl_seconds: int | None = None,
+    ) -> None:
+        self._source = TokenSource() if source is None else source
+        self._account = account
+        self._min_ttl_seconds = min_ttl_seconds
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._source!r}, account={self._account!r})"
+
+    def _newer_token(self, refused: Token) -> Token | None:
+        """Reports the refused token. Returns a token only if it has a newer generation."""
+        try:
+            token = self._source.report(refused.generation, self._account, self._min_ttl_seconds)
+        except TokenBrokerError as error:
+            self._report_failed(error)
+            return None
+        return token if token.generation > refused.generation else None
+
+    async def _newer_token_async(self, refused: Token) -> Token | None:
+        try:
+            token = await self._source.report_async(refused.generation, self._account, self._min_ttl_seconds)
+        except TokenBrokerError as error:
+            self._report_failed(error)
+            return None
+        return token if token.generation > refused.generation else None
+
+    def _report_failed(self, error: TokenBrokerError) -> None:
+        # The caller gets the API's own 401, which is the more useful of the two answers.
+        _log.warning("the API refused the token of account %s, but the report failed: %s", self._account, error)

@@ -1,0 +1,273 @@
+"""Three ways to reach the broker: the agent on this host, a direct invoke, and the HTTP API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Union
+from urllib.parse import urlencode, urlsplit
+
+from ._errors import NotConfigured, TokenBrokerError, Unavailable
+
+_Answer = Union[dict[str, object], TokenBrokerError]
+
+#: Longer responses are not the broker's.
+_MAX_RESPONSE_BYTES = 65_536
+_GUARD_VARIABLES = ("TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+_RETRY_AFTER = re.compile(r" \(retry_after=(\d+)\)$")
+_CODE = re.compile(r"[a-z]+(_[a-z]+)*")
+
+
+class Agent:
+    """The agent, on 127.0.0.1.
+
+    `token` is the guard token or `file://PATH`. Without it, the first of these variables that is set counts:
+    `TOKEN_BROKER_TOKEN`, `AWS_SESSION_TOKEN`, `AWS_CONTAINER_AUTHORIZATION_TOKEN`. It is read for each request, because
+    a restored snapshot or a rotated file brings a new one. The port is `TOKEN_BROKER_PORT`, or 2774.
+    """
+
+    def __init__(self, *, port: int | None = None, token: str | None = None, timeout: float = 10) -> None:
+        self._port = port
+        self._token = token
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Agent(port={self._port or os.environ.get('TOKEN_BROKER_PORT', '2774')})"
+
+    def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
+        query = urlencode(_fields(account, min_ttl_seconds, rejected_generation))
+        return _raise_errors(self._exchange(f"/v1/token?{query}"))
+
+    def _exchange(self, path: str) -> _Answer:
+        port = self._port or os.environ.get("TOKEN_BROKER_PORT") or "2774"
+        if not str(port).isdecimal():
+            return NotConfigured("not_configured", "TOKEN_BROKER_PORT has to be a port number")
+        guard = _guard_token(self._token)
+        if isinstance(guard, NotConfigured):
+            return guard
+        # Not urllib: a proxy from the environment must not see a request to this host.
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=self._timeout)
+        try:
+            connection.request("GET", path, headers={"X-Token-Broker-Token": guard.value})
+            response = connection.getresponse()
+            return _read(response.status, response.headers, response.read(_MAX_RESPONSE_BYTES))
+        except (OSError, http.client.HTTPException) as error:
+            reason = type(error).__name__
+        finally:
+            connection.close()
+        return Unavailable("broker_unavailable", f"the agent on 127.0.0.1:{port} does not answer: {reason}")
+
+
+class Lambda:
+    """A direct invoke of the broker's function, through boto3 (extra `lambda`).
+
+    `function_name` is a name or an ARN, alias included; without it, `TOKEN_BROKER_FUNCTION` counts. `client` is a boto3
+    Lambda client; without it, one is made at the first request.
+    """
+
+    def __init__(self, function_name: str | None = None, *, client: Any = None, timeout: float = 30) -> None:
+        self._function_name = function_name
+        self._client = client
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Lambda({self._function_name or os.environ.get('TOKEN_BROKER_FUNCTION')!r})"
+
+    def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
+        payload = json.dumps(_fields(account, min_ttl_seconds, rejected_generation))
+        return _raise_errors(self._invoke(payload))
+
+    def _invoke(self, payload: str) -> _Answer:
+        function_name = self._function_name or os.environ.get("TOKEN_BROKER_FUNCTION")
+        if not function_name:
+            return NotConfigured("not_configured", "name the broker's function, or set TOKEN_BROKER_FUNCTION")
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import ClientError
+        except ImportError:
+            return NotConfigured("not_configured", "boto3 is missing; install token-broker[lambda]")
+        try:
+            if self._client is None:
+                retries = {"mode": "standard", "total_max_attempts": 2}
+                config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
+                self._client = boto3.client("lambda", config=config)
+            response = self._client.invoke(FunctionName=function_name, Payload=payload)
+            return _read_invocation("FunctionError" in response, response["Payload"].read())
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code"))
+        except Exception as error:  # botocore raises exceptions of many types for a malformed response
+            code = type(error).__name__
+        return _aws_error(code, f"lambda:InvokeFunction on {function_name}")
+
+
+class HttpApi:
+    """The broker's HTTP API, a Function URL or a local stack, with requests signed by botocore (extra `http-api`).
+
+    `url` is the base URL; without it, `TOKEN_BROKER_URL` counts. The Region is taken from the URL if it is there, else
+    from the session. `session` is a `botocore.session.Session`; without it, one is made at the first request.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        region: str | None = None,
+        service: str | None = None,
+        session: Any = None,
+        timeout: float = 30,
+    ) -> None:
+        self._url = url
+        self._region = region
+        self._service = service
+        self._session = session
+        self._http: Any = None
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"HttpApi({self._url or os.environ.get('TOKEN_BROKER_URL')!r})"
+
+    def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
+        body = json.dumps(_fields(account, min_ttl_seconds, rejected_generation))
+        return _raise_errors(self._post(body))
+
+    def _post(self, body: str) -> _Answer:
+        url = self._url or os.environ.get("TOKEN_BROKER_URL") or ""
+        host = urlsplit(url).hostname or ""
+        if not (
+            url.startswith("https://") or (url.startswith("http://") and host in ("127.0.0.1", "localhost", "::1"))
+        ):
+            return NotConfigured("not_configured", "give the API's https URL, or set TOKEN_BROKER_URL")
+        try:
+            from botocore.auth import SigV4Auth
+            from botocore.awsrequest import AWSRequest
+            from botocore.exceptions import BotoCoreError
+            from botocore.httpsession import URLLib3Session
+            from botocore.session import Session
+            from botocore.utils import get_environ_proxies
+        except ImportError:
+            return NotConfigured("not_configured", "botocore is missing; install token-broker[http-api]")
+        try:
+            if self._session is None:
+                self._session = Session()
+            credentials = self._session.get_credentials()
+            service, region = _service_and_region(host)
+            service = self._service or service
+            region = self._region or region or self._session.get_config_variable("region")
+            if credentials is None or region is None:
+                return NotConfigured("not_configured", "there are no AWS credentials, or there is no AWS Region")
+            request = AWSRequest("POST", url.rstrip("/") + "/token", {"Content-Type": "application/json"}, body)
+            SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
+            if self._http is None:
+                self._http = URLLib3Session(timeout=(5, self._timeout), proxies=get_environ_proxies(url))
+            response = self._http.send(request.prepare())
+            return _read(response.status_code, response.headers, response.content)
+        except (BotoCoreError, OSError) as error:
+            code = type(error).__name__
+        return _aws_error(code, f"POST {host}")
+
+
+class _Guard:
+    """A guard token that no traceback shows."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+
+def _guard_token(given: str | None) -> _Guard | NotConfigured:
+    value = given or next((os.environ[name] for name in _GUARD_VARIABLES if os.environ.get(name)), "")
+    if value.startswith("file://"):
+        path = value[len("file://") :]
+        try:
+            with open(path, encoding="ascii") as file:
+                value = file.read().strip()
+        except (OSError, ValueError):
+            return NotConfigured("not_configured", f"the guard token's file {path} cannot be read")
+    if not value:
+        return NotConfigured("not_configured", f"there is no guard token; set {_GUARD_VARIABLES[0]}")
+    if not re.fullmatch(r"[!-~]+", value):
+        return NotConfigured("not_configured", "the guard token has characters that cannot be sent in a header")
+    return _Guard(value)
+
+
+def _fields(account: str, min_ttl: int | None, rejected: int | None) -> dict[str, str | int]:
+    fields: dict[str, str | int] = {"account": account}
+    if min_ttl is not None:
+        fields["min_ttl_seconds"] = min_ttl
+    if rejected is not None:
+        fields["rejected_generation"] = rejected
+    return fields
+
+
+# The functions below return errors instead of raising them. So no frame of a traceback holds a response that may
+# contain a token, and no exception refers to a decoding error that quotes one.
+
+
+def _raise_errors(answer: _Answer) -> dict[str, object]:
+    if isinstance(answer, TokenBrokerError):
+        raise answer
+    return answer
+
+
+def _read(status: int, headers: Any, body: bytes) -> _Answer:
+    fields = _object(body)
+    if status == 200:
+        return fields or Unavailable("broker_unavailable", "the response is not a token answer")
+    retry_after = _whole_seconds((fields or {}).get("retry_after")) or _whole_seconds(headers.get("Retry-After"))
+    code = (fields or {}).get("error")
+    if fields and isinstance(code, str) and _CODE.fullmatch(code):
+        request_id = fields.get("request_id")
+        description = str(fields.get("error_description", ""))
+        return TokenBrokerError.of(code, description, retry_after, request_id if isinstance(request_id, str) else None)
+    # A gateway's own message is not repeated: it may quote the signed request with its session token.
+    if status in (401, 403):
+        return TokenBrokerError.of("access_denied", f"the request was refused with {status} before the broker saw it")
+    return TokenBrokerError.of("broker_unavailable", f"status {status} without the broker's error body", retry_after)
+
+
+def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
+    fields = _object(payload)
+    if not is_error:
+        return fields or Unavailable("broker_unavailable", "the response is not a token answer")
+    code = str((fields or {}).get("errorType", ""))
+    message = str((fields or {}).get("errorMessage", ""))
+    retry_after = _RETRY_AFTER.search(message)
+    message = _RETRY_AFTER.sub("", message)
+    if not _CODE.fullmatch(code):
+        # Lambda's own errors, such as Runtime.ExitError or a time-out, which has no type.
+        return Unavailable("broker_unavailable", f"the function failed: {code or message}")
+    return TokenBrokerError.of(code, message, int(retry_after[1]) if retry_after else None)
+
+
+def _aws_error(code: str, action: str) -> TokenBrokerError:
+    if code in ("AccessDeniedException", "AccessDenied"):
+        return TokenBrokerError.of("access_denied", f"IAM does not allow {action}")
+    if code in ("NoCredentialsError", "NoRegionError", "PartialCredentialsError", "ProfileNotFound"):
+        return NotConfigured("not_configured", f"{action}: {code}")
+    return Unavailable("broker_unavailable", f"{action} failed: {code}")
+
+
+def _service_and_region(host: str) -> tuple[str, str | None]:
+    parts = host.split(".")
+    if len(parts) > 3 and parts[1] == "lambda-url":
+        return "lambda", parts[2]
+    if len(parts) > 3 and parts[1] == "execute-api":
+        return "execute-api", parts[2]
+    return "execute-api", None
+
+
+def _object(body: bytes) -> dict[str, object] | None:
+    try:
+        decoded = json.loads(body)
+    except ValueError:
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _whole_seconds(value: object) -> int | None:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and value >= 0 else None

@@ -1,0 +1,271 @@
+"""The three ways to the broker, over real HTTP, with boto3 and botocore."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.config import Config
+from fakes import AWS_KEYS, GUARD, Clock, Fakes, error
+
+from token_broker import (
+    AccessDenied,
+    Agent,
+    CredentialsRejected,
+    HttpApi,
+    InvalidRequest,
+    Lambda,
+    NotConfigured,
+    TokenBrokerError,
+    TokenSource,
+    Transport,
+    Unavailable,
+    UnknownAccount,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:Boto3 will no longer support:Warning")
+
+
+@pytest.fixture
+def aws_keys(monkeypatch: pytest.MonkeyPatch, loopback_without_proxy: None) -> None:
+    for name, value in AWS_KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def invoke(fakes: Fakes, aws_keys: None) -> Lambda:
+    config = Config(retries={"total_max_attempts": 1})
+    return Lambda("token-broker:live", client=boto3.client("lambda", endpoint_url=fakes.url, config=config))
+
+
+@pytest.fixture
+def http_api(fakes: Fakes, aws_keys: None) -> HttpApi:
+    return HttpApi(f"{fakes.url}/prod")
+
+
+@pytest.fixture(params=["agent", "invoke", "http_api"])
+def transport(request: pytest.FixtureRequest, fakes: Fakes) -> Transport:
+    if request.param == "agent":
+        return Agent(port=fakes.port, token=GUARD)
+    chosen: Transport = request.getfixturevalue(request.param)
+    return chosen
+
+
+class TestEveryTransport:
+    def test_gets_a_token(self, transport: Transport, fakes: Fakes) -> None:
+        token = TokenSource(transport).get("emea", min_ttl_seconds=120)
+        assert token.access_token == "token-secret-emea-7"
+        (fields,) = fakes.broker.requests
+        assert {name: str(value) for name, value in fields.items()} == {"account": "emea", "min_ttl_seconds": "120"}
+
+    def test_reports_a_generation(self, transport: Transport, fakes: Fakes) -> None:
+        source = TokenSource(transport)
+        source.get()
+        fakes.broker.revoke()
+        assert source.report(7).generation == 8
+
+    def test_reports_a_large_generation(self, transport: Transport, fakes: Fakes) -> None:
+        fakes.broker._generations["default"] = 1_775_478_896_123
+        source = TokenSource(transport)
+        source.get()
+        fakes.broker.revoke()
+        assert source.report(1_775_478_896_123).generation == 1_775_478_896_124
+
+    @pytest.mark.parametrize(
+        "code, kind, retry_after",
+        [
+            ("access_denied", AccessDenied, None),
+            ("unknown_account", UnknownAccount, None),
+            ("credentials_rejected", CredentialsRejected, None),
+            ("bad_secret", CredentialsRejected, None),
+            ("login_budget_exhausted", Unavailable, 12),
+            ("upstream_rate_limited", Unavailable, 3600),
+            ("upstream_unavailable", Unavailable, 2),
+            ("refresh_in_progress", Unavailable, 1),
+            ("store_unavailable", Unavailable, None),
+            ("secret_unavailable", Unavailable, None),
+            ("internal", TokenBrokerError, None),
+            ("a_code_of_a_later_version", TokenBrokerError, 5),
+        ],
+    )
+    def test_passes_errors_on(
+        self, transport: Transport, fakes: Fakes, code: str, kind: type, retry_after: int | None
+    ) -> None:
+        fakes.broker.fault = error(code, "what happened", retry_after)
+        with pytest.raises(TokenBrokerError) as caught:
+            TokenSource(transport).get()
+        assert type(caught.value) is kind
+        assert (caught.value.code, caught.value.description) == (code, "what happened")
+        assert caught.value.retry_after == retry_after
+
+    def test_passes_the_limit_of_min_ttl_on(self, transport: Transport) -> None:
+        with pytest.raises(InvalidRequest, match="900 at most"):
+            TokenSource(transport).get(min_ttl_seconds=901)
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"access_token": "token-secret'])
+    @pytest.mark.parametrize("status", [200, 404, 502])
+    def test_turns_unexpected_responses_into_errors(
+        self, transport: Transport, fakes: Fakes, status: int, body: bytes
+    ) -> None:
+        fakes.broker.raw = (status, body)
+        with pytest.raises(Unavailable) as caught:
+            TokenSource(transport).get()
+        assert caught.value.code == "broker_unavailable"
+
+
+class TestAgent:
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"TOKEN_BROKER_TOKEN": GUARD, "AWS_SESSION_TOKEN": "wrong"},
+            {"AWS_SESSION_TOKEN": GUARD, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "wrong"},
+            {"TOKEN_BROKER_TOKEN": "", "AWS_CONTAINER_AUTHORIZATION_TOKEN": GUARD},
+        ],
+    )
+    def test_finds_the_guard_token(
+        self, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+    ) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("TOKEN_BROKER_PORT", str(fakes.port))
+        assert TokenSource().get().generation == 7
+
+    def test_reads_the_guard_token_from_a_file_each_time(
+        self, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: Clock
+    ) -> None:
+        file = tmp_path / "guard"
+        file.write_text("old", encoding="ascii")
+        monkeypatch.setenv("TOKEN_BROKER_TOKEN", f"file://{file}")
+        source = TokenSource(Agent(port=fakes.port), clock=clock)
+        with pytest.raises(AccessDenied):
+            source.get()
+        file.write_text(GUARD + "\n", encoding="ascii")
+        assert source.get().generation == 7
+
+    def test_sends_the_guard_token_in_a_header_only(self, fakes: Fakes, source: TokenSource) -> None:
+        source.get()
+        (headers,) = fakes.broker_headers
+        assert headers["X-Token-Broker-Token"] == GUARD
+
+    @pytest.mark.parametrize("token", [None, "file:///does/not/exist", "two\r\nlines", "caf\u00e9"])
+    def test_says_what_is_wrong_with_the_guard_token(self, token: str | None) -> None:
+        with pytest.raises(NotConfigured, match="guard token"):
+            TokenSource(Agent(token=token)).get()
+
+    def test_says_what_is_wrong_with_the_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_PORT", "http")
+        with pytest.raises(NotConfigured, match="TOKEN_BROKER_PORT"):
+            TokenSource(Agent(token=GUARD)).get()
+
+    def test_that_does_not_run_is_unavailable(self) -> None:
+        with Fakes() as stopped:
+            port = stopped.port
+        with pytest.raises(Unavailable, match=f"127.0.0.1:{port} does not answer: ConnectionRefusedError"):
+            TokenSource(Agent(port=port, token=GUARD)).get()
+
+    def test_needs_no_package(self) -> None:
+        # A new interpreter: this one has imported the packages already.
+        code = (
+            "import sys, token_broker; print({'boto3', 'botocore', 'httpx', 'requests'} & sys.modules.keys() or 'none')"
+        )
+        printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert printed.stdout.strip() == "none"
+
+
+class TestLambda:
+    def test_makes_its_own_client(self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        monkeypatch.setenv("TOKEN_BROKER_FUNCTION", "token-broker:live")
+        assert TokenSource(Lambda()).get().generation == 7
+
+    def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
+        with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
+            TokenSource(Lambda("forbidden", client=invoke._client)).get()
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b'{"errorMessage": "Task timed out after 30.00 seconds"}',
+            b'{"errorType": "Runtime.ExitError", "errorMessage": "exit status 1"}',
+        ],
+    )
+    def test_reports_errors_of_the_platform(self, fakes: Fakes, invoke: Lambda, payload: bytes) -> None:
+        fakes.broker.raw = (200, payload)
+        with pytest.raises(Unavailable, match=r"timed out|Runtime\.ExitError"):
+            TokenSource(invoke).get()
+
+    def test_without_credentials_or_name_is_not_configured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(NotConfigured, match="TOKEN_BROKER_FUNCTION"):
+            TokenSource(Lambda()).get()
+        with pytest.raises(NotConfigured, match="NoRegionError"):
+            TokenSource(Lambda("token-broker:live")).get()
+
+    def test_without_boto3_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hide(monkeypatch, "boto3")
+        with pytest.raises(NotConfigured, match=r"token-broker\[lambda\]"):
+            TokenSource(Lambda("token-broker:live")).get()
+
+
+class TestHttpApi:
+    def test_reports_a_wrong_signature_without_the_gateways_text(
+        self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        with pytest.raises(AccessDenied) as caught:
+            TokenSource(http_api).get()
+        assert "session-secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "host, service, region",
+        [
+            ("abc.execute-api.eu-central-1.amazonaws.com", "execute-api", "eu-central-1"),
+            ("abc.lambda-url.us-east-2.on.aws", "lambda", "us-east-2"),
+            ("api.example.com", "execute-api", None),
+            ("127.0.0.1", "execute-api", None),
+        ],
+    )
+    def test_finds_the_service_and_the_region(self, host: str, service: str, region: str | None) -> None:
+        from token_broker._transports import _service_and_region
+
+        assert _service_and_region(host) == (service, region)
+
+    @pytest.mark.parametrize("url", [None, "http://api.example.com", "http://127.0.0.1.example.com", "ftp://x"])
+    def test_refuses_urls_that_are_not_https(self, url: str | None) -> None:
+        with pytest.raises(NotConfigured, match="https"):
+            TokenSource(HttpApi(url)).get()
+
+    def test_without_credentials_is_not_configured(self, fakes: Fakes) -> None:
+        with pytest.raises(NotConfigured, match="credentials"):
+            TokenSource(HttpApi(fakes.url, region="eu-west-1")).get()
+
+    def test_that_is_out_of_reach_is_unavailable(self, aws_keys: None) -> None:
+        with Fakes() as stopped:
+            url = stopped.url
+        with pytest.raises(Unavailable, match=r"POST 127\.0\.0\.1 failed"):
+            TokenSource(HttpApi(url)).get()
+
+    def test_takes_a_session(self, fakes: Fakes, aws_keys: None) -> None:
+        session = botocore.session.Session()
+        assert TokenSource(HttpApi(f"{fakes.url}/prod/", session=session)).get().generation == 7
+
+    def test_without_botocore_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hide(monkeypatch, "botocore")
+        with pytest.raises(NotConfigured, match=r"token-broker\[http-api\]"):
+            TokenSource(HttpApi("https://api.example.com")).get()
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any, **more: Any) -> Any:
+        if name.split(".")[0] == package:
+            raise ImportError(name)
+        return real(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)

@@ -1,0 +1,143 @@
+//! The broker's answers.
+
+use crate::Error;
+use protocol::{AccountName, Generation, Secret, ServedFrom, Timestamp, seconds_rounded_up};
+use serde::Deserialize;
+use std::{fmt, time::Duration};
+use zeroize::Zeroizing;
+
+/// A bearer token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The text for the header `Authorization`, after `Bearer `.
+    pub access_token: Secret,
+    /// Names the pair. Report it if the API refuses the token.
+    pub generation: Generation,
+    /// The account.
+    pub account: AccountName,
+    /// Use it no longer than this, by the clock of this machine.
+    pub expires_at: Timestamp,
+    /// Where the broker had it from. From the client's cache: memory.
+    pub served_from: ServedFrom,
+    /// What the broker granted when it answered.
+    pub(crate) granted: Duration,
+}
+
+impl Token {
+    /// How long the token may still be used.
+    pub fn time_left(&self, now: Timestamp) -> Duration {
+        self.expires_at.since(now)
+    }
+
+    /// [`Token::time_left`] in whole seconds. The broker keeps a margin of seconds, so rounding up is safe, and a
+    /// caller who asks for the longest lifetime gets that number.
+    pub fn expires_in(&self, now: Timestamp) -> u64 {
+        seconds_rounded_up(self.time_left(now))
+    }
+}
+
+/// The JSON of an answer. It may hold a token: its memory is wiped, and it is never printed.
+#[derive(Clone)]
+pub struct Reply(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Reply")
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    expires_in: u64,
+    account: Option<String>,
+    generation: u64,
+    #[serde(default)]
+    served_from: String,
+}
+
+impl Reply {
+    /// Takes over the body of an answer.
+    pub fn new(body: Vec<u8>) -> Self {
+        Self(Zeroizing::new(body))
+    }
+
+    /// The answer as the broker wrote it.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads a token answer to a call that left at `asked_at`.
+    ///
+    /// The token's time counts from when the call left, so that neither a slow network nor a frozen process makes the
+    /// token seem to live longer than it does.
+    pub(crate) fn token(&self, account: &AccountName, asked_at: Timestamp) -> Result<Token, Error> {
+        let answer: TokenAnswer = serde_json::from_slice(&self.0)
+            .map_err(|_quotes_the_text| Error::Unreadable("it is not a token answer"))?;
+        let access_token = Secret::new(answer.access_token);
+        if access_token.expose().is_empty() || answer.expires_in == 0 {
+            return Err(Error::Unreadable("its token is empty or expired"));
+        }
+        if answer.account.is_some_and(|named| named != account.as_str()) {
+            return Err(Error::Unreadable("it is about another account"));
+        }
+        let granted = Duration::from_secs(answer.expires_in);
+        Ok(Token {
+            access_token,
+            generation: Generation(answer.generation),
+            account: account.clone(),
+            expires_at: asked_at.plus(granted),
+            served_from: match answer.served_from.as_str() {
+                "table" => ServedFrom::Table,
+                "upstream" => ServedFrom::Upstream,
+                _ => ServedFrom::Memory,
+            },
+            granted,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn read(text: &str) -> Result<Token, Error> {
+        Reply::new(text.as_bytes().to_vec()).token(&AccountName::default(), AT)
+    }
+
+    #[test]
+    fn time_counts_from_when_the_call_left() {
+        let token =
+            read(r#"{"access_token":"t","expires_in":900,"generation":7,"served_from":"table"}"#).unwrap();
+        assert_eq!(token.expires_at, AT.plus(Duration::from_secs(900)));
+        assert_eq!(token.expires_in(AT.plus(Duration::from_millis(300))), 900);
+        assert_eq!(token.expires_in(AT.plus(Duration::from_secs(901))), 0);
+        assert_eq!((token.generation, token.served_from), (Generation(7), ServedFrom::Table));
+    }
+
+    #[test]
+    fn an_answer_without_a_usable_token_is_unreadable() {
+        for text in [
+            "",
+            "null",
+            r#"{"access_token":"","expires_in":900,"generation":7}"#,
+            r#"{"access_token":"t","expires_in":0,"generation":7}"#,
+            r#"{"access_token":"t","expires_in":-5,"generation":7}"#,
+            r#"{"access_token":"t","expires_in":900}"#,
+            r#"{"access_token":"t","expires_in":900,"generation":7,"account":"other"}"#,
+        ] {
+            assert!(matches!(read(text), Err(Error::Unreadable(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_the_token() {
+        let text = r#"{"access_token":"tell-tale","expires_in":900,"generation":7}"#;
+        assert!(!format!("{:?}", read(text).unwrap()).contains("tell-tale"));
+        assert_eq!(format!("{:?}", Reply::new(text.into())), "Reply");
+        let broken = read(r#"{"access_token":"tell-tale","expires_in":"tell-tale"}"#).unwrap_err();
+        assert!(!format!("{broken} {broken:?}").contains("tell-tale"));
+    }
+}

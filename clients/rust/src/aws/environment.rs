@@ -1,0 +1,113 @@
+//! Environment variables.
+
+use crate::http::Roots;
+use protocol::Secret;
+use std::{collections::HashMap, fmt, path::PathBuf};
+
+/// Why there is no guard token.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuardTokenError {
+    /// No variable holds one.
+    #[error("there is no guard token; set TOKEN_BROKER_TOKEN to a random text or to file://PATH")]
+    Missing,
+    /// The file that `TOKEN_BROKER_TOKEN` names cannot be read, or is empty.
+    #[error("the file that TOKEN_BROKER_TOKEN names has no guard token: {0}")]
+    Unreadable(String),
+}
+
+/// A copy of environment variables. It is never printed, since some of them are secrets.
+#[derive(Clone, Default)]
+pub struct Environment(HashMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Environment")
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl Environment {
+    /// The variables of this process. Those that are not Unicode are left out.
+    #[allow(clippy::disallowed_methods, reason = "the client's only look at the environment")]
+    pub fn of_process() -> Self {
+        let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(unicode).collect())
+    }
+
+    /// The value of a variable. An empty one counts as not set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The value of the first of these variables that is set.
+    pub fn first(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.get(name))
+    }
+
+    /// A file that a variable names, or one in the home directory.
+    pub(crate) fn file(&self, name: &str, in_home: &str) -> Option<PathBuf> {
+        let in_home = || self.get("HOME").map(|home| PathBuf::from(home).join(in_home));
+        self.get(name).map(PathBuf::from).or_else(in_home)
+    }
+
+    /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,
+    /// or a token that Lambda or ECS gives to all processes of one environment and to nobody else.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn guard_token(&self) -> Result<Secret, GuardTokenError> {
+        let given = ["AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+        let Some(own) = self.get("TOKEN_BROKER_TOKEN") else {
+            return self.first(&given).map(Secret::from).ok_or(GuardTokenError::Missing);
+        };
+        let Some(file) = own.strip_prefix("file://") else { return Ok(Secret::from(own)) };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| GuardTokenError::Unreadable(format!("{file}: {error}")))?;
+        match text.trim() {
+            "" => Err(GuardTokenError::Unreadable(format!("{file} is empty"))),
+            token => Ok(Secret::from(token)),
+        }
+    }
+
+    /// The certificate authorities that `AWS_CA_BUNDLE`, `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    pub fn roots(&self) -> Roots {
+        let files = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"].into_iter().filter_map(|name| self.get(name));
+        Roots {
+            files: files.map(PathBuf::from).collect(),
+            folder: self.get("SSL_CERT_DIR").map(PathBuf::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(variables: &[(&str, &str)]) -> Result<Secret, GuardTokenError> {
+        variables.iter().copied().collect::<Environment>().guard_token()
+    }
+
+    #[test]
+    fn the_guard_token_is_found_in_order() {
+        let (session, container) = (("AWS_SESSION_TOKEN", "s"), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "c"));
+        assert_eq!(guard(&[("TOKEN_BROKER_TOKEN", "own"), session, container]), Ok(Secret::from("own")));
+        assert_eq!(guard(&[session, container]), Ok(Secret::from("s")));
+        assert_eq!(guard(&[("AWS_SESSION_TOKEN", ""), container]), Ok(Secret::from("c")));
+        assert_eq!(guard(&[("TOKEN_BROKER_TOKEN", "")]), Err(GuardTokenError::Missing));
+        let unreadable = guard(&[("TOKEN_BROKER_TOKEN", "file:///does/not/exist"), session]);
+        assert!(matches!(unreadable, Err(GuardTokenError::Unreadable(_))));
+    }
+
+    #[test]
+    fn nothing_prints_a_variable() {
+        let environment: Environment = [("AWS_SECRET_ACCESS_KEY", "tell-tale")].into_iter().collect();
+        assert_eq!(format!("{environment:?}"), "Environment");
+    }
+}

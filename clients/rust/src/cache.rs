@@ -1,0 +1,189 @@
+//! What is known of one account, and what follows from it. Pure: no clock, no I/O.
+
+use crate::{Code, Error, Token};
+use protocol::{Draw, Generation, ServedFrom, Timestamp};
+use std::time::Duration;
+
+/// How long a token has to be valid if the caller does not say. As in the broker.
+pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(60);
+/// After the broker found a reported token alive, further reports of it are answered from the cache for this long.
+/// An API that answers 401 for another reason must not cause a call for each of its answers.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How far the clock may step back before cached times are no longer trusted.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
+/// The longest time in which a request is answered with the last failure instead of a call.
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(10);
+const FIRST_COOLDOWN: Duration = Duration::from_millis(250);
+/// The longest pause between two failed renewals in the background.
+const LONGEST_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
+
+/// What a caller needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// The token must be valid for this long. Without it, a minute or half of the token's lifetime is enough.
+    pub(crate) min_ttl: Option<Duration>,
+    /// The API refused the token of this generation.
+    pub(crate) rejected: Option<Generation>,
+}
+
+impl Demand {
+    /// Whether the result of a call for `other` answers this one too.
+    pub(crate) fn is_covered_by(self, other: Self) -> bool {
+        let ttl = self.min_ttl.is_none() || other.min_ttl >= self.min_ttl;
+        ttl && (self.rejected.is_none() || other.rejected >= self.rejected)
+    }
+
+    /// Whether the token is valid for long enough.
+    pub(crate) fn is_met(self, token: &Token, now: Timestamp) -> bool {
+        let left = token.expires_in(now);
+        left > 0 && left >= self.wanted(token).as_secs()
+    }
+
+    fn wanted(self, token: &Token) -> Duration {
+        self.min_ttl.unwrap_or_else(|| DEFAULT_MIN_TTL.min(token.granted / 2))
+    }
+
+    /// Judges the token that a call for this demand, or for one that covers it, has just returned.
+    ///
+    /// The broker's word counts if the answer took no longer than its own margin, so that a caller can have the
+    /// longest lifetime that the broker grants.
+    pub(crate) fn check(self, token: Token, now: Timestamp) -> Result<Token, Error> {
+        const TRAVEL: Duration = Duration::from_secs(2);
+        let wanted = self.wanted(&token);
+        let left = token.time_left(now);
+        if !left.is_zero() && token.granted >= wanted && left + TRAVEL >= wanted {
+            return Ok(token);
+        }
+        Err(Error::TooShort { valid_for: token.expires_in(now), wanted: wanted.as_secs() })
+    }
+}
+
+/// The outcome of a look at the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The token, and whether it is time to renew it in the background.
+    Answer { token: Token, renew: bool },
+    /// The last call failed a moment ago.
+    Fail(Error),
+    /// Only the broker can tell.
+    Ask,
+}
+
+/// What is known of one account.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    cached: Option<Cached>,
+    failure: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    token: Token,
+    received_at: Timestamp,
+    renew_at: Timestamp,
+    /// When the broker last said that this token is alive in spite of a report.
+    confirmed_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    /// Until then, requests are answered with the error.
+    until: Timestamp,
+    /// Until then, nothing is renewed in the background.
+    renew_after: Timestamp,
+    in_a_row: u32,
+}
+
+impl Entry {
+    /// What the entry says to a demand.
+    pub(crate) fn look_up(&self, demand: Demand, now: Timestamp) -> Lookup {
+        if let Some(cached) = self.cached.as_ref().filter(|cached| cached.answers(demand, now)) {
+            let mut token = cached.token.clone();
+            token.served_from = ServedFrom::Memory;
+            return Lookup::Answer { token, renew: self.next_renewal().is_some_and(|due| due <= now) };
+        }
+        match &self.failure {
+            Some(failed) if now < failed.until && failed.until.since(now) <= LONGEST_COOLDOWN * 2 => {
+                Lookup::Fail(failed.error.clone().with_retry_after(failed.until.since(now)))
+            }
+            _ => Lookup::Ask,
+        }
+    }
+
+    /// When the token is to be renewed in the background. `None` if there is none, and no failure to wait for.
+    pub(crate) fn next_renewal(&self) -> Option<Timestamp> {
+        let due = self.cached.as_ref().map(|cached| cached.renew_at);
+        let pause = self.failure.as_ref().map(|failed| failed.renew_after);
+        due.max(pause)
+    }
+
+    /// Whether the entry holds a token that has not expired.
+    pub(crate) fn is_of_use(&self, now: Timestamp) -> bool {
+        self.cached.as_ref().is_some_and(|cached| cached.token.expires_at > now)
+    }
+
+    /// Takes over the result of a call.
+    pub(crate) fn store(&mut self, demand: Demand, token: Token, now: Timestamp, draw: Draw) {
+        self.failure = None;
+        // A call that was overtaken, by a clock that stood still or by a later report, brings an older token.
+        let is_older =
+            |cached: &Cached| cached.token.generation > token.generation && cached.token.expires_at > now;
+        if self.cached.as_ref().is_some_and(is_older) {
+            return;
+        }
+        let confirmed_at = (demand.rejected == Some(token.generation)).then_some(now);
+        let received_at = now;
+        let renew_at = token.expires_at.minus(token.granted).plus(renewal_age(token.granted, draw));
+        self.cached = Some(Cached { token, received_at, renew_at, confirmed_at });
+    }
+
+    /// Takes over the failure of a call. The token stays: it is valid until it expires.
+    pub(crate) fn fail(&mut self, demand: Demand, error: &Error, now: Timestamp, draw: Draw) {
+        // What is wrong with one caller's options must not keep others waiting.
+        if demand != Demand::default() && is_of_the_request(error) {
+            return;
+        }
+        let in_a_row = self.failure.as_ref().map_or(0, |failed| failed.in_a_row.saturating_add(1));
+        let backoff = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(in_a_row.min(16)));
+        let asked = error.retry_after().unwrap_or_default();
+        let pause = draw.jittered(backoff.min(LONGEST_COOLDOWN)).max(asked.min(LONGEST_COOLDOWN));
+        let renewal_pause = draw.stretched(asked.max(backoff).min(LONGEST_RENEWAL_PAUSE));
+        self.failure = Some(Failed {
+            error: error.clone(),
+            until: now.plus(pause),
+            renew_after: now.plus(renewal_pause),
+            in_a_row,
+        });
+    }
+}
+
+impl Cached {
+    fn answers(&self, demand: Demand, now: Timestamp) -> bool {
+        let clock_is_sane = self.received_at <= now.plus(CLOCK_STEP);
+        clock_is_sane && demand.is_met(&self.token, now) && self.settles(demand.rejected, now)
+    }
+
+    /// Whether the cached token answers a report without a call.
+    fn settles(&self, rejected: Option<Generation>, now: Timestamp) -> bool {
+        let Some(rejected) = rejected else { return true };
+        let confirmed_lately =
+            self.confirmed_at.is_some_and(|at| now < at.plus(REPORT_INTERVAL) && at <= now.plus(CLOCK_STEP));
+        self.token.generation > rejected || (self.token.generation == rejected && confirmed_lately)
+    }
+}
+
+/// The age at which a token is renewed: two thirds of its lifetime, or up to a tenth of that earlier, so that a fleet
+/// that started together does not renew together.
+fn renewal_age(lifetime: Duration, draw: Draw) -> Duration {
+    (lifetime * 2 / 3).mul_f64(1.0 - draw.fraction() / 10.0)
+}
+
+/// Whether an error says something about the request alone, and nothing about the next one.
+fn is_of_the_request(error: &Error) -> bool {
+    matches!(error, Error::TooShort { .. } | Error::StillWaiting(_))
+        || matches!(error.code(), Code::InvalidRequest | Code::UnsupportedGrantType)
+}
+
+#[cfg(test)]
+mod tests;

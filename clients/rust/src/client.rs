@@ -1,0 +1,143 @@
+//! Carries calls to the broker over the network.
+
+use crate::{
+    BoxFuture, Broker, Call, Clock, Environment, Error, Reply, SystemClock,
+    aws::{self, Credentials},
+    http::{BaseUrl, HttpClient, collect, full},
+    ways::{Agent, HttpApi, Invoke, Outgoing, Way, endpoint_of, names_its_region, region_of_arn},
+};
+use http::{HeaderValue, Request};
+use std::{fmt, time::Duration};
+use tokio::sync::OnceCell;
+
+/// The longest answer that is read: `status` of a thousand accounts.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Where the agent listens unless told otherwise.
+const AGENT_PORT: &str = "2774";
+
+/// The broker, by one of its three ways.
+pub struct BrokerClient {
+    way: PlannedWay,
+    ready: OnceCell<Way>,
+    http: HttpClient,
+    credentials: Option<Credentials>,
+    environment: Environment,
+}
+
+/// A way whose Region may have to be asked for.
+enum PlannedWay {
+    Agent { base: BaseUrl, guard: HeaderValue },
+    Invoke { function: String },
+    HttpApi { base: BaseUrl },
+}
+
+impl fmt::Debug for BrokerClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("BrokerClient")
+    }
+}
+
+impl BrokerClient {
+    /// The agent on localhost, at `TOKEN_BROKER_PORT`. Its guard token is `TOKEN_BROKER_TOKEN` (or the file that it
+    /// names as `file://PATH`), `AWS_SESSION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+    ///
+    /// # Errors
+    /// There is no guard token, or the port is malformed.
+    pub fn agent(environment: &Environment) -> Result<Self, Error> {
+        let port = environment.get("TOKEN_BROKER_PORT").unwrap_or(AGENT_PORT);
+        let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
+        let guard = environment.guard_token().map_err(|error| Error::InvalidCall(error.to_string()))?;
+        let mut guard = HeaderValue::from_str(guard.expose())
+            .map_err(|_| Error::InvalidCall("the guard token is no header value".to_owned()))?;
+        guard.set_sensitive(true);
+        Ok(Self::new(environment, PlannedWay::Agent { base, guard }))
+    }
+
+    /// Direct invoke of the broker's function, by its name or ARN, with the alias where there is one.
+    pub fn invoke(environment: &Environment, function: &str) -> Self {
+        Self::new(environment, PlannedWay::Invoke { function: function.to_owned() })
+    }
+
+    /// The broker's HTTP API, by its base URL.
+    ///
+    /// # Errors
+    /// The URL is malformed, or neither https nor local.
+    pub fn http_api(environment: &Environment, url: &str) -> Result<Self, Error> {
+        Ok(Self::new(environment, PlannedWay::HttpApi { base: base_url(url, "the broker's URL")? }))
+    }
+
+    fn new(environment: &Environment, way: PlannedWay) -> Self {
+        let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
+        let is_signed = !matches!(way, PlannedWay::Agent { .. });
+        let credentials = is_signed.then(|| Credentials::new(environment, http.clone()));
+        Self { way, ready: OnceCell::new(), http, credentials, environment: environment.clone() }
+    }
+
+    async fn plan(&self) -> Result<Way, Error> {
+        Ok(match &self.way {
+            PlannedWay::Agent { base, guard } => {
+                Way::Agent(Agent { target: base.target.clone(), guard: guard.clone() })
+            }
+            PlannedWay::Invoke { function } => {
+                let region = match region_of_arn(function) {
+                    Some(region) => region.to_owned(),
+                    None => self.region().await?,
+                };
+                let configured = self.environment.first(&["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL"]);
+                let url = configured.map_or_else(|| endpoint_of(&region), str::to_owned);
+                let endpoint = base_url(&url, "Lambda's endpoint")?;
+                Way::Invoke(Invoke { endpoint, region, function: function.clone() })
+            }
+            PlannedWay::HttpApi { base } => {
+                let region = if names_its_region(base) { String::new() } else { self.region().await? };
+                Way::HttpApi(HttpApi::new(base.clone(), &region))
+            }
+        })
+    }
+
+    async fn region(&self) -> Result<String, Error> {
+        if let Some(region) = aws::planned_region(&self.environment) {
+            return Ok(region);
+        }
+        let asked = aws::instance_region(&self.http, &self.environment).await;
+        asked.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
+    }
+
+    async fn carry(&self, call: &Call) -> Result<Reply, Error> {
+        let way = self.ready.get_or_try_init(|| self.plan()).await?;
+        let request = self.prepare(way, way.request(call)?).await?;
+        let (parts, body) = request.into_parts();
+        let response = self.http.send(way.target(), Request::from_parts(parts, full(body))).await;
+        let response = response.map_err(|error| Error::Unreachable(error.to_string()))?;
+        let (head, body) = response.into_parts();
+        let body = collect(body, LONGEST_ANSWER).await;
+        let body = body.map_err(|error| Error::Unreachable(format!("the answer broke off: {error}")))?;
+        way.read(head.status, &head.headers, body)
+    }
+
+    async fn prepare(&self, way: &Way, outgoing: Outgoing) -> Result<Request<Vec<u8>>, Error> {
+        let malformed = |_| Error::InvalidCall("the call does not fit into a request".to_owned());
+        let mut request = Request::new(outgoing.body);
+        *request.method_mut() = outgoing.method;
+        *request.uri_mut() = outgoing.path_and_query.parse().map_err(malformed)?;
+        request.headers_mut().extend(outgoing.headers);
+        if let (Some(credentials), Some(scope)) = (&self.credentials, way.signing()) {
+            let now = SystemClock.now();
+            let keys = credentials.keys(scope.1, now).await.map_err(Error::Unsigned)?;
+            let url = format!("{}{}", way.target(), outgoing.path_and_query);
+            aws::sign(&mut request, &url, &keys, scope, now).map_err(Error::Unsigned)?;
+        }
+        Ok(request)
+    }
+}
+
+impl Broker for BrokerClient {
+    fn call<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(self.carry(call))
+    }
+}
+
+fn base_url(text: &str, what: &str) -> Result<BaseUrl, Error> {
+    BaseUrl::parse(text).map_err(|error| Error::InvalidCall(format!("{what} is wrong: {error}")))
+}

@@ -1,0 +1,55 @@
+//! The wall clock and randomness.
+
+use protocol::{Draw, Timestamp};
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// How often a wait looks at the wall clock.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Where time and randomness come from.
+///
+/// The time must be that of the wall clock. A Lambda environment that is frozen between two invocations, or restored
+/// from a snapshot, has a monotonic clock that stood still while the tokens expired.
+pub trait Clock: Send + Sync + 'static {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+
+    /// A random number, for jitter.
+    fn draw(&self) -> Draw;
+}
+
+/// The machine's clock and randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the client's only look at a clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(protocol::millis(since_epoch))
+    }
+
+    /// Drawn from the kernel each time: a generator in memory would repeat itself in every copy of a snapshot.
+    fn draw(&self) -> Draw {
+        Draw(getrandom::u64().unwrap_or_default())
+    }
+}
+
+/// Waits for the future, at most until `deadline` by the wall clock. Notices within a second that a thawed process is
+/// past it.
+pub async fn within<F: Future>(clock: &dyn Clock, deadline: Timestamp, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    loop {
+        let left = deadline.since(clock.now());
+        if left.is_zero() {
+            return None;
+        }
+        if let Ok(output) = tokio::time::timeout(left.min(TICK), &mut future).await {
+            return Some(output);
+        }
+    }
+}

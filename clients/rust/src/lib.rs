@@ -1,0 +1,47 @@
+//! Tokens for the Convirza API from token-broker.
+//!
+//! [`TokenSource`] caches tokens by account, renews them ahead of their expiry, and reports tokens that the API
+//! refused. [`BrokerClient`] reaches the broker by the agent on localhost, by direct invoke, or by its HTTP API.
+//!
+//! ```ignore
+//! let environment = Environment::of_process();
+//! let source = TokenSource::new(BrokerClient::agent(&environment)?);
+//! let token = source.get(&AccountName::default()).await?;
+//! ```
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | `source` | the cache and its calls, one at a time per account |
+//! | `cache` | the decisions: what a cached token answers, when it is renewed, how failures pause calls. Pure |
+//! | `ways` | the three ways to the broker: requests out, answers in. Pure |
+//! | `client` | performs calls: credentials, signature, request |
+//! | `aws` | Region, credentials and signatures |
+//! | [`http`] | a small HTTP/1.1 client with reused connections |
+//! | `middleware` | a `reqwest-middleware` (feature `middleware`) |
+
+mod answer;
+mod aws;
+mod broker;
+mod cache;
+mod call;
+mod client;
+mod clock;
+mod error;
+pub mod http;
+#[cfg(feature = "middleware")]
+mod middleware;
+mod source;
+mod ways;
+
+pub use answer::{Reply, Token};
+pub use aws::{Environment, GuardTokenError};
+pub use broker::{BoxFuture, Broker};
+pub use cache::DEFAULT_MIN_TTL;
+pub use call::{Action, Call};
+pub use client::BrokerClient;
+pub use clock::{Clock, SystemClock, within};
+pub use error::{Code, Error};
+#[cfg(feature = "middleware")]
+pub use middleware::BearerToken;
+pub use protocol::{AccountName, Draw, Generation, Secret, ServedFrom, Timestamp};
+pub use source::{Limits, TokenSource};

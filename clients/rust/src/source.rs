@@ -1,0 +1,297 @@
+//! Tokens by account: from the cache, or by one call to the broker at a time.
+
+use crate::{
+    Action, Broker, Call, Clock, Error, SystemClock, Token,
+    cache::{Demand, Entry, Lookup},
+    clock::within,
+};
+use protocol::{AccountName, Generation, Timestamp};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// How often [`TokenSource::keep_fresh`] looks at the wall clock.
+const TICK: Duration = Duration::from_secs(5);
+/// A caller that asks for ever new account names must not fill the memory.
+const MOST_ACCOUNTS: usize = 1_000;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long [`TokenSource::get`] waits for the broker.
+    pub wait: Duration,
+    /// How long [`TokenSource::report`] waits. Longer, since the broker may probe and renew meanwhile.
+    pub report_wait: Duration,
+    /// How long one call to the broker may take. It goes on when the callers have stopped waiting.
+    pub call: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { wait: seconds(5), report_wait: seconds(20), call: seconds(30) }
+    }
+}
+
+/// Hands out tokens. Clones share one cache.
+///
+/// A token is renewed in the background at two thirds of its lifetime. While the broker is out of reach, a token is
+/// handed out until it expires. There is at most one call per account at a time, shared by all who wait for it.
+#[derive(Clone)]
+pub struct TokenSource(Arc<Shared>);
+
+struct Shared {
+    broker: Box<dyn Broker>,
+    clock: Box<dyn Clock>,
+    limits: Limits,
+    slots: Mutex<HashMap<AccountName, Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    entry: Entry,
+    flight: Option<Flight>,
+    flights: u64,
+}
+
+/// A call that is under way.
+struct Flight {
+    number: u64,
+    demand: Demand,
+    gives_up_at: Timestamp,
+    result: watch::Receiver<Option<Result<Token, Error>>>,
+}
+
+impl Flight {
+    /// A frozen process may find a call that nobody answers any more: its connection has long been closed.
+    fn is_alive(&self, now: Timestamp) -> bool {
+        now < self.gives_up_at && self.result.has_changed().is_ok()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TokenSource").field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+impl TokenSource {
+    /// A source with an empty cache.
+    pub fn new(broker: impl Broker) -> Self {
+        Self::with(broker, SystemClock, Limits::default())
+    }
+
+    /// A source with a clock and limits of the caller's choice.
+    pub fn with(broker: impl Broker, clock: impl Clock, limits: Limits) -> Self {
+        let (broker, clock) = (Box::new(broker), Box::new(clock));
+        Self(Arc::new(Shared { broker, clock, limits, slots: Mutex::default() }))
+    }
+
+    /// A token that is valid for a minute, or for half of its lifetime if it lives shorter than two.
+    ///
+    /// # Errors
+    /// There is no such token in the cache, and the broker gave none in time.
+    pub async fn get(&self, account: &AccountName) -> Result<Token, Error> {
+        self.obtain(account, Demand::default()).await
+    }
+
+    /// A token that is valid for `min_ttl`.
+    ///
+    /// # Errors
+    /// As [`TokenSource::get`].
+    pub async fn get_for(&self, account: &AccountName, min_ttl: Duration) -> Result<Token, Error> {
+        self.obtain(account, Demand { min_ttl: Some(min_ttl), rejected: None }).await
+    }
+
+    /// Reports that the API refused the token of `generation`, and returns the token to use now.
+    ///
+    /// The broker verifies the report. A result with the same generation says that the token is alive, so that the
+    /// API refused for another reason: do not send the request again.
+    ///
+    /// # Errors
+    /// The broker could not verify or replace the token in time. The reported token stays in the cache.
+    pub async fn report(&self, account: &AccountName, generation: Generation) -> Result<Token, Error> {
+        self.obtain(account, Demand { min_ttl: None, rejected: Some(generation) }).await
+    }
+
+    /// [`TokenSource::report`] for a caller that needs the new token for `min_ttl`.
+    ///
+    /// # Errors
+    /// As [`TokenSource::report`].
+    pub async fn report_for(
+        &self,
+        account: &AccountName,
+        generation: Generation,
+        min_ttl: Duration,
+    ) -> Result<Token, Error> {
+        self.obtain(account, Demand { min_ttl: Some(min_ttl), rejected: Some(generation) }).await
+    }
+
+    /// Fetches the account's token and renews it in time, forever. Spawn it, and abort the task to end it.
+    pub async fn keep_fresh(&self, account: AccountName) {
+        loop {
+            let now = self.0.clock.now();
+            let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal();
+            if due.is_none_or(|due| due <= now) {
+                let result = self.0.start_or_join(&account, Demand::default());
+                let _failures_are_in_the_entry = settled(result).await;
+            } else {
+                let pause = due.map_or(TICK, |due| due.since(now)).min(TICK);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// Calls the broker, past the cache.
+    ///
+    /// # Errors
+    /// Those of the broker, or that it was out of reach.
+    pub async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
+        self.0.call(call).await
+    }
+
+    /// The time by which this source judges.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    async fn obtain(&self, account: &AccountName, demand: Demand) -> Result<Token, Error> {
+        let shared = &self.0;
+        let limit = if demand.rejected.is_some() { shared.limits.report_wait } else { shared.limits.wait };
+        let deadline = shared.clock.now().plus(limit);
+        loop {
+            let (flown, result) = match shared.look_up(account, demand) {
+                Ready::Token(token) => return Ok(token),
+                Ready::Failed(error) => return Err(error),
+                Ready::Wait { demand, result } => (demand, result),
+            };
+            let Some(result) = within(&*shared.clock, deadline, settled(result)).await else {
+                return Err(Error::StillWaiting(limit));
+            };
+            // The result of a call for less, such as a plain renewal while this is a report, is in the cache now.
+            if demand.is_covered_by(flown) {
+                return demand.check(result?, shared.clock.now());
+            }
+            result?;
+        }
+    }
+}
+
+enum Ready {
+    Token(Token),
+    Failed(Error),
+    Wait { demand: Demand, result: watch::Receiver<Option<Result<Token, Error>>> },
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Slot>> {
+        // No code panics while it holds the lock, and a half-done change is not possible.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_up(self: &Arc<Self>, account: &AccountName, demand: Demand) -> Ready {
+        let now = self.clock.now();
+        let mut slots = self.lock();
+        if !slots.contains_key(account) && slots.len() >= MOST_ACCOUNTS {
+            slots.retain(|_, slot| slot.flight.is_some() || slot.entry.is_of_use(now));
+        }
+        let slot = slots.entry(account.clone()).or_default();
+        match slot.entry.look_up(demand, now) {
+            Lookup::Answer { token, renew } => {
+                if renew {
+                    self.join(slot, account, Demand::default(), now);
+                }
+                Ready::Token(token)
+            }
+            Lookup::Fail(error) => Ready::Failed(error),
+            Lookup::Ask => {
+                let (demand, result) = self.join(slot, account, demand, now);
+                Ready::Wait { demand, result }
+            }
+        }
+    }
+
+    fn start_or_join(
+        self: &Arc<Self>,
+        account: &AccountName,
+        demand: Demand,
+    ) -> watch::Receiver<Option<Result<Token, Error>>> {
+        let now = self.clock.now();
+        self.join(self.lock().entry(account.clone()).or_default(), account, demand, now).1
+    }
+
+    /// Joins the call that is under way, whatever it is for, or starts one.
+    fn join(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        account: &AccountName,
+        demand: Demand,
+        now: Timestamp,
+    ) -> (Demand, watch::Receiver<Option<Result<Token, Error>>>) {
+        if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.is_alive(now)) {
+            return (flight.demand, flight.result.clone());
+        }
+        slot.flights += 1;
+        let number = slot.flights;
+        let (landed, result) = watch::channel(None);
+        let gives_up_at = now.plus(self.limits.call);
+        slot.flight = Some(Flight { number, demand, gives_up_at, result: result.clone() });
+        let (shared, account) = (Arc::clone(self), account.clone());
+        // On a task of its own: a caller that goes away must not end a call that others wait for.
+        tokio::spawn(async move {
+            let result = shared.fetch(&account, demand).await;
+            shared.land(&account, number, demand, &result);
+            // Nobody may be waiting any more.
+            let _ = landed.send(Some(result));
+        });
+        (demand, result)
+    }
+
+    async fn fetch(&self, account: &AccountName, demand: Demand) -> Result<Token, Error> {
+        let call = Call {
+            action: Action::Token,
+            account: Some(account.clone()),
+            min_ttl: demand.min_ttl,
+            rejected: demand.rejected,
+        };
+        let asked_at = self.clock.now();
+        self.call(&call).await?.token(account, asked_at)
+    }
+
+    async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
+        let deadline = self.clock.now().plus(self.limits.call);
+        let Some(reply) = within(&*self.clock, deadline, self.broker.call(call)).await else {
+            let limit = self.limits.call.as_secs();
+            return Err(Error::Unreachable(format!("no answer within {limit} s")));
+        };
+        reply
+    }
+
+    fn land(&self, account: &AccountName, number: u64, demand: Demand, result: &Result<Token, Error>) {
+        let (now, draw) = (self.clock.now(), self.clock.draw());
+        let mut slots = self.lock();
+        let slot = slots.entry(account.clone()).or_default();
+        let is_current = slot.flight.as_ref().is_some_and(|flight| flight.number == number);
+        match result {
+            Ok(token) => slot.entry.store(demand, token.clone(), now, draw),
+            // A call that was given up says nothing about the one that followed it.
+            Err(error) if is_current => slot.entry.fail(demand, error, now, draw),
+            Err(_) => {}
+        }
+        if is_current {
+            slot.flight = None;
+        }
+    }
+}
+
+async fn settled(mut result: watch::Receiver<Option<Result<Token, Error>>>) -> Result<Token, Error> {
+    let landed = result.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
+    landed.unwrap_or_else(|| Err(Error::Unreachable("the call was ended".to_owned())))
+}
+
+#[cfg(test)]
+mod tests;

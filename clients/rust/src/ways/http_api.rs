@@ -1,0 +1,90 @@
+//! The broker's HTTP API.
+
+use super::{Outgoing, json_content};
+use crate::{Action, Call, http::BaseUrl};
+use http::Method;
+
+/// An API Gateway stage or a Function URL.
+pub(crate) struct HttpApi {
+    pub(crate) base: BaseUrl,
+    pub(crate) region: String,
+    pub(crate) service: &'static str,
+}
+
+impl HttpApi {
+    /// `region` is for hosts that do not name theirs.
+    pub(crate) fn new(base: BaseUrl, region: &str) -> Self {
+        let (service, named) = service_and_region(base.target.host());
+        let region = named.unwrap_or(region).to_owned();
+        Self { base, region, service }
+    }
+
+    pub(super) fn request(&self, call: &Call) -> Outgoing {
+        let path = format!("{}/{}", self.base.path, call.action.name());
+        match call.action {
+            Action::Status => Outgoing {
+                method: Method::GET,
+                path_and_query: path + &call.query(),
+                headers: Vec::new(),
+                body: Vec::new(),
+            },
+            _ => Outgoing {
+                method: Method::POST,
+                path_and_query: path,
+                headers: vec![json_content()],
+                body: call.json(false),
+            },
+        }
+    }
+}
+
+/// Whether a URL of AWS names the Region that it is in.
+pub(crate) fn names_its_region(base: &BaseUrl) -> bool {
+    service_and_region(base.target.host()).1.is_some()
+}
+
+/// What AWS's host names say: `ID.execute-api.REGION.amazonaws.com`, `ID.lambda-url.REGION.on.aws`.
+fn service_and_region(host: &str) -> (&'static str, Option<&str>) {
+    let mut labels = host.split('.').skip(1);
+    match (labels.next(), labels.next()) {
+        (Some("execute-api"), Some(region)) if host.contains(".amazonaws.com") => {
+            ("execute-api", Some(region))
+        }
+        (Some("lambda-url"), Some(region)) if host.ends_with(".on.aws") => ("lambda", Some(region)),
+        _ => ("execute-api", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::AccountName;
+
+    #[test]
+    fn the_host_tells_service_and_region() {
+        for (host, service, region) in [
+            ("abc123.execute-api.eu-west-1.amazonaws.com", "execute-api", Some("eu-west-1")),
+            ("abc123.lambda-url.us-east-2.on.aws", "lambda", Some("us-east-2")),
+            ("broker.example.com", "execute-api", None),
+            ("abc.execute-api.evil.example.com", "execute-api", None),
+        ] {
+            assert_eq!(service_and_region(host), (service, region), "{host}");
+        }
+    }
+
+    #[test]
+    fn each_action_has_its_route() {
+        let base = BaseUrl::parse("https://broker.example.com/prod").unwrap();
+        let api = HttpApi::new(base, "us-east-1");
+        let account = AccountName::parse("emea");
+        for (action, method, path, body) in [
+            (Action::Token, Method::POST, "/prod/token", r#"{"account":"emea"}"#),
+            (Action::Status, Method::GET, "/prod/status?account=emea", ""),
+            (Action::Unblock, Method::POST, "/prod/unblock", r#"{"account":"emea"}"#),
+        ] {
+            let request = api.request(&Call::new(action, account.clone()));
+            assert_eq!((request.method, request.path_and_query.as_str()), (method, path));
+            assert_eq!(request.body, body.as_bytes());
+        }
+    }
+}

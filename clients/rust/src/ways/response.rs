@@ -1,0 +1,147 @@
+//! What the responses of the ways say.
+
+use crate::{Code, Error, Reply, error::cut};
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[derive(Deserialize)]
+struct HttpError {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+    retry_after: Option<u64>,
+    request_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FunctionError {
+    #[serde(rename = "errorType", default)]
+    error_type: String,
+    #[serde(rename = "errorMessage", default)]
+    error_message: String,
+}
+
+#[derive(Default, Deserialize)]
+struct AwsError {
+    #[serde(alias = "Message", default)]
+    message: String,
+}
+
+/// A response of the HTTP API or of the agent.
+pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
+    if status == StatusCode::OK {
+        return Ok(Reply::new(body));
+    }
+    let Ok(error) = serde_json::from_slice::<HttpError>(&body) else {
+        return Err(intercepted(status, headers, &body));
+    };
+    Err(Error::Refused {
+        code: Code::parse(&error.error),
+        description: cut(&error.error_description),
+        retry_after: error.retry_after.map(Duration::from_secs).or_else(|| retry_after(headers)),
+        request_id: error.request_id,
+    })
+}
+
+/// A response of Lambda's Invoke API. An error of the function has a header of its own.
+pub(super) fn invoke(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
+    if status != StatusCode::OK {
+        return Err(intercepted(status, headers, &body));
+    }
+    if !headers.contains_key("x-amz-function-error") {
+        return Ok(Reply::new(body));
+    }
+    let error: FunctionError = serde_json::from_slice(&body)
+        .map_err(|_may_quote_the_body| Error::Unreadable("it is a function error without JSON"))?;
+    let (description, retry_after) = split_retry_after(&error.error_message);
+    Err(Error::Refused {
+        code: Code::parse(&error.error_type),
+        description: cut(description),
+        retry_after,
+        request_id: text(headers, "x-amzn-requestid").map(str::to_owned),
+    })
+}
+
+/// The contract's way to put a number into a function error: the message ends in ` (retry_after=12)`.
+fn split_retry_after(message: &str) -> (&str, Option<Duration>) {
+    let split = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (retry_after="));
+    match split.and_then(|(rest, seconds)| Some((rest, seconds.parse().ok()?))) {
+        Some((rest, seconds)) => (rest, Some(Duration::from_secs(seconds))),
+        None => (message, None),
+    }
+}
+
+fn intercepted(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let message = serde_json::from_slice::<AwsError>(body).unwrap_or_default().message;
+    let kind = text(headers, "x-amzn-errortype").and_then(|kind| kind.split(':').next()).unwrap_or_default();
+    let reason = [kind, message.as_str()].join(" ");
+    Error::Intercepted {
+        status: status.as_u16(),
+        reason: cut(reason.trim()),
+        retry_after: retry_after(headers),
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    text(headers, header::RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn an_http_error_keeps_code_time_and_request_id() {
+        let body = br#"{"error":"login_budget_exhausted","error_description":"wait","retry_after":12,"request_id":"r"}"#;
+        let error = http(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), body.to_vec()).unwrap_err();
+        assert_eq!(error.code(), Code::LoginBudgetExhausted);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(12)));
+        assert_eq!((error.description().as_str(), error.request_id()), ("wait", Some("r")));
+    }
+
+    #[test]
+    fn a_function_error_carries_its_time_in_the_message() {
+        let function_error = headers(&[("x-amz-function-error", "Unhandled"), ("x-amzn-requestid", "r")]);
+        let body = br#"{"errorType":"refresh_in_progress","errorMessage":"being renewed (retry_after=3)"}"#;
+        let error = invoke(StatusCode::OK, &function_error, body.to_vec()).unwrap_err();
+        assert_eq!((error.code(), error.description().as_str()), (Code::RefreshInProgress, "being renewed"));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        for odd in ["", ")", "(retry_after=3)", "x (retry_after=)", "x (retry_after=-1)", "x (retry_after=3"]
+        {
+            assert_eq!(split_retry_after(odd), (odd, None));
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_runtime_is_another_code() {
+        let function_error = headers(&[("x-amz-function-error", "Unhandled")]);
+        let body = br#"{"errorType":"Sandbox.Timedout","errorMessage":"Task timed out after 30.00 seconds"}"#;
+        let error = invoke(StatusCode::OK, &function_error, body.to_vec()).unwrap_err();
+        assert_eq!(error.code(), Code::Other("Sandbox.Timedout".into()));
+        assert!(invoke(StatusCode::OK, &function_error, b"?".to_vec()).is_err());
+    }
+
+    #[test]
+    fn an_error_of_aws_is_told_from_one_of_the_broker() {
+        let denied = headers(&[("x-amzn-errortype", "AccessDeniedException:http://internal/")]);
+        let error = invoke(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
+        let reason = "AccessDeniedException no".to_owned();
+        assert_eq!(error, Error::Intercepted { status: 403, reason, retry_after: None });
+        assert_eq!(error.code(), Code::AccessDenied);
+        let throttled = headers(&[("retry-after", "2")]);
+        let error = http(StatusCode::TOO_MANY_REQUESTS, &throttled, b"<html>".to_vec()).unwrap_err();
+        assert_eq!(
+            (error.code(), error.retry_after()),
+            (Code::UpstreamUnavailable, Some(Duration::from_secs(2)))
+        );
+    }
+}

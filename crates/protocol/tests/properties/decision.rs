@@ -1,0 +1,88 @@
+//! Decisions fit the record and the request, whatever they are.
+
+use crate::config;
+use generators::{account, instant, pair, policy, progress, request};
+use proptest::prelude::*;
+use std::time::Duration;
+use token_broker_protocol::{
+    AccountName, ApiVersion, Context, Decision, Draw, Intent, RefreshToken, ServedFrom, Verdict, decide,
+};
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn an_answer_is_valid_for_as_long_as_it_says(
+        account in account(), request in request(), progress in progress(), policy in policy(),
+        now in instant(), draw in any::<u64>()
+    ) {
+        let cx = Context { policy: &policy, now, draw: Draw(draw) };
+        if let Decision::Answer(answer) = decide(&request, progress, &account, cx) {
+            let pair = account.pair.expect("a pair");
+            prop_assert_eq!(answer.generation, pair.generation);
+            prop_assert_ne!(pair.verdict, Verdict::Dead);
+            prop_assert!(answer.expires_in_seconds >= 1);
+            prop_assert!(answer.expires_at.plus(policy.clock_margin) <= pair.expires_at);
+            prop_assert!(Duration::from_secs(answer.expires_in_seconds) <= policy.max_ttl);
+            if let Intent::Token { min_ttl, .. } = request.intent {
+                let half = pair.expires_at.since(pair.issued_at) / 2;
+                let at_least = min_ttl.min(half).min(policy.max_ttl).as_secs();
+                prop_assert!(answer.expires_in_seconds >= at_least);
+            }
+        }
+    }
+
+    #[test]
+    fn a_decision_fits_the_record(
+        account in account(), request in request(), progress in progress(), policy in policy(),
+        now in instant(), draw in any::<u64>()
+    ) {
+        let cx = Context { policy: &policy, now, draw: Draw(draw) };
+        let (lease, cooldown) = (account.active_lease(now), account.active_cooldown(now));
+        let pair = account.pair.as_ref();
+        let free = lease.is_none() && cooldown.is_none();
+        let wants_a_token = matches!(request.intent, Intent::Token { .. } | Intent::Replace);
+        match decide(&request, progress, &account, cx) {
+            Decision::Answer(answer) => {
+                let expected = pair.and_then(|pair| request.answer_with(progress, pair, cx, ServedFrom::Table));
+                prop_assert_eq!(Some(answer), expected);
+            }
+            Decision::Wait(until) => prop_assert_eq!(lease.map(|lease| lease.until), Some(until)),
+            Decision::Fail(_) => prop_assert!(lease.is_none() && cooldown.is_some()),
+            Decision::LogIn => prop_assert!(free),
+            Decision::Refresh { refresh_token, origin } => {
+                let pair = pair.expect("a pair to refresh");
+                prop_assert!(free);
+                let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
+                    panic!("{:?} is not available", pair.refresh_token)
+                };
+                prop_assert_eq!(token, &refresh_token);
+                prop_assert_eq!(&pair.origin, &origin);
+                prop_assert_eq!(origin.api_version, ApiVersion::V3);
+                prop_assert!(expires_at.is_none_or(|at| at > now));
+            }
+            Decision::Probe { access_token, origin } => {
+                let pair = pair.expect("a pair to probe");
+                prop_assert!(free);
+                prop_assert_eq!((&pair.access_token, &pair.origin), (&access_token, &origin));
+                let Intent::Token { rejected, .. } = request.intent else { panic!("only reports are verified") };
+                prop_assert_eq!(rejected, Some(pair.generation));
+            }
+            Decision::Revoke { withdraw } => {
+                prop_assert!(lease.is_none());
+                prop_assert!(request.intent == Intent::Revoke || !withdraw);
+                let has_work = withdraw && pair.is_some() || !account.pending_revocations.is_empty();
+                prop_assert!(has_work);
+            }
+            Decision::Finish => prop_assert!(!wants_a_token),
+        }
+    }
+
+    #[test]
+    fn a_pair_is_due_before_its_expiry_and_after_half_of_its_life(pair in pair(), policy in policy()) {
+        let due = policy.due_at(&AccountName::default(), &pair);
+        let half = pair.expires_at.since(pair.issued_at) / 2;
+        prop_assert!(due <= pair.expires_at);
+        prop_assert!(pair.expires_at.since(due) <= half.min(policy.refresh_ahead));
+    }
+}

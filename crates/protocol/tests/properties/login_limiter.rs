@@ -1,0 +1,28 @@
+//! The login budget is kept, whatever a stored limiter contains.
+
+use crate::config;
+use generators::{instant, limiter, policy};
+use proptest::prelude::*;
+use std::time::Duration;
+use token_broker_protocol::Holder;
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn permits_never_exceed_the_budget(
+        limiter in limiter(), policy in policy(), now in instant(),
+        steps in proptest::collection::vec(0..100_000_u64, 1..20)
+    ) {
+        let (mut limiter, mut now) = (limiter, now);
+        let before = limiter.counting(now).count();
+        for (holder, step) in (0..).zip(steps) {
+            now = now.plus(Duration::from_millis(step));
+            if let Ok(next) = limiter.try_acquire(&policy, Holder(holder), now) {
+                prop_assert!(next.version > limiter.version);
+                limiter = next;
+            }
+            prop_assert!(limiter.counting(now).count() <= policy.login_budget.max(before));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The counts of a run.
+
+use std::collections::BTreeMap;
+
+/// What the tests and the table compare.
+#[derive(Default)]
+pub struct Tally {
+    /// Requests for a token.
+    pub requests: u64,
+    /// Requests that got no token, by error code.
+    pub(crate) failures: BTreeMap<&'static str, u64>,
+    /// Failures on instances that had the account in their cache.
+    pub warm_failures: u64,
+    /// Tokens handed out that were dead upstream.
+    pub dead_tokens: u64,
+    /// Logins that arrived upstream, by account.
+    pub logins_by_account: Vec<u64>,
+    /// Refreshes that arrived upstream, by account.
+    pub(crate) refreshes_by_account: Vec<u64>,
+    /// Requests and replies that were lost, each of which may cost a login to repair.
+    pub(crate) losses: u64,
+    /// Conflicting writes, for each lease that was released or has lapsed.
+    pub(crate) conflicts: Vec<usize>,
+    /// The longest wait of a request whose instance was not stopped.
+    pub longest_wait_ms: u64,
+    /// The most logins that arrived within 60 s.
+    pub most_logins_in_a_minute: usize,
+    /// Replies 429, to any call.
+    pub limited: u64,
+    /// Logins that brought a pair while an earlier token of the account was alive.
+    pub needless_logins: u64,
+    /// Violations of each invariant, for baselines.
+    pub broken: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Logins that arrived upstream.
+    pub fn logins(&self) -> u64 {
+        self.logins_by_account.iter().sum()
+    }
+
+    /// Requests that got no token.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// The fraction of the requests that got a live token.
+    #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 requests")]
+    pub fn availability(&self) -> f64 {
+        1.0 - (self.failed() + self.dead_tokens) as f64 / self.requests.max(1) as f64
+    }
+
+    /// Conflicting writes for one lease, at the 99th percentile.
+    pub fn conflicts_p99(&self) -> usize {
+        let mut sorted = self.conflicts.clone();
+        sorted.sort_unstable();
+        sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// The tally in one line.
+    pub fn line(&self) -> String {
+        format!(
+            "{} requests, availability {:.5} %, failures {:?} ({} warm), {} dead tokens, logins {:?}, refreshes {:?}, \
+             {} losses, conflicts p99 {} (most {}, {} leases), longest wait {} ms",
+            self.requests,
+            100.0 * self.availability(),
+            self.failures,
+            self.warm_failures,
+            self.dead_tokens,
+            self.logins_by_account,
+            self.refreshes_by_account,
+            self.losses,
+            self.conflicts_p99(),
+            self.conflicts.iter().max().unwrap_or(&0),
+            self.conflicts.len(),
+            self.longest_wait_ms,
+        )
+    }
+}

@@ -1,0 +1,60 @@
+//! How long the caller of a request waits.
+
+use protocol::Timestamp;
+use std::time::Duration;
+
+/// The timeout that the template sets, for runtimes that give none.
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// API Gateway gives up after 29 s, and began to count a little earlier than the function.
+const GATEWAY_LIMIT: Duration = Duration::from_secs(28);
+/// Reserved for the way of the answer back to the caller.
+const ANSWER_RESERVE: Duration = Duration::from_millis(300);
+
+/// How a request reached the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// A direct invoke.
+    Direct,
+    /// API Gateway or a Function URL.
+    Http,
+}
+
+impl Entry {
+    /// The instant by which the caller needs its answer. Lambda ends the invocation at `lambda_deadline`.
+    pub fn deadline(self, lambda_deadline: Timestamp, arrived_at: Timestamp) -> Timestamp {
+        // Some local runtimes send zero. A deadline before the arrival counts as none.
+        let given = Some(lambda_deadline).filter(|deadline| *deadline > arrived_at);
+        let invocation = given.unwrap_or_else(|| arrived_at.plus(FUNCTION_TIMEOUT));
+        match self {
+            Self::Direct => invocation.minus(ANSWER_RESERVE),
+            Self::Http => invocation.min(arrived_at.plus(GATEWAY_LIMIT)).minus(ANSWER_RESERVE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_earlier_of_invocation_and_gateway_ends_the_wait() {
+        let within = |entry: Entry, lambda| entry.deadline(NOW.plus(ms(lambda)), NOW).since(NOW);
+        assert_eq!(within(Entry::Direct, 60_000), ms(59_700));
+        assert_eq!(within(Entry::Http, 60_000), ms(27_700));
+        assert_eq!(within(Entry::Http, 10_000), ms(9_700));
+        assert_eq!(within(Entry::Direct, 1), ms(0), "less than the reserve");
+        for none in [Timestamp::default(), NOW] {
+            assert_eq!(
+                Entry::Direct.deadline(none, NOW),
+                NOW.plus(ms(29_700)),
+                "some local runtimes send zero"
+            );
+        }
+    }
+}

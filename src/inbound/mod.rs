@@ -1,0 +1,23 @@
+//! Lambda events: direct invokes, HTTP requests of API Gateway and Function URLs, and the schedule.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | `handler` | an event in, an answer out |
+//! | `http` | HTTP requests and responses |
+//! | [`payload`] | the fields of a request |
+//! | `response` | the contract's answers and errors |
+//! | `status` | the status answer |
+//! | [`authorization`] | who may do what |
+//! | [`deadline`] | how long the caller waits |
+
+pub mod authorization;
+pub mod deadline;
+mod handler;
+mod http;
+pub mod payload;
+mod response;
+mod status;
+
+pub use handler::Handler;
+pub use http::ROUTES;
+pub use response::RequestError;

@@ -1,0 +1,184 @@
+//! The status answer: everything that an operator may know, which is all but the tokens.
+
+use crate::{ports::Listed, rfc3339};
+use protocol::{
+    Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, RefreshToken, Timestamp, Verdict,
+};
+use serde_json::{Value, json};
+
+/// The status of the accounts and of the login rate limiter.
+pub(super) fn status(records: &[Listed], limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Value {
+    let accounts = records.iter().map(|(name, record)| match record {
+        Ok(account) => account_status(name, account, policy, now),
+        Err(what) => json!({"account": name.as_str(), "unreadable": what}),
+    });
+    json!({
+        "now": rfc3339::format(now),
+        "accounts": accounts.collect::<Vec<_>>(),
+        "login_limiter": limiter_status(limiter, policy, now),
+    })
+}
+
+fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: Timestamp) -> Value {
+    let pair = account.pair.as_ref();
+    let refresh_expires_at = pair.and_then(|pair| pair.refresh_token.parts()?.1);
+    let verified_at = pair.and_then(|pair| match pair.verdict {
+        Verdict::Alive { at } => Some(at),
+        Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => None,
+    });
+    json!({
+        "account": name.as_str(),
+        "generation": pair.map(|pair| pair.generation.0),
+        "obtained_by": pair.map(|pair| match pair.obtained_by {
+            Grant::Login => "login",
+            Grant::Refresh => "refresh",
+        }),
+        "issued_at": pair.map(|pair| rfc3339::format(pair.issued_at)),
+        "due_at": pair.map(|pair| rfc3339::format(policy.due_at(name, pair))),
+        "expires_at": pair.map(|pair| rfc3339::format(pair.expires_at)),
+        "refresh_expires_at": refresh_expires_at.map(rfc3339::format),
+        "refresh_token_consumed": pair.map(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. })),
+        "verdict": pair.map(|pair| match pair.verdict {
+            Verdict::Unverified => "unverified",
+            Verdict::Alive { .. } => "alive",
+            Verdict::Inconclusive { .. } => "inconclusive",
+            Verdict::Dead => "dead",
+        }),
+        "verified_at": verified_at.map(rfc3339::format),
+        "pending_revocations": account.pending_revocations.len(),
+        "lease_until": account.active_lease(now).map(|lease| rfc3339::format(lease.until)),
+        "cooldown": account.active_cooldown(now).map(|cooldown| json!({
+            "until": rfc3339::format(cooldown.until),
+            "reason": Failure::cooling_down(cooldown, now).code(),
+        })),
+        "failures_in_a_row": account.failures(),
+        "rejected_secret_version": account.rejected_secret.as_ref().map(|version| version.0.as_str()),
+    })
+}
+
+fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Value {
+    let (next_login_at, delayed_by) = match limiter.delay(policy, now) {
+        None => (None, None),
+        Some(LoginDelay::BudgetExhausted(at)) => (Some(at), Some("login_budget_exhausted")),
+        Some(LoginDelay::Blocked(at)) => (Some(at), Some("upstream_rate_limited")),
+    };
+    json!({
+        "permits": limiter.counting(now).count(),
+        "login_budget": policy.login_budget,
+        "next_login_at": next_login_at.map(rfc3339::format),
+        "delayed_by": delayed_by,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{
+        Cooldown, CooldownReason, Generation, Holder, Lease, Origin, Pair, Permit, Secret, SecretVersion,
+        Version,
+    };
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
+    const POLICY: Policy = Policy::DEFAULT;
+
+    fn later(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    fn pair(verdict: Verdict) -> Pair {
+        Pair {
+            generation: Generation(7),
+            access_token: Secret::from("tell-tale"),
+            refresh_token: RefreshToken::Consumed {
+                token: Secret::from("tell-tale"),
+                expires_at: Some(later(7200)),
+            },
+            issued_at: NOW,
+            expires_at: later(3600),
+            obtained_by: Grant::Refresh,
+            replaces: None,
+            origin: Origin::default(),
+            verdict,
+        }
+    }
+
+    fn of(account: Account) -> Value {
+        let records = [(AccountName::default(), Ok(account))];
+        let mut answer = status(&records, &LoginLimiter::default(), &POLICY, NOW);
+        answer["accounts"][0].take()
+    }
+
+    #[test]
+    fn an_account_is_described_without_its_tokens() {
+        let status = of(Account {
+            version: Version(8),
+            pair: Some(pair(Verdict::Alive { at: NOW })),
+            lease: Some(Lease { holder: Holder(1), until: later(15) }),
+            cooldown: Some(Cooldown { until: later(60), reason: CooldownReason::RateLimited, failures: 2 }),
+            rejected_secret: Some(SecretVersion("v1".to_owned())),
+            pending_revocations: pair(Verdict::Dead).revocations().collect(),
+        });
+        let due_at = status["due_at"].clone();
+        assert_eq!(
+            status,
+            json!({
+                "account": "default",
+                "generation": 7,
+                "obtained_by": "refresh",
+                "issued_at": "2026-04-06T12:34:56Z",
+                "due_at": due_at,
+                "expires_at": "2026-04-06T13:34:56Z",
+                "refresh_expires_at": "2026-04-06T14:34:56Z",
+                "refresh_token_consumed": true,
+                "verdict": "alive",
+                "verified_at": "2026-04-06T12:34:56Z",
+                "pending_revocations": 2,
+                "lease_until": "2026-04-06T12:35:11Z",
+                "cooldown": {"until": "2026-04-06T12:35:56Z", "reason": "upstream_rate_limited"},
+                "failures_in_a_row": 2,
+                "rejected_secret_version": "v1",
+            })
+        );
+        assert!(due_at.as_str().unwrap().starts_with("2026-04-06T13:"), "{due_at}");
+    }
+
+    #[test]
+    fn an_empty_record_has_the_same_fields() {
+        let (empty, full) =
+            (of(Account::default()), of(Account { pair: Some(pair(Verdict::Dead)), ..Account::default() }));
+        let names = |status: &Value| status.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&empty), names(&full));
+        assert_eq!((&full["verdict"], &full["verified_at"]), (&json!("dead"), &Value::Null));
+        assert_eq!((&empty["verdict"], &empty["failures_in_a_row"]), (&Value::Null, &json!(0)));
+    }
+
+    #[test]
+    fn an_unreadable_record_is_reported() {
+        let records = [(AccountName::default(), Err("attribute `pair` is missing".to_owned()))];
+        let answer = status(&records, &LoginLimiter::default(), &POLICY, NOW);
+        assert_eq!(
+            answer["accounts"],
+            json!([{"account": "default", "unreadable": "attribute `pair` is missing"}])
+        );
+    }
+
+    #[test]
+    fn the_limiter_says_when_and_why_a_login_is_delayed() {
+        let of = |limiter: &LoginLimiter| status(&[], limiter, &POLICY, NOW)["login_limiter"].clone();
+        let mut limiter = LoginLimiter::default();
+        let free = json!({"permits": 0, "login_budget": 5, "next_login_at": null, "delayed_by": null});
+        assert_eq!(of(&limiter), free);
+        limiter.permits = vec![Permit { acquired_at: NOW, counts_until: later(74), holder: Holder(1) }; 5];
+        let exhausted = of(&limiter);
+        assert_eq!(
+            (&exhausted["permits"], &exhausted["delayed_by"]),
+            (&json!(5), &json!("login_budget_exhausted"))
+        );
+        assert_eq!(exhausted["next_login_at"], "2026-04-06T12:36:10Z");
+        limiter.blocked_until = Some(later(600));
+        let blocked = of(&limiter);
+        assert_eq!(blocked["delayed_by"], "upstream_rate_limited");
+        assert_eq!(blocked["next_login_at"], "2026-04-06T12:44:56Z");
+    }
+}

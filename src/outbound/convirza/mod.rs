@@ -1,0 +1,6 @@
+//! The upstream: Convirza's OAuth hosts and API.
+
+mod client;
+pub mod response;
+
+pub use client::Convirza;

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# What may enter the dependency tree: cargo-deny, by the rules of deny.toml.
+#
+# Bans, licences and sources are always checked. Advisories are checked where their database can be reached; where it
+# cannot, the last line says so. Git has to be there for that database.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/system/common.sh
+
+cargo_tool cargo-deny 0.20.2
+deny() { cargo deny --workspace --locked "$@"; }
+
+deny check bans licenses sources
+if timeout 120 cargo deny fetch db; then
+    deny --offline check advisories
+else
+    echo "SKIPPED: advisories were not checked, since their database cannot be reached from here"
+fi

@@ -1,0 +1,20 @@
+//! Property tests of the function's formats: whatever comes in is parsed, or refused without a panic.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`item`] | stored items: round trips, and items that are damaged or have another form |
+//! | [`any_item`] | random items |
+//! | [`response`] | responses of the upstream |
+//! | [`rfc3339`] | instants as text |
+
+mod any_item;
+mod item;
+mod response;
+mod rfc3339;
+
+use proptest::prelude::ProptestConfig;
+
+/// Failures are printed, and not written to a file.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}

@@ -1,0 +1,78 @@
+//! Responses of the upstream: every body is parsed or refused, and an expiry never lies in the past.
+
+use crate::config;
+use generators::instant;
+use proptest::{collection::vec, option, prelude::*};
+use protocol::Expiry;
+use serde_json::{Value, json};
+use std::time::Duration;
+use token_broker::outbound::convirza::response::{is_v2_error, parse_expiry, parse_grant};
+
+/// Values that may stand where a token or an expiry is expected.
+fn any_json() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => "[!-~]{0,12}".prop_map(Value::from),
+        1 => ".{0,12}".prop_map(Value::from),
+        2 => any::<i64>().prop_map(Value::from),
+        2 => any::<f64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => vec(any::<u8>(), 0..3).prop_map(Value::from),
+        1 => "[a-z]{1,8}".prop_map(|name| json!({ name: true })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn tokens_are_parsed_as_they_were_sent(
+        access in "[!-~]{1,40}", refresh in option::of("[!-~]{1,40}"),
+        seconds in option::of(0..315_360_000_u32), other in ".{0,20}"
+    ) {
+        let body = json!({
+            "access_token": access, "refresh_token": refresh, "expires_in": seconds,
+            "feToken": other, "user": { "name": other }
+        });
+        let granted = parse_grant(body.to_string().as_bytes()).expect("a grant");
+        prop_assert_eq!(granted.access_token.expose(), access);
+        prop_assert_eq!(granted.refresh_token.map(|token| token.expose().to_owned()), refresh);
+        let expiry = seconds.map_or(Expiry::Unknown, |seconds| Expiry::In(Duration::from_secs(seconds.into())));
+        prop_assert_eq!(granted.access_expiry, expiry);
+        prop_assert_eq!(granted.refresh_expiry, Expiry::Unknown);
+    }
+
+    #[test]
+    fn a_body_with_any_values_is_parsed_or_refused(
+        access in any_json(), refresh in any_json(), expires in any_json(), refresh_expires in any_json(),
+        sent_at in instant()
+    ) {
+        let body = json!({
+            "access_token": access, "refresh_token": refresh,
+            "expires_in": expires, "refresh_expires_in": refresh_expires, "result": expires
+        });
+        let body = body.to_string();
+        let _ = is_v2_error(body.as_bytes());
+        if let Some(granted) = parse_grant(body.as_bytes()) {
+            prop_assert_eq!(Some(granted.access_token.expose()), access.as_str());
+            for expiry in [granted.access_expiry, granted.refresh_expiry] {
+                prop_assert!(expiry.resolve(sent_at).is_none_or(|at| at > sent_at));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_any_bytes_is_parsed_or_refused(body in vec(any::<u8>(), 0..200)) {
+        let _ = parse_grant(&body);
+        let _ = is_v2_error(&body);
+    }
+
+    #[test]
+    fn an_expiry_of_any_text_or_number_is_parsed_or_unknown(
+        text in ".{0,40}", number in any::<f64>(), sent_at in instant()
+    ) {
+        for value in [json!(text), json!(number)] {
+            prop_assert!(parse_expiry(&value).resolve(sent_at).is_none_or(|at| at > sent_at));
+        }
+    }
+}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Mutation testing of the protocol: changes crates/protocol/src in one place at a time, and checks that a test fails.
 #
-#   tests/mutants.sh                               the whole protocol, in about half an hour
-#   tests/mutants.sh --file '**/login_limiter.rs'  a part, by any option of cargo-mutants
+#   tests/mutants.sh                         the whole protocol, in about half an hour
+#   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
 #
 # The protocol's unit tests run first, since they build in seconds. The model checker, the simulation and the property
 # tests get the mutants that the unit tests miss. A mutant that survives needs a test, or a reason in docs/MUTANTS.md.
@@ -27,7 +27,8 @@ unviable=$(count unviable.txt)
 cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that hangs has caught the mutant, too
 
 if [[ -s $lists/missed.txt ]]; then
-    mutate --iterate --test-package token-broker-protocol --test-package token-broker-simulation \
+    # By cargo's own option, since --test-package does not apply to the run without a mutant.
+    mutate --iterate --cargo-arg=--package=token-broker-simulation \
         --cargo-arg=--test=model --cargo-arg=--test=properties --cargo-arg=--test=plans "$@"
 fi
 missed=$(count missed.txt)

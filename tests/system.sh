@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The broker on runtimes, clouds and clients that somebody else wrote.
+# The broker on other people's runtimes, cloud emulators and clients.
 #
 #   tests/system.sh                 every part
 #   tests/system.sh moto callers    these parts only
 #
-# Each part is a file of tests/system/. It installs what it needs (with apt-get where that is allowed, into
-# target/system otherwise), talks to this machine only, and ends what it has started. What cannot run here is counted
-# as skipped, and fails where SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
+# Each part is a file of tests/system/. It installs its tools (with apt-get where that is allowed, into target/system
+# otherwise), talks to this machine only, and ends the processes that it has started. A part that cannot run here is
+# skipped, which counts as a failure if SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tests/system/common.sh

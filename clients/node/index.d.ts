@@ -33,8 +33,6 @@ export interface TokenSource {
      * token alive: the API refused the request for another reason, so do not retry it.
      */
     report(generation: number, options?: TokenOptions): Promise<Token>;
-    /** `report`, for wrappers: resolves to a token only if it has a newer generation. A failed report is a warning. */
-    newerThan(refused: Token, minTtlSeconds?: number): Promise<Token | undefined>;
 }
 
 export interface TokenRequest {
@@ -54,7 +52,7 @@ export interface TokenSourceOptions {
     transport?: Transport;
     /** The wall clock, in milliseconds; `Date.now` by default. */
     now?: () => number;
-    /** Gets a line for each failed renewal in the background and each failed report; `console.warn` by default. */
+    /** Gets a line for each failed renewal in the background; `console.warn` by default. */
     warn?: (message: string) => void;
 }
 
@@ -63,8 +61,12 @@ export function createTokenSource(options?: TokenSourceOptions): TokenSource;
 export interface BrokerFetchOptions extends TokenOptions {
     /** `createTokenSource()` by default. */
     source?: TokenSource;
+    /** Only requests to its scheme, host and port get the token; others are sent as they are. By default all get it. */
+    apiUrl?: string | URL;
     /** The global `fetch` by default. */
     fetch?: typeof globalThis.fetch;
+    /** Gets a line for each failed report; `console.warn` by default. */
+    warn?: (message: string) => void;
 }
 
 /**
@@ -81,7 +83,7 @@ export interface AgentOptions {
      * `AWS_CONTAINER_AUTHORIZATION_TOKEN` that is set. It is read for each request.
      */
     token?: string;
-    /** 10,000 by default. */
+    /** 25,000 by default. */
     timeoutMs?: number;
 }
 

@@ -64,8 +64,10 @@ const ROUND_TRIP_MS = 2_000;
 // The pause before the next background renewal after one that failed.
 const RETRY_SECONDS = 5;
 const RETRY_SECONDS_LIMIT = 60;
+// The longest time for which a caller gets the last error again, because its `retryAfter` has not passed yet.
+const COOLDOWN_SECONDS = 10;
 // After the broker has found a reported token alive, the same generation is not reported again for this long.
-const REPORT_MS = 15_000;
+const REPORT_MS = 5_000;
 // A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
 const REQUEST_MS = 40_000;
 // How many requests one call may wait for.
@@ -95,6 +97,11 @@ class Token {
     toString() {
         return `Token(account=${this.account}, generation=${this.generation})`;
     }
+
+    // Without this, `console.log` with the option `getters` calls the getters above.
+    [Symbol.for("nodejs.util.inspect.custom")](_depth, options, inspect) {
+        return `Token ${inspect({ ...this }, options)}`;
+    }
 }
 
 const lifetimeMs = (token) => token.expiresAt - token.requestedAt;
@@ -121,10 +128,10 @@ class TokenSource {
     #transport;
     #now;
     #warn;
-    // By account: {token, renewAt, request, reported: {generation, until}}
+    // By account: {token, renewAt, request, reported: {generation, until}, failure: {error, at}}
     #entries = new Map();
 
-    constructor({ transport = agent(), now = Date.now, warn = (message) => console.warn(message) } = {}) {
+    constructor({ transport = agent(), now = Date.now, warn = printWarning } = {}) {
         this.#transport = transport;
         // The wall clock: a monotonic clock may stand still while Lambda has frozen the environment.
         this.#now = now;
@@ -138,9 +145,9 @@ class TokenSource {
             if (cached) return cached;
             const token = await request.token;
             if (lastsOnArrival(token, minTtlSeconds, this.#now())) return token;
-            const asked = request.minTtlSeconds ?? DEFAULT_MIN_TTL_SECONDS;
+            const requested = request.minTtlSeconds ?? DEFAULT_MIN_TTL_SECONDS;
             const needed = minTtlSeconds ?? DEFAULT_MIN_TTL_SECONDS;
-            if (asked >= needed && lifetimeMs(token) < minTtlMs(token, minTtlSeconds)) break;
+            if (requested >= needed && lifetimeMs(token) < minTtlMs(token, minTtlSeconds)) break;
             // The request was for less than this caller needs, or the token expired before this caller resumed.
         }
         const wanted = minTtlSeconds === undefined ? "long enough" : `for ${minTtlSeconds} s`;
@@ -165,26 +172,13 @@ class TokenSource {
         return this.get({ account, minTtlSeconds });
     }
 
-    /** Reports the refused token. Resolves to a token only if it has a newer generation. */
-    async newerThan(refused, minTtlSeconds) {
-        try {
-            const token = await this.report(refused.generation, { account: refused.account, minTtlSeconds });
-            return token.generation > refused.generation ? token : undefined;
-        } catch (error) {
-            if (!(error instanceof TokenBrokerError)) throw error;
-            // The caller gets the API's own 401, which is the more useful of the two answers.
-            const subject = `token-broker: the API refused the token of account ${refused.account}`;
-            this.#warn(`${subject}, but the report failed: ${error.message}`);
-            return undefined;
-        }
-    }
-
     #lookUp(account, minTtlSeconds) {
         const now = this.#now();
         const entry = this.#entry(account);
         const cached = entry.token && lasts(entry.token, minTtlSeconds, now) ? entry.token : undefined;
         let request = inProgress(entry, now);
         if (!request && !(cached && now < entry.renewAt)) {
+            if (!cached) throwDuringCooldown(entry.failure, now);
             request = this.#start(account, entry, minTtlSeconds, undefined, cached !== undefined);
         }
         return { cached, request };
@@ -213,7 +207,7 @@ class TokenSource {
         const request = { minTtlSeconds, rejected, isRenewal, startedAt: this.#now() };
         entry.request = request;
         request.token = this.#perform(account, entry, request);
-        request.token.catch(() => {}); // nobody may be waiting for a renewal in the background
+        request.token.catch(() => {}); // a renewal in the background may have no waiting caller
         return request;
     }
 
@@ -238,6 +232,10 @@ class TokenSource {
     }
 }
 
+function printWarning(message) {
+    console.warn(message);
+}
+
 export function createTokenSource(options) {
     return new TokenSource(options);
 }
@@ -246,7 +244,17 @@ function inProgress(entry, now) {
     return entry.request && now - entry.request.startedAt <= REQUEST_MS ? entry.request : undefined;
 }
 
+function throwDuringCooldown(failure, now) {
+    if (failure?.error.retryAfter === undefined) return;
+    const { error, at } = failure;
+    const cooldown = Math.min(error.retryAfter, COOLDOWN_SECONDS) * 1000;
+    if (now < at || now >= at + cooldown) return;
+    const retryAfter = error.retryAfter - Math.floor((now - at) / 1000);
+    throw brokerError(error.code, error.description, { retryAfter, requestId: error.requestId });
+}
+
 function store(entry, token, request, now) {
+    entry.failure = undefined;
     const known = entry.token;
     // An abandoned request may end after its successor. Its token is stored only if it is the better one.
     const isBetter =
@@ -269,6 +277,7 @@ function storeFailure(entry, error, request, now) {
     if (request.rejected !== undefined) {
         entry.reported = { generation: request.rejected, until: entry.renewAt };
     }
+    entry.failure = error instanceof TokenBrokerError ? { error, at: now } : undefined;
 }
 
 function check(account, minTtlSeconds) {
@@ -282,8 +291,8 @@ function check(account, minTtlSeconds) {
 }
 
 function parse(answer, account, requestedAt) {
-    const { access_token: accessToken, expires_in: expiresIn, generation } = answer ?? {};
-    const isToken = typeof accessToken === "string" && SENDABLE.test(accessToken);
+    const { access_token: accessToken, expires_in: expiresIn, generation, account: named = account } = answer ?? {};
+    const isToken = typeof accessToken === "string" && SENDABLE.test(accessToken) && named === account;
     if (!isToken || !Number.isInteger(expiresIn) || expiresIn <= 0 || !Number.isInteger(generation)) {
         throw brokerError("broker_unavailable", "the response is not a token answer");
     }
@@ -305,9 +314,31 @@ async function within(milliseconds, promise) {
 
 // ---- fetch
 
-export function brokerFetch({ source = createTokenSource(), account, minTtlSeconds, fetch = globalThis.fetch } = {}) {
+export function brokerFetch({
+    source = createTokenSource(),
+    account,
+    minTtlSeconds,
+    apiUrl,
+    fetch = globalThis.fetch,
+    warn = printWarning,
+} = {}) {
+    // Reports the refused token. Resolves to a token only if it has a newer generation.
+    async function newerThan(refused) {
+        try {
+            const token = await source.report(refused.generation, { account, minTtlSeconds });
+            return token.generation > refused.generation ? token : undefined;
+        } catch (error) {
+            if (!(error instanceof TokenBrokerError)) throw error;
+            // The caller gets the API's own 401, which is the more useful of the two answers.
+            const subject = `token-broker: the API refused the token of account ${refused.account}`;
+            warn(`${subject}, but the report failed: ${error.message}`);
+            return undefined;
+        }
+    }
+
     return async function fetchWithToken(input, init = {}) {
         const request = isRequest(input) ? input : undefined;
+        if (apiUrl !== undefined && !isSameOrigin(apiUrl, request?.url ?? input)) return fetch(input, init);
         const signal = init.signal ?? request?.signal;
         const send = (token) => {
             const headers = new Headers(init.headers ?? request?.headers);
@@ -317,7 +348,7 @@ export function brokerFetch({ source = createTokenSource(), account, minTtlSecon
         const token = await unlessAborted(signal, source.get({ account, minTtlSeconds }));
         const response = await send(token);
         if (response.status !== 401 || hasLeftTheHost(request?.url ?? input, response)) return response;
-        const newer = await unlessAborted(signal, source.newerThan(token, minTtlSeconds));
+        const newer = await unlessAborted(signal, newerThan(token));
         if (!newer || !canBeSentAgain(init.body ?? request?.body)) return response;
         await response.body?.cancel();
         return send(newer);
@@ -342,9 +373,13 @@ function canBeSentAgain(body) {
     );
 }
 
+function isSameOrigin(one, other) {
+    return new URL(one).origin === new URL(other).origin;
+}
+
 // After a redirect to another host, fetch sends no token. A 401 from that host says nothing about the token.
 function hasLeftTheHost(input, response) {
-    return response.redirected && new URL(response.url).origin !== new URL(input).origin;
+    return response.redirected && !isSameOrigin(response.url, input);
 }
 
 // The request for a token goes on after an abort, because others may wait for it too.
@@ -370,18 +405,20 @@ const GUARD_VARIABLES = ["TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAIN
 const CODE = /^[a-z]+(_[a-z]+)*$/;
 const RETRY_AFTER = / \(retry_after=(\d+)\)$/;
 
-export function agent({ port, token, timeoutMs = 10_000 } = {}) {
+export function agent({ port, token, timeoutMs = 25_000 } = {}) {
     return {
         async fetch(wanted) {
             const number = port ?? (process.env.TOKEN_BROKER_PORT || 2774);
-            if (!/^\d+$/.test(number)) {
+            if (!/^\d+$/.test(number) || number < 1 || number > 65_535) {
                 throw brokerError("not_configured", "TOKEN_BROKER_PORT has to be a port number");
             }
             const url = new URL(`http://127.0.0.1:${number}/v1/token`);
             url.search = new URLSearchParams(fields(wanted));
             const headers = { "x-token-broker-token": await guardToken(token) };
-            const response = await exchange(url, { headers, timeoutMs }, (reason) =>
-                `the agent on 127.0.0.1:${number} does not answer: ${reason}`,
+            const response = await exchange(
+                url,
+                { headers, timeoutMs },
+                (reason) => `the agent on 127.0.0.1:${number} does not answer: ${reason}`,
             );
             return read(response);
         },
@@ -485,6 +522,7 @@ function apiUrl(text) {
     if (url?.protocol !== "https:" && !(url?.protocol === "http:" && isLoopback)) {
         throw brokerError("not_configured", "give the API's https URL, or set TOKEN_BROKER_URL");
     }
+    url.search = "";
     url.pathname = `${url.pathname.replace(/\/+$/, "")}/token`;
     return url;
 }
@@ -521,19 +559,19 @@ async function awsCall(action, call) {
 // follows no redirect.
 function exchange(url, { method = "GET", headers, body, timeoutMs }, describe) {
     return new Promise((resolve, reject) => {
+        const signal = AbortSignal.timeout(timeoutMs);
         const fail = (error) => {
-            const reason = error?.code ?? error?.name ?? "Error";
+            const reason = signal.aborted ? `no answer within ${timeoutMs / 1000} s` : (error.code ?? error.name);
             reject(brokerError("broker_unavailable", describe(reason)));
         };
         const { request: start } = url.protocol === "https:" ? https : http;
-        const signal = AbortSignal.timeout(timeoutMs);
         const request = start(url, { method, headers, agent: false, signal }, (response) => {
             const chunks = [];
             let length = 0;
             response.on("data", (chunk) => {
                 chunks.push(chunk);
                 length += chunk.length;
-                if (length > MAX_RESPONSE_BYTES) request.destroy(new Error("too long"));
+                if (length > MAX_RESPONSE_BYTES) request.destroy(new RangeError("the response is too long"));
             });
             response.on("error", fail);
             response.on("end", () => {
@@ -564,7 +602,7 @@ function read({ status, retryAfter: header, text }) {
 }
 
 function readInvocation({ FunctionError: isError, Payload: payload }) {
-    const object = decode(new TextDecoder().decode(payload));
+    const object = decode(new TextDecoder().decode(payload ?? undefined)); // the SDK makes null of an empty payload
     if (!isError && object) return object;
     if (!isError) throw brokerError("broker_unavailable", "the response is not a token answer");
     const code = String(object?.errorType ?? "");

@@ -96,7 +96,7 @@ impl Handler {
             Command::Revoke { account } => (account, Intent::Revoke),
             Command::Status { account } => {
                 let (records, limiter) = self.broker.status(account.as_ref()).await?;
-                return Ok(status::status(&records, &limiter, self.broker.policy(), self.broker.now()));
+                return Ok(status::answer(&records, &limiter, self.broker.policy(), self.broker.now()));
             }
             Command::Maintain => {
                 let outcomes = self.broker.maintain(now, deadline).await?;

@@ -121,7 +121,7 @@ mod status {
         for none in ["lease_until", "cooldown", "rejected_secret_version"] {
             assert!(default[none].is_null(), "{none} of {default}");
         }
-        assert_eq!(default["pending_revocations"], 0);
+        assert_eq!((&default["verdict"], &default["pending_revocations"]), (&json!("alive"), &json!(0)));
         let emea = &status["accounts"][1];
         assert!(emea["rejected_secret_version"].is_string() && emea["generation"].is_null(), "{emea}");
         assert_eq!(status["login_limiter"]["permits"], 2);

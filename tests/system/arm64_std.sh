@@ -10,7 +10,7 @@ arm64_std() {
 }
 
 build_arm64_std() {
-    local version dir sysroot
+    local version dir sysroot flags
     version=$(rustc --version | cut -d ' ' -f 2)
     dir=$SYSTEM_DIR/rust-$version
     sysroot=$(rustc --print sysroot)
@@ -19,7 +19,10 @@ build_arm64_std() {
         # The shared library would have to be linked, and nothing needs it.
         sed -i 's/^crate-type = .*/crate-type = ["rlib"]/' "$dir/source/library/std/Cargo.toml"
         # As the toolchain's own is built: with the profile that its source has for that, and its lock file.
-        RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=-Zforce-unstable-if-unmarked \
+        # Paths are written as there, so that no program names this machine's directories.
+        flags="-Zforce-unstable-if-unmarked --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
+        flags+=" --remap-path-prefix=$dir/source=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
+        RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags \
             cargo build --locked --manifest-path "$dir/source/library/sysroot/Cargo.toml" --target-dir "$dir/target" \
             --target "$ARM64" --profile dist --features "panic-unwind backtrace" || return
         mkdir -p "$dir/bin" "$dir/lib/rustlib/$ARM64/lib"

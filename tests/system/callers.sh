@@ -33,7 +33,7 @@ for caller in python_caller node_caller; do
     done
 done
 
-# The README's own lines, to the letter.
+# The README's own lines, unchanged.
 python_lines() { "$python" -c "import boto3, json
 $(readme_block python boto3.client)
 assert answer['token_type'] == 'Bearer'"; }

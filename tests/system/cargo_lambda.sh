@@ -61,7 +61,7 @@ resolves_the_features_of_the_function_alone() {
 says_why_it_does_not_start() { invoke direct-token | tee -a /dev/stderr | grep -c BROKER_LOGIN_BUDGET; }
 
 need "cargo lambda watch, with a wrong setting" start_emulator wrong --env-var BROKER_LOGIN_BUDGET=99
-check "cargo lambda: a wrong configuration is told to whoever invokes" says_why_it_does_not_start
+check "cargo lambda: a wrong configuration is reported to the caller" says_why_it_does_not_start
 
 check "cargo lambda: build resolves the features of the function alone" resolves_the_features_of_the_function_alone
 need "the standard library for arm64" arm64_std
@@ -69,7 +69,7 @@ check "cargo lambda: build --release --arm64 --output-format zip" \
     cargo lambda build --locked --release --arm64 --output-format zip --lambda-dir "$SYSTEM_DIR/lambda" \
     --skip-target-check --bin token-broker || return
 PACKAGE=$SYSTEM_DIR/lambda/token-broker/bootstrap.zip
-check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE"
+check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE" arm64
 
 # The program of the zip itself, on an emulated processor where this one is another.
 start_package() {

@@ -1,7 +1,7 @@
 # What the parts of tests/system.sh share: counting, installing, and starting and ending things.
 # shellcheck shell=bash
 
-SYSTEM_DIR=$PWD/target/system   # whatever is installed or written down lies here, and may be deleted at any time
+SYSTEM_DIR=$PWD/target/system   # tools, logs and other files; may be deleted at any time
 RESULTS=$SYSTEM_DIR/results     # a line for each check: passed, failed or skipped, a tab, and its name
 LOGS=$SYSTEM_DIR/logs           # what each check and each server has printed
 
@@ -86,7 +86,7 @@ need() {
 background() {
     local name=$1
     shift
-    # Here and not by the server: whoever waits for a line must not find one of the last run.
+    # Here and not by the server, so that no caller of wait_for finds a line of the last run.
     : >"$LOGS/$name.log"
     "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
     STARTED+=($!)

@@ -4,7 +4,7 @@
 engine_runs() { docker version; }
 
 # Ours, where none runs. It needs neither the firewall nor routing: containers talk to this machine alone. It has to
-# outlast whatever has containers.
+# outlast all containers.
 start_engine() {
     ENGINE=$(mktemp -d) # and not in target/system, since the path of a socket has to be short
     background dockerd dockerd --data-root "$SYSTEM_DIR/docker" --exec-root "$ENGINE/run" --pidfile "$ENGINE/pid" \

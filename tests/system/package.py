@@ -1,4 +1,7 @@
-"""Whether a zip is what Lambda takes for an arm64 function on provided.al2023. Says what is wrong, or what is in it."""
+"""Whether a zip is what Lambda takes for a function on provided.al2023. Says what is wrong, or what is in it.
+
+    package.py ZIP arm64|x86_64
+"""
 
 import io
 import sys
@@ -9,10 +12,15 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 
 # What Amazon Linux 2023 has. A program that asks for a later version is not started.
 GLIBC = (2, 34)
-LIBRARIES = {"ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"}
+LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"}
+MACHINES = {
+    "arm64": ("EM_AARCH64", "ld-linux-aarch64.so.1"),
+    "x86_64": ("EM_X86_64", "ld-linux-x86-64.so.2"),
+}
 
 
-def faults(archive):
+def faults(archive, architecture):
+    machine, loader = MACHINES[architecture]
     if archive.namelist() != ["bootstrap"]:
         return [f"it holds {archive.namelist()}"]
     [entry] = archive.infolist()
@@ -20,15 +28,15 @@ def faults(archive):
     found = []
     if entry.external_attr >> 16 & 0o555 != 0o555:
         found.append(f"bootstrap is not executable for all: {entry.external_attr >> 16:o}")
-    if elf["e_machine"] != "EM_AARCH64":
+    if elf["e_machine"] != machine:
         found.append(f"bootstrap is made for {elf['e_machine']}")
     sections = list(elf.iter_sections())
     left = [section.name for section in sections if section.name == ".symtab" or section.name.startswith(".debug")]
     if left:
         found.append(f"bootstrap is not stripped: {left}")
     needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
-    if needed - LIBRARIES:
-        found.append(f"bootstrap needs {sorted(needed - LIBRARIES)}")
+    if needed - LIBRARIES - {loader}:
+        found.append(f"bootstrap needs {sorted(needed - LIBRARIES - {loader})}")
     versions = [
         version.name.removeprefix("GLIBC_")
         for section in sections
@@ -49,5 +57,5 @@ def numbers(version):
     return tuple(int(part) for part in version.split("."))
 
 
-wrong = faults(zipfile.ZipFile(sys.argv[1]))
+wrong = faults(zipfile.ZipFile(sys.argv[1]), sys.argv[2])
 sys.exit("\n".join(wrong) or 0)

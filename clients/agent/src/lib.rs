@@ -1,1 +1,36 @@
-//! x
+//! token-broker's agent: tokens on localhost, for callers that should not need any code for them.
+//!
+//! One binary is a Lambda extension, a sidecar and the operator's command line. It asks the broker by way of
+//! [`token_broker_client`], keeps tokens in memory only, and never logs in itself.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | `settings` | the environment, parsed once |
+//! | `gate` | who may ask: `Host`, `X-Forwarded-For`, guard token. Pure |
+//! | `route` | which request is which. Pure |
+//! | `query` | the options of a token request. Pure |
+//! | `oauth` | the OAuth 2.0 token endpoint |
+//! | `proxy` | requests to the API with the account's token |
+//! | `reply` | responses |
+//! | `agent`, `server` | handles a request; accepts connections |
+//! | `extension` | Lambda's Extensions API |
+//! | `cli` | the command line |
+
+mod agent;
+pub mod cli;
+mod extension;
+mod gate;
+mod log;
+mod oauth;
+mod proxy;
+mod query;
+mod reply;
+mod route;
+mod run;
+mod server;
+mod settings;
+
+pub use agent::Agent;
+pub use run::run;
+pub use server::Listening;
+pub use settings::{Settings, SettingsError};

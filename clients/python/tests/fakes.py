@@ -175,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
     def _agent(self) -> None:
         self.fakes.broker_headers.append(self.headers)
         if self.headers.get("X-Token-Broker-Token") != GUARD or "X-Forwarded-For" in self.headers:
-            self._send(403, error("access_denied", "the guard token is wrong"))
+            self._send(401, error("access_denied", "the guard token is missing or wrong"))
         elif self.headers["Host"].rsplit(":", 1)[0] not in ("127.0.0.1", "localhost"):
             self._send(403, error("access_denied", "not a loopback host"))
         else:

@@ -120,6 +120,32 @@ class TestEveryClient:
         assert len(fakes.broker.requests) == 1
 
 
+class TestApiUrl:
+    @pytest.mark.parametrize("token", ["token-secret-default-7", None])
+    def test_limits_httpx_to_one_origin(self, source: TokenSource, fakes: Fakes, token: str | None) -> None:
+        api_url = f"{fakes.url}/v3" if token else "http://127.0.0.1/v3"
+        auth = token_broker.httpx.TokenBrokerAuth(source, api_url=api_url)
+        with httpx.Client(auth=auth) as client:
+            client.get(f"{fakes.url}/items")
+        assert tokens(fakes) == [("/items", token)]
+
+    def test_limits_asyncio_to_one_origin(self, source: TokenSource, fakes: Fakes) -> None:
+        async def get() -> int:
+            auth = token_broker.httpx.TokenBrokerAuth(source, api_url="https://127.0.0.1")
+            async with httpx.AsyncClient(auth=auth) as client:
+                return (await client.get(f"{fakes.url}/items")).status_code
+
+        assert asyncio.run(get()) == 401
+        assert fakes.broker.requests == []
+
+    @pytest.mark.parametrize("token", ["token-secret-default-7", None])
+    def test_limits_requests_to_one_origin(self, source: TokenSource, fakes: Fakes, token: str | None) -> None:
+        api_url = f"{fakes.url}/v3" if token else "http://127.0.0.1/v3"
+        auth = token_broker.requests.TokenBrokerAuth(source, api_url=api_url)
+        requests.get(f"{fakes.url}/items", auth=auth, timeout=30)
+        assert tokens(fakes) == [("/items", token)]
+
+
 class TestHttpx:
     @pytest.mark.parametrize("body", [{"json": {"a": 1}}, {"data": {"a": "1"}}, {"content": "text"}, {}])
     def test_resends_what_is_in_memory(self, source: TokenSource, fakes: Fakes, body: dict[str, Any]) -> None:

@@ -179,10 +179,26 @@ class TestRenewal:
         source.get()
         fakes.broker.fault = OUTAGE
         clock.advance(900)
-        for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            source.get()
+        assert caught.value.retry_after == 12
+        fakes.broker.fault = None
+        clock.advance(12)
+        assert source.get().generation == 7
+
+    def test_retry_after_is_kept_for_up_to_10_seconds(self, source: TokenSource, fakes: Fakes, clock: Clock) -> None:
+        fakes.broker.fault = OUTAGE
+        for waited, left, requests in [(0, 12, 1), (4.5, 8, 1), (5, 3, 1), (0.5, 12, 2)]:
+            clock.advance(waited)
             with pytest.raises(Unavailable) as caught:
                 source.get()
-            assert caught.value.retry_after == 12
+            assert (caught.value.code, caught.value.retry_after) == ("upstream_unavailable", left)
+            assert len(fakes.broker.requests) == requests
+
+    def test_failure_without_retry_after_is_retried_at_once(self, source: TokenSource, fakes: Fakes) -> None:
+        fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
+        with pytest.raises(Unavailable):
+            source.get()
         fakes.broker.fault = None
         assert source.get().generation == 7
 
@@ -359,10 +375,10 @@ class TestReport:
         source.get()
         assert source.report(7).generation == 7
 
-    def test_is_not_repeated_within_15_seconds(self, source: TokenSource, fakes: Fakes, clock: Clock) -> None:
+    def test_is_not_repeated_within_5_seconds(self, source: TokenSource, fakes: Fakes, clock: Clock) -> None:
         source.get()
         source.report(7)
-        clock.advance(14)
+        clock.advance(4)
         assert source.report(7).generation == 7
         assert len(fakes.broker.requests) == 2
         clock.advance(1)
@@ -435,6 +451,7 @@ class TestErrors:
             {"expires_in": 0},
             {"expires_in": "900"},
             {"generation": None},
+            {"account": "another"},
         ],
     )
     def test_malformed_answers_are_refused(self, clock: Clock, change: Any) -> None:

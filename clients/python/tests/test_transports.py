@@ -158,8 +158,9 @@ class TestAgent:
         with pytest.raises(NotConfigured, match="guard token"):
             TokenSource(Agent(token=token)).get()
 
-    def test_says_what_is_wrong_with_the_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TOKEN_BROKER_PORT", "http")
+    @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
+    def test_says_what_is_wrong_with_the_port(self, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_PORT", port)
         with pytest.raises(NotConfigured, match="TOKEN_BROKER_PORT"):
             TokenSource(Agent(token=GUARD)).get()
 

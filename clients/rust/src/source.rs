@@ -132,13 +132,14 @@ impl TokenSource {
     }
 
     /// Fetches the account's token and renews it in time, forever. Spawn it, and abort the task to end it.
-    pub async fn keep_fresh(&self, account: AccountName) {
+    /// `observe` gets the result of each call.
+    pub async fn keep_fresh(&self, account: AccountName, mut observe: impl FnMut(&Result<Token, Error>)) {
         loop {
             let now = self.0.clock.now();
             let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal();
             if due.is_none_or(|due| due <= now) {
                 let result = self.0.start_or_join(&account, Demand::default());
-                let _failures_are_in_the_entry = settled(result).await;
+                observe(&settled(result).await);
             } else {
                 let pause = due.map_or(TICK, |due| due.since(now)).min(TICK);
                 tokio::time::sleep(pause).await;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlsplit
 
 from ._errors import TokenBrokerError
 from ._source import Token, TokenSource
@@ -11,7 +12,10 @@ _log = logging.getLogger("token_broker")
 
 
 class AccountAuth:
-    """One account of a source. Without a source, it makes one that asks the agent on 127.0.0.1."""
+    """One account of a source. Without a source, it makes one that asks the agent on 127.0.0.1.
+
+    With `api_url`, only requests to its scheme, host and port get the token. Others are sent as they are.
+    """
 
     def __init__(
         self,
@@ -19,13 +23,18 @@ class AccountAuth:
         *,
         account: str = "default",
         min_ttl_seconds: int | None = None,
+        api_url: str | None = None,
     ) -> None:
         self._source = TokenSource() if source is None else source
         self._account = account
         self._min_ttl_seconds = min_ttl_seconds
+        self._origin = None if api_url is None else _origin(api_url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._source!r}, account={self._account!r})"
+
+    def _applies_to(self, url: str) -> bool:
+        return self._origin is None or self._origin == _origin(url)
 
     def _newer_token(self, refused: Token) -> Token | None:
         """Reports the refused token. Returns a token only if it has a newer generation."""
@@ -47,3 +56,8 @@ class AccountAuth:
     def _report_failed(self, error: TokenBrokerError) -> None:
         # The caller gets the API's own 401, which is the more useful of the two answers.
         _log.warning("the API refused the token of account %s, but the report failed: %s", self._account, error)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import copy
 import logging
+import math
 import os
 import re
 import threading
@@ -33,8 +34,10 @@ _ROUND_TRIP_SECONDS = 2
 #: The pause before the next background renewal after one that failed.
 _RETRY_SECONDS = 5
 _RETRY_SECONDS_LIMIT = 60
+#: The longest time for which a caller gets the last error again, because its `retry_after` has not passed yet.
+_COOLDOWN_SECONDS = 10
 #: After the broker has found a reported token alive, the same generation is not reported again for this long.
-_REPORT_SECONDS = 15
+_REPORT_SECONDS = 5
 #: A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
 _REQUEST_SECONDS = 40
 #: How many requests one call may wait for.
@@ -90,11 +93,11 @@ class Token:
 class _Request:
     """One request to the broker. Any number of callers wait for it."""
 
-    def __init__(self, min_ttl: int | None, rejected: int | None, started_at: float, ahead: bool) -> None:
+    def __init__(self, min_ttl: int | None, rejected: int | None, started_at: float, is_renewal: bool) -> None:
         self.min_ttl = min_ttl
         self.rejected = rejected
         self.started_at = started_at
-        self.ahead = ahead
+        self.is_renewal = is_renewal
         self.outcome: Token | BaseException | None = None
         self.done: concurrent.futures.Future[None] = concurrent.futures.Future()
         # A caller that is cancelled while it waits must not cancel the future of the others.
@@ -132,11 +135,22 @@ class _Entry:
         self.request: _Request | None = None
         #: A generation whose report is answered from the cache, and until when.
         self.reported: tuple[int, float] = (-1, 0.0)
+        #: The last error if it has a `retry_after`, and the time of the failure.
+        self.failure: tuple[TokenBrokerError, float] | None = None
 
     def request_in_progress(self, now: float) -> _Request | None:
         return None if self.request is None or self.request.is_abandoned(now) else self.request
 
+    def raise_during_cooldown(self, now: float) -> None:
+        error, failed_at = self.failure or (None, 0.0)
+        if error is None or error.retry_after is None:
+            return
+        if 0 <= now - failed_at < min(error.retry_after, _COOLDOWN_SECONDS):
+            left = math.ceil(failed_at + error.retry_after - now)
+            raise TokenBrokerError.of(error.code, error.description, left, error.request_id)
+
     def store(self, token: Token, request: _Request, now: float) -> None:
+        self.failure = None
         known = self.token
         # An abandoned request may end after its successor. Its token is stored only if it is the better one.
         if (
@@ -155,6 +169,7 @@ class _Entry:
         self.renew_at = again_at
         if request.rejected is not None:
             self.reported = (request.rejected, again_at)
+        self.failure = (error, now) if isinstance(error, TokenBrokerError) else None
 
 
 class TokenSource:
@@ -245,7 +260,9 @@ class TokenSource:
             request = entry.request_in_progress(now)
             if request is not None or (lasts and now < entry.renew_at):
                 return (token if lasts else None), request
-            request = entry.request = _Request(min_ttl, None, now, ahead=lasts)
+            if not lasts:
+                entry.raise_during_cooldown(now)
+            request = entry.request = _Request(min_ttl, None, now, is_renewal=lasts)
         self._start(account, entry, request)
         return (token if lasts else None), request
 
@@ -268,12 +285,12 @@ class TokenSource:
             reported, until = entry.reported
             if reported == generation and now < until:
                 return None, None, False
-            request = entry.request = _Request(min_ttl, generation, now, ahead=False)
+            request = entry.request = _Request(min_ttl, generation, now, is_renewal=False)
         self._start(account, entry, request)
         return None, request, True
 
     def _start(self, account: str, entry: _Entry, request: _Request) -> None:
-        # A thread of its own: a caller that is cancelled or interrupted does not end a request that others wait for.
+        # A separate thread: a caller that is cancelled or interrupted does not end a request that others wait for.
         arguments = (account, entry, request)
         thread = threading.Thread(target=self._perform, args=arguments, name="token-broker", daemon=True)
         try:
@@ -287,7 +304,7 @@ class TokenSource:
             outcome = self._fetch(account, request)
         except BaseException as error:
             outcome = error
-        if request.ahead and not isinstance(outcome, Token):
+        if request.is_renewal and not isinstance(outcome, Token):
             reason = outcome if isinstance(outcome, TokenBrokerError) else type(outcome).__name__
             _log.warning("the token of account %s is valid, but its renewal failed: %s", account, reason)
         with self._lock:
@@ -346,6 +363,8 @@ def _parse(answer: Mapping[str, object], account: str, requested_at: float) -> T
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         return None
     if not isinstance(expires_in, int) or expires_in <= 0 or not isinstance(generation, int):
+        return None
+    if answer.get("account", account) != account:
         return None
     return Token(access_token, generation, account, requested_at, requested_at + expires_in)
 

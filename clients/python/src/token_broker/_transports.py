@@ -29,7 +29,7 @@ class Agent:
     a restored snapshot or a rotated file brings a new one. The port is `TOKEN_BROKER_PORT`, or 2774.
     """
 
-    def __init__(self, *, port: int | None = None, token: str | None = None, timeout: float = 10) -> None:
+    def __init__(self, *, port: int | None = None, token: str | None = None, timeout: float = 25) -> None:
         self._port = port
         self._token = token
         self._timeout = timeout
@@ -43,7 +43,7 @@ class Agent:
 
     def _exchange(self, path: str) -> _Answer:
         port = self._port or os.environ.get("TOKEN_BROKER_PORT") or "2774"
-        if not str(port).isdecimal():
+        if not (str(port).isdecimal() and 0 < int(port) < 65_536):
             return NotConfigured("not_configured", "TOKEN_BROKER_PORT has to be a port number")
         guard = _guard_token(self._token)
         if isinstance(guard, NotConfigured):

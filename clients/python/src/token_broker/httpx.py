@@ -24,6 +24,9 @@ class TokenBrokerAuth(AccountAuth, httpx.Auth):
     """
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if not self._applies_to(str(request.url)):
+            yield request
+            return
         token = self._source.get(self._account, self._min_ttl_seconds)
         request.headers["Authorization"] = token.authorization
         response = yield request
@@ -35,6 +38,9 @@ class TokenBrokerAuth(AccountAuth, httpx.Auth):
             yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if not self._applies_to(str(request.url)):
+            yield request
+            return
         token = await _call(
             lambda: self._source.get_async(self._account, self._min_ttl_seconds),
             lambda: self._source.get(self._account, self._min_ttl_seconds),

@@ -23,6 +23,8 @@ class TokenBrokerAuth(AccountAuth, requests.auth.AuthBase):
     """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if not self._applies_to(request.url or ""):
+            return request
         token = self._source.get(self._account, self._min_ttl_seconds)
         request.headers["Authorization"] = token.authorization
         request.hooks["response"].append(functools.partial(self._on_response, token))

@@ -24,7 +24,7 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Decides where the keys come from.
     pub(crate) fn new(environment: &Environment, http: HttpClient) -> Self {
-        let source = plan::source(environment, &Profiles::read(environment));
+        let source = plan::source(environment, || Profiles::read(environment));
         Self { source, http, cached: Mutex::new(None) }
     }
 

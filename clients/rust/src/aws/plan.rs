@@ -42,8 +42,8 @@ pub(super) enum Authorization {
     File(PathBuf),
 }
 
-/// The first source that is there, in the SDK's order.
-pub(super) fn source(environment: &Environment, profiles: &Profiles) -> Source {
+/// The first source that is there, in the SDK's order. Reads the profile files only if the environment has no keys.
+pub(super) fn source(environment: &Environment, profiles: impl FnOnce() -> Profiles) -> Source {
     if let (Some(access_key_id), Some(secret)) =
         (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY"))
     {
@@ -54,7 +54,7 @@ pub(super) fn source(environment: &Environment, profiles: &Profiles) -> Source {
             expires_at: None,
         });
     }
-    match profiles.keys() {
+    match profiles().keys() {
         Found::Keys(keys) => return Source::Keys(keys),
         Found::Unsupported(what) => return Source::Unusable(what),
         Found::Nothing => {}
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn planned(variables: &[(&str, &str)]) -> Source {
-        source(&variables.iter().copied().collect(), &Profiles::default())
+        source(&variables.iter().copied().collect(), Profiles::default)
     }
 
     #[test]

@@ -70,8 +70,11 @@ impl BaseUrl {
         if base.target.tls || base.target.is_loopback() { Ok(base) } else { Err(InvalidBaseUrl::Insecure) }
     }
 
-    /// Parses an https or http URL.
-    pub(crate) fn parse_any(text: &str) -> Result<Self, InvalidBaseUrl> {
+    /// Parses an https or http URL. For services on link-local addresses, which are not encrypted.
+    ///
+    /// # Errors
+    /// The text is something else.
+    pub fn parse_any(text: &str) -> Result<Self, InvalidBaseUrl> {
         if text.contains(['?', '#', '@']) {
             return Err(InvalidBaseUrl::Superfluous);
         }

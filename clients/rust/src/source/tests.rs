@@ -248,7 +248,7 @@ mod renewal {
         let mut bench = Bench::holding().await;
         let keeper = tokio::spawn({
             let source = bench.source.clone();
-            async move { source.keep_fresh(AccountName::default()).await }
+            async move { source.keep_fresh(AccountName::default(), |_| {}).await }
         });
         let began = Instant::now();
         let mut calls = 0;
@@ -278,7 +278,7 @@ mod renewal {
         let mut bench = Bench::new();
         let source = bench.source.clone();
         let began = Instant::now();
-        tokio::spawn(async move { source.keep_fresh(AccountName::default()).await });
+        tokio::spawn(async move { source.keep_fresh(AccountName::default(), |_| {}).await });
         for number in 0..4 {
             let (_, answer) = bench.next().await;
             assert_eq!(began.elapsed(), Duration::from_secs(number * 600));
@@ -290,7 +290,7 @@ mod renewal {
     async fn follows_a_freeze_within_seconds() {
         let mut bench = Bench::new();
         let source = bench.source.clone();
-        tokio::spawn(async move { source.keep_fresh(AccountName::default()).await });
+        tokio::spawn(async move { source.keep_fresh(AccountName::default(), |_| {}).await });
         bench.next().await.1.send(Ok(token(7, 900))).unwrap();
         assert!(bench.is_quiet().await);
         bench.clock.freeze(Duration::from_secs(86_400));

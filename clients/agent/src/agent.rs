@@ -1,0 +1,101 @@
+//! Handles a request.
+
+use crate::{
+    Settings, gate, oauth,
+    proxy::Proxy,
+    query::{TokenQuery, Unknown, parameters},
+    reply,
+    route::{Route, route},
+};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use protocol::{AccountName, Secret};
+use std::fmt;
+use token_broker_client::{
+    TokenSource,
+    http::{Body, HttpClient, full},
+};
+
+/// The agent, apart from its port.
+pub struct Agent {
+    pub(crate) source: TokenSource,
+    pub(crate) guard: Secret,
+    pub(crate) accounts: Vec<AccountName>,
+    proxy: Proxy,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Agent").field("accounts", &self.accounts).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// An agent that gets its tokens from `source` and reaches the API by `http`.
+    pub fn new(settings: &Settings, source: TokenSource, http: HttpClient) -> Self {
+        Self {
+            proxy: Proxy::new(settings.api.clone(), http),
+            source,
+            guard: settings.guard.clone(),
+            accounts: settings.accounts.clone(),
+        }
+    }
+
+    /// Answers a request. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        if let Err(refusal) = gate::check_origin(&head) {
+            return reply::refused(refusal);
+        }
+        let path = head.uri.path().to_owned();
+        let route = route(&head.method, &path);
+        if !matches!(route, Route::Ping | Route::OAuth) && !gate::is_guarded(&head.headers, &self.guard) {
+            return reply::unguarded();
+        }
+        match route {
+            Route::Ping => reply::json(200, full(r#"{"status":"alive"}"#)),
+            Route::Ready => self.ready().await,
+            Route::Token => self.token(head.uri.query().unwrap_or_default()).await,
+            Route::OAuth => oauth::token(self, Request::from_parts(head, body)).await,
+            Route::Proxy { account, rest } => {
+                self.proxy.pass(&self.source, &account, rest, Request::from_parts(head, body)).await
+            }
+            Route::NoAccount => {
+                reply::error(400, "invalid_request", "the path has to be /proxy/ACCOUNT/PATH", None)
+            }
+            Route::Wrong { allow } => reply::wrong_method(allow),
+            Route::Unknown => {
+                let routes =
+                    "GET /v1/token, POST /oauth/token, ANY /proxy/ACCOUNT/PATH, GET /ping and GET /readyz";
+                reply::error(
+                    404,
+                    "invalid_request",
+                    &format!("no route has this path; the routes are {routes}"),
+                    None,
+                )
+            }
+        }
+    }
+
+    async fn token(&self, query: &str) -> Response<Body> {
+        let query = match TokenQuery::parse(&parameters(query.as_bytes()), Unknown::Refuse) {
+            Ok(query) => query,
+            Err(error) => return reply::no_token(&error),
+        };
+        match query.answer(&self.source).await {
+            Ok(token) => reply::token(&token, self.source.now()),
+            Err(error) => reply::no_token(&error),
+        }
+    }
+
+    /// Whether there is a token for each account, or why not.
+    async fn ready(&self) -> Response<Body> {
+        for account in &self.accounts {
+            if let Err(error) = self.source.get(account).await {
+                let description = format!("account {account}: {}", error.description());
+                return reply::error(503, error.code().as_str(), &description, error.retry_after());
+            }
+        }
+        reply::json(200, full(r#"{"status":"ready"}"#))
+    }
+}

@@ -1,0 +1,63 @@
+//! Lambda's Extensions API.
+
+use http::{HeaderName, HeaderValue, Method, Request};
+use serde_json::Value;
+use token_broker_client::http::{BaseUrl, HttpClient, collect, full};
+
+const LONGEST_ANSWER: usize = 64 * 1024;
+const NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
+const IDENTIFIER: HeaderName = HeaderName::from_static("lambda-extension-identifier");
+
+/// A registration with Lambda.
+pub(crate) struct Extension {
+    api: BaseUrl,
+    http: HttpClient,
+    identifier: HeaderValue,
+}
+
+impl Extension {
+    /// Registers for SHUTDOWN only. Lambda Managed Instances refuse extensions that register for INVOKE, and the
+    /// agent has nothing to do at an invocation.
+    pub(crate) async fn register(http: HttpClient, runtime_api: &str, name: &str) -> Result<Self, String> {
+        let api = BaseUrl::parse_any(&format!("http://{runtime_api}"))
+            .map_err(|error| format!("AWS_LAMBDA_RUNTIME_API is {error}"))?;
+        let name =
+            HeaderValue::from_str(name).map_err(|_| "the program's name is no header value".to_owned())?;
+        let mut request = Request::new(full(r#"{"events":["SHUTDOWN"]}"#));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static("/2020-01-01/extension/register");
+        request.headers_mut().insert(NAME, name);
+        let response = http.send(&api.target, request).await.map_err(|error| error.to_string())?;
+        let identifier = response.headers().get(&IDENTIFIER).cloned();
+        match (response.status().is_success(), identifier) {
+            (true, Some(identifier)) => {
+                // Read to its end, so that the connection can be used again.
+                let _ = collect(response.into_body(), LONGEST_ANSWER).await;
+                Ok(Self { api, http, identifier })
+            }
+            _ => Err(format!("Lambda refused the registration: HTTP {}", response.status())),
+        }
+    }
+
+    /// Waits for Lambda to shut the environment down. The first call also says that the extension is ready, so
+    /// nothing may be awaited before it.
+    pub(crate) async fn until_shutdown(&self) -> Result<(), String> {
+        loop {
+            let mut request = Request::new(full(""));
+            *request.uri_mut() = http::Uri::from_static("/2020-01-01/extension/event/next");
+            request.headers_mut().insert(IDENTIFIER, self.identifier.clone());
+            let response =
+                self.http.send(&self.api.target, request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body =
+                collect(response.into_body(), LONGEST_ANSWER).await.map_err(|error| error.to_string())?;
+            if !status.is_success() {
+                return Err(format!("Lambda refused to give the next event: HTTP {status}"));
+            }
+            let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if event.get("eventType").and_then(Value::as_str) == Some("SHUTDOWN") {
+                return Ok(());
+            }
+        }
+    }
+}

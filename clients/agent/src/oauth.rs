@@ -1,0 +1,46 @@
+//! An OAuth 2.0 token endpoint (RFC 6749 §4.4) whose client secret is the guard token, for stock OAuth clients.
+
+use crate::{
+    Agent, gate,
+    query::{TokenQuery, Unknown, invalid, parameters},
+    reply,
+};
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use token_broker_client::http::{Body, collect};
+
+const LONGEST_FORM: usize = 16 * 1024;
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Answers `POST /oauth/token`.
+pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let content =
+        head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !content.to_ascii_lowercase().starts_with(FORM) {
+        return reply::no_token(&invalid(format!("the body has to be {FORM}")));
+    }
+    let Ok(form) = collect(body, LONGEST_FORM).await else {
+        return reply::no_token(&invalid(format!(
+            "the form has to be complete and of at most {LONGEST_FORM} bytes"
+        )));
+    };
+    let form = parameters(&form);
+    let field = |name: &str| form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    let is_guarded = gate::is_guarded(&head.headers, &agent.guard);
+    if !gate::is_client(&head.headers, field("client_secret"), &agent.guard) && !is_guarded {
+        return reply::unknown_client();
+    }
+    if field("grant_type") != Some("client_credentials") {
+        let description = "`grant_type` has to be client_credentials";
+        return reply::error(400, "unsupported_grant_type", description, None);
+    }
+    let query = match TokenQuery::parse(&form, Unknown::Ignore) {
+        Ok(query) => query,
+        Err(error) => return reply::no_token(&error),
+    };
+    match query.answer(&agent.source).await {
+        Ok(token) => reply::oauth_token(&token, agent.source.now()),
+        Err(error) => reply::no_token(&error),
+    }
+}

@@ -1,0 +1,191 @@
+//! Bodies of requests, which are kept for a retry if they are small.
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Collected, Full};
+use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+use token_broker_client::http::{Body, BoxError, empty, full};
+
+/// The longest body that is kept.
+pub(crate) const MOST_KEPT: usize = 64 * 1024;
+
+/// What is left of a body for sending it again.
+pub(crate) enum Kept {
+    /// All of it: it was short, and read before it was sent.
+    Whole(Bytes),
+    /// What has passed so far, of a body whose length was not declared.
+    Recorded(Arc<Mutex<Recording>>),
+    /// Nothing: the body is too long.
+    Nothing,
+}
+
+/// A copy of a body that is being sent.
+#[derive(Default)]
+pub(crate) struct Recording {
+    frames: BytesMut,
+    trailers: Option<http::HeaderMap>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Partial,
+    Complete,
+    TooLong,
+}
+
+/// Takes over a body: the body to send, and what is kept of it.
+pub(crate) async fn take(body: Incoming) -> Result<(Body, Kept), hyper::Error> {
+    if body.is_end_stream() {
+        return Ok((empty(), Kept::Whole(Bytes::new())));
+    }
+    match body.size_hint().exact() {
+        Some(length) if usize::try_from(length).is_ok_and(|length| length <= MOST_KEPT) => {
+            let bytes = body.collect().await.map(Collected::to_bytes)?;
+            Ok((full(bytes.clone()), Kept::Whole(bytes)))
+        }
+        Some(_) => Ok((body.map_err(BoxError::from).boxed_unsync(), Kept::Nothing)),
+        None => {
+            let recording = Arc::<Mutex<Recording>>::default();
+            let recorded = Recorded { body, recording: Arc::clone(&recording) };
+            Ok((recorded.boxed_unsync(), Kept::Recorded(recording)))
+        }
+    }
+}
+
+impl Kept {
+    /// Whether the body was empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    /// The whole body once more, if it was kept.
+    pub(crate) fn again(&self) -> Option<Body> {
+        match self {
+            Self::Whole(bytes) => Some(full(bytes.clone())),
+            Self::Recorded(recording) => recording.lock().unwrap_or_else(PoisonError::into_inner).again(),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl Recording {
+    fn add(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            if self.state == State::TooLong || self.frames.len() + data.len() > MOST_KEPT {
+                self.state = State::TooLong;
+                self.frames = BytesMut::new();
+            } else {
+                self.frames.extend_from_slice(data);
+            }
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+            // Trailers come last, and nobody asks a body for more after them.
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.state == State::Partial {
+            self.state = State::Complete;
+        }
+    }
+
+    fn again(&self) -> Option<Body> {
+        if self.state != State::Complete {
+            return None;
+        }
+        let data = Full::new(Bytes::copy_from_slice(&self.frames)).map_err(|never| match never {});
+        let trailers = self.trailers.clone().map(Ok);
+        // Without a declared length, as it came: the length of a body with trailers cannot be declared.
+        Some(Undeclared(data.with_trailers(std::future::ready(trailers))).boxed_unsync())
+    }
+}
+
+/// A body that is copied while it passes.
+struct Recorded {
+    body: Incoming,
+    recording: Arc<Mutex<Recording>>,
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        match &frame {
+            Some(Ok(frame)) => recording.add(frame),
+            Some(Err(_)) => {}
+            None => recording.end(),
+        }
+        drop(recording);
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// A body that does not tell its length.
+struct Undeclared<B>(B);
+
+impl<B: http_body::Body + Unpin> http_body::Body for Undeclared<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(length: usize) -> Frame<Bytes> {
+        Frame::data(Bytes::from(vec![b'x'; length]))
+    }
+
+    #[tokio::test]
+    async fn a_complete_recording_is_the_body_with_its_trailers() {
+        let mut recording = Recording::default();
+        recording.add(&frame(3));
+        assert!(recording.again().is_none(), "the body has not ended");
+        recording.add(&frame(2));
+        let trailers = http::HeaderMap::from_iter([("x-sum".parse().unwrap(), "5".parse().unwrap())]);
+        recording.add(&Frame::trailers(trailers.clone()));
+        let again = recording.again().unwrap().collect().await.unwrap();
+        assert_eq!(again.trailers(), Some(&trailers));
+        assert_eq!(again.to_bytes(), "xxxxx");
+    }
+
+    #[test]
+    fn a_long_body_is_not_kept() {
+        let mut recording = Recording::default();
+        recording.add(&frame(MOST_KEPT));
+        assert_eq!(recording.frames.len(), MOST_KEPT);
+        recording.add(&frame(1));
+        recording.add(&frame(1));
+        recording.end();
+        assert!(recording.again().is_none() && recording.frames.is_empty());
+    }
+}

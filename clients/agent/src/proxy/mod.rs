@@ -1,0 +1,157 @@
+//! Passes requests on to the API, with the account's token.
+
+mod body;
+mod headers;
+mod path;
+mod retry;
+
+use self::body::Kept;
+use crate::{query::invalid, reply};
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use protocol::AccountName;
+use std::time::Duration;
+use token_broker_client::{
+    Token, TokenSource,
+    http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
+};
+
+/// The body of a refusal is read up to here, so that its connection can be used again.
+const MOST_DRAINED: usize = 16 * 1024;
+const DRAIN_TIME: Duration = Duration::from_millis(100);
+
+/// The proxy. It talks to one server only.
+pub(crate) struct Proxy {
+    api: BaseUrl,
+    http: HttpClient,
+}
+
+/// A request on its way to the API, without token and body.
+struct Outgoing {
+    method: Method,
+    target: Uri,
+    headers: HeaderMap,
+}
+
+impl Outgoing {
+    fn request(&self, token: &Token, body: Body) -> Option<Request<Body>> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request.headers_mut().insert(header::AUTHORIZATION, headers::bearer(&token.access_token)?);
+        Some(request)
+    }
+}
+
+impl Proxy {
+    pub(crate) fn new(api: BaseUrl, http: HttpClient) -> Self {
+        Self { api, http }
+    }
+
+    /// Passes a request on, and the API's response back. `rest` is the path after the account.
+    pub(crate) async fn pass(
+        &self,
+        source: &TokenSource,
+        account: &AccountName,
+        rest: &str,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let target = path::target(&self.api.path, rest, head.uri.query());
+        let target = match target.map(|target| target.parse::<Uri>()) {
+            Ok(Ok(target)) if head.method != Method::CONNECT => target,
+            Ok(_) => return reply::no_token(&invalid("the request cannot be passed on".to_owned())),
+            Err(error) => return reply::no_token(&invalid(error.description().to_owned())),
+        };
+        let outgoing = Outgoing { method: head.method, target, headers: headers::for_api(head.headers) };
+        let token = match source.get(account).await {
+            Ok(token) => token,
+            Err(error) => return reply::no_token(&error),
+        };
+        let Ok((body, kept)) = body::take(body).await else {
+            return reply::no_token(&invalid("the request's body broke off".to_owned()));
+        };
+        let sent = self.send(&outgoing, &token, body, &kept).await;
+        let (token, sent) = match sent {
+            Ok(response) if retry::is_refused(response.status()) => {
+                self.refused(source, &outgoing, token, &kept, response).await
+            }
+            sent => (token, sent),
+        };
+        match sent {
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                headers::for_caller(&mut head.headers, token.generation);
+                Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Reports the refused token. With a better one, and if the body was kept, sends the request once more.
+    async fn refused(
+        &self,
+        source: &TokenSource,
+        outgoing: &Outgoing,
+        token: Token,
+        kept: &Kept,
+        refusal: Sent,
+    ) -> (Token, Result<Sent, Failed>) {
+        let renewed = source.report(&token.account, token.generation).await;
+        match (renewed, kept.again()) {
+            (Ok(renewed), Some(body)) if retry::is_better(renewed.generation, token.generation) => {
+                let drained = collect(refusal.into_body(), MOST_DRAINED);
+                // If it is long or slow, its connection is closed.
+                let _ = tokio::time::timeout(DRAIN_TIME, drained).await;
+                let sent = self.send(outgoing, &renewed, body, kept).await;
+                (renewed, sent)
+            }
+            _ => (token, Ok(refusal)),
+        }
+    }
+
+    async fn send(
+        &self,
+        outgoing: &Outgoing,
+        token: &Token,
+        body: Body,
+        kept: &Kept,
+    ) -> Result<Sent, Failed> {
+        let request = outgoing.request(token, body).ok_or(Failed::Token)?;
+        match self.http.send(&self.api.target, request).await {
+            Err(SendError::Broken { reused, .. })
+                if retry::may_resend(&outgoing.method, kept.is_empty(), reused) =>
+            {
+                let body = kept.again().ok_or(Failed::Token)?;
+                let request = outgoing.request(token, body).ok_or(Failed::Token)?;
+                self.http.send_anew(&self.api.target, request).await.map_err(Failed::Send)
+            }
+            sent => sent.map_err(Failed::Send),
+        }
+    }
+}
+
+/// Why there is no response of the API.
+enum Failed {
+    Send(SendError),
+    /// The token is no header value.
+    Token,
+}
+
+/// 503 if the request was certainly not sent, and 502 if the API may have acted on it.
+fn failed(failed: &Failed) -> Response<Body> {
+    let code = "upstream_unavailable";
+    match failed {
+        Failed::Send(error @ SendError::NotConnected(..)) => {
+            let description = format!("the API is out of reach, and the request was not sent: {error}");
+            reply::error(503, code, &description, Some(Duration::from_secs(1)))
+        }
+        Failed::Send(error @ SendError::Broken { .. }) => {
+            let description = format!("the API gave no response, and may have acted on the request: {error}");
+            reply::error(502, code, &description, None)
+        }
+        Failed::Token => reply::error(500, "internal", "the token is no header value", None),
+    }
+}

@@ -1,0 +1,143 @@
+//! Which path of the API a request asks for. Pure.
+//!
+//! The server is fixed by the configuration, so no path leads to another one. These rules keep a path from leaving
+//! the configured base path, and from being read as a host by a lenient server.
+
+/// Decoding more often than this finds nothing that a server would find.
+const MOST_DECODINGS: usize = 4;
+
+/// Why a path is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathError {
+    /// It has a segment `.` or `..`, encoded or not.
+    Dots,
+    /// It begins with two slashes, or has a backslash or a control character.
+    Malformed,
+}
+
+impl PathError {
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Dots => "the path has a segment of dots",
+            Self::Malformed => "the path begins with two slashes, or has a backslash or a control character",
+        }
+    }
+}
+
+/// The request target for the API. `rest` is undecoded, and is passed on byte for byte.
+pub(crate) fn target(base: &str, rest: &str, query: Option<&str>) -> Result<String, PathError> {
+    check(rest)?;
+    let path = match (base, rest) {
+        ("", "") => "/",
+        _ => rest,
+    };
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(format!("{base}{path}{query}"))
+}
+
+fn check(rest: &str) -> Result<(), PathError> {
+    let mut path = rest.as_bytes().to_vec();
+    for _ in 0..=MOST_DECODINGS {
+        if path.starts_with(b"//") || path.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control()) {
+            return Err(PathError::Malformed);
+        }
+        if path.split(|byte| *byte == b'/').any(is_dots) {
+            return Err(PathError::Dots);
+        }
+        let decoded = decode(&path);
+        if decoded == path {
+            return Ok(());
+        }
+        path = decoded;
+    }
+    Err(PathError::Malformed)
+}
+
+/// Some servers cut parameters off a segment before they look at its dots.
+fn is_dots(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    name == b"." || name == b".."
+}
+
+fn decode(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, others)) = rest.split_first() {
+        let escaped = if *first == b'%' { others.get(..2).and_then(hex) } else { None };
+        match escaped {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = others.get(2..).unwrap_or_default();
+            }
+            None => {
+                decoded.push(*first);
+                rest = others;
+            }
+        }
+    }
+    decoded
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_passed_on_byte_for_byte() {
+        for (base, rest, query, expected) in [
+            ("", "", None, "/"),
+            ("", "/v3/calls", Some("a=b&c=%2F.."), "/v3/calls?a=b&c=%2F.."),
+            ("/v3", "", None, "/v3"),
+            ("/v3", "/calls/", None, "/v3/calls/"),
+            ("", "/a%2Fb/c%20d/%E4%BD%A0", None, "/a%2Fb/c%20d/%E4%BD%A0"),
+            ("", "/a//b", None, "/a//b"),
+            ("", "/.well-known/...", None, "/.well-known/..."),
+            ("", "/100%", None, "/100%"),
+            ("", "/@example.com:80/", None, "/@example.com:80/"),
+        ] {
+            assert_eq!(target(base, rest, query).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_dots_leaves_the_base_path() {
+        for rest in [
+            "/..",
+            "/../x",
+            "/a/../../x",
+            "/.",
+            "/a/./b",
+            "/%2e%2e/x",
+            "/.%2E/x",
+            "/a%2f..%2fx",
+            "/%252e%252e/x",
+            "/..;/x",
+            "/..%3Bx/y",
+            "/%25252e%25252e/",
+        ] {
+            assert_eq!(target("/v3", rest, None), Err(PathError::Dots), "{rest}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_reads_as_a_host_is_passed_on() {
+        for rest in [
+            "//example.com/x",
+            "/%2fexample.com",
+            "/%2f%2fexample.com",
+            "/\\example.com",
+            "/%5cx",
+            "/%0d%0aHost:x",
+            "/%00",
+        ] {
+            assert_eq!(target("", rest, None), Err(PathError::Malformed), "{rest}");
+        }
+    }
+}

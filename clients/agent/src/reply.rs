@@ -1,0 +1,166 @@
+//! Responses of the agent itself.
+
+use crate::gate::Refusal;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use protocol::{ServedFrom, Timestamp};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use token_broker_client::{
+    Error, Token,
+    http::{Body, full},
+};
+use zeroize::Zeroizing;
+
+/// A response with a JSON body, which nobody may store.
+pub(crate) fn json(status: u16, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().extend([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ]);
+    response
+}
+
+/// An error in the contract's form.
+pub(crate) fn error(
+    status: u16,
+    code: &str,
+    description: &str,
+    retry_after: Option<Duration>,
+) -> Response<Body> {
+    with_request_id(status, code, description, retry_after, request_id())
+}
+
+fn with_request_id(
+    status: u16,
+    code: &str,
+    description: &str,
+    retry_after: Option<Duration>,
+    request_id: String,
+) -> Response<Body> {
+    let mut fields = Map::new();
+    fields.insert("error".to_owned(), code.into());
+    fields.insert("error_description".to_owned(), description.into());
+    let seconds = retry_after.map(|span| protocol::seconds_rounded_up(span).max(1));
+    if let Some(seconds) = seconds {
+        fields.insert("retry_after".to_owned(), seconds.into());
+    }
+    fields.insert("request_id".to_owned(), request_id.into());
+    let mut response = json(status, full(Value::Object(fields).to_string()));
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// Why there is no token.
+pub(crate) fn no_token(error: &Error) -> Response<Body> {
+    let code = error.code();
+    let request_id = error.request_id().map_or_else(request_id, str::to_owned);
+    with_request_id(code.http_status(), code.as_str(), &error.description(), error.retry_after(), request_id)
+}
+
+/// Why a request is not let in.
+pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::NotOriginForm => error(
+            400,
+            "invalid_request",
+            "the agent is no forward proxy; the request line has to be a path",
+            None,
+        ),
+        Refusal::Forwarded => error(403, "access_denied", "a forwarded request is not answered", None),
+        Refusal::ForeignHost => {
+            error(403, "access_denied", "the header Host has to be localhost or 127.0.0.1", None)
+        }
+    }
+}
+
+/// The guard token is missing or wrong.
+pub(crate) fn unguarded() -> Response<Body> {
+    let description = "the guard token is missing or wrong; send it in the header X-Token-Broker-Token";
+    error(401, "access_denied", description, None)
+}
+
+/// As RFC 6749 §5.2 has it for a client that presents a wrong secret.
+pub(crate) fn unknown_client() -> Response<Body> {
+    let mut response =
+        error(401, "invalid_client", "the client secret has to be the agent's guard token", None);
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"agent\""));
+    response
+}
+
+/// The path has another method.
+pub(crate) fn wrong_method(allow: &'static str) -> Response<Body> {
+    let mut response = error(405, "invalid_request", &format!("this path accepts {allow} only"), None);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The broker's token answer, made from the cache.
+pub(crate) fn token(token: &Token, now: Timestamp) -> Response<Body> {
+    token_response(token, now, Some(rfc3339(token.expires_at)))
+}
+
+/// An OAuth 2.0 token response. Without `expires_at`, which some clients take for a number.
+pub(crate) fn oauth_token(token: &Token, now: Timestamp) -> Response<Body> {
+    token_response(token, now, None)
+}
+
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    account: &'a str,
+    generation: u64,
+    served_from: &'static str,
+}
+
+fn token_response(token: &Token, now: Timestamp, expires_at: Option<String>) -> Response<Body> {
+    let access_token = token.access_token.expose();
+    let answer = TokenAnswer {
+        access_token,
+        token_type: "Bearer",
+        expires_in: token.expires_in(now),
+        expires_at,
+        account: token.account.as_str(),
+        generation: token.generation.0,
+        served_from: match token.served_from {
+            ServedFrom::Memory => "memory",
+            ServedFrom::Table => "table",
+            ServedFrom::Upstream => "upstream",
+        },
+    };
+    // Large enough never to be moved, and wiped when it has been sent.
+    let mut text = Zeroizing::new(Vec::with_capacity(2 * access_token.len() + 512));
+    match serde_json::to_writer(&mut *text, &answer) {
+        Ok(()) => json(200, full(Bytes::from_owner(text))),
+        Err(_) => error(500, "internal", "the token cannot be written as JSON", None),
+    }
+}
+
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.as_millis() / 1000).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// Names a response of the agent in logs of callers.
+fn request_id() -> String {
+    format!("agent-{:016x}", getrandom::u64().unwrap_or_default())
+}
+
+/// The header that tells which pair a proxied request was sent with.
+pub(crate) const GENERATION: HeaderName = HeaderName::from_static("x-token-broker-generation");

@@ -1,0 +1,163 @@
+//! Runs a command.
+
+use crate::{
+    Agent, Listening, Settings,
+    cli::{Command, HELP},
+    extension::Extension,
+    log::{Level, log},
+    settings,
+};
+use protocol::AccountName;
+use serde_json::Value;
+use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use token_broker_client::{
+    Action, Call, Environment, Error, Limits, SystemClock, TokenSource, http::HttpClient,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Containers are killed 10 s or more after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Lambda gives all extensions together 2 s.
+const EXTENSION_DRAIN: Duration = Duration::from_millis(500);
+
+/// Runs a command, and returns the process's exit code: 0, 1 after a failure, or 2 for a wrong configuration.
+pub async fn run(command: Command, environment: &Environment, program: &str) -> ExitCode {
+    match command {
+        Command::Help => print(HELP.as_bytes()),
+        Command::Version => print(concat!("token-broker-agent ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
+        Command::Call(action, account) => call(environment, action, account).await,
+        Command::Serve => serve(environment, None).await,
+        Command::Extension => serve(environment, Some(program)).await,
+    }
+}
+
+async fn call(environment: &Environment, action: Action, account: Option<AccountName>) -> ExitCode {
+    let broker = match settings::broker(environment) {
+        Ok(broker) => broker,
+        Err(faults) => return misconfigured(&faults.to_string()),
+    };
+    match TokenSource::new(broker).call(&Call::new(action, account)).await {
+        Ok(reply) => print(reply.expose()),
+        Err(error) => {
+            let retry_after = error.retry_after().map(|span| span.as_secs());
+            let mut fields = vec![("error", Value::from(error.code().as_str()))];
+            fields.extend(retry_after.map(|seconds| ("retry_after", seconds.into())));
+            fields.extend(error.request_id().map(|id| ("request_id", id.into())));
+            log(Level::Error, &error.description(), &fields);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves as a sidecar, or as an extension if there is a name to register.
+async fn serve(environment: &Environment, extension: Option<&str>) -> ExitCode {
+    let (settings, broker) = match (Settings::parse(environment), settings::broker(environment)) {
+        (Ok(settings), Ok(broker)) => (settings, broker),
+        (settings, broker) => {
+            let faults =
+                [settings.err(), broker.err()].into_iter().flatten().map(|faults| faults.to_string());
+            return misconfigured(&faults.collect::<Vec<_>>().join("; "));
+        }
+    };
+    let listening = match Listening::on(settings.port).await {
+        Ok(listening) => listening,
+        Err(error) => {
+            return misconfigured(&format!("cannot listen on 127.0.0.1:{}: {error}", settings.port));
+        }
+    };
+    let address = listening.address();
+    let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
+    let source = TokenSource::with(broker, SystemClock, Limits::default());
+    let agent = Arc::new(Agent::new(&settings, source.clone(), http.clone()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let drain = if extension.is_some() { EXTENSION_DRAIN } else { DRAIN };
+    let until = async {
+        let _either_way = stopped.await;
+    };
+    let server = tokio::spawn(listening.serve(agent, until, drain));
+    log(Level::Info, "serving", &[("address", address.to_string().into())]);
+    let ended = match extension {
+        Some(name) => be_extension(environment, name, http, &settings, &source).await,
+        None => {
+            keep_fresh(&settings, &source);
+            until_signal().await
+        }
+    };
+    drop(stop);
+    let _ = server.await;
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(Level::Error, &error, &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The port is open already: a function that is initialized may call at once.
+async fn be_extension(
+    environment: &Environment,
+    name: &str,
+    http: HttpClient,
+    settings: &Settings,
+    source: &TokenSource,
+) -> Result<(), String> {
+    let runtime_api = environment.get("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
+    let extension = Extension::register(http, runtime_api, name).await?;
+    keep_fresh(settings, source);
+    tokio::select! {
+        ended = extension.until_shutdown() => ended,
+        ended = until_signal() => ended,
+    }
+}
+
+fn keep_fresh(settings: &Settings, source: &TokenSource) {
+    if !settings.prefetch {
+        return;
+    }
+    for account in settings.accounts.clone() {
+        let source = source.clone();
+        tokio::spawn(async move {
+            let mut failing = false;
+            let name = account.to_string();
+            // Logs changes only: a broker that is down for hours must not fill the log.
+            let observe = |result: &Result<_, Error>| match result {
+                Err(error) if !failing => {
+                    failing = true;
+                    let fields = [("account", name.clone().into()), ("error", error.code().as_str().into())];
+                    log(Level::Warn, &error.description(), &fields);
+                }
+                Ok(_) if failing => {
+                    failing = false;
+                    log(Level::Info, "the broker answers again", &[("account", name.clone().into())]);
+                }
+                _ => {}
+            };
+            source.keep_fresh(account, observe).await;
+        });
+    }
+}
+
+async fn until_signal() -> Result<(), String> {
+    let handler = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+    let (mut terminate, mut interrupt) =
+        (handler(SignalKind::terminate())?, handler(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let newline: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
+    let printed = out.write_all(text).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn misconfigured(faults: &str) -> ExitCode {
+    log(Level::Error, faults, &[]);
+    ExitCode::from(2)
+}

@@ -1,0 +1,138 @@
+//! The environment, parsed once, so that all its faults are reported together.
+
+use protocol::{AccountName, Secret};
+use std::fmt;
+use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
+
+const DEFAULT_PORT: u16 = 2774;
+const DEFAULT_API: &str = "https://platform-api.convirza.com";
+
+/// What the agent needs to serve.
+#[derive(Debug)]
+pub struct Settings {
+    /// The port on 127.0.0.1; 0 stands for any free one.
+    pub port: u16,
+    /// What callers have to present.
+    pub guard: Secret,
+    /// These accounts are kept fresh.
+    pub accounts: Vec<AccountName>,
+    /// The only server that the proxy talks to.
+    pub api: BaseUrl,
+    /// Whether tokens are fetched before the first request. A snapshot would keep them for days.
+    pub prefetch: bool,
+}
+
+/// Everything that is wrong with the environment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<String>);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl Settings {
+    /// Parses the environment.
+    ///
+    /// # Errors
+    /// All faults.
+    pub fn parse(environment: &Environment) -> Result<Self, SettingsError> {
+        let mut faults = Vec::new();
+        let mut noted = |fault: String| faults.push(fault);
+        let port = port(environment).map_err(&mut noted).ok();
+        let guard = environment.guard_token().map_err(|error| noted(error.to_string())).ok();
+        let accounts = accounts(environment).map_err(&mut noted).ok();
+        let api = environment.get("CONVIRZA_API_URL").unwrap_or(DEFAULT_API);
+        let api =
+            BaseUrl::parse(api).map_err(|error| noted(format!("CONVIRZA_API_URL is wrong: {error}"))).ok();
+        let prefetch = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") != Some("snap-start");
+        match (port, guard, accounts, api) {
+            (Some(port), Some(guard), Some(accounts), Some(api)) => {
+                Ok(Self { port, guard, accounts, api, prefetch })
+            }
+            _ => Err(SettingsError(faults)),
+        }
+    }
+}
+
+/// The way to the broker that the environment names.
+///
+/// # Errors
+/// It names none, or two, or a malformed URL.
+pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, SettingsError> {
+    let fault = |text: &str| Err(SettingsError(vec![text.to_owned()]));
+    match (environment.get("TOKEN_BROKER_FUNCTION"), environment.get("TOKEN_BROKER_URL")) {
+        (Some(function), None) => Ok(BrokerClient::invoke(environment, function)),
+        (None, Some(url)) => BrokerClient::http_api(environment, url)
+            .map_err(|error: Error| SettingsError(vec![format!("TOKEN_BROKER_URL: {error}")])),
+        (Some(_), Some(_)) => fault("set TOKEN_BROKER_FUNCTION or TOKEN_BROKER_URL, not both"),
+        (None, None) => fault("set TOKEN_BROKER_FUNCTION (direct invoke) or TOKEN_BROKER_URL (HTTP API)"),
+    }
+}
+
+fn port(environment: &Environment) -> Result<u16, String> {
+    environment.get("TOKEN_BROKER_PORT").map_or(Ok(DEFAULT_PORT), |text| {
+        text.parse().map_err(|_| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned())
+    })
+}
+
+fn accounts(environment: &Environment) -> Result<Vec<AccountName>, String> {
+    let Some(list) = environment.get("TOKEN_BROKER_ACCOUNTS") else {
+        return Ok(vec![AccountName::default()]);
+    };
+    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let accounts: Option<Vec<_>> = names.map(AccountName::parse).collect();
+    accounts.ok_or_else(|| {
+        "TOKEN_BROKER_ACCOUNTS has to be a comma-separated list of names of 1 to 63 lower-case letters, digits and \
+         hyphens"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::parse(&variables.iter().copied().collect())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let settings = parse(&[("AWS_SESSION_TOKEN", "guard")]).unwrap();
+        assert_eq!((settings.port, settings.prefetch), (2774, true));
+        assert_eq!(settings.accounts, [AccountName::default()]);
+        assert_eq!(settings.api.target.to_string(), "https://platform-api.convirza.com");
+    }
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let error = parse(&[
+            ("TOKEN_BROKER_PORT", "70000"),
+            ("TOKEN_BROKER_ACCOUNTS", "default,EMEA"),
+            ("CONVIRZA_API_URL", "http://example.com"),
+        ])
+        .unwrap_err();
+        for name in ["TOKEN_BROKER_PORT", "TOKEN_BROKER_TOKEN", "TOKEN_BROKER_ACCOUNTS", "CONVIRZA_API_URL"] {
+            assert_eq!(error.0.iter().filter(|fault| fault.contains(name)).count(), 1, "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_fetched_ahead_into_a_snapshot() {
+        let snapshot = ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start");
+        assert!(!parse(&[("TOKEN_BROKER_TOKEN", "guard"), snapshot]).unwrap().prefetch);
+    }
+
+    #[test]
+    fn exactly_one_way_leads_to_the_broker() {
+        let (function, url) =
+            (("TOKEN_BROKER_FUNCTION", "broker:live"), ("TOKEN_BROKER_URL", "https://x.example"));
+        let ways = |variables: &[(&str, &str)]| broker(&variables.iter().copied().collect()).is_ok();
+        assert!(ways(&[function]) && ways(&[url]));
+        assert!(!ways(&[]) && !ways(&[function, url]) && !ways(&[("TOKEN_BROKER_URL", "http://x.example")]));
+    }
+}

@@ -1,0 +1,56 @@
+//! Who is let in.
+
+use crate::support::{GUARD, World};
+use token_broker_fakes::exchange;
+
+async fn status(world: &World, request: &str) -> String {
+    let answer = exchange(world.agent.address, request.as_bytes()).await;
+    let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    if status != "200" {
+        assert!(!answer.contains("token-default"), "{answer}");
+    }
+    status
+}
+
+#[tokio::test]
+async fn everything_but_ping_needs_the_guard_token() {
+    let world = World::start().await;
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+    assert_eq!(status(&world, &get("/ping", "")).await, "200");
+    for path in ["/v1/token", "/readyz", "/proxy/default/x", "/nothing"] {
+        assert_eq!(status(&world, &get(path, "")).await, "401", "{path}");
+        assert_eq!(status(&world, &get(path, "X-Token-Broker-Token: other\r\n")).await, "401", "{path}");
+    }
+    for header in ["X-Token-Broker-Token", "X-Aws-Parameters-Secrets-Token"] {
+        assert_eq!(status(&world, &get("/v1/token", &format!("{header}: {GUARD}\r\n"))).await, "200");
+    }
+}
+
+#[tokio::test]
+async fn requests_from_elsewhere_are_forbidden() {
+    let world = World::start().await;
+    let guarded = |path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nX-Token-Broker-Token: {GUARD}\r\n{headers}\r\n")
+    };
+    for headers in [
+        "Host: localhost\r\nX-Forwarded-For: 10.0.0.1\r\n",
+        "Host: example.com\r\n",
+        "Host: 127.0.0.1.example.com\r\n",
+        "Host: localhost\r\nHost: example.com\r\n",
+        "",
+    ] {
+        assert_eq!(status(&world, &guarded("/v1/token", headers)).await, "403", "{headers}");
+        assert_eq!(status(&world, &guarded("/ping", headers)).await, "403", "{headers}");
+    }
+    assert_eq!(status(&world, &guarded("/v1/token", "Host: 127.0.0.1:2774\r\n")).await, "200");
+}
+
+#[tokio::test]
+async fn the_session_token_guards_unless_another_is_named() {
+    let world = World::start_with(&[("TOKEN_BROKER_TOKEN", "")]).await;
+    let get = |guard: &str| {
+        format!("GET /v1/token HTTP/1.1\r\nHost: localhost\r\nX-Token-Broker-Token: {guard}\r\n\r\n")
+    };
+    assert_eq!(status(&world, &get("session")).await, "200");
+    assert_eq!(status(&world, &get(GUARD)).await, "401");
+}

@@ -1,0 +1,70 @@
+//! The API is slow, closes, resets, or is not there.
+
+use crate::support::{Agent, World, by_invoke, request};
+use http::Method;
+use token_broker_client::http::full;
+use token_broker_fakes::{ApiMode, Broker, accept_and_reset, unused_port};
+
+#[tokio::test]
+async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
+    let world = World::start().await;
+    world.agent.get("/proxy/default/x").await;
+    world.api.set_mode(ApiMode::Closing);
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+        let before = world.api.requests().get();
+        let answer = world.agent.client().send(request(method, "/proxy/default/x", full("x"))).await;
+        assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));
+        assert!(!answer.headers.contains_key("retry-after"), "nothing invites to send it again");
+        assert_eq!(world.api.requests().get(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_an_error_and_the_request_is_not_repeated() {
+    let broker = Broker::start().await;
+    let (address, requests) = accept_and_reset().await;
+    let agent = Agent::serve(by_invoke(&broker.url(), &format!("http://{address}"))).await;
+    for method in [Method::GET, Method::POST] {
+        let answer = agent.client().send(request(method, "/proxy/default/x", full("x"))).await;
+        assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));
+    }
+    assert_eq!(requests.get(), 2);
+}
+
+#[tokio::test]
+async fn an_api_that_is_not_there_is_an_error_that_invites_to_try_again() {
+    let broker = Broker::start().await;
+    let api = format!("http://127.0.0.1:{}", unused_port().await);
+    let agent = Agent::serve(by_invoke(&broker.url(), &api)).await;
+    let answer = agent.post("/proxy/default/x", "x").await;
+    assert_eq!(answer.error(), (503, "upstream_unavailable".to_owned()));
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_costs_no_request() {
+    let world = World::start().await;
+    for round in 1..=10 {
+        assert_eq!(world.agent.get("/proxy/default/x").await.status, 200);
+        world.api.server().cut_connections();
+        let answer = world.agent.get("/proxy/default/x").await;
+        assert_eq!(answer.status, 200, "round {round}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_api_is_waited_for_and_a_caller_that_leaves_ends_the_request() {
+    let world = World::start().await;
+    world.agent.get("/proxy/default/x").await;
+    world.api.set_mode(ApiMode::Hanging);
+    let send = || {
+        let client = world.agent.client();
+        tokio::spawn(async move { client.get("/proxy/default/slow").await.status })
+    };
+    let (patient, hasty) = (send(), send());
+    world.api.requests().reaches(3).await;
+    hasty.abort();
+    world.api.gone().reaches(1).await;
+    world.api.set_mode(ApiMode::Up);
+    assert_eq!(patient.await.unwrap(), 200);
+}

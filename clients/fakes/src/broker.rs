@@ -1,0 +1,193 @@
+//! The broker, behind both of its ways in.
+
+use crate::{Counter, Ending, Server, respond};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::watch;
+
+/// How the broker behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerMode {
+    /// It answers.
+    Up,
+    /// It closes each connection.
+    Down,
+    /// It answers when the mode changes.
+    Hanging,
+    /// It fails with a code, and a time to wait.
+    Failing(&'static str, Option<u64>),
+}
+
+/// A broker with one session per account. A token of generation 7 is `token-ACCOUNT-7`.
+pub struct Broker {
+    server: Server,
+    state: Arc<State>,
+}
+
+struct State {
+    mode: watch::Sender<BrokerMode>,
+    sessions: Mutex<HashMap<String, Session>>,
+    calls: Mutex<Vec<(HeaderMap, Value)>>,
+    called: Counter,
+    expires_in: AtomicU64,
+    under_way: AtomicU64,
+    most_under_way: AtomicU64,
+}
+
+struct Session {
+    generation: u64,
+    alive: bool,
+}
+
+impl Broker {
+    /// Listens on a free port.
+    pub async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// Listens on a port.
+    pub async fn start_at(port: u16) -> Self {
+        let state = Arc::new(State {
+            mode: watch::Sender::new(BrokerMode::Up),
+            sessions: Mutex::default(),
+            calls: Mutex::default(),
+            called: Counter::default(),
+            expires_in: AtomicU64::new(900),
+            under_way: AtomicU64::new(0),
+            most_under_way: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        let server = Server::start_at(port, move |request| answer(Arc::clone(&shared), request)).await;
+        Self { server, state }
+    }
+
+    /// The base URL: Lambda's endpoint, and that of the HTTP API.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Changes the behaviour.
+    pub fn set_mode(&self, mode: BrokerMode) {
+        self.state.mode.send_replace(mode);
+    }
+
+    /// The lifetime of the tokens of further answers, in seconds.
+    pub fn set_expires_in(&self, seconds: u64) {
+        self.state.expires_in.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Counts calls.
+    pub fn called(&self) -> &Counter {
+        &self.state.called
+    }
+
+    /// Headers and payloads of all calls. Those of the HTTP API carry their action as well.
+    pub fn calls(&self) -> Vec<(HeaderMap, Value)> {
+        self.state.calls.lock().unwrap().clone()
+    }
+
+    /// The most calls that were under way at a time.
+    pub fn most_under_way(&self) -> u64 {
+        self.state.most_under_way.load(Ordering::Relaxed)
+    }
+
+    /// Ends the session of an account: the next report of its generation starts a new one.
+    pub fn revoke_session(&self, account: &str) {
+        if let Some(session) = self.state.sessions.lock().unwrap().get_mut(account) {
+            session.alive = false;
+        }
+    }
+
+    /// Whether the API accepts a token.
+    pub fn accepts(&self, token: &str) -> bool {
+        let sessions = self.state.sessions.lock().unwrap();
+        sessions.iter().any(|(account, session)| session.alive && token == text(account, session.generation))
+    }
+
+    /// A test of [`Broker::accepts`] that outlives a borrow of the broker.
+    pub fn acceptance(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let state = Arc::clone(&self.state);
+        move |token| {
+            let sessions = state.sessions.lock().unwrap();
+            sessions
+                .iter()
+                .any(|(account, session)| session.alive && token == text(account, session.generation))
+        }
+    }
+}
+
+fn text(account: &str, generation: u64) -> String {
+    format!("token-{account}-{generation}")
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let is_invoke = head.uri.path().starts_with("/2015-03-31/functions/");
+    let mut payload: Value = serde_json::from_slice(&body).unwrap_or_else(|_| json!({}));
+    if !is_invoke {
+        payload["action"] = head.uri.path().rsplit('/').next().unwrap_or_default().into();
+    }
+    state.calls.lock().unwrap().push((head.headers, payload.clone()));
+    let under_way = state.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+    state.most_under_way.fetch_max(under_way, Ordering::Relaxed);
+    state.called.add();
+    let mode = state
+        .mode
+        .subscribe()
+        .wait_for(|mode| *mode != BrokerMode::Hanging)
+        .await
+        .expect("it is there")
+        .clone();
+    state.under_way.fetch_sub(1, Ordering::Relaxed);
+    match mode {
+        BrokerMode::Down | BrokerMode::Hanging => Ending::Close,
+        BrokerMode::Failing(code, retry_after) => fail(code, retry_after, is_invoke),
+        BrokerMode::Up => respond(200, act(&state, &payload).to_string()),
+    }
+}
+
+fn act(state: &State, payload: &Value) -> Value {
+    let account = payload["account"].as_str().unwrap_or("default");
+    let mut sessions = state.sessions.lock().unwrap();
+    let session = sessions.entry(account.to_owned()).or_insert(Session { generation: 7, alive: true });
+    if !session.alive && payload["rejected_generation"].as_u64() == Some(session.generation) {
+        *session = Session { generation: session.generation + 1, alive: true };
+    }
+    match payload["action"].as_str() {
+        Some("token") | None => json!({
+            "access_token": text(account, session.generation),
+            "token_type": "Bearer",
+            "expires_in": state.expires_in.load(Ordering::Relaxed),
+            "expires_at": "2026-04-06T12:34:56Z",
+            "account": account,
+            "generation": session.generation,
+            "served_from": "table",
+        }),
+        Some(action) => json!({"account": account, "did": action}),
+    }
+}
+
+fn fail(code: &str, retry_after: Option<u64>, is_invoke: bool) -> Ending {
+    let suffix = retry_after.map(|seconds| format!(" (retry_after={seconds})")).unwrap_or_default();
+    if is_invoke {
+        let error = json!({"errorType": code, "errorMessage": format!("scripted{suffix}")});
+        let mut response = Response::new(crate::body(error.to_string()));
+        response.headers_mut().insert("x-amz-function-error", "Unhandled".parse().unwrap());
+        return Ending::Respond(response);
+    }
+    let mut error = json!({"error": code, "error_description": "scripted", "request_id": "fake"});
+    if let Some(seconds) = retry_after {
+        error["retry_after"] = seconds.into();
+    }
+    respond(503, error.to_string())
+}

@@ -1,0 +1,208 @@
+// `brokerFetch`: which requests get a token, and what happens on a 401.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { agent, brokerFetch, createTokenSource, UnavailableError } from "token-broker";
+import { fault, GUARD, startFakes } from "./fakes.mjs";
+
+async function startWithFetch(t) {
+    const fakes = await startFakes(t);
+    fakes.fetch = brokerFetch({ source: fakes.source, warn: fakes.warn });
+    return fakes;
+}
+
+function stream() {
+    return new ReadableStream({
+        start(controller) {
+            controller.enqueue(new TextEncoder().encode("streamed"));
+            controller.close();
+        },
+    });
+}
+
+test("adds the token", async (t) => {
+    const { fetch, url, apiRequests } = await startWithFetch(t);
+    const headers = { "x-other": "kept", authorization: "Bearer of-the-caller" };
+    const response = await fetch(`${url}/items`, { method: "POST", headers, body: "body" });
+    assert.equal(response.status, 200);
+    assert.deepEqual(await response.json(), { path: "/items" });
+    assert.deepEqual(apiRequests, [{ path: "/items", body: "body", token: "token-secret-default-7" }]);
+});
+
+test("takes a URL or a Request", async (t) => {
+    const { fetch, url, apiRequests } = await startWithFetch(t);
+    await fetch(new URL(`${url}/items`));
+    await fetch(new Request(`${url}/items`, { method: "PUT", body: "body", headers: { "x-other": "kept" } }));
+    assert.deepEqual(
+        apiRequests.map(({ body }) => body),
+        ["", "body"],
+    );
+    assert.ok(apiRequests.every(({ token }) => token === "token-secret-default-7"));
+});
+
+test("uses the account and the minimum", async (t) => {
+    const { source, url, broker } = await startFakes(t);
+    await brokerFetch({ source, account: "emea", minTtlSeconds: 90 })(`${url}/items`);
+    assert.deepEqual(broker.requests, [{ account: "emea", min_ttl_seconds: "90" }]);
+});
+
+test("without a source asks the agent", async (t) => {
+    const { url, port } = await startFakes(t);
+    process.env.TOKEN_BROKER_PORT = String(port);
+    process.env.TOKEN_BROKER_TOKEN = GUARD;
+    t.after(() => {
+        delete process.env.TOKEN_BROKER_PORT;
+        delete process.env.TOKEN_BROKER_TOKEN;
+    });
+    assert.equal((await brokerFetch()(`${url}/items`)).status, 200);
+});
+
+for (const [name, body] of [
+    ["no body", undefined],
+    ["text", "body"],
+    ["a form", new URLSearchParams({ a: "1" })],
+    ["bytes", new Uint8Array([1, 2])],
+    ["an ArrayBuffer", new ArrayBuffer(2)],
+    ["a Blob", new Blob(["body"])],
+]) {
+    test(`replaces a dead token once, with ${name}`, async (t) => {
+        const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+        await source.get();
+        broker.revoke();
+        const response = await fetch(`${url}/items`, { method: "POST", body });
+        assert.equal(response.status, 200);
+        assert.deepEqual(
+            apiRequests.map(({ token }) => token),
+            ["token-secret-default-7", "token-secret-default-8"],
+        );
+        assert.equal(apiRequests[0].body, apiRequests[1].body);
+        assert.equal(broker.requests.length, 2);
+    });
+}
+
+test("sends an uploaded form again", async (t) => {
+    const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+    await source.get();
+    broker.revoke();
+    const body = new FormData();
+    body.set("file", new Blob(["content"]), "name");
+    assert.equal((await fetch(`${url}/items`, { method: "POST", body })).status, 200);
+    assert.ok(apiRequests.every((request) => request.body.includes("content")));
+});
+
+test("replaces a dead token for a Request without a body", async (t) => {
+    const { fetch, source, url, broker } = await startWithFetch(t);
+    await source.get();
+    broker.revoke();
+    assert.equal((await fetch(new Request(`${url}/items`))).status, 200);
+});
+
+test("does not retry without a newer generation", async (t) => {
+    const { fetch, url, broker, apiRequests } = await startWithFetch(t);
+    for (let attempt = 0; attempt < 3; attempt++) {
+        const response = await fetch(`${url}/always-401`, { method: "POST", body: "body" });
+        assert.equal(response.status, 401);
+        assert.deepEqual(await response.json(), { message: "Unauthorized" });
+    }
+    assert.equal(apiRequests.length, 3);
+    assert.equal(broker.requests.length, 2, "one token, one report");
+});
+
+test("does not retry twice", async (t) => {
+    const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+    await source.get();
+    broker.revoke();
+    assert.equal((await fetch(`${url}/always-401`)).status, 401);
+    assert.equal(apiRequests.length, 2);
+    assert.equal(broker.requests.length, 2);
+});
+
+test("reports but does not resend a streamed body", async (t) => {
+    const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+    for (const send of [
+        () => fetch(`${url}/items`, { method: "POST", body: stream(), duplex: "half" }),
+        () => fetch(new Request(`${url}/items`, { method: "POST", body: "in a Request" })),
+    ]) {
+        const { generation } = await source.get();
+        broker.revoke();
+        const response = await send();
+        assert.equal(response.status, 401);
+        assert.deepEqual(await response.json(), { message: "Unauthorized" });
+        assert.equal((await source.get()).generation, generation + 1, "the next request has a live token");
+    }
+    assert.deepEqual(
+        apiRequests.map(({ body }) => body),
+        ["streamed", "in a Request"],
+    );
+});
+
+test("returns the 401 if the report fails", async (t) => {
+    const { fetch, source, url, broker, warnings } = await startWithFetch(t);
+    await source.get();
+    broker.revoke();
+    broker.fault = fault("upstream_unavailable", "the upstream does not answer", 12);
+    assert.equal((await fetch(`${url}/items`)).status, 401);
+    assert.match(warnings[0], /the report failed: upstream_unavailable/);
+});
+
+test("rejects if there is no token", async (t) => {
+    const { fetch, url, broker, apiRequests } = await startWithFetch(t);
+    broker.fault = fault("login_budget_exhausted", "no login is free", 30);
+    await assert.rejects(
+        fetch(`${url}/items`),
+        (error) => error instanceof UnavailableError && error.retryAfter === 30,
+    );
+    assert.equal(apiRequests.length, 0);
+});
+
+test("does not report the 401 of another host", async (t) => {
+    const { fetch, url, broker, apiRequests } = await startWithFetch(t);
+    assert.equal((await fetch(`${url}/elsewhere`, { method: "POST", body: "body" })).status, 401);
+    assert.deepEqual(
+        apiRequests.map(({ token }) => token),
+        ["token-secret-default-7", undefined],
+    );
+    assert.equal(broker.requests.length, 1);
+});
+
+test("apiUrl limits the token to one origin", async (t) => {
+    const { source, url, broker, apiRequests } = await startFakes(t);
+    assert.equal((await brokerFetch({ source, apiUrl: "http://127.0.0.1/v3" })(`${url}/items`)).status, 401);
+    assert.equal(broker.requests.length, 0);
+    assert.equal((await brokerFetch({ source, apiUrl: `${url}/v3` })(new Request(`${url}/items`))).status, 200);
+    assert.deepEqual(
+        apiRequests.map(({ token }) => token),
+        [undefined, "token-secret-default-7"],
+    );
+});
+
+test("fifty calls share one report", async (t) => {
+    const { fetch, source, url, broker } = await startWithFetch(t);
+    await source.get();
+    broker.revoke();
+    const responses = await Promise.all(Array.from({ length: 50 }, () => fetch(`${url}/items`)));
+    assert.ok(responses.every((response) => response.status === 200));
+    assert.equal(broker.requests.length, 2);
+});
+
+test("an abort ends the wait for a token, for this caller only", async (t) => {
+    const { fetch, source, url, broker } = await startWithFetch(t);
+    const release = broker.hold();
+    const abort = new AbortController();
+    const aborted = fetch(`${url}/items`, { signal: abort.signal });
+    const other = source.get();
+    abort.abort(new Error("enough"));
+    await assert.rejects(aborted, { message: "enough" });
+    await assert.rejects(fetch(`${url}/items`, { signal: abort.signal }), { message: "enough" });
+    release();
+    assert.equal((await other).generation, 7);
+    assert.equal(broker.requests.length, 1);
+});
+
+test("may replace the global fetch", async (t) => {
+    const { url, port } = await startFakes(t);
+    const original = globalThis.fetch;
+    t.after(() => (globalThis.fetch = original));
+    globalThis.fetch = brokerFetch({ source: createTokenSource({ transport: agent({ port, token: GUARD }) }) });
+    assert.equal((await fetch(`${url}/items`)).status, 200);
+});

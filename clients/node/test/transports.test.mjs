@@ -1,0 +1,308 @@
+// The three ways to the broker, over real HTTP, with the AWS packages where they are installed.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import {
+    AccessDeniedError,
+    agent,
+    createTokenSource,
+    CredentialsRejectedError,
+    httpApi,
+    InvalidRequestError,
+    lambda,
+    NotConfiguredError,
+    TokenBrokerError,
+    UnavailableError,
+    UnknownAccountError,
+} from "token-broker";
+import { AWS, closedPort, fault, GUARD, startFakes } from "./fakes.mjs";
+
+const run = promisify(execFile);
+const sdk = await import("@aws-sdk/client-lambda").catch(() => undefined);
+const signing = await import("@smithy/signature-v4").catch(() => undefined);
+const skipLambda = sdk ? false : "@aws-sdk/client-lambda is not installed";
+const skipSigning = signing ? false : "@smithy/signature-v4 is not installed";
+
+function lambdaClient(fakes, options) {
+    return new sdk.LambdaClient({ endpoint: fakes.url, maxAttempts: 1, ...AWS, ...options });
+}
+
+const TRANSPORTS = [
+    ["agent", false, (fakes) => fakes.agent],
+    ["lambda", skipLambda, (fakes) => lambda({ functionName: "token-broker:live", client: lambdaClient(fakes) })],
+    ["httpApi", skipSigning, (fakes) => httpApi({ url: `${fakes.url}/prod`, ...AWS })],
+];
+
+function setVariables(t, variables) {
+    for (const [name, value] of Object.entries(variables)) {
+        process.env[name] = value;
+        t.after(() => delete process.env[name]);
+    }
+}
+
+for (const [name, skip, make] of TRANSPORTS) {
+    describe(name, { skip }, () => {
+        test("gets a token", async (t) => {
+            const fakes = await startFakes(t);
+            const source = createTokenSource({ transport: make(fakes) });
+            const token = await source.get({ account: "emea", minTtlSeconds: 120 });
+            assert.equal(token.accessToken, "token-secret-emea-7");
+            const [{ account, min_ttl_seconds: minTtl }] = fakes.broker.requests;
+            assert.deepEqual([account, Number(minTtl)], ["emea", 120]);
+        });
+
+        test("reports a large generation", async (t) => {
+            const fakes = await startFakes(t);
+            const source = createTokenSource({ transport: make(fakes) });
+            fakes.broker.generations.set("default", 1_775_478_896_123);
+            await source.get();
+            fakes.broker.revoke();
+            assert.equal((await source.report(1_775_478_896_123)).generation, 1_775_478_896_124);
+        });
+
+        for (const [code, kind, retryAfter] of [
+            ["access_denied", AccessDeniedError],
+            ["unknown_account", UnknownAccountError],
+            ["credentials_rejected", CredentialsRejectedError],
+            ["bad_secret", CredentialsRejectedError],
+            ["login_budget_exhausted", UnavailableError, 12],
+            ["upstream_rate_limited", UnavailableError, 3600],
+            ["upstream_unavailable", UnavailableError, 2],
+            ["refresh_in_progress", UnavailableError, 1],
+            ["store_unavailable", UnavailableError],
+            ["secret_unavailable", UnavailableError],
+            ["internal", TokenBrokerError],
+            ["a_code_of_a_later_version", TokenBrokerError, 5],
+        ]) {
+            test(`passes ${code} on`, async (t) => {
+                const fakes = await startFakes(t);
+                fakes.broker.fault = fault(code, "what happened", retryAfter);
+                await assert.rejects(createTokenSource({ transport: make(fakes) }).get(), (error) => {
+                    assert.equal(error.constructor, kind);
+                    assert.equal(error.code, code);
+                    assert.equal(error.description, "what happened");
+                    assert.equal(error.retryAfter, retryAfter);
+                    return true;
+                });
+            });
+        }
+
+        test("passes the limit of the minimum on", async (t) => {
+            const source = createTokenSource({ transport: make(await startFakes(t)) });
+            await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
+        });
+
+        for (const status of [200, 404, 502]) {
+            for (const body of ["", "<html>", "[]", '{"access_token": "token-secret']) {
+                test(`turns ${status} with ${JSON.stringify(body)} into an error`, async (t) => {
+                    const fakes = await startFakes(t);
+                    fakes.broker.raw = [status, body];
+                    const source = createTokenSource({ transport: make(fakes) });
+                    await assert.rejects(source.get(), { code: "broker_unavailable" });
+                });
+            }
+        }
+    });
+}
+
+describe("agent", () => {
+    for (const variables of [
+        { TOKEN_BROKER_TOKEN: GUARD, AWS_SESSION_TOKEN: "wrong" },
+        { AWS_SESSION_TOKEN: GUARD, AWS_CONTAINER_AUTHORIZATION_TOKEN: "wrong" },
+        { TOKEN_BROKER_TOKEN: "", AWS_CONTAINER_AUTHORIZATION_TOKEN: GUARD },
+    ]) {
+        test(`finds the guard token in ${Object.keys(variables)}`, async (t) => {
+            const { port } = await startFakes(t);
+            setVariables(t, { ...variables, TOKEN_BROKER_PORT: String(port) });
+            assert.equal((await createTokenSource().get()).generation, 7);
+        });
+    }
+
+    test("reads the guard token from a file each time", async (t) => {
+        const { port, brokerHeaders } = await startFakes(t);
+        const folder = await mkdtemp(join(tmpdir(), "token-broker-"));
+        t.after(() => rm(folder, { recursive: true }));
+        const file = join(folder, "guard");
+        await writeFile(file, "old");
+        setVariables(t, { TOKEN_BROKER_TOKEN: `file://${file}` });
+        const source = createTokenSource({ transport: agent({ port }) });
+        await assert.rejects(source.get(), AccessDeniedError);
+        await writeFile(file, `${GUARD}\n`);
+        assert.equal((await source.get()).generation, 7);
+        assert.equal(brokerHeaders[1]["x-token-broker-token"], GUARD);
+    });
+
+    for (const token of [undefined, "file:///does/not/exist", "two\r\nlines", "caf\u00e9"]) {
+        test(`says what is wrong with the guard token ${JSON.stringify(token)}`, async () => {
+            const source = createTokenSource({ transport: agent({ token }) });
+            await assert.rejects(source.get(), { name: "NotConfiguredError", message: /guard token/ });
+        });
+    }
+
+    for (const port of ["http", "0", "65536", "-1"]) {
+        test(`says what is wrong with the port ${port}`, async (t) => {
+            setVariables(t, { TOKEN_BROKER_PORT: port, TOKEN_BROKER_TOKEN: GUARD });
+            await assert.rejects(createTokenSource().get(), {
+                name: "NotConfiguredError",
+                message: /TOKEN_BROKER_PORT/,
+            });
+        });
+    }
+
+    test("that does not run is unavailable", async (t) => {
+        const port = await closedPort(t);
+        const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+        const message = `broker_unavailable: the agent on 127.0.0.1:${port} does not answer: ECONNREFUSED`;
+        await assert.rejects(source.get(), { name: "UnavailableError", message });
+    });
+
+    test("that answers too late is unavailable", async (t) => {
+        const { port, broker } = await startFakes(t);
+        t.after(broker.hold());
+        const source = createTokenSource({ transport: agent({ port, token: GUARD, timeoutMs: 1 }) });
+        await assert.rejects(source.get(), { name: "UnavailableError", message: /no answer within 0.001 s/ });
+    });
+
+    test("an answer without an end is cut off", async (t) => {
+        const { port, broker } = await startFakes(t);
+        broker.raw = [200, " ".repeat(100_000)];
+        const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+        await assert.rejects(source.get(), { code: "broker_unavailable" });
+    });
+});
+
+describe("lambda without its package or settings", () => {
+    test("needs a name", async () => {
+        await assert.rejects(createTokenSource({ transport: lambda() }).get(), NotConfiguredError);
+    });
+
+    test("and httpApi name the missing package", async (t) => {
+        const folder = await mkdtemp(join(tmpdir(), "token-broker-"));
+        t.after(() => rm(folder, { recursive: true }));
+        const module = fileURLToPath(import.meta.resolve("token-broker"));
+        await copyFile(module, join(folder, "index.mjs"));
+        await writeFile(
+            join(folder, "main.mjs"),
+            `import { createTokenSource, httpApi, lambda } from "./index.mjs";
+            for (const transport of [lambda({ functionName: "f" }), httpApi({ url: "https://a.b", region: "r" })]) {
+                await createTokenSource({ transport }).get().catch((error) => console.log(error.message));
+            }`,
+        );
+        const { stdout } = await run(process.execPath, [join(folder, "main.mjs")]);
+        assert.deepEqual(stdout.trim().split("\n"), [
+            "not_configured: the package @aws-sdk/client-lambda is missing; install it",
+            "not_configured: the package @smithy/signature-v4 is missing; install it",
+        ]);
+    });
+});
+
+describe("lambda", { skip: skipLambda }, () => {
+    test("makes its own client", async (t) => {
+        const { url } = await startFakes(t);
+        setVariables(t, {
+            AWS_ENDPOINT_URL_LAMBDA: url,
+            AWS_REGION: AWS.region,
+            AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
+            AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
+            TOKEN_BROKER_FUNCTION: "token-broker:live",
+        });
+        assert.equal((await createTokenSource({ transport: lambda() }).get()).generation, 7);
+    });
+
+    test("reports a missing permission", async (t) => {
+        const fakes = await startFakes(t);
+        const transport = lambda({ functionName: "forbidden", client: lambdaClient(fakes) });
+        const message = "access_denied: IAM does not allow lambda:InvokeFunction on forbidden";
+        await assert.rejects(createTokenSource({ transport }).get(), { name: "AccessDeniedError", message });
+    });
+
+    for (const payload of [
+        { errorMessage: "Task timed out after 30.00 seconds" },
+        { errorType: "Runtime.ExitError", errorMessage: "exit status 1" },
+    ]) {
+        test(`reports the platform's ${Object.values(payload)[0]}`, async (t) => {
+            const fakes = await startFakes(t);
+            fakes.broker.raw = [200, payload];
+            const transport = lambda({ functionName: "token-broker", client: lambdaClient(fakes) });
+            await assert.rejects(createTokenSource({ transport }).get(), {
+                name: "UnavailableError",
+                message: /timed out|Runtime\.ExitError/,
+            });
+        });
+    }
+
+    test("without credentials is not configured", async (t) => {
+        const fakes = await startFakes(t);
+        setVariables(t, { AWS_CONFIG_FILE: "/dev/null", AWS_SHARED_CREDENTIALS_FILE: "/dev/null" });
+        const transport = lambda({ functionName: "f", client: lambdaClient(fakes, { credentials: undefined }) });
+        await assert.rejects(createTokenSource({ transport }).get(), NotConfiguredError);
+    });
+
+    test("without a Region is not configured", async (t) => {
+        setVariables(t, { AWS_CONFIG_FILE: "/dev/null", AWS_SHARED_CREDENTIALS_FILE: "/dev/null" });
+        await assert.rejects(createTokenSource({ transport: lambda({ functionName: "f" }) }).get(), NotConfiguredError);
+    });
+});
+
+describe("httpApi", () => {
+    for (const url of [undefined, "http://api.example.com", "http://127.0.0.1.example.com", "ftp://x", "x"]) {
+        test(`refuses ${url}, which is not https`, async () => {
+            const source = createTokenSource({ transport: httpApi({ url }) });
+            await assert.rejects(source.get(), { name: "NotConfiguredError", message: /https/ });
+        });
+    }
+
+    test("without a Region is not configured", async () => {
+        const source = createTokenSource({ transport: httpApi({ url: "https://api.example.com" }) });
+        await assert.rejects(source.get(), { name: "NotConfiguredError", message: /Region/ });
+    });
+
+    test("reports a wrong signature without the gateway's text", { skip: skipSigning }, async (t) => {
+        const { url } = await startFakes(t);
+        const credentials = { ...AWS.credentials, secretAccessKey: "wrong" };
+        const transport = httpApi({ url: `${url}/prod`, region: AWS.region, credentials });
+        await assert.rejects(createTokenSource({ transport }).get(), (error) => {
+            assert.ok(error instanceof AccessDeniedError);
+            assert.ok(!error.message.includes("session-secret"));
+            return true;
+        });
+    });
+
+    test("finds the service and the Region in the URL", { skip: skipSigning }, async (t) => {
+        const { url } = await startFakes(t);
+        for (const [host, scope] of [
+            ["abc.execute-api.eu-central-1.localhost", "eu-central-1/execute-api"],
+            ["abc.lambda-url.us-east-2.localhost", "us-east-2/lambda"],
+        ]) {
+            // The signature is made before the connection fails; the credentials see for what.
+            let seen;
+            const provider = async () => ({ ...AWS.credentials, accessKeyId: "AKIDEXAMPLE" });
+            const { SignatureV4 } = signing;
+            t.mock.method(SignatureV4.prototype, "sign", async function () {
+                seen = `${await this.regionProvider()}/${this.service}`;
+                throw new Error("enough");
+            });
+            const transport = httpApi({ url: `https://${host}`, credentials: provider });
+            await assert.rejects(createTokenSource({ transport }).get(), UnavailableError);
+            assert.equal(seen, scope, url);
+            t.mock.restoreAll();
+        }
+    });
+
+    test("finds credentials as an AWS SDK does", { skip: skipSigning }, async (t) => {
+        const { url } = await startFakes(t);
+        setVariables(t, {
+            AWS_REGION: AWS.region,
+            AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
+            AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
+            TOKEN_BROKER_URL: `${url}/prod/`,
+        });
+        assert.equal((await createTokenSource({ transport: httpApi() }).get()).generation, 7);
+    });
+});

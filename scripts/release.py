@@ -1,0 +1,120 @@
+"""The parts of a release that are files and not programs. scripts/release.sh calls it.
+
+    release.py version PACKAGE          its version, out of what `cargo metadata` prints
+    release.py notes VERSION CHANGELOG  what the changelog says of this version
+    release.py zip ZIP NAME PROGRAM     a zip with this program under this name
+    release.py sbom FILE PACKAGE TARGET what goes into a program (CycloneDX)
+
+Nothing in a zip or an SBOM depends on the machine or the time: SOURCE_DATE_EPOCH is the time in both.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+
+def when():
+    return datetime.datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), datetime.UTC)
+
+
+def version(package):
+    print(next(each["version"] for each in json.load(sys.stdin)["packages"] if each["name"] == package))
+
+
+def notes(version, changelog):
+    text = pathlib.Path(changelog).read_text()
+    found = re.search(rf"^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |^\[|\Z)", text, re.DOTALL | re.MULTILINE)
+    sys.exit(1) if not found or not found[1].strip() else print(found[1].strip())
+
+
+def pack(archive, name, program):
+    entry = zipfile.ZipInfo(name, when().timetuple()[:6])
+    entry.create_system = 3  # Unix, whose permissions these are: a file, and all may run it
+    entry.external_attr = 0o100755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr(entry, pathlib.Path(program).read_bytes(), compresslevel=9)
+
+
+class Tree:
+    """What `cargo tree` knows: the one tool that resolves features for a single package and target as the build does."""
+
+    def __init__(self, package, target):
+        self.arguments = ["cargo", "tree", "--locked", "--package", package, "--target", target]
+        self.dependencies = {}
+        self.root = None
+        path = []
+        for line in self.lines("normal,build", "depth", "{p}"):
+            depth, name, version = re.match(r"(\d+)(\S+) v(\S+)", line).groups()
+            path[int(depth) :] = [(name, version)]
+            self.root = self.root or path[0]
+            self.dependencies.setdefault(path[-1], set())
+            if len(path) > 1:
+                self.dependencies[path[-2]].add(path[-1])
+        linked = self.lines("normal,no-proc-macro", "none", "{p}")
+        self.linked = {re.match(r"(\S+) v(\S+)", line).groups() for line in linked}
+
+    def lines(self, edges, prefix, form):
+        command = [*self.arguments, "--edges", edges, "--prefix", prefix, "--format", form]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def described():
+    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    metadata = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {(each["name"], each["version"]): each for each in metadata["packages"]}
+
+
+def sbom(file, package, target):
+    tree = Tree(package, target)
+    packages = described()
+    locked = tomllib.loads(pathlib.Path("Cargo.lock").read_text())["package"]
+    checksums = {(each["name"], each["version"]): each["checksum"] for each in locked if "checksum" in each}
+
+    def reference(key):
+        return f"pkg:cargo/{key[0]}@{key[1]}"
+
+    def component(key):
+        known = packages[key]
+        given = {
+            "type": "application" if key == tree.root else "library",
+            "bom-ref": reference(key),
+            "name": key[0],
+            "version": key[1],
+            "description": known["description"],
+            # What only takes part in the build is not in the program: build scripts' crates and procedural macros.
+            "scope": "required" if key in tree.linked else "excluded",
+            "hashes": [{"alg": "SHA-256", "content": checksums[key]}] if key in checksums else None,
+            # Cargo has taken a slash between licences for "or" since before SPDX.
+            "licenses": [{"expression": known["license"].replace("/", " OR ")}] if known["license"] else None,
+            # Of the registry only. The workspace's own crates are published nowhere.
+            "purl": reference(key) if key in checksums else None,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    keys = sorted(tree.dependencies)
+    bill = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "timestamp": when().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "component": component(tree.root),
+            "properties": [{"name": "cdx:rustc:sbom:target:triple", "value": target}],
+        },
+        "components": [component(key) for key in keys if key != tree.root],
+        "dependencies": [
+            {"ref": reference(key), "dependsOn": sorted(map(reference, tree.dependencies[key]))} for key in keys
+        ],
+    }
+    pathlib.Path(file).write_text(json.dumps(bill, indent=1, ensure_ascii=False) + "\n")
+
+
+COMMANDS = {"version": version, "notes": notes, "zip": pack, "sbom": sbom}
+COMMANDS[sys.argv[1]](*sys.argv[2:])

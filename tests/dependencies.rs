@@ -1,0 +1,112 @@
+//! `docs/DEPENDENCIES.md` has one reason for each direct dependency of a shipped crate.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The dependencies of each crate.
+type Dependencies = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The function, the protocol, and the clients. `clients/fakes` serves their tests and is not shipped.
+fn manifests() -> Vec<PathBuf> {
+    let mut folders = vec![root().to_owned(), root().join("crates/protocol")];
+    if let Ok(clients) = fs::read_dir(root().join("clients")) {
+        folders.extend(clients.map(|client| client.unwrap().path()).filter(|path| !path.ends_with("fakes")));
+    }
+    folders.into_iter().map(|folder| folder.join("Cargo.toml")).filter(|manifest| manifest.exists()).collect()
+}
+
+/// The lines of a manifest, each with the table that it is in.
+fn lines(manifest: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut table = "";
+    manifest.lines().filter_map(move |line| {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_end_matches(']');
+            return None;
+        }
+        let starts_an_entry = line.starts_with(|first: char| first.is_alphanumeric());
+        starts_an_entry.then_some((table, line))
+    })
+}
+
+/// The name before `=` and before `.workspace`.
+fn key(line: &str) -> &str {
+    let key = line.split('=').next().unwrap().trim();
+    key.split('.').next().unwrap()
+}
+
+/// A crate of this workspace, as the root manifest declares it.
+fn own_crates() -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    lines(&manifest)
+        .filter(|(table, line)| *table == "workspace.dependencies" && line.contains("path ="))
+        .map(|(_, line)| key(line).to_owned())
+        .collect()
+}
+
+/// Whether what a table lists ends up in the program or takes part in its build.
+fn lists_dependencies(table: &str) -> bool {
+    assert!(!table.starts_with("dependencies."), "[{table}]: a dependency is one line under [dependencies]");
+    let kind = table.rsplit('.').next();
+    matches!(kind, Some("dependencies" | "build-dependencies")) && table != "workspace.dependencies"
+}
+
+/// What the manifests say.
+fn declared() -> Dependencies {
+    let own = own_crates();
+    let mut declared = Dependencies::new();
+    for path in manifests() {
+        let manifest = fs::read_to_string(&path).unwrap();
+        let mut package = lines(&manifest).filter(|(table, _)| *table == "package");
+        let (_, name) = package.find(|(_, line)| key(line) == "name").unwrap();
+        let dependencies = lines(&manifest)
+            .filter(|(table, _)| lists_dependencies(table))
+            .map(|(_, line)| key(line).to_owned())
+            .filter(|dependency| !own.contains(dependency))
+            .collect();
+        declared.insert(name.split('"').nth(1).unwrap().to_owned(), dependencies);
+    }
+    declared
+}
+
+/// What the page has a reason for: a heading for each crate, and a table beneath it.
+fn documented() -> Dependencies {
+    let page = fs::read_to_string(root().join("docs/DEPENDENCIES.md")).unwrap();
+    let mut documented = Dependencies::new();
+    let mut name = String::new();
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            heading.clone_into(&mut name);
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let (dependency, reason) = row.split_once("` |").unwrap();
+            assert!(reason.trim_matches([' ', '|']).len() > 10, "{name}: `{dependency}` has a reason");
+            let is_new = documented.entry(name.clone()).or_default().insert(dependency.to_owned());
+            assert!(is_new, "{name}: `{dependency}` has one row");
+        }
+    }
+    documented
+}
+
+#[test]
+fn each_has_one_reason() {
+    let (declared, documented) = (declared(), documented());
+    assert!(declared.len() > 1 && declared["token-broker"].contains("tokio"), "the manifests were read");
+    for (name, dependencies) in &declared {
+        let reasons = documented.get(name).cloned().unwrap_or_default();
+        let without_reason: Vec<_> = dependencies.difference(&reasons).collect();
+        let without_dependency: Vec<_> = reasons.difference(dependencies).collect();
+        assert!(
+            without_reason.is_empty() && without_dependency.is_empty(),
+            "docs/DEPENDENCIES.md, {name}: add a row for {without_reason:?}, remove those of {without_dependency:?}"
+        );
+    }
+    let gone: Vec<_> = documented.keys().filter(|name| !declared.contains_key(*name)).collect();
+    assert!(gone.is_empty(), "docs/DEPENDENCIES.md: no such crate is shipped: {gone:?}");
+}

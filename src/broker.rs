@@ -5,15 +5,30 @@
 //! it answers them.
 
 use crate::ports::{Listed, Ports};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LoginLimiter, Lookup,
-    Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply, WriteOutcome,
+    AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LimiterName, LoginLimiter,
+    Lookup, Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply,
+    WriteOutcome, maintenance_urgency,
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
+
+/// Accounts that are maintained at the same time.
+const ACCOUNTS_AT_ONCE: usize = 8;
+/// Entries of accounts without a record are dropped when there are more than this.
+const ENTRIES_KEPT: usize = 256;
+
+/// What a run of maintenance did.
+pub struct Maintenance {
+    /// The accounts that were maintained, or could not be.
+    pub outcomes: Vec<(AccountName, Result<Outcome, Failure>)>,
+    /// Accounts for which the time did not suffice.
+    pub postponed: usize,
+}
 
 /// The broker of one process.
 pub struct Broker {
@@ -83,9 +98,7 @@ impl Broker {
             step = flow.step(self.context(clock.draw()), event);
         };
         drop(guard);
-        if flow.cache().record.as_ref().is_none_or(|cached| cached.account.version.0 == 0) {
-            self.forget(&account, &entry);
-        }
+        self.forget_unknown_accounts(draw);
         result
     }
 
@@ -99,28 +112,49 @@ impl Broker {
             Some(name) => vec![(name.clone(), Ok(store.read_account(name).await?))],
             None => store.list_accounts().await?,
         };
-        Ok((records, store.read_login_limiter().await?))
+        Ok((records, store.read_login_limiter(&LimiterName::default()).await?))
     }
 
-    /// Maintains all accounts in the table, one after another. The next run of the schedule takes up the accounts for
-    /// which the time did not suffice.
+    /// Maintains the accounts that need it, the most urgent first, several at a time. The next run of the schedule takes
+    /// up those for which the time did not suffice.
+    ///
+    /// # Errors
+    /// The table cannot be listed.
     pub async fn maintain(
         &self,
         arrived_at: Timestamp,
         deadline: Timestamp,
-    ) -> Result<Vec<(AccountName, Result<Outcome, Failure>)>, StoreError> {
+    ) -> Result<Maintenance, StoreError> {
+        let listed = self.ports.store.list_accounts().await?;
         let mut outcomes = Vec::new();
-        let mut listed = self.ports.store.list_accounts().await?;
-        // Starts at a random account. Otherwise failing accounts at the front could use up the time of every run.
-        let first = usize::try_from(self.ports.clock.draw().0).unwrap_or_default().checked_rem(listed.len());
-        listed.rotate_left(first.unwrap_or_default());
-        for (account, _) in listed {
-            let request =
-                Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
-            outcomes.push((account, self.serve(request).await));
+        let mut urgent = Vec::new();
+        for (account, record) in listed {
+            match record {
+                Ok(record) => {
+                    let urgency = maintenance_urgency(&account, &record, self.context(Draw(0)));
+                    urgent.extend(urgency.map(|urgency| (urgency, account)));
+                }
+                Err(what) => outcomes.push((account, Err(Failure::UnreadableItem(what)))),
+            }
+        }
+        urgent.sort();
+        let mut waiting = urgent.into_iter().map(|(_, account)| account);
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < ACCOUNTS_AT_ONCE && self.policy.has_time_for_a_renewal(self.now(), deadline)
+            {
+                let Some(account) = waiting.next() else { break };
+                let request =
+                    Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
+                running.push(async move { (account, self.serve(request).await) });
+            }
+            match running.next().await {
+                Some(outcome) => outcomes.push(outcome),
+                None => break,
+            }
         }
         outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(outcomes)
+        Ok(Maintenance { outcomes, postponed: waiting.count() })
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
@@ -135,11 +169,13 @@ impl Broker {
         Arc::clone(entries.entry(account.clone()).or_default())
     }
 
-    /// Drops the entry of an account without a record. Callers may ask for any name, so such entries would pile up.
-    fn forget(&self, account: &AccountName, entry: &Arc<Entry>) {
+    /// Drops entries whose loss costs nothing. Callers may ask for any name, so such entries would pile up.
+    fn forget_unknown_accounts(&self, draw: Draw) {
         let mut entries = self.entries();
-        if entries.get(account).is_some_and(|kept| Arc::ptr_eq(kept, entry)) {
-            entries.remove(account);
+        if entries.len() > ENTRIES_KEPT {
+            let cx = self.context(draw);
+            entries
+                .retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.cache.borrow().is_forgettable(cx));
         }
     }
 
@@ -152,7 +188,7 @@ impl Broker {
     async fn perform_before(&self, deadline: Timestamp, account: &AccountName, effect: Effect) -> Event {
         let timed_out = match &effect {
             Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
-            Effect::ReadLimiter => Event::Limiter(Err(StoreError::Unreachable)),
+            Effect::ReadLimiter(_) => Event::Limiter(Err(StoreError::Unreachable)),
             Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {
                 Event::Written(WriteOutcome::Unknown)
             }
@@ -174,9 +210,9 @@ impl Broker {
             Effect::WriteAccount { expected, next } => {
                 Event::Written(store.write_account(account, expected, &next).await)
             }
-            Effect::ReadLimiter => Event::Limiter(store.read_login_limiter().await),
-            Effect::WriteLimiter { expected, next } => {
-                Event::Written(store.write_login_limiter(expected, &next).await)
+            Effect::ReadLimiter(name) => Event::Limiter(store.read_login_limiter(&name).await),
+            Effect::WriteLimiter { name, expected, next } => {
+                Event::Written(store.write_login_limiter(&name, expected, &next).await)
             }
             Effect::ReadSecret => Event::Secret(secrets.read(account).await),
             Effect::Send { call, not_after } => {
@@ -243,9 +279,16 @@ fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::LeaseLost(generation) => {
             tracing::warn!(%account, generation = generation.0, "lease lost before this pair was saved");
         }
-        Notice::OrphanRevoked(generation) => {
-            tracing::info!(%account, generation = generation.0, "revoking an orphan, a pair that was never saved");
+        Notice::OrphanRecorded(generation) => {
+            tracing::info!(%account, generation = generation.0, "an orphan, a pair that was never saved, is to be revoked");
         }
+        Notice::RevocationsDropped(count) => {
+            tracing::warn!(%account, count, "pending revocations given up: expired, in use again, or too many");
+        }
+        Notice::RevocationRefused => {
+            tracing::warn!(%account, "the upstream refused to revoke a token; is BROKER_REVOKE_FIELD right?");
+        }
+        Notice::Unblocked => tracing::info!(%account, "account unblocked"),
         Notice::CooldownStarted(until) => {
             tracing::warn!(%account, until_ms = until.as_millis(), "cooldown started");
         }

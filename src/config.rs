@@ -17,6 +17,8 @@ pub struct Config {
     pub oauth_url: UpstreamUrl,
     /// `BROKER_API_URL`: the upstream's API.
     pub api_url: UpstreamUrl,
+    /// `BROKER_REVOKE_FIELD`: the field of the revoke call that carries the token.
+    pub revoke_field: String,
     /// The numbers.
     pub policy: Policy,
     /// `BROKER_CALLERS`: who may do what.
@@ -68,12 +70,13 @@ impl Config {
         let secret_prefix = read.secret_prefix("BROKER_SECRET_PREFIX", "token-broker/");
         let oauth_url = read.url("BROKER_OAUTH_URL", "https://platform-oauth.convirza.com");
         let api_url = read.url("BROKER_API_URL", "https://platform-api.convirza.com/v3");
+        let revoke_field = read.field_name("BROKER_REVOKE_FIELD", "token");
         let policy = read.policy();
         let callers = read.callers("BROKER_CALLERS");
         let log = read.log("BROKER_LOG");
         match (oauth_url, api_url) {
             (Some(oauth_url), Some(api_url)) if read.errors.is_empty() => {
-                Ok(Self { table, secret_prefix, oauth_url, api_url, policy, callers, log })
+                Ok(Self { table, secret_prefix, oauth_url, api_url, revoke_field, policy, callers, log })
             }
             _ => Err(ConfigErrors(read.errors)),
         }
@@ -103,10 +106,23 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             lease: self.millis("BROKER_LEASE_MS", DEFAULT.lease, 200, 600_000),
             clock_margin: self.millis("BROKER_CLOCK_MARGIN_MS", DEFAULT.clock_margin, 0, 60_000),
         };
-        if policy.lease <= policy.upstream_timeout * 2 {
-            self.wrong("BROKER_LEASE_MS", "has to exceed twice BROKER_UPSTREAM_TIMEOUT_MS");
+        if policy.lease <= policy.upstream_timeout * 2 + policy.clock_margin {
+            let rule = "has to exceed twice BROKER_UPSTREAM_TIMEOUT_MS plus BROKER_CLOCK_MARGIN_MS";
+            self.wrong("BROKER_LEASE_MS", rule);
         }
         policy
+    }
+
+    fn field_name(&mut self, variable: &'static str, default: &str) -> String {
+        let name = self.get(variable).unwrap_or_else(|| default.to_owned());
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !plain || name.len() > 64 || name == "token_type" {
+            self.wrong(
+                variable,
+                "has to be a name of letters, digits and underscores, other than token_type",
+            );
+        }
+        name
     }
 
     fn get(&self, variable: &str) -> Option<String> {
@@ -202,7 +218,7 @@ fn parse_callers(text: &str) -> Result<Callers, String> {
         let accounts = scope(&rule.accounts, AccountName::parse)
             .ok_or_else(|| format!("rule {number}: `accounts` has to list account names, or be [\"*\"]"))?;
         let actions = scope(&rule.actions, Action::parse).ok_or_else(|| {
-            format!("rule {number}: `actions` has to list token, status, refresh, revoke or maintain, or be [\"*\"]")
+            format!("rule {number}: `actions` has to list token, status, refresh, revoke, unblock or maintain, or be [\"*\"]")
         })?;
         Ok(Rule { who, accounts, actions })
     });

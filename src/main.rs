@@ -46,6 +46,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         upstream: Arc::new(Convirza::new(
             config.oauth_url,
             config.api_url,
+            config.revoke_field,
             config.policy.upstream_timeout,
             clock.clone(),
         )?),

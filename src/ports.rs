@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, LoginLimiter, SecretError, StoreError, Timestamp,
-    UpstreamReply, Version, WriteOutcome,
+    Account, AccountName, Call, Credentials, Draw, LimiterName, LoginLimiter, SecretError, StoreError,
+    Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::sync::Arc;
 
@@ -18,10 +18,15 @@ pub trait Store: Send + Sync {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError>;
     /// Writes the record if its version still is `expected`. [`Version`] zero: if there is no record.
     async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> WriteOutcome;
-    /// Reads the login rate limiter; the empty one if there is none.
-    async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError>;
+    /// Reads the login rate limiter of an upstream; the empty one if there is none.
+    async fn read_login_limiter(&self, name: &LimiterName) -> Result<LoginLimiter, StoreError>;
     /// Writes the limiter if its version still is `expected`. [`Version`] zero: if there is no limiter.
-    async fn write_login_limiter(&self, expected: Version, next: &LoginLimiter) -> WriteOutcome;
+    async fn write_login_limiter(
+        &self,
+        name: &LimiterName,
+        expected: Version,
+        next: &LoginLimiter,
+    ) -> WriteOutcome;
     /// Reads all records, sorted by name. An unreadable item does not hide the others.
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError>;
 }

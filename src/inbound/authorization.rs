@@ -14,13 +14,16 @@ pub enum Action {
     Refresh,
     /// Revoke the pair.
     Revoke,
+    /// Forget the rejected secret version and the cooldown.
+    Unblock,
     /// Renew what is due.
     Maintain,
 }
 
 impl Action {
     /// Every action, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Token, Self::Status, Self::Refresh, Self::Revoke, Self::Maintain];
+    pub const ALL: [Self; 6] =
+        [Self::Token, Self::Status, Self::Refresh, Self::Revoke, Self::Unblock, Self::Maintain];
 
     /// The action's name in payloads and rules.
     pub const fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Action {
             Self::Status => "status",
             Self::Refresh => "refresh",
             Self::Revoke => "revoke",
+            Self::Unblock => "unblock",
             Self::Maintain => "maintain",
         }
     }

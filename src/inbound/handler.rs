@@ -10,7 +10,7 @@ use super::{
 };
 use crate::broker::Broker;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use protocol::{Failure, Intent, Outcome, Request, ServedFrom, Timestamp};
+use protocol::{AccountName, Failure, Intent, Outcome, Request, ServedFrom, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -94,16 +94,19 @@ impl Handler {
             }
             Command::Refresh { account } => (account, Intent::Replace),
             Command::Revoke { account } => (account, Intent::Revoke),
+            Command::Unblock { account } => (account, Intent::Unblock),
             Command::Status { account } => {
                 let (records, limiter) = self.broker.status(account.as_ref()).await?;
                 return Ok(status::answer(&records, &limiter, self.broker.policy(), self.broker.now()));
             }
             Command::Maintain => {
-                let outcomes = self.broker.maintain(now, deadline).await?;
-                for (account, outcome) in &outcomes {
+                let maintenance = self.broker.maintain(now, deadline).await?;
+                for (account, outcome) in &maintenance.outcomes {
                     log(request_id, caller, action, account.as_str(), outcome);
                 }
-                return Ok(response::maintained(&outcomes));
+                let may_know =
+                    |account: &AccountName| self.callers.allow(caller, Action::Status, Some(account));
+                return Ok(response::maintained(&maintenance, may_know));
             }
         };
         let request = Request { account: account.clone(), intent, arrived_at: now, deadline };
@@ -115,6 +118,7 @@ impl Handler {
                 response::token(&account, &answer)
             }
             Outcome::Token(answer) => response::refreshed(&account, &answer),
+            Outcome::Report { .. } if action == Action::Unblock => response::unblocked(&account),
             Outcome::Report { pending_revocations, .. } => response::revoked(&account, pending_revocations),
         })
     }

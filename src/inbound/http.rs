@@ -18,8 +18,13 @@ use serde_json::Value;
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The routes: a method, and the action that names the path.
-pub const ROUTES: [(&str, Action); 4] =
-    [("POST", Action::Token), ("GET", Action::Status), ("POST", Action::Refresh), ("POST", Action::Revoke)];
+pub const ROUTES: [(&str, Action); 5] = [
+    ("POST", Action::Token),
+    ("GET", Action::Status),
+    ("POST", Action::Refresh),
+    ("POST", Action::Revoke),
+    ("POST", Action::Unblock),
+];
 
 /// The payload format of the event. The response has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,8 @@ pub enum Command {
     Refresh { account: AccountName },
     /// Revoke the pair.
     Revoke { account: AccountName },
+    /// Forget the rejected secret version and the cooldown.
+    Unblock { account: AccountName },
     /// Renew what is due, in all accounts.
     Maintain,
 }
@@ -40,6 +42,7 @@ impl Command {
             Self::Status { .. } => Action::Status,
             Self::Refresh { .. } => Action::Refresh,
             Self::Revoke { .. } => Action::Revoke,
+            Self::Unblock { .. } => Action::Unblock,
             Self::Maintain => Action::Maintain,
         }
     }
@@ -47,9 +50,10 @@ impl Command {
     /// The account; none stands for all accounts.
     pub fn account(&self) -> Option<&AccountName> {
         match self {
-            Self::Token { account, .. } | Self::Refresh { account } | Self::Revoke { account } => {
-                Some(account)
-            }
+            Self::Token { account, .. }
+            | Self::Refresh { account }
+            | Self::Revoke { account }
+            | Self::Unblock { account } => Some(account),
             Self::Status { account } => account.as_ref(),
             Self::Maintain => None,
         }
@@ -102,7 +106,7 @@ impl Fields {
 
     fn set_action(&mut self, name: Option<&str>) -> Result<(), RequestError> {
         self.action = Some(name.and_then(Action::parse).ok_or_else(|| {
-            RequestError::invalid("`action` has to be token, status, refresh, revoke or maintain")
+            RequestError::invalid("`action` has to be token, status, refresh, revoke, unblock or maintain")
         })?);
         Ok(())
     }
@@ -155,6 +159,7 @@ impl Fields {
             Action::Status => Command::Status { account: self.account },
             Action::Refresh => Command::Refresh { account: self.account.unwrap_or_default() },
             Action::Revoke => Command::Revoke { account: self.account.unwrap_or_default() },
+            Action::Unblock => Command::Unblock { account: self.account.unwrap_or_default() },
             Action::Maintain => Command::Maintain,
         })
     }

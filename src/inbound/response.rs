@@ -1,6 +1,6 @@
 //! The contract's answers and errors.
 
-use crate::rfc3339;
+use crate::{broker::Maintenance, rfc3339};
 use lambda_runtime::Diagnostic;
 use protocol::{AccountName, Answer, Failure, Outcome, ServedFrom, StoreError};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl RequestError {
                     .to_owned()
             }
             Self::NoSuchPath => {
-                "no route has this path; the routes are POST /token, GET /status, POST /refresh and POST /revoke"
+                "no route has this path; the routes are POST /token, GET /status, POST /refresh, POST /revoke and POST /unblock"
                     .to_owned()
             }
             Self::WrongMethod { allow } => format!("this path accepts {allow} only"),
@@ -154,9 +154,16 @@ pub(super) fn revoked(account: &AccountName, pending_revocations: usize) -> Valu
     })
 }
 
-/// The answer to a run of the schedule.
-pub(super) fn maintained(outcomes: &[(AccountName, Result<Outcome, Failure>)]) -> Value {
-    let accounts = outcomes.iter().map(|(account, outcome)| match outcome {
+/// The answer to an unblock.
+pub(super) fn unblocked(account: &AccountName) -> Value {
+    json!({"account": account.as_str(), "unblocked": true})
+}
+
+/// The answer to a run of the schedule. It names the accounts of which the caller may know the status.
+pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountName) -> bool) -> Value {
+    let outcomes = &maintenance.outcomes;
+    let known = outcomes.iter().filter(|(account, _)| may_know(account));
+    let accounts = known.map(|(account, outcome)| match outcome {
         Ok(Outcome::Report { renewed, pending_revocations }) => json!({
             "account": account.as_str(),
             "renewed": renewed,
@@ -173,7 +180,12 @@ pub(super) fn maintained(outcomes: &[(AccountName, Result<Outcome, Failure>)]) -
     let renewed =
         outcomes.iter().filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Report { renewed: true, .. })));
     let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
-    json!({"renewed": renewed.count(), "failed": failed.count(), "accounts": accounts.collect::<Vec<_>>()})
+    json!({
+        "renewed": renewed.count(),
+        "failed": failed.count(),
+        "postponed": maintenance.postponed,
+        "accounts": accounts.collect::<Vec<_>>(),
+    })
 }
 
 /// The contract's name of an answer's source.

@@ -37,6 +37,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         "due_at": pair.map(|pair| rfc3339::format(policy.due_at(name, pair))),
         "expires_at": pair.map(|pair| rfc3339::format(pair.expires_at)),
         "refresh_expires_at": refresh_expires_at.map(rfc3339::format),
+        "secret_version": pair.and_then(|pair| Some(pair.secret_version.as_ref()?.0.as_str())),
         "refresh_token_consumed": pair.map(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. })),
         "verdict": pair.map(|pair| match pair.verdict {
             Verdict::Unverified => "unverified",
@@ -52,6 +53,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
             "reason": Failure::cooling_down(cooldown, now).code(),
         })),
         "failures_in_a_row": account.failures(),
+        "young_deaths": account.young_deaths,
         "rejected_secret_version": account.rejected_secret.as_ref().map(|version| version.0.as_str()),
     })
 }

@@ -42,10 +42,11 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 pub fn pair() -> impl Strategy<Value = Pair> {
     let grant = prop_oneof![Just(Grant::Login), Just(Grant::Refresh)];
     let tokens = (generation(), secret(), refresh_token(), verdict());
-    let history = (instant(), instant(), grant, option::of(generation()), origin());
+    let secret_version = option::of("[a-z]{1,8}".prop_map(SecretVersion));
+    let history = (instant(), instant(), grant, option::of(generation()), origin(), secret_version);
     (tokens, history).prop_map(|(tokens, history)| {
         let (generation, access_token, refresh_token, verdict) = tokens;
-        let (issued_at, expires_at, obtained_by, replaces, origin) = history;
+        let (issued_at, expires_at, obtained_by, replaces, origin, secret_version) = history;
         Pair {
             generation,
             access_token,
@@ -55,6 +56,7 @@ pub fn pair() -> impl Strategy<Value = Pair> {
             obtained_by,
             replaces,
             origin,
+            secret_version,
             verdict,
         }
     })
@@ -67,22 +69,37 @@ pub fn account() -> impl Strategy<Value = Account> {
     (
         (version(), option::of(pair()), option::of(lease)),
         (option::of(cooldown()), rejected_secret, vec(revocation(), 0..3)),
+        (0..20_u32, option::of(instant()), option::of(instant())),
     )
-        .prop_map(|((version, pair, lease), (cooldown, rejected_secret, pending_revocations))| Account {
-            version,
-            pair,
-            lease,
-            cooldown,
-            rejected_secret,
-            pending_revocations,
+        .prop_map(|(first, second, third)| {
+            let (version, pair, lease) = first;
+            let (cooldown, rejected_secret, pending_revocations) = second;
+            let (young_deaths, replaced_at, early_refresh_after) = third;
+            Account {
+                version,
+                pair,
+                lease,
+                cooldown,
+                rejected_secret,
+                pending_revocations,
+                young_deaths,
+                replaced_at,
+                early_refresh_after,
+            }
         })
 }
 
 /// Login rate limiters, also with more permits than the budget allows.
 pub fn limiter() -> impl Strategy<Value = LoginLimiter> {
-    let permit = (instant(), instant(), any::<u64>()).prop_map(|(acquired_at, counts_until, holder)| {
-        Permit { acquired_at, counts_until, holder: Holder(holder) }
-    });
+    let account = "[ab]".prop_map(|name| AccountName::parse(&name).unwrap_or_default());
+    let permit = (account, instant(), instant(), any::<u64>()).prop_map(
+        |(account, acquired_at, counts_until, holder)| Permit {
+            account,
+            acquired_at,
+            counts_until,
+            holder: Holder(holder),
+        },
+    );
     (version(), vec(permit, 0..12), option::of(instant()))
         .prop_map(|(version, permits, blocked_until)| LoginLimiter { version, permits, blocked_until })
 }
@@ -95,6 +112,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         4 => token,
         1 => Just(Intent::Replace),
         1 => Just(Intent::Revoke),
+        1 => Just(Intent::Unblock),
         1 => Just(Intent::Maintain),
     ];
     (intent, instant(), seconds(60)).prop_map(|(intent, arrived_at, left)| Request {
@@ -108,7 +126,11 @@ pub fn request() -> impl Strategy<Value = Request> {
 /// What a flow may have found out when it decides.
 pub fn progress() -> impl Strategy<Value = Progress> {
     let target = prop_oneof![Just(Target::NotSeen), option::of(generation()).prop_map(Target::Seen)];
-    (target, any::<bool>()).prop_map(|(target, tried_revocations)| Progress { target, tried_revocations })
+    (target, any::<bool>(), any::<bool>()).prop_map(|(target, tried_revocations, unblocked)| Progress {
+        target,
+        tried_revocations,
+        unblocked,
+    })
 }
 
 /// Events of every kind. [`Events::after`] takes the one that answers an effect.
@@ -129,7 +151,7 @@ impl Events {
             Effect::Pause { .. } if self.out_of_order => Event::Written(self.written),
             _ if self.out_of_order => Event::Resumed,
             Effect::ReadAccount => Event::Account(self.account),
-            Effect::ReadLimiter => Event::Limiter(self.limiter),
+            Effect::ReadLimiter(_) => Event::Limiter(self.limiter),
             Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => Event::Written(self.written),
             Effect::ReadSecret => Event::Secret(self.secret),
             Effect::Send { .. } => Event::Replied(self.reply),
@@ -229,7 +251,12 @@ fn cooldown() -> impl Strategy<Value = Cooldown> {
 
 fn revocation() -> impl Strategy<Value = Revocation> {
     let kind = prop_oneof![Just(TokenKind::Access), Just(TokenKind::Refresh)];
-    (secret(), kind, origin()).prop_map(|(token, kind, origin)| Revocation { token, kind, origin })
+    (secret(), kind, origin(), instant()).prop_map(|(token, kind, origin, expires_at)| Revocation {
+        token,
+        kind,
+        origin,
+        expires_at,
+    })
 }
 
 /// One of two versions, so that a version that was rejected comes again.
@@ -261,6 +288,7 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
         1 => Just(UpstreamReply::Revoked),
         1 => Just(UpstreamReply::Alive),
         2 => Just(UpstreamReply::Refused),
+        2 => Just(UpstreamReply::Unauthorized),
         1 => option::of(seconds(LONGEST_SECONDS)).prop_map(UpstreamReply::RateLimited),
         1 => Just(UpstreamReply::Unclear),
         1 => Just(UpstreamReply::NeverLeft),

@@ -28,6 +28,7 @@ pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Res
         upstream: Arc::new(Convirza::new(
             config.oauth_url.clone(),
             config.api_url.clone(),
+            config.revoke_field.clone(),
             timeout,
             Arc::clone(&clock),
         )?),

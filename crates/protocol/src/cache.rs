@@ -1,9 +1,10 @@
 //! What one instance knows of an account, and what it may answer from that alone.
 
 use crate::{
-    Account, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY, SecretVersion,
-    ServedFrom, Timestamp, Version, decide,
+    Account, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY, SecretError,
+    SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
 };
+use std::time::Duration;
 
 /// An instance's knowledge of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,8 +13,12 @@ pub struct Cache {
     pub record: Option<CachedRecord>,
     /// A pair that was obtained and could not be saved. Saving it comes first.
     pub pending_write: Option<PendingWrite>,
-    /// When the store last failed, if it has not answered since.
-    pub store_failed_at: Option<Timestamp>,
+    /// How the store last failed, if it has not answered since.
+    pub store_failure: Option<StoreFailure>,
+    /// When writes of the record last failed while it could be read, if none was applied since.
+    pub writes_failed_at: Option<Timestamp>,
+    /// Why the secret could not be read the last time, and when that was.
+    pub secret_failure: Option<(SecretError, Timestamp)>,
     /// The secret version that the upstream rejected, and when it was last seen to be the current one.
     pub rejected_secret: Option<(SecretVersion, Timestamp)>,
 }
@@ -25,6 +30,14 @@ pub struct CachedRecord {
     pub account: Account,
     /// When the read was asked for. The copy contains every write that ended before.
     pub read_at: Timestamp,
+}
+
+/// A failure of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct StoreFailure {
+    pub at: Timestamp,
+    pub error: StoreError,
 }
 
 /// A write that was not applied yet.
@@ -55,25 +68,40 @@ impl Cache {
     /// arrived, which is as good as a read of its own, may refuse it. None leads to a renewal.
     pub fn look_up(&self, request: &Request, cx: Context<'_>) -> Lookup {
         const MISS: Lookup = Lookup::Miss { early_refresh: false };
-        let Intent::Token { rejected, .. } = request.intent else { return MISS };
+        let Intent::Token { rejected, .. } = request.intent else {
+            return MISS;
+        };
         let progress = Progress::default();
-        if let Some(failed_at) = self.store_failed_at {
-            let since_arrival = failed_at > request.arrived_at;
-            let lately = failed_at <= cx.now && cx.now.since(failed_at) < STORE_RETRY;
+        if let Some(failure) = &self.store_failure {
+            let since_arrival = failure.at > request.arrived_at;
             return match self.answer(request, progress, cx) {
-                Some(answer) if since_arrival || lately => Lookup::Answer(answer),
-                None if since_arrival => Lookup::Fail(Failure::StoreUnavailable),
+                Some(answer) if since_arrival || within(failure.at, STORE_RETRY, cx) => {
+                    Lookup::Answer(answer)
+                }
+                None if since_arrival => Lookup::Fail(failure.error.clone().into()),
                 _ => MISS,
             };
         }
-        let Some(cached) = self.record.as_ref().filter(|_| self.pending_write.is_none()) else { return MISS };
-        let young = cached.read_at <= cx.now && cx.now.since(cached.read_at) < cx.policy.memory_ttl;
+        let Some(cached) = self.record.as_ref().filter(|_| self.pending_write.is_none()) else {
+            return MISS;
+        };
+        let young = within(cached.read_at, cx.policy.memory_ttl, cx);
         let read_since_arrival = cached.read_at > request.arrived_at;
-        let superseded = rejected > cached.account.generation();
-        if !read_since_arrival && (superseded || !young) {
+        // A generation is the version of a write, so none is ahead of the clock by more than the margin: a caller cannot
+        // make the table be read with numbers that it invents.
+        let possible = cx.now.plus(cx.policy.clock_margin).as_millis();
+        let superseded = rejected.is_some_and(|generation| generation.0 <= possible)
+            && rejected > cached.account.generation();
+        // A record that led to a secret which cannot be read says so again for a while, without another read of either.
+        let refused = self.recent_secret_failure(cx).filter(|_| within(cached.read_at, SECRET_RETRY, cx));
+        if !read_since_arrival && (superseded || !young) && refused.is_none() {
             return MISS;
         }
         match decide(request, progress, &cached.account, cx) {
+            Decision::LogIn if refused.is_some_and(|_| self.answer(request, progress, cx).is_none()) => {
+                refused.cloned().map_or(MISS, |error| Lookup::Fail(error.into()))
+            }
+            _ if !read_since_arrival && (superseded || !young) => MISS,
             Decision::Answer(answer) => Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer }),
             // If the cached pair is usable, it was the draw that decided.
             Decision::Refresh { .. } | Decision::LogIn => {
@@ -84,11 +112,27 @@ impl Cache {
         }
     }
 
+    /// Why the secret could not be read a moment ago.
+    pub(crate) fn recent_secret_failure(&self, cx: Context<'_>) -> Option<&SecretError> {
+        self.secret_failure.as_ref().filter(|(_, at)| within(*at, SECRET_RETRY, cx)).map(|(error, _)| error)
+    }
+
+    /// Whether the instance loses nothing by forgetting the account: it has no record, and no recent failure.
+    pub fn is_forgettable(&self, cx: Context<'_>) -> bool {
+        let unknown = self.record.as_ref().is_none_or(|cached| cached.account.version == Version(0));
+        unknown && self.pending_write.is_none() && self.recent_secret_failure(cx).is_none()
+    }
+
     /// The answer of the cached record, however old it is: for when nothing better is available.
     pub fn answer(&self, request: &Request, progress: Progress, cx: Context<'_>) -> Option<Answer> {
         let pair = self.record.as_ref()?.account.pair.as_ref()?;
         request.answer_with(progress, pair, cx, ServedFrom::Memory)
     }
+}
+
+/// Whether an instant of this instance's own clock lies at most this far back. After the clock went back, it does not.
+pub(crate) fn within(at: Timestamp, span: Duration, cx: Context<'_>) -> bool {
+    at <= cx.now && cx.now.since(at) < span
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! One look at an account's record: answer, wait, fail or renew.
 
 use crate::{
-    Account, Answer, ApiVersion, Context, Failure, Generation, Intent, Origin, Pair, Policy, RefreshToken,
-    Request, Secret, ServedFrom, Timestamp, Verdict, lies_ahead, policy::SHORTEST_TTL,
+    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, Origin, Pair, Policy,
+    RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, lies_ahead,
+    policy::{REPLACE_INTERVAL, SHORTEST_TTL},
 };
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub enum Decision {
         /// The upstream to ask.
         origin: Origin,
     },
+    /// Forget the rejected secret version, the cooldown and everything else that delays the next attempt.
+    Unblock,
     /// Revoke what is pending, after withdrawing the pair if so wanted.
     Revoke {
         /// Whether the current pair is withdrawn.
@@ -51,6 +54,8 @@ pub struct Progress {
     pub target: Target,
     /// Whether this flow has already tried to revoke what is pending.
     pub tried_revocations: bool,
+    /// Whether this flow has already unblocked the account.
+    pub unblocked: bool,
 }
 
 /// The pair that an operator wants replaced or revoked: the one in the record at the flow's first look, and no later
@@ -81,22 +86,24 @@ impl Request {
                 (Intent::Replace, Target::Seen(replaced)) => {
                     Some(pair.generation) != replaced && cx.policy.usable(pair, SHORTEST_TTL, cx.now)
                 }
-                (Intent::Replace, Target::NotSeen) | (Intent::Revoke | Intent::Maintain, _) => false,
+                (Intent::Replace, Target::NotSeen)
+                | (Intent::Revoke | Intent::Unblock | Intent::Maintain, _) => false,
             };
         if usable { Answer::from_pair(pair, cx.policy, cx.now, served_from) } else { None }
     }
 
-    /// Whether this request reports the current pair as rejected, and no recent probe has found it alive.
-    fn doubts(&self, pair: &Pair, cx: Context<'_>) -> bool {
-        let Intent::Token { rejected, .. } = self.intent else { return false };
+    /// Whether this request reports the current pair as rejected, and the report is worth a probe: no recent probe has
+    /// found the pair alive, and the last generations did not die young one after another.
+    fn doubts(&self, pair: &Pair, account: &Account, cx: Context<'_>) -> bool {
+        let Intent::Token { rejected, .. } = self.intent else {
+            return false;
+        };
         let verified_lately = match pair.verdict {
-            Verdict::Alive { at } => {
-                lies_ahead(at.plus(cx.policy.probe_interval()), cx.now)
-                    && at <= cx.now.plus(cx.policy.clock_margin)
-            }
+            Verdict::Alive { at } => lately(at, cx.policy.probe_interval(), cx),
             Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => false,
         };
-        rejected == Some(pair.generation) && !verified_lately
+        let trusted = lies_ahead(pair.issued_at.plus(cx.policy.trusted_for(account.young_deaths)), cx.now);
+        rejected == Some(pair.generation) && !verified_lately && !trusted
     }
 }
 
@@ -105,6 +112,7 @@ pub fn decide(request: &Request, progress: Progress, account: &Account, cx: Cont
     match request.intent {
         Intent::Token { .. } | Intent::Replace => decide_on_pair(request, progress, account, cx),
         Intent::Revoke => decide_on_revoking(progress, account, cx),
+        Intent::Unblock => decide_on_unblocking(progress, account, cx),
         Intent::Maintain => decide_on_maintaining(request, progress, account, cx),
     }
 }
@@ -115,6 +123,14 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
         .pair
         .as_ref()
         .and_then(|pair| Some((pair, request.answer_with(progress, pair, cx, ServedFrom::Table)?)));
+    if let (Intent::Replace, Some(at), Some(pair)) = (request.intent, account.replaced_at, &account.pair)
+        && lease.is_none()
+        && lately(at, REPLACE_INTERVAL, cx)
+        && pair.verdict != Verdict::Dead
+        && let Some(answer) = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table)
+    {
+        return Decision::Answer(answer);
+    }
     let Some((pair, answer)) = usable else {
         return match (lease, cooldown) {
             (Some(lease), _) => Decision::Wait(lease.until),
@@ -122,7 +138,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
             (None, None) => renew(account.pair.as_ref(), cx),
         };
     };
-    if request.doubts(pair, cx) {
+    if request.doubts(pair, account, cx) {
         return match (lease, pair.verdict) {
             // The holder is about to find out, or to bring another pair.
             (Some(lease), _) => Decision::Wait(lease.until),
@@ -135,7 +151,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
             }
         };
     }
-    let idle = lease.is_none() && cooldown.is_none();
+    let idle = lease.is_none() && cooldown.is_none() && may_refresh_early(account, cx);
     let min_ttl = request.intent.min_ttl();
     if idle && cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw) {
         renew(Some(pair), cx)
@@ -175,24 +191,69 @@ fn decide_on_maintaining(
         return Decision::Revoke { withdraw: false };
     }
     match &account.pair {
-        Some(pair) if pair.verdict == Verdict::Dead || cx.now >= cx.policy.due_at(&request.account, pair) => {
-            renew(Some(pair), cx)
-        }
+        Some(pair) if needs_renewal(&request.account, pair, account, cx) => renew(Some(pair), cx),
         _ => Decision::Finish,
     }
 }
 
+/// Waits for the lease: its holder would lose it to this write.
+fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
+    let blocked = account.rejected_secret.is_some()
+        || account.cooldown.is_some()
+        || account.early_refresh_after.is_some()
+        || account.young_deaths > 0;
+    match (blocked && !progress.unblocked, account.active_lease(cx.now)) {
+        (false, _) => Decision::Finish,
+        (true, Some(lease)) => Decision::Wait(lease.until),
+        (true, None) => Decision::Unblock,
+    }
+}
+
+/// Whether maintenance renews a pair: it is dead, expired, or due and no attempt ahead of time has failed lately.
+fn needs_renewal(name: &AccountName, pair: &Pair, account: &Account, cx: Context<'_>) -> bool {
+    let unusable = pair.verdict == Verdict::Dead || !cx.policy.usable(pair, SHORTEST_TTL, cx.now);
+    unusable || (cx.now >= cx.policy.due_at(name, pair) && may_refresh_early(account, cx))
+}
+
+fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
+    account.early_refresh_after.is_none_or(|after| !lies_ahead(after, cx.now))
+}
+
+/// How urgently an account needs maintenance; none if there is nothing to do. The least comes first: accounts whose
+/// pair is dead, then by the pair's expiry, then those that have only revocations to finish.
+pub fn maintenance_urgency(name: &AccountName, account: &Account, cx: Context<'_>) -> Option<Timestamp> {
+    if account.active_lease(cx.now).is_some() || account.active_cooldown(cx.now).is_some() {
+        return None;
+    }
+    match &account.pair {
+        Some(pair) if needs_renewal(name, pair, account, cx) => {
+            Some(if pair.verdict == Verdict::Dead { Timestamp::default() } else { pair.expires_at })
+        }
+        _ => (!account.pending_revocations.is_empty()).then_some(Timestamp::from_millis(u64::MAX)),
+    }
+}
+
+/// Whether something happened at most this long ago, by the clock of an instance within the margin.
+fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
+    lies_ahead(at.plus(within), cx.now) && at <= cx.now.plus(cx.policy.clock_margin)
+}
+
 /// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.
 fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
-    match pair {
-        Some(Pair { refresh_token: RefreshToken::Available { token, expires_at }, origin, .. })
-            if origin.api_version == ApiVersion::V3
-                && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now) =>
-        {
-            Decision::Refresh { refresh_token: token.clone(), origin: origin.clone() }
-        }
-        _ => Decision::LogIn,
+    match pair.and_then(|pair| refreshable(pair, cx)) {
+        Some((refresh_token, origin)) => Decision::Refresh { refresh_token, origin },
+        None => Decision::LogIn,
     }
+}
+
+/// The refresh token that may be sent, and the upstream to send it to.
+pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<(Secret, Origin)> {
+    let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
+        return None;
+    };
+    let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
+    let documented = pair.origin.api_version == ApiVersion::V3;
+    (lives && documented).then(|| (token.clone(), pair.origin.clone()))
 }
 
 impl Policy {

@@ -1,8 +1,8 @@
 //! What a flow asks the outside world to do, and what it is told.
 
 use crate::{
-    Account, Call, Credentials, Draw, Failure, Generation, LoginLimiter, Outcome, Policy, SecretVersion,
-    Timestamp, UpstreamReply, Version,
+    Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Outcome, Policy,
+    SecretVersion, Timestamp, UpstreamReply, Version,
 };
 
 /// The surroundings of one step: all that a decision may depend on besides the request and the record.
@@ -39,9 +39,11 @@ pub enum Effect {
         next: Account,
     },
     /// Read the login rate limiter, strongly consistent. [`Event::Limiter`].
-    ReadLimiter,
+    ReadLimiter(LimiterName),
     /// Write the login rate limiter if its version still is `expected` (zero: if there is none). [`Event::Written`].
     WriteLimiter {
+        /// Which one.
+        name: LimiterName,
         /// The version that was read.
         expected: Version,
         /// The new limiter.
@@ -69,7 +71,7 @@ impl Effect {
         match self {
             Self::ReadAccount => "read account",
             Self::WriteAccount { .. } => "write account",
-            Self::ReadLimiter => "read limiter",
+            Self::ReadLimiter(_) => "read limiter",
             Self::WriteLimiter { .. } => "write limiter",
             Self::ReadSecret => "read secret",
             Self::Send { call, .. } => call.name(),
@@ -171,8 +173,14 @@ pub enum Notice {
     WritePending(Generation),
     /// Another attempt took over before this pair was saved.
     LeaseLost(Generation),
-    /// A pair that was never saved nor handed out is revoked.
-    OrphanRevoked(Generation),
+    /// A pair that was never saved nor handed out is to be revoked by the next maintenance.
+    OrphanRecorded(Generation),
+    /// So many pending revocations were given up: they expired, or there were too many.
+    RevocationsDropped(usize),
+    /// The upstream refused to revoke a token: the call may be malformed (see `BROKER_REVOKE_FIELD`).
+    RevocationRefused,
+    /// The account was unblocked by an operator.
+    Unblocked,
     /// The account is in cooldown until then.
     CooldownStarted(Timestamp),
     /// The upstream refused this secret version.

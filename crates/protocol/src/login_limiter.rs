@@ -1,10 +1,39 @@
 //! The fleet's login rate limiter: a sliding-window log of permits, shared by all accounts.
 
-use crate::{Holder, Policy, Timestamp, Version, lies_ahead};
+use crate::{AccountName, ApiVersion, Holder, Origin, Policy, Timestamp, Version, lies_ahead};
+use std::fmt;
+
+/// Names the limiter of one upstream. The upstream counts logins by host, so each host has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimiterName(Option<String>);
+
+impl LimiterName {
+    /// The limiter of the upstream that issues an account's pairs.
+    pub fn of(origin: &Origin) -> Self {
+        match (&origin.oauth_url, origin.api_version) {
+            (Some(url), _) => Self(Some(url.host().to_owned())),
+            (None, ApiVersion::V2) => Self(Some("convirza-v2".to_owned())),
+            (None, ApiVersion::V3) => Self(None),
+        }
+    }
+
+    /// The host, where it is not the configured upstream.
+    pub fn host(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl fmt::Display for LimiterName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.host().unwrap_or("default"))
+    }
+}
 
 /// The right to send one login, whether or not it was then sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Permit {
+    /// One account may hold at most half of the permits, rounded up.
+    pub account: AccountName,
     /// By the clock of the instance that acquired it. Its login leaves soon after this or not at all.
     pub acquired_at: Timestamp,
     /// It counts until then, by the settings of the instance that acquired it: others may have other settings.
@@ -34,29 +63,39 @@ pub enum LoginDelay {
 }
 
 impl LoginLimiter {
-    /// The limiter with one more permit, which has to be written before its login is sent.
+    /// The limiter with one more permit, which has to be written before its login is sent. A permit that the same
+    /// attempt acquired before, and whose login was not sent, is replaced.
     ///
     /// # Errors
     /// Why no login may be sent now, and until when.
-    pub fn try_acquire(&self, policy: &Policy, holder: Holder, now: Timestamp) -> Result<Self, LoginDelay> {
-        if let Some(delay) = self.delay(policy, now) {
+    pub fn try_acquire(
+        &self,
+        policy: &Policy,
+        account: &AccountName,
+        holder: Holder,
+        now: Timestamp,
+    ) -> Result<Self, LoginDelay> {
+        let mut permits: Vec<Permit> =
+            self.counting(now).filter(|permit| permit.holder != holder).cloned().collect();
+        let others = Self { permits, ..self.clone() };
+        let own = |permit: &&Permit| permit.account == *account;
+        let share = policy.login_budget.div_ceil(2);
+        let delay = others.delay(policy, now).or_else(|| free_at(others.counting(now).filter(own), share));
+        if let Some(delay) = delay {
             return Err(delay);
         }
-        let mut permits: Vec<Permit> = self.counting(now).collect();
-        permits.push(Permit { acquired_at: now, counts_until: now.plus(policy.permit_window()), holder });
-        Ok(Self { version: self.version.next(now), permits, ..self.clone() })
+        permits = others.permits;
+        let counts_until = now.plus(policy.permit_window());
+        permits.push(Permit { account: account.clone(), acquired_at: now, counts_until, holder });
+        Ok(Self { version: self.version.next(now), permits, blocked_until: self.blocked_until })
     }
 
-    /// What keeps the next login from being sent, if anything does.
+    /// What keeps the next login of the fleet from being sent, if anything does.
     pub fn delay(&self, policy: &Policy, now: Timestamp) -> Option<LoginDelay> {
         if let Some(until) = self.blocked_until.filter(|until| lies_ahead(*until, now)) {
             return Some(LoginDelay::Blocked(until));
         }
-        let mut ends: Vec<Timestamp> = self.counting(now).map(|permit| permit.counts_until).collect();
-        ends.sort_unstable();
-        // The permits beyond the budget have to lapse, and one more to make room.
-        let in_the_way = ends.len().checked_sub(policy.login_budget).and_then(|index| ends.get(index));
-        in_the_way.map(|at| LoginDelay::BudgetExhausted(*at))
+        free_at(self.counting(now), policy.login_budget)
     }
 
     /// The limiter with all logins blocked until an instant, as after a 429. A block is never shortened.
@@ -68,14 +107,23 @@ impl LoginLimiter {
     }
 
     /// The permit of this attempt. Finds it after a write whose outcome is unknown.
-    pub fn permit_of(&self, holder: Holder) -> Option<Permit> {
-        self.permits.iter().copied().find(|permit| permit.holder == holder)
+    pub fn permit_of(&self, holder: Holder) -> Option<&Permit> {
+        self.permits.iter().find(|permit| permit.holder == holder)
     }
 
     /// The permits that still count.
-    pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = Permit> + '_ {
-        self.permits.iter().copied().filter(move |permit| lies_ahead(permit.counts_until, now))
+    pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = &Permit> + '_ {
+        self.permits.iter().filter(move |permit| lies_ahead(permit.counts_until, now))
     }
+}
+
+/// When fewer than `limit` of these permits count, unless that is so now.
+fn free_at<'a>(permits: impl Iterator<Item = &'a Permit>, limit: usize) -> Option<LoginDelay> {
+    let mut ends: Vec<Timestamp> = permits.map(|permit| permit.counts_until).collect();
+    ends.sort_unstable();
+    // The permits beyond the limit have to lapse, and one more to make room.
+    let in_the_way = ends.len().checked_sub(limit).and_then(|index| ends.get(index));
+    in_the_way.map(|at| LoginDelay::BudgetExhausted(*at))
 }
 
 #[cfg(test)]
@@ -87,8 +135,14 @@ mod tests {
     const START: Timestamp = Timestamp::from_millis(1_000_000);
     const POLICY: Policy = Policy::DEFAULT;
 
+    fn account(name: &str) -> AccountName {
+        AccountName::parse(name).unwrap()
+    }
+
+    /// Another permit, by another account.
     fn acquired(limiter: &LoginLimiter, at: Timestamp) -> LoginLimiter {
-        limiter.try_acquire(&POLICY, Holder(1), at).unwrap()
+        let number = limiter.permits.len() as u64 + at.as_millis();
+        limiter.try_acquire(&POLICY, &account(&format!("other-{number}")), Holder(number), at).unwrap()
     }
 
     #[test]
@@ -100,9 +154,9 @@ mod tests {
         let full = START.plus(Duration::from_secs(10));
         let free_at = START.plus(POLICY.permit_window());
         let exhausted = Err(LoginDelay::BudgetExhausted(free_at));
-        assert_eq!(limiter.try_acquire(&POLICY, Holder(2), full), exhausted);
+        assert_eq!(limiter.try_acquire(&POLICY, &account("a"), Holder(2), full), exhausted);
         let almost = free_at.minus(Duration::from_millis(1));
-        assert_eq!(limiter.try_acquire(&POLICY, Holder(2), almost), exhausted);
+        assert_eq!(limiter.try_acquire(&POLICY, &account("a"), Holder(2), almost), exhausted);
         let later = acquired(&limiter, free_at);
         assert_eq!(later.permits.len(), POLICY.login_budget, "lapsed permits are dropped");
     }
@@ -122,14 +176,22 @@ mod tests {
         let long = START.plus(Duration::from_secs(300));
         let limiter =
             LoginLimiter::default().block(long, START).block(START.plus(Duration::from_secs(60)), START);
-        assert_eq!(limiter.try_acquire(&POLICY, Holder(1), START), Err(LoginDelay::Blocked(long)));
+        assert_eq!(
+            limiter.try_acquire(&POLICY, &account("a"), Holder(1), START),
+            Err(LoginDelay::Blocked(long))
+        );
         assert_eq!(limiter.delay(&POLICY, long), None);
     }
 
     #[test]
     fn instants_of_a_wrong_clock_lock_nobody_out() {
         let in_a_year = START.plus(Duration::from_secs(365 * 86_400));
-        let permit = Permit { acquired_at: in_a_year, counts_until: in_a_year, holder: Holder(1) };
+        let permit = Permit {
+            account: account("a"),
+            acquired_at: in_a_year,
+            counts_until: in_a_year,
+            holder: Holder(1),
+        };
         let limiter = LoginLimiter {
             blocked_until: Some(in_a_year),
             permits: vec![permit; POLICY.login_budget],
@@ -148,7 +210,50 @@ mod tests {
         let second = acquired(&blocked, unblocked);
         assert!(second.version > blocked.version);
         assert_eq!(second.blocked_until, Some(unblocked));
-        assert_eq!(first.permit_of(Holder(1)), first.permits.first().copied());
+        let permit = first.permits.first().unwrap();
+        assert_eq!(first.permit_of(permit.holder), Some(permit));
         assert_eq!(first.permit_of(Holder(2)), None);
+    }
+
+    #[test]
+    fn one_account_holds_at_most_half_of_the_permits_rounded_up() {
+        let mut limiter = LoginLimiter::default();
+        let greedy = account("greedy");
+        let second = |number: u64| START.plus(Duration::from_secs(number));
+        for number in 0..3 {
+            limiter = limiter.try_acquire(&POLICY, &greedy, Holder(number), second(number)).unwrap();
+        }
+        let free_at = START.plus(POLICY.permit_window());
+        let refused = limiter.try_acquire(&POLICY, &greedy, Holder(9), second(3));
+        assert_eq!(refused, Err(LoginDelay::BudgetExhausted(free_at)));
+        limiter = limiter.try_acquire(&POLICY, &account("a"), Holder(10), second(4)).unwrap();
+        limiter = limiter.try_acquire(&POLICY, &account("b"), Holder(11), second(5)).unwrap();
+        let full = limiter.try_acquire(&POLICY, &account("c"), Holder(12), second(6));
+        assert_eq!(full, Err(LoginDelay::BudgetExhausted(free_at)), "the budget of the fleet");
+        let single = Policy { login_budget: 1, ..POLICY };
+        assert!(LoginLimiter::default().try_acquire(&single, &greedy, Holder(1), START).is_ok());
+    }
+
+    #[test]
+    fn a_permit_that_is_dated_anew_takes_no_second_place() {
+        let mut limiter = LoginLimiter::default();
+        for second in 0..10 {
+            let at = START.plus(Duration::from_secs(second));
+            limiter = limiter.try_acquire(&POLICY, &account("a"), Holder(7), at).unwrap();
+            assert_eq!((limiter.permits.len(), limiter.permits[0].acquired_at), (1, at));
+        }
+    }
+
+    #[test]
+    fn each_host_has_its_own_limiter() {
+        use crate::UpstreamUrl;
+        let of = |api_version, url: Option<&str>| {
+            let oauth_url = url.map(|url| UpstreamUrl::parse(url).unwrap());
+            LimiterName::of(&Origin { api_version, oauth_url, api_url: None }).to_string()
+        };
+        assert_eq!(of(ApiVersion::V3, None), "default");
+        assert_eq!(of(ApiVersion::V2, None), "convirza-v2");
+        assert_eq!(of(ApiVersion::V3, Some("https://oauth.example:8443/base")), "oauth.example:8443");
+        assert_eq!(of(ApiVersion::V2, Some("https://oauth.example:8443")), "oauth.example:8443");
     }
 }

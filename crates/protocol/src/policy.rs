@@ -25,6 +25,20 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(1);
+/// A pair that is found dead within this time of its issue died young.
+pub(crate) const YOUNG: Duration = Duration::from_secs(2 * 3600);
+/// So many generations that die young in a row are believed at once, so that a real revocation heals immediately.
+const DEATHS_BELIEVED_AT_ONCE: u32 = 3;
+const FIRST_TRUST: Duration = Duration::from_secs(60);
+const LONGEST_TRUST: Duration = Duration::from_secs(3600);
+/// An operator's refresh is carried out once in this time.
+pub(crate) const REPLACE_INTERVAL: Duration = Duration::from_secs(60);
+/// A failed write of the record is not tried again by other requests of the instance for this long.
+pub(crate) const WRITE_RETRY: Duration = Duration::from_secs(3);
+/// A secret that could not be read, or that does not exist, is not read again for this long.
+pub(crate) const SECRET_RETRY: Duration = Duration::from_secs(3);
+const EARLY_REFRESH_ATTEMPTS: u32 = 24;
+const LONGEST_EARLY_REFRESH_PAUSE: Duration = Duration::from_secs(3600);
 /// When a pair becomes due, a request refreshes it with probability 2^-N.
 const EARLY_REFRESH_BITS: f64 = 20.0;
 /// The longest pause of one request before it goes for the lease of a used-up pair.
@@ -112,11 +126,15 @@ impl Policy {
         draw.fraction() < (-EARLY_REFRESH_BITS * (1.0 - progress)).exp2()
     }
 
-    /// The latest instant at which an upstream call may leave. The lease must outlast it, by this clock, and the
-    /// caller must still be there to save the result. To another clock that is ahead, the lease may seem to lapse
-    /// during the call. Then one more login is sent, and the conditional writes decide which pair stays.
+    /// Whether enough time is left for an upstream call and the write that follows it.
+    pub fn has_time_for_a_renewal(&self, now: Timestamp, deadline: Timestamp) -> bool {
+        now.plus(self.upstream_timeout + COMMIT_RESERVE) <= deadline
+    }
+
+    /// The latest instant at which an upstream call may leave. The lease must outlast it, even by a clock that is ahead
+    /// by the margin, and the caller must still be there to save the result.
     pub fn latest_send(&self, lease: &Lease, deadline: Timestamp) -> Timestamp {
-        let by_lease = lease.until.minus(self.upstream_timeout);
+        let by_lease = lease.until.minus(self.upstream_timeout).minus(self.clock_margin);
         let by_caller = deadline.minus(self.upstream_timeout).minus(COMMIT_RESERVE);
         by_lease.min(by_caller)
     }
@@ -137,6 +155,28 @@ impl Policy {
     pub fn backoff(&self, failures: u32, draw: Draw) -> Duration {
         let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(16)));
         draw.jittered(doubled.min(LONGEST_BACKOFF))
+    }
+
+    /// The cooldown after a login that was refused with 400 or 403: a minute, doubled by each failure in a row, at most
+    /// an hour, and up to a tenth more.
+    pub fn refusal_pause(&self, failures: u32, draw: Draw) -> Duration {
+        let doubled = LOGIN_WINDOW.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+        draw.stretched(doubled.min(LONGEST_RATE_LIMIT))
+    }
+
+    /// How long after its issue a pair is trusted, whatever callers report: not at all at first, then from a minute to
+    /// an hour, doubled by each generation in a row that died young. A caller whose 401 has another cause, a probe that
+    /// answers 401 for the same reason, or another login of the same user would otherwise cause a renewal each time.
+    pub fn trusted_for(&self, young_deaths: u32) -> Duration {
+        let Some(doublings) = young_deaths.checked_sub(DEATHS_BELIEVED_AT_ONCE) else {
+            return Duration::ZERO;
+        };
+        FIRST_TRUST.saturating_mul(2_u32.saturating_pow(doublings.min(16))).min(LONGEST_TRUST)
+    }
+
+    /// After a renewal ahead of time failed, how long none is tried while the pair is usable: a part of what is left.
+    pub fn early_refresh_pause(&self, pair: &Pair, now: Timestamp) -> Duration {
+        (self.time_left(pair, now) / EARLY_REFRESH_ATTEMPTS).min(LONGEST_EARLY_REFRESH_PAUSE)
     }
 
     /// The cooldown after a 429: what the upstream asks for, at least the minute over which it counts, at most an

@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
 const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
+/// Pending revocations of one account: 16 pairs.
+pub const MAX_PENDING_REVOCATIONS: usize = 32;
 /// How long a record without any value is kept, for operators who look into what happened.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
@@ -126,6 +128,8 @@ pub struct Revocation {
     pub kind: TokenKind,
     /// The upstream that issued it, and has to revoke it.
     pub origin: Origin,
+    /// When the token expires by itself. It is given up then.
+    pub expires_at: Timestamp,
 }
 
 /// The single-use refresh token of a pair.
@@ -217,6 +221,8 @@ pub struct Pair {
     pub replaces: Option<Generation>,
     /// The upstream that issued it.
     pub origin: Origin,
+    /// The secret version of the login that this pair descends from.
+    pub secret_version: Option<SecretVersion>,
     /// Whether the access token was found alive or dead.
     pub verdict: Verdict,
 }
@@ -225,14 +231,26 @@ impl Pair {
     /// The revocations that make this pair worthless. The refresh token comes first, since it can obtain another
     /// access token. Empty where the upstream documents no revocation.
     pub fn revocations(&self) -> impl Iterator<Item = Revocation> + '_ {
+        let refresh_token = self.refresh_token.parts().map(|(token, _)| token);
         let tokens = [
-            (self.refresh_token.parts().map(|(token, _)| token), TokenKind::Refresh),
-            (Some(&self.access_token), TokenKind::Access),
+            (refresh_token, TokenKind::Refresh, self.refreshable_until()),
+            (Some(&self.access_token), TokenKind::Access, self.expires_at),
         ];
         let revocable = self.origin.api_version == ApiVersion::V3;
-        tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind)| {
-            Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone() })
+        tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind, expires_at)| {
+            Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone(), expires_at })
         })
+    }
+
+    /// Whether a token is one of this pair's.
+    pub fn holds(&self, token: &Secret) -> bool {
+        self.access_token == *token || self.refresh_token.parts().is_some_and(|(own, _)| own == token)
+    }
+
+    /// When the refresh token expires, as stated or at the latest.
+    fn refreshable_until(&self) -> Timestamp {
+        let stated = self.refresh_token.parts().and_then(|(_, expires_at)| expires_at);
+        stated.unwrap_or_else(|| self.issued_at.plus(LONGEST_REFRESH_LIFE))
     }
 }
 
@@ -280,8 +298,14 @@ pub struct Account {
     pub cooldown: Option<Cooldown>,
     /// The secret version that the upstream refused. It is not tried again while it is the current one.
     pub rejected_secret: Option<SecretVersion>,
-    /// Tokens of withdrawn pairs that are not revoked yet.
+    /// Tokens of withdrawn pairs and of orphans that are not revoked yet. At most [`MAX_PENDING_REVOCATIONS`].
     pub pending_revocations: Vec<Revocation>,
+    /// Generations in a row that were found dead soon after they were issued. The next verdict waits longer with each.
+    pub young_deaths: u32,
+    /// When an operator's refresh was last carried out.
+    pub replaced_at: Option<Timestamp>,
+    /// A renewal ahead of time failed: none is tried before this instant while the pair is usable.
+    pub early_refresh_after: Option<Timestamp>,
 }
 
 impl Account {
@@ -290,26 +314,43 @@ impl Account {
         self.pair.as_ref().map(|pair| pair.generation)
     }
 
-    /// When DynamoDB may delete the record. Garbage collection only: expiry is always checked in code.
-    ///
-    /// None while a secret version is rejected or a revocation is pending: neither may be forgotten.
+    /// When DynamoDB may delete the record: 30 days after everything in it has expired. Garbage collection only:
+    /// expiry is always checked in code. None while a secret version is rejected, which must not be forgotten.
     pub fn garbage_collection_time(&self) -> Option<Timestamp> {
-        if self.rejected_secret.is_some() || !self.pending_revocations.is_empty() {
+        if self.rejected_secret.is_some() {
             return None;
         }
         let written_at = Timestamp::from_millis(self.version.0);
-        let refreshable_until = self.pair.as_ref().map(|pair| {
-            let stated = pair.refresh_token.parts().and_then(|(_, expires_at)| expires_at);
-            stated.unwrap_or_else(|| pair.issued_at.plus(LONGEST_REFRESH_LIFE)).max(pair.expires_at)
-        });
-        Some(refreshable_until.unwrap_or(written_at).max(written_at).plus(KEPT_AFTER_EXPIRY))
+        let pair = self.pair.iter().map(|pair| pair.refreshable_until().max(pair.expires_at));
+        let pending = self.pending_revocations.iter().map(|revocation| revocation.expires_at);
+        let valuable_until = pair.chain(pending).fold(written_at, Timestamp::max);
+        Some(valuable_until.plus(KEPT_AFTER_EXPIRY))
     }
 
     /// Moves the pair to the pending revocations. It is no longer handed out, and its tokens are not forgotten.
-    pub fn withdraw_pair(&mut self) {
-        if let Some(pair) = self.pair.take() {
-            self.pending_revocations.extend(pair.revocations());
+    /// Returns how many revocations were dropped to make room.
+    pub fn withdraw_pair(&mut self) -> usize {
+        match self.pair.take() {
+            Some(pair) => self.add_revocations(pair.revocations()),
+            None => 0,
         }
+    }
+
+    /// Adds tokens that are to be revoked, without repeating any. Beyond [`MAX_PENDING_REVOCATIONS`] the oldest access
+    /// tokens are dropped first, since they expire first; returns how many were dropped.
+    pub fn add_revocations(&mut self, revocations: impl IntoIterator<Item = Revocation>) -> usize {
+        for revocation in revocations {
+            if self.pending_revocations.iter().all(|known| known.token != revocation.token) {
+                self.pending_revocations.push(revocation);
+            }
+        }
+        let dropped = self.pending_revocations.len().saturating_sub(MAX_PENDING_REVOCATIONS);
+        for _ in 0..dropped {
+            let access = |revocation: &Revocation| revocation.kind == TokenKind::Access;
+            let oldest = self.pending_revocations.iter().position(access).unwrap_or_default();
+            self.pending_revocations.remove(oldest);
+        }
+        dropped
     }
 
     /// The lease, if it is held at this instant.

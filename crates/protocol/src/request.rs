@@ -30,6 +30,8 @@ pub enum Intent {
     Replace,
     /// An operator wants the pair revoked upstream and forgotten.
     Revoke,
+    /// An operator wants the rejected secret version and the cooldown forgotten. Nothing is sent.
+    Unblock,
     /// The schedule: finish pending revocations, then renew what is due.
     Maintain,
 }
@@ -39,7 +41,7 @@ impl Intent {
     pub fn min_ttl(self) -> Duration {
         match self {
             Self::Token { min_ttl, .. } => min_ttl,
-            Self::Replace | Self::Revoke | Self::Maintain => Duration::ZERO,
+            Self::Replace | Self::Revoke | Self::Unblock | Self::Maintain => Duration::ZERO,
         }
     }
 }

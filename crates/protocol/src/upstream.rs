@@ -73,7 +73,10 @@ pub enum UpstreamReply {
     Revoked,
     /// The probed token is alive.
     Alive,
-    /// 400, 401 or 403: the token or the credentials are not accepted. Of a probe, 401 only: the token is dead.
+    /// 401: the token or the credentials are not accepted. Of a probe: the token is dead.
+    Unauthorized,
+    /// 400 or 403: refused, for whatever reason. A firewall or a maintenance page answers like that, so it says nothing
+    /// certain about a password.
     Refused,
     /// 429, with the pause that was asked for, where it can be read.
     RateLimited(Option<Duration>),
@@ -92,6 +95,7 @@ impl UpstreamReply {
             Self::Granted(_) => "granted",
             Self::Revoked => "revoked",
             Self::Alive => "alive",
+            Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
             Self::RateLimited(_) => "rate_limited",
             Self::Unclear => "unclear",
@@ -149,6 +153,7 @@ impl Granted {
         obtained_by: Grant,
         before: Option<&Pair>,
         origin: Origin,
+        secret_version: Option<SecretVersion>,
     ) -> Pair {
         let stated = self.refresh_expiry.resolve(sent_at);
         let kept =
@@ -170,6 +175,7 @@ impl Granted {
             obtained_by,
             replaces: before.map(|pair| pair.generation),
             origin,
+            secret_version,
             verdict: Verdict::Unverified,
         }
     }
@@ -191,11 +197,11 @@ mod tests {
     }
 
     fn login(granted: Granted) -> Pair {
-        granted.into_pair(Generation(1), SENT, Grant::Login, None, Origin::default())
+        granted.into_pair(Generation(1), SENT, Grant::Login, None, Origin::default(), None)
     }
 
     fn after(before: &Pair, granted: Granted, grant: Grant) -> Pair {
-        granted.into_pair(Generation(2), SENT, grant, Some(before), Origin::default())
+        granted.into_pair(Generation(2), SENT, grant, Some(before), Origin::default(), None)
     }
 
     #[test]

@@ -30,6 +30,12 @@ impl UpstreamUrl {
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
+    /// Host and port, as text.
+    pub fn host(&self) -> &str {
+        let after_scheme = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        after_scheme.split('/').next().unwrap_or_default()
+    }
+
     /// The URL as text, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -28,18 +28,21 @@ pub struct Convirza {
     http: reqwest::Client,
     oauth_url: UpstreamUrl,
     api_url: UpstreamUrl,
+    revoke_field: String,
     timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl Convirza {
-    /// A client for the given V3 hosts. A call takes `timeout` at most, connect included.
+    /// A client for the given V3 hosts. `revoke_field` carries the token in a revoke call. A call takes `timeout` at
+    /// most, connect included.
     ///
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(
         oauth_url: UpstreamUrl,
         api_url: UpstreamUrl,
+        revoke_field: String,
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
@@ -60,7 +63,7 @@ impl Convirza {
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, oauth_url, api_url, timeout, clock })
+        Ok(Self { http, oauth_url, api_url, revoke_field, timeout, clock })
     }
 
     async fn log_in(&self, credentials: &Credentials) -> Result<UpstreamReply, UpstreamReply> {
@@ -86,6 +89,7 @@ impl Convirza {
         };
         let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
         if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
+            // Most of these errors are wrong credentials, but V2 does not say so in a way that can be relied on.
             return Err(UpstreamReply::Refused);
         }
         response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
@@ -103,7 +107,7 @@ impl Convirza {
             TokenKind::Access => "access",
             TokenKind::Refresh => "refresh",
         };
-        let body = json!({"token": revocation.token.expose(), "token_type": kind});
+        let body = json!({&self.revoke_field: revocation.token.expose(), "token_type": kind});
         self.post_json(&revocation.origin, "/oauth/revoke-token", &body).await.map(|_| UpstreamReply::Revoked)
     }
 
@@ -125,7 +129,7 @@ impl Convirza {
                         && read_limited(response).await.is_none_or(|body| response::is_v2_error(&body));
                     return if refused { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
                 }
-                StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Refused),
+                StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Unauthorized),
                 StatusCode::TOO_MANY_REQUESTS => {
                     return Err(UpstreamReply::RateLimited(self.retry_after(&response)));
                 }
@@ -154,9 +158,8 @@ impl Convirza {
         let response = request.send().await.map_err(|error| failed(&error))?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(UpstreamReply::Refused)
-            }
+            StatusCode::UNAUTHORIZED => Err(UpstreamReply::Unauthorized),
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => Err(UpstreamReply::Refused),
             StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.retry_after(&response))),
             _ => Err(UpstreamReply::Unclear),
         }

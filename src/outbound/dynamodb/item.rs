@@ -2,15 +2,18 @@
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
-//! | `pk` | S | `account#NAME` or `login_limiter` |
+//! | `pk` | S | `account#NAME`, `login_limiter`, or `login_limiter#HOST` for an upstream of an account's own |
 //! | `version` | N | every write is conditional on it |
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
 //! | `pair` | M | the current pair, see below |
 //! | `lease` | M | `holder`, `until_ms` |
 //! | `cooldown` | M | `until_ms`, `reason`, `failures` |
 //! | `rejected_secret` | S | the version id of the secret that the upstream refused |
-//! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin` |
-//! | `permits` | L of M | of the limiter: `acquired_at_ms`, `counts_until_ms`, `holder` |
+//! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
+//! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
+//! | `replaced_at_ms` | N | when an operator's refresh was last carried out |
+//! | `early_refresh_after_ms` | N | no renewal ahead of time before |
+//! | `permits` | L of M | of the limiter: `account`, `acquired_at_ms`, `counts_until_ms`, `holder` |
 //! | `blocked_until_ms` | N | of the limiter: no login before, after a 429 |
 //!
 //! | attribute of a pair | type | meaning |
@@ -23,6 +26,7 @@
 //! | `issued_at_ms`, `expires_at_ms` | N | |
 //! | `obtained_by` | S | `login` or `refresh` |
 //! | `replaces` | N | the generation before, if there was one |
+//! | `secret_version` | S | the version id of the secret of the login that the pair descends from |
 //! | `verdict` | M | `state` is `alive`, `inconclusive` or `dead`; left out before the first probe |
 //! | `origin` | M | `api_version`, `oauth_url`, `api_url`; left out if all have their defaults |
 //!
@@ -35,8 +39,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
-    TokenKind, UpstreamUrl, Verdict, Version,
+    LimiterName, LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion,
+    Timestamp, TokenKind, UpstreamUrl, Verdict, Version,
 };
 use std::collections::HashMap;
 
@@ -79,6 +83,11 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     if !account.pending_revocations.is_empty() {
         item.extend([list("pending_revocations", account.pending_revocations.iter().map(from_revocation))]);
     }
+    if account.young_deaths > 0 {
+        item.extend([number("young_deaths", u64::from(account.young_deaths))]);
+    }
+    item.extend(account.replaced_at.map(|at| instant("replaced_at_ms", at)));
+    item.extend(account.early_refresh_after.map(|at| instant("early_refresh_after_ms", at)));
     item
 }
 
@@ -99,20 +108,29 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
             .into_iter()
             .map(to_revocation)
             .collect::<Result<_, _>>()?,
+        young_deaths: optional(item, "young_deaths", get_small_number)?.unwrap_or_default(),
+        replaced_at: optional(item, "replaced_at_ms", get_instant)?,
+        early_refresh_after: optional(item, "early_refresh_after_ms", get_instant)?,
     })
 }
 
+/// The partition key of a limiter.
+pub fn limiter_key(name: &LimiterName) -> String {
+    name.host().map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |host| format!("{LOGIN_LIMITER_KEY}#{host}"))
+}
+
 /// The limiter as an item.
-pub fn from_login_limiter(limiter: &LoginLimiter) -> Item {
+pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
     let permits = limiter.permits.iter().map(|permit| {
         Item::from([
+            text("account", permit.account.as_str()),
             instant("acquired_at_ms", permit.acquired_at),
             instant("counts_until_ms", permit.counts_until),
             number("holder", permit.holder.0),
         ])
     });
     let mut item = Item::from([
-        text("pk", LOGIN_LIMITER_KEY),
+        text("pk", limiter_key(name)),
         number("version", limiter.version.0),
         list("permits", permits),
     ]);
@@ -149,6 +167,7 @@ fn from_pair(pair: &Pair) -> Item {
     ]);
     item.extend(from_refresh_token(&pair.refresh_token));
     item.extend(pair.replaces.map(|generation| number("replaces", generation.0)));
+    item.extend(pair.secret_version.as_ref().map(|version| text("secret_version", version.0.clone())));
     item.extend(from_verdict(pair.verdict));
     item.extend(from_origin(&pair.origin));
     item
@@ -168,6 +187,8 @@ fn to_pair(item: &Item) -> Result<Pair, ItemError> {
         })?,
         replaces: optional(item, "replaces", get_number)?.map(Generation),
         origin: to_origin(item)?,
+        secret_version: optional(item, "secret_version", get_text)?
+            .map(|version| SecretVersion(version.to_owned())),
         verdict: optional(item, "verdict", get_map)?.map_or(Ok(Verdict::Unverified), to_verdict)?,
     })
 }
@@ -236,7 +257,11 @@ fn from_revocation(revocation: &Revocation) -> Item {
         TokenKind::Access => "access",
         TokenKind::Refresh => "refresh",
     };
-    let mut item = Item::from([text("token", revocation.token.expose()), text("kind", kind)]);
+    let mut item = Item::from([
+        text("token", revocation.token.expose()),
+        text("kind", kind),
+        instant("expires_at_ms", revocation.expires_at),
+    ]);
     item.extend(from_origin(&revocation.origin));
     item
 }
@@ -250,6 +275,7 @@ fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
             _ => None,
         })?,
         origin: to_origin(item)?,
+        expires_at: required(item, "expires_at_ms", get_instant)?,
     })
 }
 
@@ -310,6 +336,7 @@ fn to_cooldown(item: &Item) -> Result<Cooldown, ItemError> {
 
 fn to_permit(item: &Item) -> Result<Permit, ItemError> {
     Ok(Permit {
+        account: required(item, "account", |value| AccountName::parse(get_text(value)?))?,
         acquired_at: required(item, "acquired_at_ms", get_instant)?,
         counts_until: required(item, "counts_until_ms", get_instant)?,
         holder: Holder(required(item, "holder", get_number)?),
@@ -346,6 +373,10 @@ fn get_secret(value: &AttributeValue) -> Option<Secret> {
 
 fn get_url(value: &AttributeValue) -> Option<UpstreamUrl> {
     UpstreamUrl::parse(get_text(value)?).ok()
+}
+
+fn get_small_number(value: &AttributeValue) -> Option<u32> {
+    u32::try_from(get_number(value)?).ok()
 }
 
 fn get_number(value: &AttributeValue) -> Option<u64> {

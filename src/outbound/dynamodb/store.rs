@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::AttributeValue,
 };
-use protocol::{Account, AccountName, LoginLimiter, StoreError, Version, WriteOutcome};
+use protocol::{Account, AccountName, LimiterName, LoginLimiter, StoreError, Version, WriteOutcome};
 use std::time::Duration;
 
 /// DynamoDB answers within milliseconds. After this long the answer is lost.
@@ -100,19 +100,25 @@ impl Store for Table {
         self.put(item::from_account(name, next), expected).await
     }
 
-    async fn read_login_limiter(&self) -> Result<LoginLimiter, StoreError> {
-        match self.get(item::LOGIN_LIMITER_KEY.to_owned()).await? {
+    async fn read_login_limiter(&self, name: &LimiterName) -> Result<LoginLimiter, StoreError> {
+        let key = item::limiter_key(name);
+        match self.get(key.clone()).await? {
             Some(item) => item::to_login_limiter(&item).map_err(|error| {
                 // Deleting it forgets the permits that still count.
                 let what = format!("{error}; wait five minutes before you delete it");
-                unreadable(item::LOGIN_LIMITER_KEY, &what)
+                unreadable(&key, &what)
             }),
             None => Ok(LoginLimiter::default()),
         }
     }
 
-    async fn write_login_limiter(&self, expected: Version, next: &LoginLimiter) -> WriteOutcome {
-        self.put(item::from_login_limiter(next), expected).await
+    async fn write_login_limiter(
+        &self,
+        name: &LimiterName,
+        expected: Version,
+        next: &LoginLimiter,
+    ) -> WriteOutcome {
+        self.put(item::from_login_limiter(name, next), expected).await
     }
 
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {

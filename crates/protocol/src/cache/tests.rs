@@ -64,7 +64,11 @@ fn a_record_read_since_arrival_is_as_good_as_a_read() {
     let ttl = POLICY.memory_ttl;
     let old = cache(ago(ttl), FRESH);
     assert!(answers(&old, &request(ago(ttl).minus(MS))));
-    assert_eq!(looked_up(&old, &request(ago(ttl)), SPARES), MISS, "it may be older by less than a millisecond");
+    assert_eq!(
+        looked_up(&old, &request(ago(ttl)), SPARES),
+        MISS,
+        "it may be older by less than a millisecond"
+    );
     let cooldown = Cooldown { until: NOW.plus(MS), reason: CooldownReason::Unavailable, failures: 1 };
     let mut cooling = cache(NOW, Duration::ZERO);
     cooling.record.as_mut().unwrap().account.cooldown = Some(cooldown);
@@ -106,7 +110,7 @@ fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
 #[test]
 fn after_a_store_failure_the_cache_answers_for_a_second() {
     let failed = |failed_at, left| Cache {
-        store_failed_at: Some(failed_at),
+        store_failure: Some(StoreFailure { at: failed_at, error: StoreError::Unreachable }),
         ..cache(ago(Duration::from_secs(3600)), left)
     };
     for (failed_at, answered) in [

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Revocation, SecretVersion, TokenKind, Version,
-    test_pair,
+    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Revocation, SecretVersion, TokenKind,
+    Version, test_pair,
 };
 use std::fmt::Write;
 
@@ -61,6 +61,7 @@ fn named(decision: &Decision) -> &'static str {
         Decision::Answer(_) => "answer",
         Decision::Finish => "finish",
         Decision::Probe { .. } => "probe",
+        Decision::Unblock => "unblock",
         Decision::Revoke { withdraw: true } => "withdraw",
         Decision::Revoke { withdraw: false } => "revoke",
         Decision::LogIn => "login",
@@ -82,6 +83,7 @@ fn the_decision_table() {
         ("replace, there was none", Intent::Replace, seen(None)),
         ("revoke 7", Intent::Revoke, seen(Some(7))),
         ("revoke 6", Intent::Revoke, seen(Some(6))),
+        ("unblock", Intent::Unblock, Target::NotSeen),
         ("maintain", Intent::Maintain, Target::NotSeen),
     ];
     let seconds = Duration::from_secs;
@@ -185,13 +187,15 @@ fn a_short_lived_pair_is_usable_for_half_of_its_life() {
 fn f02_early_refresh_probability_rises_from_tiny_to_one() {
     let account = AccountName::default();
     let wish = Duration::from_secs(60);
-    let selects =
-        |left: Duration, draw| POLICY.selects_early_refresh(&account, &pair(left), wish, NOW, draw);
+    let selects = |left: Duration, draw| POLICY.selects_early_refresh(&account, &pair(left), wish, NOW, draw);
     assert!(!selects(DAY * 2, SELECTS), "not due");
     let one_in_a_thousand = Draw(u64::MAX / 1000);
     assert!(!selects(DAY * 8 / 10, one_in_a_thousand));
     assert!(selects(DAY / 4, one_in_a_thousand));
-    assert!(selects(POLICY.clock_margin + wish, SPARES), "the last instant before a request would have to wait");
+    assert!(
+        selects(POLICY.clock_margin + wish, SPARES),
+        "the last instant before a request would have to wait"
+    );
 }
 
 #[test]
@@ -234,8 +238,12 @@ fn a_dead_pair_is_never_usable_whatever_its_expiry() {
 
 #[test]
 fn pending_revocations_are_finished_by_operator_and_schedule() {
-    let revocation =
-        Revocation { token: Secret::from("t"), kind: TokenKind::Access, origin: Origin::default() };
+    let revocation = Revocation {
+        token: Secret::from("t"),
+        kind: TokenKind::Access,
+        origin: Origin::default(),
+        expires_at: NOW.plus(DAY),
+    };
     let decided = |intent, leased, pair| {
         let account =
             Account { pending_revocations: vec![revocation.clone()], ..account(pair, leased, false) };

@@ -5,8 +5,9 @@ use super::{
     write::{ConditionalWrite, Kind, ReadBack},
 };
 use crate::{
-    Account, Call, Context, Credentials, Effect, Failure, Holder, Lease, Notice, Origin,
-    REJECTED_SECRET_RECHECK, Secret, SecretError, Timestamp, Version,
+    Account, Call, Context, Credentials, Effect, Failure, Holder, Intent, Lease, Notice, Origin,
+    REJECTED_SECRET_RECHECK, Secret, SecretError, SecretVersion, Timestamp, Version, cache::within,
+    decision::refreshable, policy::WRITE_RETRY,
 };
 
 /// What the lease is taken for.
@@ -43,11 +44,13 @@ impl LeaseAttempt {
 impl Flow {
     /// A login reads the secret first, so that an unknown account writes nothing.
     pub(super) fn check_secret(&self, cx: Context<'_>) -> Next {
+        if let Some(error) = self.cache.recent_secret_failure(cx) {
+            return self.finish(cx, error.clone().into());
+        }
         if let (Some(rejected), Some((seen, seen_at))) =
             (self.account().rejected_secret, self.cache.rejected_secret.as_ref())
         {
-            let lately = *seen_at <= cx.now && cx.now.since(*seen_at) < REJECTED_SECRET_RECHECK;
-            if rejected == *seen && lately {
+            if rejected == *seen && within(*seen_at, REJECTED_SECRET_RECHECK, cx) {
                 return self.finish(cx, Failure::CredentialsRejected(rejected));
             }
         }
@@ -55,8 +58,27 @@ impl Flow {
     }
 
     pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {
+        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
+        let account = self.account();
+        let rejected = |credentials: &Credentials| self.is_rejected(&account, &credentials.version);
+        // An operator's refresh logs in only if the secret has changed since the pair's login.
+        let pair = account.pair.as_ref().filter(|_| self.request.intent == Intent::Replace);
+        let refresh = pair.and_then(|pair| Some((refreshable(pair, cx)?, pair.secret_version.as_ref())));
+        if let Some(((refresh_token, origin), logged_in_with)) = refresh {
+            let changed = |credentials: &Credentials| {
+                logged_in_with.is_some_and(|version| *version != credentials.version)
+                    && !rejected(credentials)
+            };
+            let refreshes = match &read {
+                Ok(credentials) => !changed(credentials),
+                Err(error) => *error == SecretError::Unreachable,
+            };
+            if refreshes {
+                return Next::Acquire(Purpose::Refresh { refresh_token, origin });
+            }
+        }
         match read {
-            Ok(credentials) if self.account().rejected_secret.as_ref() == Some(&credentials.version) => {
+            Ok(credentials) if rejected(&credentials) => {
                 self.cache.rejected_secret = Some((credentials.version.clone(), cx.now));
                 self.finish(cx, Failure::CredentialsRejected(credentials.version))
             }
@@ -65,9 +87,18 @@ impl Flow {
         }
     }
 
+    /// Whether the upstream refused this secret version: by the record, or in this flow, whose lease was lost before it
+    /// could record that.
+    pub(super) fn is_rejected(&self, account: &Account, version: &SecretVersion) -> bool {
+        [&account.rejected_secret, &self.refused].contains(&&Some(version.clone()))
+    }
+
     /// Takes the lease. For a refresh, the same write marks the refresh token as consumed, so that no attempt sends it
     /// again after a crash. For a revocation by an operator, it withdraws the pair.
     pub(super) fn acquire(&mut self, cx: Context<'_>, purpose: Purpose) -> Next {
+        if self.cache.writes_failed_at.is_some_and(|at| within(at, WRITE_RETRY, cx)) {
+            return self.finish(cx, Failure::StoreUnavailable);
+        }
         let before = self.account();
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
         let expected = before.version;
@@ -80,9 +111,13 @@ impl Flow {
             }
             Purpose::Revoke { withdraw: true } => {
                 self.notices.extend(next.generation().map(Notice::PairWithdrawn));
-                next.withdraw_pair();
+                let dropped = next.withdraw_pair();
+                self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
             }
             Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe { .. } => {}
+        }
+        if self.request.intent == Intent::Replace {
+            next.replaced_at = Some(cx.now);
         }
         let effect = Effect::WriteAccount { expected, next: next.clone() };
         let attempt = LeaseAttempt { expected, next, lease, purpose };
@@ -91,6 +126,7 @@ impl Flow {
 
     pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, asked_at: Timestamp) -> Next {
         self.remember(attempt.next.clone(), asked_at);
+        (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
         let held = Held { account: attempt.next, lease: attempt.lease, refused: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
         Next::Use(held, attempt.purpose)

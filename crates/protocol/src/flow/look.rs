@@ -3,10 +3,12 @@
 use super::{Flow, Next, lease::Purpose};
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
-    ServedFrom, StoreError, Target, Timestamp, decide, policy::COMMIT_RESERVE,
+    ServedFrom, StoreError, StoreFailure, Target, Timestamp, decide,
 };
 use std::time::Duration;
 
+/// How long a request without a usable pair tries to write a lease, after the first try.
+const LEASE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// Kept free at the end of a wait, for one last read of the record.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
@@ -50,10 +52,11 @@ impl Flow {
             Decision::Fail(failure) => self.discard_orphan(cx).unwrap_or_else(|| self.finish(cx, failure)),
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),
-            Decision::Refresh { refresh_token, origin } => {
+            // An operator's refresh reads the secret first: its current version may be for another user.
+            Decision::Refresh { refresh_token, origin } if self.request.intent != Intent::Replace => {
                 self.renew(cx, Next::Acquire(Purpose::Refresh { refresh_token, origin }))
             }
-            Decision::LogIn => {
+            Decision::Refresh { .. } | Decision::LogIn => {
                 let check_secret = self.check_secret(cx);
                 self.renew(cx, check_secret)
             }
@@ -61,6 +64,7 @@ impl Flow {
                 let probe = Next::Acquire(Purpose::Probe { access_token, origin });
                 self.in_time(cx).or_else(|| self.jitter(cx)).unwrap_or(probe)
             }
+            Decision::Unblock => self.unblock(cx, account),
             Decision::Revoke { withdraw } => {
                 self.in_time(cx).unwrap_or(Next::Acquire(Purpose::Revoke { withdraw }))
             }
@@ -106,9 +110,8 @@ impl Flow {
 
     /// Ends the flow if too little time is left for an upstream call and a write.
     fn in_time(&self, cx: Context<'_>) -> Option<Next> {
-        let needed = cx.policy.upstream_timeout + COMMIT_RESERVE;
-        let too_late = cx.now.plus(needed) > self.request.deadline;
-        too_late.then(|| self.finish(cx, Failure::TooLittleTime))
+        let in_time = cx.policy.has_time_for_a_renewal(cx.now, self.request.deadline);
+        (!in_time).then(|| self.finish(cx, Failure::TooLittleTime))
     }
 
     /// Waits for the holder of the lease, with growing pauses, never beyond the caller's deadline.
@@ -122,10 +125,7 @@ impl Flow {
     }
 
     /// Reads the record again after a pause that grows with every read.
-    pub(super) fn look_later(&mut self, cx: Context<'_>) -> Next {
-        if cx.now >= self.request.deadline {
-            return self.finish(cx, Failure::StoreUnavailable);
-        }
+    fn look_later(&mut self, cx: Context<'_>) -> Next {
         let pause = cx.policy.poll_pause(self.polls, cx.draw);
         self.pause(cx.now.plus(pause).min(self.request.deadline))
     }
@@ -143,13 +143,26 @@ impl Flow {
     }
 
     pub(super) fn store_failed(&mut self, cx: Context<'_>, error: StoreError) -> Next {
-        self.cache.store_failed_at = Some(cx.now);
+        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: error.clone() });
         self.finish(cx, error.into())
+    }
+
+    /// A write of a lease was not applied though the record did not change. With a usable pair, the request is answered
+    /// at once. Without one, it tries for a few seconds. Either way the instance remembers it for a while.
+    pub(super) fn lease_not_written(&mut self, cx: Context<'_>) -> Next {
+        let since = *self.lease_failed_since.get_or_insert(cx.now);
+        let usable = self.cache.answer(&self.request, self.progress, cx).is_some();
+        let over = cx.now.since(since) >= LEASE_PATIENCE || cx.now >= self.request.deadline;
+        if usable || over {
+            self.cache.writes_failed_at = Some(cx.now);
+            return self.finish(cx, Failure::StoreUnavailable);
+        }
+        self.look_later(cx)
     }
 
     pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {
         self.cache.record = Some(CachedRecord { account, read_at });
-        self.cache.store_failed_at = None;
+        self.cache.store_failure = None;
         self.source = ServedFrom::Table;
     }
 

@@ -16,7 +16,7 @@
 //! | `permit` | acquire a login permit; block logins after a 429 |
 //! | `renew` | refresh and login |
 //! | `probe` | find out whether a reported token is dead |
-//! | `revoke` | revoke withdrawn pairs and orphans |
+//! | `revoke` | revoke withdrawn pairs; record orphans |
 //! | `save` | end the lease by writing what came of it |
 
 mod lease;
@@ -31,10 +31,11 @@ mod tests;
 mod write;
 
 use crate::{
-    Account, Cache, Call, Context, Credentials, Effect, Event, Failure, Generation, Lease, Notice, Outcome,
-    Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
+    Account, Cache, Call, Context, Credentials, Effect, Event, Failure, Generation, Holder, Lease, Notice,
+    Outcome, Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
 };
 use lease::Purpose;
+use permit::Login;
 use save::Ending;
 use write::ConditionalWrite;
 
@@ -57,6 +58,14 @@ pub struct Flow {
     renewed: bool,
     /// Reads of a record that was not usable yet. Pauses grow with them.
     polls: u32,
+    /// When the first write of a lease failed, if none was applied since.
+    lease_failed_since: Option<Timestamp>,
+    /// The secret version that the upstream refused in this flow, under whatever lease.
+    refused: Option<SecretVersion>,
+    /// A permit of this flow whose login was certainly not sent.
+    unsent_permit: Option<Holder>,
+    /// A login of this flow did not leave in time.
+    late_login: bool,
     notices: Vec<Notice>,
 }
 
@@ -71,7 +80,6 @@ enum State {
     ReadingBack { write: ConditionalWrite, asked_at: Timestamp },
     BackingOff(ConditionalWrite),
     Leased { held: Held, work: Work },
-    RevokingOrphan(Vec<Revocation>),
     Done,
 }
 
@@ -80,7 +88,7 @@ enum State {
 enum Work {
     Refreshing { sent_at: Timestamp },
     RereadingSecret,
-    LoggingIn { credentials: Credentials, sent_at: Timestamp },
+    LoggingIn { login: Login, sent_at: Timestamp },
     Probing,
     Revoking { current: Revocation, failed: Vec<Revocation> },
 }
@@ -117,9 +125,8 @@ enum Next {
     RereadSecret(Held),
     AcquirePermit(Held, Credentials),
     /// Log in with a permit that was acquired at this instant.
-    SendLogin(Held, Credentials, Timestamp),
+    SendLogin(Held, Login, Timestamp),
     RevokePending(Held, Vec<Revocation>),
-    RevokeOrphan(Vec<Revocation>),
     /// End the lease: write `held.account`.
     Save(Held, Ending),
     Write(ConditionalWrite, Effect),
@@ -127,8 +134,6 @@ enum Next {
     BackOff(ConditionalWrite, Timestamp),
     /// Send a call under the lease, until this instant at the latest.
     Send(Held, Work, Call, Timestamp),
-    /// Revoke one token of an orphan, until this instant at the latest.
-    SendOrphan(Vec<Revocation>, Call, Timestamp),
     Done(Result<Outcome, Failure>),
 }
 
@@ -146,6 +151,10 @@ impl Flow {
             orphan: None,
             renewed: false,
             polls: 0,
+            lease_failed_since: None,
+            refused: None,
+            unsent_permit: None,
+            late_login: false,
             notices: Vec::new(),
         }
     }
@@ -188,7 +197,6 @@ impl Flow {
             }
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
             (State::Leased { held, work }, event) => self.worked(cx, held, work, event),
-            (State::RevokingOrphan(remaining), Event::Replied(_)) => Next::RevokeOrphan(remaining),
             _ => Next::Done(Err(Failure::Defect(UNASKED))),
         };
         self.enter(cx, next)
@@ -197,13 +205,13 @@ impl Flow {
     fn worked(&mut self, cx: Context<'_>, held: Held, work: Work, event: Event) -> Next {
         match (work, event) {
             (Work::Refreshing { sent_at }, Event::Replied(reply)) => self.refreshed(cx, held, sent_at, reply),
-            (Work::RereadingSecret, Event::Secret(read)) => Self::reread_secret(held, read),
-            (Work::LoggingIn { credentials, sent_at }, Event::Replied(reply)) => {
-                self.logged_in(cx, held, credentials, sent_at, reply)
+            (Work::RereadingSecret, Event::Secret(read)) => self.reread_secret(cx, held, read),
+            (Work::LoggingIn { login, sent_at }, Event::Replied(reply)) => {
+                self.logged_in(cx, held, login, sent_at, reply)
             }
             (Work::Probing, Event::Replied(reply)) => self.probed(cx, held, &reply),
             (Work::Revoking { current, failed }, Event::Replied(reply)) => {
-                Self::revoked(held, current, failed, &reply)
+                self.revoked(held, current, failed, &reply)
             }
             _ => Next::Done(Err(Failure::Defect(UNASKED))),
         }
@@ -214,9 +222,15 @@ impl Flow {
         let asked_at = cx.now;
         loop {
             next = match next {
-                Next::Look => return self.wait_for(State::ReadingRecord { asked_at }, Effect::ReadAccount),
-                Next::LookAt(until) => return self.wait_for(State::Waiting, Effect::Pause { until }),
-                Next::CheckSecret => return self.wait_for(State::CheckingSecret, Effect::ReadSecret),
+                Next::Look => {
+                    return self.wait_for(State::ReadingRecord { asked_at }, Effect::ReadAccount);
+                }
+                Next::LookAt(until) => {
+                    return self.wait_for(State::Waiting, Effect::Pause { until });
+                }
+                Next::CheckSecret => {
+                    return self.wait_for(State::CheckingSecret, Effect::ReadSecret);
+                }
                 Next::Write(write, effect) => {
                     return self.wait_for(State::Writing { write, asked_at }, effect);
                 }
@@ -234,19 +248,13 @@ impl Flow {
                 Next::Send(held, work, call, not_after) => {
                     return self.wait_for(State::Leased { held, work }, Effect::Send { call, not_after });
                 }
-                Next::SendOrphan(remaining, call, not_after) => {
-                    return self.wait_for(State::RevokingOrphan(remaining), Effect::Send { call, not_after });
-                }
                 Next::Done(result) => return Step::Done(result),
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
                 Next::Use(held, purpose) => self.use_lease(cx, held, purpose),
-                Next::AcquirePermit(held, credentials) => Self::acquire_permit(cx, held, credentials),
-                Next::SendLogin(held, credentials, acquired_at) => {
-                    self.send_login(cx, held, credentials, acquired_at)
-                }
+                Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
+                Next::SendLogin(held, login, acquired_at) => self.send_login(cx, held, login, acquired_at),
                 Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
-                Next::RevokeOrphan(remaining) => self.revoke_orphan(cx, remaining),
                 Next::Save(held, ending) => self.save(cx, held, ending),
             };
         }

@@ -2,26 +2,37 @@
 
 use super::{
     Flow, Held, Next, Work,
+    renew::backoff,
+    save::Ending,
     write::{ConditionalWrite, Kind},
 };
 use crate::{
-    Call, Context, Cooldown, CooldownReason, Credentials, Effect, Holder, LoginDelay, LoginLimiter, Timestamp,
+    Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
+    LoginLimiter, Timestamp,
 };
+
+/// A login, and the name of its permit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Login {
+    pub(super) credentials: Credentials,
+    /// Drawn for one login, not for one lease: a second login under the same lease needs its own permit.
+    pub(super) permit: Holder,
+}
 
 /// A permit that is being acquired for one login.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermitAttempt {
     pub(super) held: Held,
-    credentials: Credentials,
-    /// Drawn for one login, not for one lease: a second login under the same lease needs its own permit.
-    holder: Holder,
+    login: Login,
     /// When the permit of the last try was dated.
     acquired_at: Timestamp,
+    /// It was dated anew once, because writing it took longer than it is fresh.
+    redated: bool,
 }
 
 impl PermitAttempt {
-    pub(super) fn acquired(self) -> Next {
-        Next::SendLogin(self.held, self.credentials, self.acquired_at)
+    pub(super) fn name(&self) -> LimiterName {
+        LimiterName::of(&self.login.credentials.origin)
     }
 }
 
@@ -30,12 +41,13 @@ impl PermitAttempt {
 pub(super) struct BlockAttempt {
     pub(super) held: Held,
     pub(super) cooldown: Cooldown,
+    pub(super) name: LimiterName,
 }
 
 impl BlockAttempt {
     pub(super) fn write(self, cx: Context<'_>, tries: u32, limiter: &LoginLimiter) -> Next {
         let next = limiter.block(self.cooldown.until, cx.now);
-        let effect = Effect::WriteLimiter { expected: limiter.version, next };
+        let effect = Effect::WriteLimiter { name: self.name.clone(), expected: limiter.version, next };
         Next::Write(ConditionalWrite { kind: Kind::Block(self), tries }, effect)
     }
 
@@ -46,8 +58,11 @@ impl BlockAttempt {
 }
 
 impl Flow {
-    pub(super) fn acquire_permit(cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
-        let attempt = PermitAttempt { held, credentials, holder: Holder(cx.draw.0), acquired_at: cx.now };
+    /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
+    pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
+        let permit = self.unsent_permit.take().unwrap_or(Holder(cx.draw.0));
+        let login = Login { credentials, permit };
+        let attempt = PermitAttempt { held, login, acquired_at: cx.now, redated: false };
         Next::ReadBack(ConditionalWrite::new(Kind::Permit(attempt)))
     }
 
@@ -58,18 +73,41 @@ impl Flow {
         tries: u32,
         limiter: &LoginLimiter,
     ) -> Next {
-        // An earlier try may have been applied, and its reply lost.
-        if let Some(permit) = limiter.permit_of(attempt.holder) {
-            return Next::SendLogin(attempt.held, attempt.credentials, permit.acquired_at);
+        if cx.now > self.latest_send(cx, &attempt.held) {
+            return Next::Save(attempt.held, Ending::Failed(Failure::TooLittleTime));
         }
-        match limiter.try_acquire(cx.policy, attempt.holder, cx.now) {
+        // An earlier try may have been applied, and its reply lost.
+        let mut attempt = attempt;
+        if let Some(permit) = limiter.permit_of(attempt.login.permit) {
+            if is_fresh(cx, permit.acquired_at) {
+                return Next::SendLogin(attempt.held, attempt.login, permit.acquired_at);
+            }
+            if std::mem::replace(&mut attempt.redated, true) {
+                return self.too_slow(cx, attempt.held);
+            }
+        }
+        match limiter.try_acquire(cx.policy, &self.request.account, attempt.login.permit, cx.now) {
             Ok(next) => {
-                let effect = Effect::WriteLimiter { expected: limiter.version, next };
+                let effect = Effect::WriteLimiter { name: attempt.name(), expected: limiter.version, next };
                 let attempt = PermitAttempt { acquired_at: cx.now, ..attempt };
                 Next::Write(ConditionalWrite { kind: Kind::Permit(attempt), tries }, effect)
             }
             Err(delay) => self.delay_login(cx, attempt.held, delay),
         }
+    }
+
+    /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
+    pub(super) fn use_permit(&mut self, cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
+        if is_fresh(cx, attempt.acquired_at) {
+            return Next::SendLogin(attempt.held, attempt.login, attempt.acquired_at);
+        }
+        Next::ReadBack(ConditionalWrite { kind: Kind::Permit(attempt), tries })
+    }
+
+    /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
+    fn too_slow(&mut self, cx: Context<'_>, mut held: Held) -> Next {
+        held.account.cooldown = Some(backoff(cx, &held));
+        Next::Save(held, Ending::Failed(Failure::StoreUnavailable))
     }
 
     /// Puts the account into cooldown until a login is free. The upstream has not failed, so the count stays.
@@ -88,12 +126,19 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         held: Held,
-        credentials: Credentials,
+        login: Login,
         acquired_at: Timestamp,
     ) -> Next {
-        let permit_is_fresh_until = acquired_at.plus(cx.policy.permit_freshness());
-        let not_after = self.latest_send(cx, &held).min(permit_is_fresh_until);
-        let call = Call::Login(credentials.clone());
-        Next::Send(held, Work::LoggingIn { credentials, sent_at: cx.now }, call, not_after)
+        let not_after = self.latest_send(cx, &held).min(fresh_until(cx, acquired_at));
+        let call = Call::Login(login.credentials.clone());
+        Next::Send(held, Work::LoggingIn { login, sent_at: cx.now }, call, not_after)
     }
+}
+
+fn fresh_until(cx: Context<'_>, acquired_at: Timestamp) -> Timestamp {
+    acquired_at.plus(cx.policy.permit_freshness())
+}
+
+fn is_fresh(cx: Context<'_>, acquired_at: Timestamp) -> bool {
+    cx.now <= fresh_until(cx, acquired_at)
 }

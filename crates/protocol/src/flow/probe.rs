@@ -2,7 +2,7 @@
 //! answers everyone else who reports the same token.
 
 use super::{Flow, Held, Next, save::Ending};
-use crate::{Context, Failure, Notice, UpstreamReply, Verdict};
+use crate::{Context, Failure, Notice, UpstreamReply, Verdict, policy::YOUNG};
 
 impl Flow {
     pub(super) fn probed(&mut self, cx: Context<'_>, mut held: Held, reply: &UpstreamReply) -> Next {
@@ -12,11 +12,17 @@ impl Flow {
                 self.notices.extend(generation.map(Notice::FoundAlive));
                 Verdict::Alive { at: cx.now }
             }
-            UpstreamReply::Refused => {
+            UpstreamReply::Unauthorized => {
                 self.notices.extend(generation.map(Notice::FoundDead));
+                let issued_at = held.account.pair.as_ref().map(|pair| pair.issued_at);
+                let young = issued_at.is_some_and(|at| cx.now.since(at) < YOUNG);
+                let deaths = held.account.young_deaths;
+                held.account.young_deaths = if young { deaths.saturating_add(1) } else { 0 };
                 Verdict::Dead
             }
-            UpstreamReply::TooLate => return Next::Save(held, Ending::Failed(Failure::TooLittleTime)),
+            UpstreamReply::TooLate => {
+                return Next::Save(held, Ending::Failed(Failure::TooLittleTime));
+            }
             // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no
             // cooldown: the API's trouble is not the OAuth host's.
             UpstreamReply::RateLimited(asked) => {
@@ -24,6 +30,7 @@ impl Flow {
                 Verdict::Inconclusive { probe_after: cx.now.plus(pause) }
             }
             UpstreamReply::Unclear
+            | UpstreamReply::Refused
             | UpstreamReply::NeverLeft
             | UpstreamReply::Granted(_)
             | UpstreamReply::Revoked => {

@@ -2,13 +2,13 @@
 
 use super::{
     Flow, Held, Next,
-    permit::BlockAttempt,
+    permit::{BlockAttempt, Login},
     save::Ending,
     write::{ConditionalWrite, Kind},
 };
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, Notice, Origin, SecretError,
-    Timestamp, UpstreamReply,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, Holder, LimiterName, Notice,
+    Origin, SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -22,15 +22,20 @@ impl Flow {
     ) -> Next {
         match reply {
             UpstreamReply::Granted(granted) => {
-                let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
-                self.granted(cx, held, granted, sent_at, Grant::Refresh, origin)
+                let before = held.account.pair.as_ref();
+                let origin = before.map(|pair| pair.origin.clone()).unwrap_or_default();
+                let secret_version = before.and_then(|pair| pair.secret_version.clone());
+                self.granted(cx, held, granted, sent_at, Grant::Refresh, origin, secret_version)
             }
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
-            UpstreamReply::Refused => {
+            UpstreamReply::Unauthorized | UpstreamReply::Refused => {
                 self.notices.push(Notice::RefreshRefused);
                 self.log_in_if_time_allows(cx, held)
             }
-            UpstreamReply::RateLimited(asked) => Self::rate_limited(cx, restored(held), asked),
+            UpstreamReply::RateLimited(asked) => {
+                let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
+                Self::rate_limited(cx, restored(held), &origin, asked)
+            }
             // It may have been carried out: the token stays consumed.
             UpstreamReply::Unclear | UpstreamReply::Revoked | UpstreamReply::Alive => {
                 self.unavailable(cx, held)
@@ -49,10 +54,15 @@ impl Flow {
 
     /// The secret, read under the lease: for the first login after a refused refresh, or for a second one after a
     /// refused login, if there is a newer version.
-    pub(super) fn reread_secret(held: Held, read: Result<Credentials, SecretError>) -> Next {
-        let rejected = held.refused.as_ref().or(held.account.rejected_secret.as_ref());
+    pub(super) fn reread_secret(
+        &mut self,
+        cx: Context<'_>,
+        held: Held,
+        read: Result<Credentials, SecretError>,
+    ) -> Next {
+        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
         match (read, &held.refused) {
-            (Ok(credentials), _) if rejected != Some(&credentials.version) => {
+            (Ok(credentials), _) if !self.is_rejected(&held.account, &credentials.version) => {
                 Next::AcquirePermit(held, credentials)
             }
             (_, Some(refused)) => {
@@ -70,15 +80,18 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         mut held: Held,
-        credentials: Credentials,
+        login: Login,
         sent_at: Timestamp,
         reply: UpstreamReply,
     ) -> Next {
+        let Login { credentials, permit } = login;
         match reply {
             UpstreamReply::Granted(granted) => {
-                self.granted(cx, held, granted, sent_at, Grant::Login, credentials.origin)
+                let Credentials { origin, version, .. } = credentials;
+                self.granted(cx, held, granted, sent_at, Grant::Login, origin, Some(version))
             }
-            UpstreamReply::Refused => {
+            UpstreamReply::Unauthorized => {
+                self.refused = Some(credentials.version.clone());
                 let first = held.refused.replace(credentials.version.clone()).is_none();
                 if first {
                     self.log_in_if_time_allows(cx, held)
@@ -86,13 +99,29 @@ impl Flow {
                     Next::Save(held, Ending::Failed(Failure::CredentialsRejected(credentials.version)))
                 }
             }
-            UpstreamReply::RateLimited(asked) => Self::rate_limited(cx, held, asked),
+            UpstreamReply::Refused => {
+                let failures = held.account.failures().saturating_add(1);
+                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
+                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
+                self.cool_down(cx, held, cooldown)
+            }
+            UpstreamReply::RateLimited(asked) => Self::rate_limited(cx, held, &credentials.origin, asked),
             UpstreamReply::Unclear
             | UpstreamReply::Revoked
             | UpstreamReply::Alive
             | UpstreamReply::NeverLeft => self.unavailable(cx, held),
-            UpstreamReply::TooLate => Next::Save(held, Ending::Released),
+            UpstreamReply::TooLate => self.login_too_late(cx, held, permit),
         }
+    }
+
+    /// The login did not leave in time, so its permit is used for the next try. The second time, the account cools down:
+    /// this instance is too slow to log in.
+    fn login_too_late(&mut self, cx: Context<'_>, held: Held, permit: Holder) -> Next {
+        self.unsent_permit = Some(permit);
+        if std::mem::replace(&mut self.late_login, true) {
+            return self.unavailable(cx, held);
+        }
+        Next::Save(held, Ending::Released)
     }
 
     fn granted(
@@ -103,11 +132,20 @@ impl Flow {
         sent_at: Timestamp,
         grant: Grant,
         origin: Origin,
+        secret_version: Option<SecretVersion>,
     ) -> Next {
         if granted.access_expiry.resolve(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
-        let pair = granted.into_pair(held.fence(), sent_at, grant, held.account.pair.as_ref(), origin);
+        let before = held.account.pair.as_ref();
+        if before.is_none_or(|pair| pair.verdict != Verdict::Dead) {
+            // The last generation lived until it was due.
+            held.account.young_deaths = 0;
+        }
+        let pair = granted.into_pair(held.fence(), sent_at, grant, before, origin, secret_version);
+        // The upstream may give the tokens of a withdrawn session once more.
+        held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
+        held.account.early_refresh_after = None;
         // A pair with less than half of its life left on arrival is saved and served, but counts as a failure:
         // otherwise the next request would renew it again.
         let short = !cx.policy.usable(&pair, Duration::MAX, cx.now);
@@ -120,7 +158,9 @@ impl Flow {
         Next::Save(held, Ending::Obtained)
     }
 
-    fn unavailable(&mut self, cx: Context<'_>, held: Held) -> Next {
+    fn unavailable(&mut self, cx: Context<'_>, mut held: Held) -> Next {
+        let left = held.account.pair.as_ref().map(|pair| cx.policy.early_refresh_pause(pair, cx.now));
+        held.account.early_refresh_after = left.map(|pause| cx.now.plus(pause));
         let cooldown = backoff(cx, &held);
         self.cool_down(cx, held, cooldown)
     }
@@ -132,15 +172,16 @@ impl Flow {
         Next::Save(held, Ending::Failed(Failure::cooling_down(cooldown, cx.now)))
     }
 
-    fn rate_limited(cx: Context<'_>, held: Held, asked: Option<Duration>) -> Next {
+    fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, asked: Option<Duration>) -> Next {
         let until = cx.now.plus(cx.policy.rate_limit_pause(asked, cx.draw));
         let failures = held.account.failures();
         let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
-        Next::ReadBack(ConditionalWrite::new(Kind::Block(BlockAttempt { held, cooldown })))
+        let name = LimiterName::of(origin);
+        Next::ReadBack(ConditionalWrite::new(Kind::Block(BlockAttempt { held, cooldown, name })))
     }
 }
 
-fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
+pub(super) fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
     let failures = held.account.failures().saturating_add(1);
     let until = cx.now.plus(cx.policy.backoff(failures, cx.draw));
     Cooldown { until, reason: CooldownReason::Unavailable, failures }

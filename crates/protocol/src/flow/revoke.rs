@@ -1,13 +1,16 @@
-//! Revoking tokens upstream: those of withdrawn pairs, and those of orphans.
+//! Revoking tokens upstream.
 //!
 //! The lease-taking write moves an operator's pair to the pending revocations, so that it is no longer handed out and
-//! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are.
+//! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are. A flow that obtained a
+//! pair and lost the lease adds its tokens to the pending revocations, for the next maintenance.
 
 use super::{Flow, Held, Next, Work, save::Ending};
-use crate::{Account, Call, Context, Pair, Revocation, UpstreamReply};
+use crate::{Account, Call, Context, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
-    /// Revokes the next pending token. Those that cannot be revoked now stay pending, in `failed`.
+    /// Revokes the next pending token. Those that cannot be revoked now stay pending, behind those that were not tried,
+    /// so that tokens which always fail keep no others from their turn. An expired token is given up; one that the
+    /// current pair holds is in use.
     pub(super) fn revoke_pending(
         &mut self,
         cx: Context<'_>,
@@ -15,11 +18,15 @@ impl Flow {
         mut failed: Vec<Revocation>,
     ) -> Next {
         let not_after = self.latest_send(cx, &held);
-        if cx.now > not_after {
-            failed.append(&mut held.account.pending_revocations);
-        }
-        if held.account.pending_revocations.is_empty() {
-            held.account.pending_revocations = failed;
+        let before = held.account.pending_revocations.len();
+        let pair = held.account.pair.as_ref();
+        held.account.pending_revocations.retain(|revocation| {
+            revocation.expires_at > cx.now && !pair.is_some_and(|pair| pair.holds(&revocation.token))
+        });
+        let dropped = before - held.account.pending_revocations.len();
+        self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
+        if cx.now > not_after || held.account.pending_revocations.is_empty() {
+            held.account.pending_revocations.append(&mut failed);
             return Next::Save(held, Ending::Revoked);
         }
         let current = held.account.pending_revocations.remove(0);
@@ -28,19 +35,23 @@ impl Flow {
     }
 
     pub(super) fn revoked(
+        &mut self,
         held: Held,
         current: Revocation,
         mut failed: Vec<Revocation>,
         reply: &UpstreamReply,
     ) -> Next {
+        if *reply == UpstreamReply::Refused {
+            self.notices.push(Notice::RevocationRefused);
+        }
         if *reply != UpstreamReply::Revoked {
             failed.push(current);
         }
         Next::RevokePending(held, failed)
     }
 
-    /// Revokes the orphan of this flow, if it has one, now that the request can be answered. Best effort: a token that
-    /// is not revoked expires by itself.
+    /// Adds the tokens of this flow's orphan, if it has one, to the pending revocations, now that the request can be
+    /// answered. Best effort: a token that is not revoked expires by itself.
     ///
     /// Never a token that a caller may hold. No attempt may hold the lease, since the upstream may be about to give the
     /// same tokens again, and the orphan must never have been saved.
@@ -50,24 +61,23 @@ impl Flow {
         if !was_never_saved(&orphan, &account) || account.active_lease(cx.now).is_some() {
             return None;
         }
-        self.notices.push(crate::Notice::OrphanRevoked(orphan.generation));
-        let current = account.pair.as_ref();
-        let in_use = |revocation: &Revocation| {
-            current.is_some_and(|pair| {
-                let refresh_token = pair.refresh_token.parts().map(|(token, _)| token);
-                pair.access_token == revocation.token || refresh_token == Some(&revocation.token)
-            })
-        };
-        Some(Next::RevokeOrphan(orphan.revocations().filter(|revocation| !in_use(revocation)).collect()))
+        self.notices.push(Notice::OrphanRecorded(orphan.generation));
+        let pair = account.pair.clone();
+        let unused =
+            |revocation: &Revocation| !pair.as_ref().is_some_and(|pair| pair.holds(&revocation.token));
+        let mut next = account;
+        let dropped = next.add_revocations(orphan.revocations().filter(unused));
+        self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
+        Some(Self::write_record(cx, next, Ending::OrphanRecorded))
     }
 
-    pub(super) fn revoke_orphan(&mut self, cx: Context<'_>, mut remaining: Vec<Revocation>) -> Next {
-        let not_after = self.request.deadline.minus(cx.policy.upstream_timeout);
-        if remaining.is_empty() || cx.now > not_after {
-            return Next::Decide;
-        }
-        let next = remaining.remove(0);
-        Next::SendOrphan(remaining, Call::Revoke(next), not_after)
+    /// Forgets everything that keeps the next request from trying again.
+    pub(super) fn unblock(&mut self, cx: Context<'_>, account: Account) -> Next {
+        self.progress.unblocked = true;
+        self.notices.push(Notice::Unblocked);
+        let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
+        let next = Account { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, ..account };
+        Self::write_record(cx, next, Ending::Unblocked)
     }
 }
 

@@ -6,11 +6,14 @@ use super::{
 };
 use crate::{
     Account, Answer, COMMIT_RESERVE, CachedRecord, Context, Effect, Failure, Intent, Notice, Outcome,
-    PendingWrite, ServedFrom, Timestamp, Version,
+    PendingWrite, ServedFrom, StoreError, StoreFailure, Timestamp, Version,
 };
+use std::time::Duration;
 
-/// Tries to save a failure. The lease lapses by itself, so a few are enough.
+/// Tries to save anything but a pair.
 const TRIES_WITHOUT_A_PAIR: u32 = 3;
+/// How long a save is tried again after its first try.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// What the holder of a lease leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +28,10 @@ pub(super) enum Ending {
     Released,
     /// Pending revocations were tried once.
     Revoked,
+    /// The tokens of an orphan are to be revoked. Written without a lease.
+    OrphanRecorded,
+    /// An operator's unblock. Written without a lease.
+    Unblocked,
 }
 
 /// The write that ends a lease.
@@ -34,11 +41,17 @@ pub(super) struct SaveAttempt {
     expected: Version,
     pub(super) next: Account,
     pub(super) ending: Ending,
+    /// When the first try was made.
+    since: Timestamp,
     /// When the last try was made.
     asked_at: Timestamp,
 }
 
 impl SaveAttempt {
+    fn new(cx: Context<'_>, expected: Version, next: Account, ending: Ending) -> Self {
+        Self { expected, next, ending, since: cx.now, asked_at: cx.now }
+    }
+
     fn write(self, tries: u32) -> Next {
         let effect = Effect::WriteAccount { expected: self.expected, next: self.next.clone() };
         Next::Write(ConditionalWrite { kind: Kind::Save(self), tries }, effect)
@@ -67,13 +80,15 @@ impl SaveAttempt {
         }
     }
 
-    /// Losing a new pair costs a login, so it is retried as long as the caller waits.
+    /// A pair that is not saved in a few seconds is handed out, and saved by the next request of the instance. Everything
+    /// else needs few tries, since the lease lapses by itself.
     pub(super) fn is_retried(&self, tries: u32, pause_until: Timestamp, deadline: Timestamp) -> bool {
+        let patient = pause_until.since(self.since) < PATIENCE;
         match self.ending {
-            Ending::Obtained => pause_until.plus(COMMIT_RESERVE) < deadline,
-            Ending::Pending => false,
-            Ending::Failed(_) | Ending::Released | Ending::Revoked => {
-                tries < TRIES_WITHOUT_A_PAIR && pause_until < deadline
+            Ending::Obtained => patient && pause_until.plus(COMMIT_RESERVE) < deadline,
+            Ending::Pending | Ending::OrphanRecorded => false,
+            Ending::Failed(_) | Ending::Released | Ending::Revoked | Ending::Unblocked => {
+                tries < TRIES_WITHOUT_A_PAIR && patient && pause_until < deadline
             }
         }
     }
@@ -89,13 +104,20 @@ impl Flow {
             self.cache.rejected_secret = Some((refused.clone(), cx.now));
             next.rejected_secret = Some(refused);
         }
-        SaveAttempt { expected, next, ending, asked_at: cx.now }.write(0)
+        SaveAttempt::new(cx, expected, next, ending).write(0)
+    }
+
+    /// Writes a record as it was last read, with changes, without a lease.
+    pub(super) fn write_record(cx: Context<'_>, next: Account, ending: Ending) -> Next {
+        let expected = next.version;
+        let next = Account { version: expected.next(cx.now), lease: None, ..next };
+        SaveAttempt::new(cx, expected, next, ending).write(0)
     }
 
     /// Goes on with a pair that an earlier request of this instance could not save.
     pub(super) fn save_pending(cx: Context<'_>, pending: PendingWrite) -> Next {
         let PendingWrite { expected, next } = pending;
-        SaveAttempt { expected, next, ending: Ending::Pending, asked_at: cx.now }.write(0)
+        SaveAttempt::new(cx, expected, next, Ending::Pending).write(0)
     }
 
     pub(super) fn saved(
@@ -109,12 +131,15 @@ impl Flow {
             self.renewed = true;
             self.notices.push(Notice::PairSaved(generation));
         }
-        self.cache.pending_write = None;
+        if attempt.ending != Ending::OrphanRecorded {
+            self.cache.pending_write = None;
+        }
+        self.cache.writes_failed_at = None;
         self.remember(account, asked_at);
         match attempt.ending {
             Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
             Ending::Failed(failure) => self.finish(cx, failure),
-            Ending::Pending => Next::Decide,
+            Ending::Pending | Ending::OrphanRecorded | Ending::Unblocked => Next::Decide,
             Ending::Released => Next::Look,
             Ending::Revoked => {
                 self.progress.tried_revocations = true;
@@ -125,7 +150,7 @@ impl Flow {
 
     /// The write could not be carried out, or its outcome stays unknown.
     pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
-        self.cache.store_failed_at = Some(cx.now);
+        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: StoreError::Unreachable });
         match attempt.ending {
             Ending::Obtained => {
                 self.notices.extend(attempt.next.generation().map(Notice::WritePending));
@@ -136,7 +161,8 @@ impl Flow {
                 self.hand_out(cx, &attempt.next)
             }
             Ending::Failed(failure) => self.finish(cx, failure),
-            Ending::Pending | Ending::Released | Ending::Revoked => {
+            Ending::OrphanRecorded => Next::Decide,
+            Ending::Pending | Ending::Released | Ending::Revoked | Ending::Unblocked => {
                 self.finish(cx, Failure::StoreUnavailable)
             }
         }
@@ -156,6 +182,9 @@ impl Flow {
         // the pair that it replaces.
         if attempt.ending == Ending::Obtained || (attempt.brings_a_pair() && account.pair.is_none()) {
             self.orphan.clone_from(&attempt.next.pair);
+        }
+        if attempt.ending == Ending::Unblocked {
+            self.progress.unblocked = false;
         }
         self.cache.pending_write = None;
         self.remember(account, asked_at);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Tries to write the login limiter before giving up.
-const LIMITER_TRIES: u32 = 8;
+pub(super) const LIMITER_TRIES: u32 = 8;
 
 /// A conditional write on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +51,8 @@ impl ConditionalWrite {
     pub(super) fn read_effect(&self) -> Effect {
         match self.kind {
             Kind::Lease(_) | Kind::Save(_) => Effect::ReadAccount,
-            Kind::Permit(_) | Kind::Block(_) => Effect::ReadLimiter,
+            Kind::Permit(ref attempt) => Effect::ReadLimiter(attempt.name()),
+            Kind::Block(ref attempt) => Effect::ReadLimiter(attempt.name.clone()),
         }
     }
 
@@ -80,10 +81,12 @@ impl Flow {
                 let account = attempt.next.clone();
                 self.saved(cx, attempt, account, asked_at)
             }
-            (WriteOutcome::Applied, Kind::Permit(attempt)) => attempt.acquired(),
+            (WriteOutcome::Applied, Kind::Permit(attempt)) => self.use_permit(cx, attempt, write.tries),
             (WriteOutcome::Applied, Kind::Block(attempt)) => {
                 self.cool_down(cx, attempt.held, attempt.cooldown)
             }
+            // Best effort: the request has its answer.
+            (_, Kind::Save(attempt)) if attempt.ending == Ending::OrphanRecorded => Next::Decide,
             (WriteOutcome::Conflict | WriteOutcome::Unknown, kind @ (Kind::Lease(_) | Kind::Save(_))) => {
                 Next::ReadBack(ConditionalWrite { kind, ..write })
             }
@@ -106,7 +109,7 @@ impl Flow {
                     self.notices.push(Notice::LeaseConflict);
                     self.remember(account, asked_at);
                     match verdict {
-                        ReadBack::Unchanged => self.look_later(cx),
+                        ReadBack::Unchanged => self.lease_not_written(cx),
                         _ => Next::Decide,
                     }
                 }

@@ -63,8 +63,32 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
 
     let mut account = Account { pair: Some(pair), ..Account::default() };
     account.withdraw_pair();
-    assert_eq!(account.garbage_collection_time(), None, "a live token is still to be revoked");
+    assert_eq!(account.garbage_collection_time(), Some(at(230)), "live tokens are still to be revoked");
     let rejected_secret = Some(SecretVersion("v1".to_owned()));
     let account = Account { rejected_secret, ..Account::default() };
     assert_eq!(account.garbage_collection_time(), None, "a rejected password must not be tried again");
+}
+
+#[test]
+fn pending_revocations_are_capped_and_never_repeated() {
+    let at = Timestamp::from_millis;
+    let numbered = |number: u64| {
+        let refresh =
+            RefreshToken::Available { token: Secret::new(format!("refresh {number}")), expires_at: None };
+        let access_token = Secret::new(format!("access {number}"));
+        Pair { access_token, refresh_token: refresh, ..test_pair(at(number)) }
+    };
+    let mut account = Account::default();
+    for number in 0..16 {
+        assert_eq!(account.add_revocations(numbered(number).revocations()), 0);
+        assert_eq!(account.add_revocations(numbered(number).revocations()), 0, "each token once");
+    }
+    assert_eq!(account.pending_revocations.len(), MAX_PENDING_REVOCATIONS);
+    assert_eq!(account.add_revocations(numbered(16).revocations()), 2);
+    assert_eq!(account.pending_revocations.len(), MAX_PENDING_REVOCATIONS);
+    let pending = |token: &str| {
+        account.pending_revocations.iter().any(|revocation| revocation.token == Secret::from(token))
+    };
+    assert!(!pending("access 0") && !pending("access 1"), "the oldest access tokens are dropped");
+    assert!(pending("refresh 0") && pending("refresh 1") && pending("access 2") && pending("access 16"));
 }

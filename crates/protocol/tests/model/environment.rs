@@ -3,7 +3,7 @@
 use crate::{
     instance::{DelayedWrite, UnderLease},
     model::Fleet,
-    world::{AccountState, Invariant, World, credentials, session_of},
+    world::{Invariant, World, credentials, session_of},
 };
 use std::time::Duration;
 use token_broker_protocol::{
@@ -49,7 +49,7 @@ impl Fleet {
             return &[Normal];
         }
         match &running.effect {
-            Effect::ReadAccount | Effect::ReadLimiter | Effect::ReadSecret => &[Normal, Failed],
+            Effect::ReadAccount | Effect::ReadLimiter(_) | Effect::ReadSecret => &[Normal, Failed],
             write @ (Effect::WriteAccount { .. } | Effect::WriteLimiter { .. }) => {
                 match (self.would_apply(world, running.account, write), instance.delayed.is_some()) {
                     (false, _) => &[Normal, ReplyLost],
@@ -71,8 +71,8 @@ impl Fleet {
         match effect {
             Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreError::Unreachable)),
             Effect::ReadAccount => Event::Account(Ok(world.accounts[account].record.clone())),
-            Effect::ReadLimiter if fate == Fate::Failed => Event::Limiter(Err(StoreError::Unreachable)),
-            Effect::ReadLimiter => Event::Limiter(Ok(world.limiter.clone())),
+            Effect::ReadLimiter(_) if fate == Fate::Failed => Event::Limiter(Err(StoreError::Unreachable)),
+            Effect::ReadLimiter(_) => Event::Limiter(Ok(world.limiter.clone())),
             Effect::ReadSecret if fate == Fate::Failed => Event::Secret(Err(SecretError::Unreachable)),
             Effect::ReadSecret => Event::Secret(Ok(credentials(world.secret))),
             Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {
@@ -173,10 +173,11 @@ impl Fleet {
             world.accounts[account].allowed_logins += 1;
         }
         if let Some(pair) = &next.pair {
-            let AccountState { generations, .. } = &world.accounts[account];
-            let newest = generations.iter().map(|(generation, _)| *generation).max();
-            let grows = newest <= Some(world.accounts[account].generation_of(pair.generation));
-            world.demand(grows, Invariant::GenerationsGrow);
+            // A pair that was handed out and never saved does not count: the record never held it.
+            let generation = Some(world.accounts[account].generation_of(pair.generation));
+            let newest = world.accounts[account].newest_saved;
+            world.demand(newest <= generation, Invariant::GenerationsGrow);
+            world.accounts[account].newest_saved = newest.max(generation);
             world.check_generation(account, pair.generation, session_of(&pair.access_token));
         }
     }
@@ -201,7 +202,7 @@ impl Fleet {
                 if alive {
                     UpstreamReply::Granted(world.issue(self.setting.lifetime))
                 } else {
-                    UpstreamReply::Refused
+                    UpstreamReply::Unauthorized
                 }
             }
             Call::Revoke(revocation) => {
@@ -215,7 +216,7 @@ impl Fleet {
             }
             Call::Probe { access_token, .. } => {
                 let alive = world.sessions[session_of(access_token)].access;
-                if alive { UpstreamReply::Alive } else { UpstreamReply::Refused }
+                if alive { UpstreamReply::Alive } else { UpstreamReply::Unauthorized }
             }
         };
         match fate {
@@ -259,7 +260,7 @@ impl Fleet {
             if fate == Fate::Normal {
                 world.under_lease(who).refused = Some(credentials.version.clone());
             }
-            UpstreamReply::Refused
+            UpstreamReply::Unauthorized
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     environment::Fate,
-    model::{Fleet, PATIENCE},
+    model::Fleet,
     mutations::Guard,
     setting::START,
     world::{AccountState, Invariant, World, session_of},
@@ -101,11 +101,13 @@ impl Fleet {
             // If time runs out between two writes, the request fails as if the table were out of reach.
             Failure::StoreUnavailable => faulty || late,
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
-            // A pair with less than half of a short life left on arrival counts as a failure.
-            Failure::UpstreamUnavailable { .. } => faulty || late && self.setting.lifetime < PATIENCE,
+            // A pair with less than half of a short life left on arrival counts as a failure, and so does an instance that
+            // is paused before its login twice.
+            Failure::UpstreamUnavailable { .. } => faulty || late,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the limiter refuses");
-                !retry_after.is_zero() && world.limiter.permits.len() >= self.setting.login_budget
+                let share = self.setting.login_budget.div_ceil(2);
+                !retry_after.is_zero() && world.limiter.permits.len() >= share
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
             Failure::CredentialsRejected(version) => {
@@ -134,7 +136,7 @@ impl Fleet {
             Notice::PairWithdrawn(_) => self.saw("a pair withdrawn"),
             Notice::WritePending(_) => self.saw("a pair that cannot be saved"),
             Notice::LeaseLost(_) => self.saw("a lease lost"),
-            Notice::OrphanRevoked(_) => self.saw("an orphan revoked"),
+            Notice::OrphanRecorded(_) => self.saw("an orphan recorded"),
             Notice::SecretRejected(_) => self.saw("a secret version rejected"),
             Notice::CooldownStarted(_) => self.saw("a cooldown"),
             Notice::LeaseConflict => self.saw("a lease conflict"),

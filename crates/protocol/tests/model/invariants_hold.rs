@@ -17,7 +17,7 @@ const REPORT: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejecte
 fn after_a_fault_and_a_pause() {
     let setting = Setting { faults: 1, pauses: 1, ..Setting::default() };
     let sights =
-        ["a lease recognised after a lost reply", "a delayed write that is applied", "an orphan revoked"];
+        ["a lease recognised after a lost reply", "a delayed write that is applied", "an orphan recorded"];
     check("a fault and a pause", setting, &sights);
 }
 
@@ -31,7 +31,7 @@ fn after_two_faults() {
 #[test]
 fn after_two_pauses() {
     let setting = Setting { faults: 0, pauses: 2, ..Setting::default() };
-    check("two pauses", setting, &["a takeover after a lapsed lease", "an orphan revoked"]);
+    check("two pauses", setting, &["a takeover after a lapsed lease", "an orphan recorded"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn for_pairs_with_a_short_life() {
 fn for_a_pair_that_is_due() {
     let records = vec![vec![DUE]];
     let setting = Setting { records, early_refresh: true, faults: 1, pauses: 1, ..Setting::default() };
-    check("due", setting, &["an orphan revoked"]);
+    check("due", setting, &["an orphan recorded"]);
 }
 
 #[test]

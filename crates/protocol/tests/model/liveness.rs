@@ -9,9 +9,9 @@ use crate::{
 use std::time::Duration;
 use token_broker_protocol::{Cache, Failure, Outcome, REJECTED_SECRET_RECHECK};
 
-/// How many times a caller calls: once more after a cooldown, after a block of all logins, and after an exhausted
-/// budget.
-const CALLS: usize = 4;
+/// How many times a caller calls: once more after a cooldown, after a block of all logins, after an exhausted budget, and
+/// each second for as long as the instance remembers that the store or the secret failed.
+const CALLS: usize = 7;
 /// Effects of one request.
 const EFFECTS: usize = 60;
 

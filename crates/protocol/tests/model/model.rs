@@ -229,7 +229,7 @@ impl Fleet {
                 let instance = &mut world.instances[who];
                 // These are the steps whose draw becomes a holder.
                 instance.drawn +=
-                    u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLimiter));
+                    u64::from(matches!(effect, Effect::WriteAccount { .. } | Effect::ReadLimiter(_)));
                 instance.running.as_mut()?.wait_for(effect);
                 return None;
             }

@@ -7,7 +7,8 @@ use crate::{
     world::{AccountState, World},
 };
 use token_broker_protocol::{
-    Account, COMMIT_RESERVE, Call, CooldownReason, Effect, Event, Generation, Timestamp, UpstreamReply,
+    Account, COMMIT_RESERVE, Call, CooldownReason, Effect, Event, Generation, Policy, Timestamp,
+    UpstreamReply,
 };
 
 /// The guards that the invariants depend on. `docs/PROTOCOL.md` says why each of them exists.
@@ -83,11 +84,12 @@ impl Fleet {
             (Some(Guard::PermitFreshness), Effect::Send { call: Call::Login(_), not_after }) => {
                 *not_after = self.bound_by_lease(world, who).min(self.bound_by_caller(world, who));
             }
-            (Some(Guard::LeaseTimeLeft), Effect::Send { call: Call::Login(_), not_after }) => {
-                *not_after = self.bound_by_permit(world, who).min(self.bound_by_caller(world, who));
-            }
-            (Some(Guard::LeaseTimeLeft), Effect::Send { call: Call::Refresh { .. }, not_after }) => {
-                *not_after = self.bound_by_caller(world, who);
+            // The policy gives the holder a lease that never ends. The record says when it really does.
+            (Some(Guard::LeaseTimeLeft), Effect::WriteAccount { next, .. }) => {
+                if let Some(lease) = &mut next.lease {
+                    let longer = self.setting.policy().lease.saturating_sub(Policy::DEFAULT.lease);
+                    lease.until = lease.until.minus(longer);
+                }
             }
             _ => {}
         }
@@ -131,13 +133,6 @@ impl Fleet {
     fn bound_by_caller(&self, world: &World, who: usize) -> Timestamp {
         let running = world.instances[who].running.as_ref().expect("a request");
         running.deadline.minus(self.setting.policy().upstream_timeout).minus(COMMIT_RESERVE)
-    }
-
-    fn bound_by_permit(&self, world: &World, who: usize) -> Timestamp {
-        let permits = world.limiter.permits.iter();
-        let own = permits.filter(|permit| World::who_drew(&self.setting, permit.holder) == who);
-        let acquired_at = own.map(|permit| permit.acquired_at).max().expect("a permit");
-        acquired_at.plus(self.setting.policy().permit_freshness())
     }
 }
 

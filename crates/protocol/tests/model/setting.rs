@@ -67,7 +67,7 @@ impl Default for Setting {
             faults: 1,
             pauses: 1,
             outages: false,
-            login_budget: 2,
+            login_budget: 3,
             lifetime: Duration::from_secs(7 * 86_400),
             early_refresh: false,
             horizon: 40,
@@ -82,7 +82,11 @@ impl Setting {
             Some(Guard::ClockMargin) => Duration::ZERO,
             _ => Policy::DEFAULT.clock_margin,
         };
-        Policy { login_budget: self.login_budget, clock_margin, ..Policy::DEFAULT }
+        let lease = match self.without {
+            Some(Guard::LeaseTimeLeft) => Duration::from_secs(600),
+            _ => Policy::DEFAULT.lease,
+        };
+        Policy { login_budget: self.login_budget, clock_margin, lease, ..Policy::DEFAULT }
     }
 
     /// The largest difference between two clocks.

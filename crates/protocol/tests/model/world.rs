@@ -40,6 +40,8 @@ pub(crate) struct AccountState {
     pub(crate) record: Account,
     /// The session that each generation was seen with, in the record or in an answer.
     pub(crate) generations: Vec<(Generation, usize)>,
+    /// The highest generation that the record has held.
+    pub(crate) newest_saved: Option<Generation>,
     /// Logins that have left.
     pub(crate) logins: usize,
     /// Logins that may have left by now: each fault allows one (I6).
@@ -111,11 +113,13 @@ impl AccountState {
             obtained_by: Grant::Login,
             replaces: None,
             origin: Origin::default(),
+            secret_version: None,
             verdict: Verdict::Unverified,
         };
         Self {
             record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },
             generations: vec![(FIRST, number)],
+            newest_saved: Some(FIRST),
             allowed_logins: usize::from(!refresh),
             ..Self::default()
         }

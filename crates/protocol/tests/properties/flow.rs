@@ -39,7 +39,7 @@ proptest! {
                 };
                 match &effect {
                     Effect::WriteAccount { expected, next } => prop_assert!(next.version > *expected),
-                    Effect::WriteLimiter { expected, next } => prop_assert!(next.version > *expected),
+                    Effect::WriteLimiter { expected, next, .. } => prop_assert!(next.version > *expected),
                     _ => {}
                 }
                 let Some((event, draw, millis)) = events.next() else { break };

@@ -4,7 +4,7 @@ use crate::config;
 use generators::{instant, limiter, policy};
 use proptest::prelude::*;
 use std::time::Duration;
-use token_broker_protocol::Holder;
+use token_broker_protocol::{AccountName, Holder, LoginLimiter};
 
 proptest! {
     #![proptest_config(config())]
@@ -16,13 +16,20 @@ proptest! {
     ) {
         let (mut limiter, mut now) = (limiter, now);
         let before = limiter.counting(now).count();
+        let share = policy.login_budget.div_ceil(2);
+        let of = |limiter: &LoginLimiter, account: &AccountName, now| {
+            limiter.counting(now).filter(|permit| permit.account == *account).count()
+        };
         for (holder, step) in (0..).zip(steps) {
+            let account = AccountName::parse(["a", "b", "c"][holder as usize % 3]).expect("a name");
+            let own_before = of(&limiter, &account, now);
             now = now.plus(Duration::from_millis(step));
-            if let Ok(next) = limiter.try_acquire(&policy, Holder(holder), now) {
+            if let Ok(next) = limiter.try_acquire(&policy, &account, Holder(holder), now) {
                 prop_assert!(next.version > limiter.version);
                 limiter = next;
             }
             prop_assert!(limiter.counting(now).count() <= policy.login_budget.max(before));
+            prop_assert!(of(&limiter, &account, now) <= share.max(own_before));
         }
     }
 }

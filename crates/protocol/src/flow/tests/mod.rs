@@ -1,5 +1,6 @@
 //! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
 
+mod adversity;
 mod expiry_herd;
 mod lease;
 mod life_cycle;
@@ -125,7 +126,9 @@ impl World {
     fn drive_to(&mut self, flow: &mut Flow, wanted: &str) -> Effect {
         let mut event = None;
         for _ in 0..1000 {
-            let Step::Perform(effect) = self.step(flow, event) else { break };
+            let Step::Perform(effect) = self.step(flow, event) else {
+                break;
+            };
             self.asked.push(effect.name().to_owned());
             if effect.name() == wanted {
                 return effect;
@@ -138,7 +141,7 @@ impl World {
     fn perform(&mut self, effect: Effect) -> Event {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.account.clone())),
-            Effect::ReadLimiter => Event::Limiter(Ok(self.limiter.clone())),
+            Effect::ReadLimiter(_) => Event::Limiter(Ok(self.limiter.clone())),
             Effect::ReadSecret => Event::Secret(self.secret.clone()),
             Effect::WriteAccount { expected, next } => Event::Written(if self.account.version == expected {
                 self.account = next;
@@ -146,12 +149,14 @@ impl World {
             } else {
                 WriteOutcome::Conflict
             }),
-            Effect::WriteLimiter { expected, next } => Event::Written(if self.limiter.version == expected {
-                self.limiter = next;
-                WriteOutcome::Applied
-            } else {
-                WriteOutcome::Conflict
-            }),
+            Effect::WriteLimiter { expected, next, .. } => {
+                Event::Written(if self.limiter.version == expected {
+                    self.limiter = next;
+                    WriteOutcome::Applied
+                } else {
+                    WriteOutcome::Conflict
+                })
+            }
             Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(UpstreamReply::TooLate),
             Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(UpstreamReply::Revoked),
             Effect::Send { call: Call::Probe { .. }, .. } => Event::Replied(UpstreamReply::Alive),
@@ -168,6 +173,11 @@ impl World {
 
     fn pair(&self) -> &Pair {
         self.account.pair.as_ref().expect("a pair")
+    }
+
+    /// The tokens that are to be revoked.
+    fn pending(&self) -> Vec<&str> {
+        self.account.pending_revocations.iter().map(|revocation| revocation.token.expose()).collect()
     }
 
     fn consumed(&self) -> bool {
@@ -244,7 +254,9 @@ fn replied(reply: &UpstreamReply) -> Event {
 
 /// Answers every call of a kind with a reply, without carrying it out.
 fn answering(kind: &'static str, reply: UpstreamReply) -> impl FnMut(&mut World, &Effect) -> Fate {
-    move |_, effect| if effect.name() == kind { Fate::Lost(replied(&reply)) } else { Fate::Done }
+    move |_, effect| {
+        if effect.name() == kind { Fate::Lost(replied(&reply)) } else { Fate::Done }
+    }
 }
 
 fn fails(world: &mut World, kind: &'static str, reply: UpstreamReply) -> Failure {

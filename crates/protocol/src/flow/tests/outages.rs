@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_unknown_account_writes_nothing() {
-    for (problem, failure) in [
+    for (error, failure) in [
         (SecretError::Missing, Failure::UnknownAccount),
         (
             SecretError::Bad("`email` is missing".to_owned()),
@@ -13,7 +13,7 @@ fn an_unknown_account_writes_nothing() {
         (SecretError::Unreachable, Failure::SecretUnavailable),
     ] {
         let mut world = World::new();
-        world.secret = Err(problem);
+        world.secret = Err(error);
         assert_eq!(world.token(), Err(failure));
         assert_eq!(world.asked, ["read account", "read secret"]);
     }
@@ -84,11 +84,11 @@ fn an_unreadable_item_is_never_overwritten() {
 
 #[test]
 fn an_unreadable_or_unreachable_limiter_allows_no_login() {
-    for problem in [StoreError::Unreachable, StoreError::Unreadable("attribute `permits`".to_owned())] {
+    for error in [StoreError::Unreachable, StoreError::Unreadable("attribute `permits`".to_owned())] {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let result = world.run(&mut flow, |_, effect| match effect {
-            Effect::ReadLimiter => Fate::Lost(Event::Limiter(Err(problem.clone()))),
+            Effect::ReadLimiter(_) => Fate::Lost(Event::Limiter(Err(error.clone()))),
             _ => Fate::Done,
         });
         assert!(result.is_err());
@@ -143,8 +143,8 @@ fn a_limiter_that_cannot_be_written_allows_no_login() {
 
 #[test]
 fn a_permit_is_retried_until_its_login_may_not_leave() {
-    // The lease of a caller with time enough, less an upstream call.
-    let latest = START.plus(Duration::from_secs(10));
+    // The lease of a caller with time enough, less an upstream call and the margin.
+    let latest = START.plus(Duration::from_secs(8));
     let pauses_until = |before_ms| {
         let mut world = World::new();
         let mut last_pause = START;

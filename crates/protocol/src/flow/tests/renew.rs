@@ -70,7 +70,7 @@ fn a_refresh_that_never_left_is_sent_after_the_cooldown() {
 fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
-    let answer = world.run(&mut flow, answering("refresh", UpstreamReply::Refused)).unwrap();
+    let answer = world.run(&mut flow, answering("refresh", UpstreamReply::Unauthorized)).unwrap();
     assert_eq!(
         world.asked,
         [
@@ -99,7 +99,7 @@ fn a_refused_refresh_leads_to_a_login_while_time_allows() {
             .run(&mut flow, |world, effect| match effect {
                 Effect::Send { call: Call::Refresh { .. }, not_after } => {
                     world.now = not_after.plus(Duration::from_millis(late_ms));
-                    Fate::Lost(replied(&UpstreamReply::Refused))
+                    Fate::Lost(replied(&UpstreamReply::Unauthorized))
                 }
                 _ => Fate::Done,
             })
@@ -113,7 +113,7 @@ fn a_refused_refresh_leads_to_a_login_while_time_allows() {
 fn a_rejected_secret_is_not_tried_after_a_refused_refresh() {
     let mut world = World::with_pair(Duration::from_secs(30));
     world.account.rejected_secret = Some(SecretVersion("v1".to_owned()));
-    let failure = fails(&mut world, "refresh", UpstreamReply::Refused);
+    let failure = fails(&mut world, "refresh", UpstreamReply::Unauthorized);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
     assert_eq!((world.count("login"), world.account.lease), (0, None));
 }
@@ -124,7 +124,7 @@ fn a_usable_token_is_answered_when_its_renewal_fails() {
         UpstreamReply::Unclear,
         UpstreamReply::NeverLeft,
         UpstreamReply::RateLimited(None),
-        UpstreamReply::Refused,
+        UpstreamReply::Unauthorized,
     ] {
         let mut world = World::with_pair(Duration::from_secs(3600));
         world.secret = Err(SecretError::Unreachable);
@@ -139,7 +139,7 @@ fn a_usable_token_is_answered_when_its_renewal_fails() {
 #[test]
 fn f20_a_rejected_password_is_not_tried_again() {
     let mut world = World::new();
-    let failure = fails(&mut world, "login", UpstreamReply::Refused);
+    let failure = fails(&mut world, "login", UpstreamReply::Unauthorized);
     assert_eq!(failure, Failure::CredentialsRejected(SecretVersion("v1".to_owned())));
     assert_eq!(world.account.rejected_secret, Some(SecretVersion("v1".to_owned())));
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_login_refused_during_a_rotation_tries_the_newer_version() {
     let result = world.run(&mut flow, |world, effect| {
         if effect.name() == "login" && world.count("login") == 1 {
             world.secret = Ok(credentials("v2"));
-            return Fate::Lost(replied(&UpstreamReply::Refused));
+            return Fate::Lost(replied(&UpstreamReply::Unauthorized));
         }
         Fate::Done
     });
@@ -181,7 +181,7 @@ fn a_login_refused_during_a_rotation_tries_the_newer_version() {
         if effect.name() == "login" {
             let next = format!("v{}", world.count("login") + 1);
             world.secret = Ok(credentials(&next));
-            return Fate::Lost(replied(&UpstreamReply::Refused));
+            return Fate::Lost(replied(&UpstreamReply::Unauthorized));
         }
         Fate::Done
     });
@@ -192,7 +192,7 @@ fn a_login_refused_during_a_rotation_tries_the_newer_version() {
 fn a_rejected_secret_is_reread_after_a_while_only() {
     let mut world = World::new();
     let mut first = Flow::new(world.request(TOKEN), Cache::default());
-    world.run(&mut first, answering("login", UpstreamReply::Refused)).unwrap_err();
+    world.run(&mut first, answering("login", UpstreamReply::Unauthorized)).unwrap_err();
     world.asked.clear();
     let mut soon = Flow::new(world.request(TOKEN), first.cache().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
@@ -242,9 +242,11 @@ fn f03_after_a_429_the_next_request_finds_the_others_pair() {
 #[test]
 fn the_budget_counts_all_accounts_and_says_when_it_is_free() {
     let mut world = World::new();
-    for _ in 0..5 {
+    for number in 0..5 {
         world.account = Account::default();
-        world.token().unwrap();
+        let account = AccountName::parse(&format!("other-{number}")).unwrap();
+        let request = Request { account, ..world.request(TOKEN) };
+        world.run(&mut Flow::new(request, Cache::default()), |_, _| Fate::Done).unwrap();
     }
     world.account = Account::default();
     let failure = world.token().unwrap_err();

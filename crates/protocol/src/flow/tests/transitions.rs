@@ -7,8 +7,9 @@
 use super::*;
 use crate::{PendingWrite, Target, flow::write::Kind};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::LazyLock,
 };
 
@@ -56,7 +57,6 @@ fn state_name(state: &State) -> &'static str {
             Work::Probing => "Probing",
             Work::Revoking { .. } => "Revoking",
         },
-        State::RevokingOrphan(_) => "RevokingOrphan",
         State::Done => "Done",
     }
 }
@@ -82,7 +82,7 @@ struct Visit {
 
 impl Visit {
     /// What the further course depends on. Two visits with the same key are not walked twice.
-    fn key(&self) -> String {
+    fn key(&self) -> u64 {
         let flow = &self.flow;
         let deadline = flow.request.deadline;
         let left = [1_300, 6_000, 12_000].map(|ms| self.now.plus(Duration::from_millis(ms)) > deadline);
@@ -100,38 +100,46 @@ impl Visit {
                     Kind::Block(attempt) => Some(attempt.held.lease),
                     Kind::Lease(_) | Kind::Save(_) => None,
                 };
-                (format!("{} {}", write.tries.min(8), write.kind.detail()), lease)
+                (format!("{} {}", write.tries.min(1) + write.tries / 7, write.kind.detail()), lease)
             }
             State::Leased { held, work } => {
-                let failed = if let Work::Revoking { failed, .. } = work { failed.len() } else { 0 };
-                let pending = held.account.pending_revocations.len();
-                (format!("{:?} {failed} {pending}", held.refused), Some(held.lease))
+                let failed = matches!(work, Work::Revoking { failed, .. } if !failed.is_empty());
+                let pending = held.account.pending_revocations.is_empty();
+                (format!("{} {failed} {pending}", held.refused.is_some()), Some(held.lease))
             }
-            State::RevokingOrphan(remaining) => (remaining.len().to_string(), None),
             _ => (String::new(), None),
         };
         let held = lease.map(|lease| self.now > POLICY.latest_send(&lease, deadline));
-        format!(
-            "{} {detail} {held:?} {left:?} {kind:?} {:?} {} {} {} {} {:?} {} {} {} {}",
-            state_name(&flow.state),
-            flow.request.intent,
+        let account = (
+            account.active_cooldown(self.now).map(|cooldown| cooldown.reason),
+            account.active_lease(self.now).is_some(),
+            account.rejected_secret.is_some(),
+            account.pending_revocations.is_empty(),
+        );
+        let flags = [
             flow.progress.target == Target::NotSeen,
             flow.progress.tried_revocations,
             flow.jittered,
             flow.orphan.is_some(),
-            account.active_cooldown(self.now).map(|cooldown| cooldown.reason),
-            account.active_lease(self.now).is_some(),
-            account.rejected_secret.is_some(),
-            account.pending_revocations.len().min(1),
             flow.cache.pending_write.is_some(),
-        )
+            flow.late_login,
+            flow.refused.is_some(),
+            flow.lease_failed_since.is_some(),
+            flow.cache.secret_failure.is_some(),
+        ];
+        let intent = flow.request.intent;
+        let state = state_name(&flow.state);
+        let mut hasher = DefaultHasher::new();
+        (state, detail, held, left, kind, intent, account, flags).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Everything that may be told of the pending effect.
     fn events(&self) -> Vec<(String, Event)> {
         match &self.pending {
             Effect::ReadAccount => {
-                let records = self.records().into_iter().map(|(name, account)| (name, Event::Account(Ok(account))));
+                let records =
+                    self.records().into_iter().map(|(name, account)| (name, Event::Account(Ok(account))));
                 let errors = [
                     ("unreachable", StoreError::Unreachable),
                     ("unreadable", StoreError::Unreadable("attribute".to_owned())),
@@ -144,10 +152,12 @@ impl Visit {
                 ("conflict".to_owned(), Event::Written(WriteOutcome::Conflict)),
                 ("unknown".to_owned(), Event::Written(WriteOutcome::Unknown)),
             ],
-            Effect::ReadLimiter => {
+            Effect::ReadLimiter(_) => {
                 let mut full = LoginLimiter::default();
                 for holder in 0..POLICY.login_budget as u64 {
-                    full = full.try_acquire(&POLICY, Holder(u64::MAX - holder), self.now).unwrap_or(full);
+                    full = full
+                        .try_acquire(&POLICY, &other(holder), Holder(u64::MAX - holder), self.now)
+                        .unwrap_or(full);
                 }
                 let blocked = LoginLimiter::default().block(self.now.plus(Duration::from_secs(60)), self.now);
                 let limiters = [
@@ -181,6 +191,7 @@ impl Visit {
                             access_expiry: Expiry::In(Duration::from_secs(2)),
                             ..granted(2)
                         }),
+                        UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
                         UpstreamReply::RateLimited(None),
                         UpstreamReply::Unclear,
@@ -195,6 +206,7 @@ impl Visit {
                     ],
                     Call::Probe { .. } => &[
                         UpstreamReply::Alive,
+                        UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
                         UpstreamReply::RateLimited(None),
                         UpstreamReply::Unclear,
@@ -233,6 +245,7 @@ impl Visit {
             Account { lease, ..with(&usable) },
             with(&test_pair(self.now.plus(WEEK))),
             with(&due),
+            with(&Pair { refresh_token: due.refresh_token.clone().consumed(), ..due }),
             with(&expiring),
             Account { rejected_secret, ..with(&expiring) },
             with(&consumed),
@@ -261,7 +274,7 @@ impl Kind {
                 Ending::Failed(failure) => failure.code().to_owned(),
                 ending => format!("{ending:?}"),
             },
-            Self::Permit(attempt) => format!("{:?}", attempt.held.refused),
+            Self::Permit(attempt) => attempt.held.refused.is_some().to_string(),
             Self::Block(_) => String::new(),
         }
     }
@@ -277,7 +290,7 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
     };
     let caches = [Cache::default(), Cache { pending_write: Some(pending), ..Cache::default() }];
     let mut visits = Vec::new();
-    for intent in [TOKEN, reported, Intent::Replace, Intent::Revoke, Intent::Maintain] {
+    for intent in [TOKEN, reported, Intent::Replace, Intent::Revoke, Intent::Unblock, Intent::Maintain] {
         for cache in &caches {
             let mut flow = Flow::new(world.request(intent), cache.clone());
             let step = flow.begin(cx(START, Draw(1)));
@@ -287,7 +300,9 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
                 next: state_name(&flow.state),
                 effect: step_name(&step),
             });
-            let Step::Perform(pending) = step else { continue };
+            let Step::Perform(pending) = step else {
+                continue;
+            };
             let written = cache.pending_write.as_ref().map(|write| write.next.clone());
             visits.push(Visit { flow, pending, now: START, written, limiter: LoginLimiter::default() });
         }
@@ -297,16 +312,18 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
 
 static WALK: LazyLock<BTreeSet<Transition>> = LazyLock::new(walk);
 
+/// Another account of the fleet.
+fn other(number: u64) -> AccountName {
+    AccountName::parse(&format!("other-{number}")).unwrap()
+}
+
 fn walk() -> BTreeSet<Transition> {
     let mut transitions = BTreeSet::new();
     let mut visits = beginnings(&mut transitions);
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     let mut draw = 1;
     while let Some(visit) = visits.pop() {
-        if !seen.insert(visit.key()) {
-            continue;
-        }
-        assert!(seen.len() < 200_000, "the walk does not end");
+        assert!(seen.len() < 100_000, "the walk does not end");
         for (name, event) in visit.events() {
             for late in LATE {
                 // Each draw differs, as holders have to. They are small: every due pair is selected for early refresh.
@@ -318,17 +335,23 @@ fn walk() -> BTreeSet<Transition> {
                     next: state_name(&flow.state),
                     effect: step_name(&step),
                 });
-                let Step::Perform(pending) = step else { continue };
+                let Step::Perform(pending) = step else {
+                    continue;
+                };
                 let (mut written, mut limiter) = (visit.written.clone(), visit.limiter.clone());
                 match &pending {
                     Effect::WriteAccount { next, .. } => written = Some(next.clone()),
                     Effect::WriteLimiter { next, .. } => limiter.clone_from(next),
                     _ => {}
                 }
-                visits.push(Visit { flow, pending, now, written, limiter });
+                let next = Visit { flow, pending, now, written, limiter };
+                if seen.insert(next.key()) {
+                    visits.push(next);
+                }
             }
         }
     }
+    println!("{} situations", seen.len());
     transitions
 }
 

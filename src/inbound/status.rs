@@ -101,6 +101,7 @@ mod tests {
             obtained_by: Grant::Refresh,
             replaces: None,
             origin: Origin::default(),
+            secret_version: Some(SecretVersion("v0".to_owned())),
             verdict,
         }
     }
@@ -120,6 +121,8 @@ mod tests {
             cooldown: Some(Cooldown { until: later(60), reason: CooldownReason::RateLimited, failures: 2 }),
             rejected_secret: Some(SecretVersion("v1".to_owned())),
             pending_revocations: pair(Verdict::Dead).revocations().collect(),
+            young_deaths: 3,
+            ..Account::default()
         });
         let due_at = status["due_at"].clone();
         assert_eq!(
@@ -132,6 +135,7 @@ mod tests {
                 "due_at": due_at,
                 "expires_at": "2026-04-06T13:34:56Z",
                 "refresh_expires_at": "2026-04-06T14:34:56Z",
+                "secret_version": "v0",
                 "refresh_token_consumed": true,
                 "verdict": "alive",
                 "verified_at": "2026-04-06T12:34:56Z",
@@ -139,6 +143,7 @@ mod tests {
                 "lease_until": "2026-04-06T12:35:11Z",
                 "cooldown": {"until": "2026-04-06T12:35:56Z", "reason": "upstream_rate_limited"},
                 "failures_in_a_row": 2,
+                "young_deaths": 3,
                 "rejected_secret_version": "v1",
             })
         );
@@ -171,7 +176,15 @@ mod tests {
         let mut limiter = LoginLimiter::default();
         let free = json!({"permits": 0, "login_budget": 5, "next_login_at": null, "delayed_by": null});
         assert_eq!(of(&limiter), free);
-        limiter.permits = vec![Permit { acquired_at: NOW, counts_until: later(74), holder: Holder(1) }; 5];
+        limiter.permits = vec![
+            Permit {
+                account: AccountName::default(),
+                acquired_at: NOW,
+                counts_until: later(74),
+                holder: Holder(1)
+            };
+            5
+        ];
         let exhausted = of(&limiter);
         assert_eq!(
             (&exhausted["permits"], &exhausted["delayed_by"]),

@@ -6,8 +6,11 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Settings with short timeouts, so that faults end soon.
-pub(crate) const QUICK: [(&str, &str); 2] =
-    [("BROKER_UPSTREAM_TIMEOUT_MS", "1000"), ("BROKER_LEASE_MS", LEASE_MS)];
+pub(crate) const QUICK: [(&str, &str); 3] = [
+    ("BROKER_UPSTREAM_TIMEOUT_MS", "1000"),
+    ("BROKER_LEASE_MS", LEASE_MS),
+    ("BROKER_CLOCK_MARGIN_MS", "500"),
+];
 pub(crate) const LEASE_MS: &str = "3000";
 
 /// Starts an instance in a world. `settings` replace [`QUICK`] and the world's own.

@@ -55,13 +55,20 @@ async fn login_refresh_and_revoke_get_their_replies() {
     let refresh = Call::Refresh { refresh_token: refresh_token.clone(), origin: Origin::default() };
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
-    assert_eq!(upstream.send(&refresh).await, UpstreamReply::Refused, "a refresh token is single-use");
+    assert_eq!(upstream.send(&refresh).await, UpstreamReply::Unauthorized, "a refresh token is single-use");
     for (token, kind) in [
         (second.access_token, TokenKind::Access),
         (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
     ] {
         assert_eq!(
-            upstream.send(&Call::Revoke(Revocation { token, kind, origin: Origin::default() })).await,
+            upstream
+                .send(&Call::Revoke(Revocation {
+                    token,
+                    kind,
+                    origin: Origin::default(),
+                    expires_at: SystemClock.now()
+                }))
+                .await,
             UpstreamReply::Revoked
         );
     }
@@ -69,13 +76,13 @@ async fn login_refresh_and_revoke_get_their_replies() {
         refresh_token: second.refresh_token.expect("a refresh token"),
         origin: Origin::default(),
     };
-    assert_eq!(upstream.send(&revoked).await, UpstreamReply::Refused);
+    assert_eq!(upstream.send(&revoked).await, UpstreamReply::Unauthorized);
 }
 
 #[tokio::test]
 async fn every_fault_has_its_reply() {
     let world = world().await;
-    assert_eq!(reply_to(&world, Fault::WrongPassword).await, UpstreamReply::Refused);
+    assert_eq!(reply_to(&world, Fault::WrongPassword).await, UpstreamReply::Unauthorized);
     for unclear in [
         Fault::ServerError,
         Fault::BadGatewayHtml,
@@ -137,7 +144,8 @@ async fn a_request_that_never_left_is_told_apart() {
     let no_tls = world.convirza.url().replace("http://", "https://");
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
         let base = upstream_url(&url);
-        let upstream = Convirza::new(base.clone(), base, Duration::from_secs(5), Arc::new(SystemClock))
+        let timeout = Duration::from_secs(5);
+        let upstream = Convirza::new(base.clone(), base, "token".to_owned(), timeout, Arc::new(SystemClock))
             .expect("a client");
         assert_eq!(upstream.send(&login()).await, UpstreamReply::NeverLeft, "{url}");
     }

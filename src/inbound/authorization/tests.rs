@@ -81,7 +81,7 @@ fn a_rule_that_could_never_match_is_refused() {
 #[test]
 fn actions_and_callers_have_their_documented_names() {
     let names = Action::ALL.map(Action::name);
-    assert_eq!(names, ["token", "status", "refresh", "revoke", "maintain"]);
+    assert_eq!(names, ["token", "status", "refresh", "revoke", "unblock", "maintain"]);
     assert_eq!(names.map(Action::parse), Action::ALL.map(Some));
     assert_eq!(Action::parse("Token"), None);
     let direct = |alias: Option<&str>| Caller::Direct { alias: alias.map(str::to_owned) };

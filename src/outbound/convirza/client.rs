@@ -89,8 +89,8 @@ impl Convirza {
         };
         let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
         if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
-            // Most of these errors are wrong credentials, but V2 does not say so in a way that can be relied on.
-            return Err(UpstreamReply::Refused);
+            // This is how V2 answers wrong credentials.
+            return Err(UpstreamReply::Unauthorized);
         }
         response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
     }

@@ -431,6 +431,7 @@ mod tests {
                 oauth_url: UpstreamUrl::parse("https://oauth.example").ok(),
                 api_url: None,
             },
+            secret_version: None,
             verdict,
         })
     }

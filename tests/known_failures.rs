@@ -1,4 +1,4 @@
-//! The table of known failures in `docs/PROTOCOL.md` names every test of a known failure, and each failure has a test.
+//! The table of known failures in `docs/EVIDENCE.md` names every test of a known failure, and each failure has a test.
 //!
 //! Such a test's name begins with the failure's number, as in `f07_…`. The table may name it with its modules.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -42,7 +42,7 @@ fn source_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
 #[test]
 fn the_table_names_exactly_the_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let documented = names(&fs::read_to_string(root.join("docs/PROTOCOL.md")).unwrap(), "`");
+    let documented = names(&fs::read_to_string(root.join("docs/EVIDENCE.md")).unwrap(), "`");
     let tested: BTreeSet<String> =
         source_folders(root).flat_map(|folder| names_in_sources(&folder)).collect();
     let missing: Vec<_> = documented.difference(&tested).collect();

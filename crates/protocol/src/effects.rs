@@ -1,5 +1,7 @@
 //! What a flow asks the outside world to do, and what it is told.
 
+#![allow(clippy::large_enum_variant, reason = "one of each exists at a time, and is taken apart at once")]
+
 use crate::{
     Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Outcome, Policy,
     SecretVersion, Timestamp, UpstreamReply, Version,
@@ -18,7 +20,6 @@ pub struct Context<'a> {
 
 /// What to do about a flow next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "one step exists at a time, and it is taken apart at once")]
 pub enum Step {
     /// Perform the effect and feed the event back.
     Perform(Effect),

@@ -42,19 +42,23 @@ impl LeaseAttempt {
 }
 
 impl Flow {
-    /// A login reads the secret first, so that an unknown account writes nothing.
+    /// A login reads the secret first, so that an unknown account writes nothing. A failure or a rejected version that was
+    /// seen a moment ago is not read again, except for an operator, who may have just mended it.
     pub(super) fn check_secret(&self, cx: Context<'_>) -> Next {
+        if self.request.intent == Intent::Replace {
+            return Next::CheckSecret;
+        }
         if let Some(error) = self.cache.recent_secret_failure(cx) {
             return self.finish(cx, error.clone().into());
         }
-        if let (Some(rejected), Some((seen, seen_at))) =
-            (self.account().rejected_secret, self.cache.rejected_secret.as_ref())
-        {
-            if rejected == *seen && within(*seen_at, REJECTED_SECRET_RECHECK, cx) {
-                return self.finish(cx, Failure::CredentialsRejected(rejected));
+        match (self.account().rejected_secret, &self.cache.rejected_secret) {
+            (Some(rejected), Some((seen, seen_at)))
+                if rejected == *seen && within(*seen_at, REJECTED_SECRET_RECHECK, cx) =>
+            {
+                self.finish(cx, Failure::CredentialsRejected(rejected))
             }
+            _ => Next::CheckSecret,
         }
-        Next::CheckSecret
     }
 
     pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {

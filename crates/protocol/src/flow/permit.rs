@@ -83,7 +83,7 @@ impl Flow {
                 return Next::SendLogin(attempt.held, attempt.login, permit.acquired_at);
             }
             if std::mem::replace(&mut attempt.redated, true) {
-                return self.too_slow(cx, attempt.held);
+                return Self::too_slow(cx, attempt.held);
             }
         }
         match limiter.try_acquire(cx.policy, &self.request.account, attempt.login.permit, cx.now) {
@@ -97,7 +97,7 @@ impl Flow {
     }
 
     /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
-    pub(super) fn use_permit(&mut self, cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
+    pub(super) fn use_permit(cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
         if is_fresh(cx, attempt.acquired_at) {
             return Next::SendLogin(attempt.held, attempt.login, attempt.acquired_at);
         }
@@ -105,7 +105,7 @@ impl Flow {
     }
 
     /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
-    fn too_slow(&mut self, cx: Context<'_>, mut held: Held) -> Next {
+    fn too_slow(cx: Context<'_>, mut held: Held) -> Next {
         held.account.cooldown = Some(backoff(cx, &held));
         Next::Save(held, Ending::Failed(Failure::StoreUnavailable))
     }

@@ -12,6 +12,13 @@ use crate::{
 };
 use std::time::Duration;
 
+/// Where a new pair comes from.
+struct Source {
+    grant: Grant,
+    origin: Origin,
+    secret_version: Option<SecretVersion>,
+}
+
 impl Flow {
     pub(super) fn refreshed(
         &mut self,
@@ -25,7 +32,13 @@ impl Flow {
                 let before = held.account.pair.as_ref();
                 let origin = before.map(|pair| pair.origin.clone()).unwrap_or_default();
                 let secret_version = before.and_then(|pair| pair.secret_version.clone());
-                self.granted(cx, held, granted, sent_at, Grant::Refresh, origin, secret_version)
+                self.granted(
+                    cx,
+                    held,
+                    granted,
+                    sent_at,
+                    Source { grant: Grant::Refresh, origin, secret_version },
+                )
             }
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
             UpstreamReply::Unauthorized | UpstreamReply::Refused => {
@@ -88,7 +101,8 @@ impl Flow {
         match reply {
             UpstreamReply::Granted(granted) => {
                 let Credentials { origin, version, .. } = credentials;
-                self.granted(cx, held, granted, sent_at, Grant::Login, origin, Some(version))
+                let source = Source { grant: Grant::Login, origin, secret_version: Some(version) };
+                self.granted(cx, held, granted, sent_at, source)
             }
             UpstreamReply::Unauthorized => {
                 self.refused = Some(credentials.version.clone());
@@ -130,10 +144,9 @@ impl Flow {
         mut held: Held,
         granted: Granted,
         sent_at: Timestamp,
-        grant: Grant,
-        origin: Origin,
-        secret_version: Option<SecretVersion>,
+        source: Source,
     ) -> Next {
+        let Source { grant, origin, secret_version } = source;
         if granted.access_expiry.resolve(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }

@@ -81,7 +81,7 @@ impl Flow {
                 let account = attempt.next.clone();
                 self.saved(cx, attempt, account, asked_at)
             }
-            (WriteOutcome::Applied, Kind::Permit(attempt)) => self.use_permit(cx, attempt, write.tries),
+            (WriteOutcome::Applied, Kind::Permit(attempt)) => Self::use_permit(cx, attempt, write.tries),
             (WriteOutcome::Applied, Kind::Block(attempt)) => {
                 self.cool_down(cx, attempt.held, attempt.cooldown)
             }

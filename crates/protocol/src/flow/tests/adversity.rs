@@ -311,6 +311,21 @@ fn an_operators_refresh_logs_in_with_a_changed_secret() {
 }
 
 #[test]
+fn an_operators_refresh_needs_no_accepted_secret() {
+    let rejected = SecretVersion("v1".to_owned());
+    let mut world = World::with_pair(WEEK);
+    world.account.rejected_secret = Some(rejected.clone());
+    let cache = Cache {
+        rejected_secret: Some((rejected, START)),
+        secret_failure: Some((SecretError::Unreachable, START)),
+        ..Cache::default()
+    };
+    let mut refresh = Flow::new(world.request(Intent::Replace), cache);
+    world.run(&mut refresh, |_, _| Fate::Done).unwrap();
+    assert_eq!((world.count("read secret"), world.count("refresh"), world.count("login")), (1, 1, 0));
+}
+
+#[test]
 fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
     let mut world = World::new();
     fails(&mut world, "login", UpstreamReply::Unauthorized);

@@ -4,12 +4,15 @@
 //! guard runs its flow and publishes the cache after every step. The others watch that cache, and return as soon as
 //! it answers them.
 
-use crate::ports::{Listed, Ports};
+use crate::{
+    ports::{Listed, Ports},
+    work::{Performing, Work, permits_left},
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LimiterName, LoginLimiter,
-    Lookup, Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply,
-    WriteOutcome, maintenance_urgency,
+    Account, AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LimiterName,
+    LoginLimiter, Lookup, Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp,
+    UpstreamReply, Version, WriteOutcome, maintenance_urgency,
 };
 use std::{
     collections::HashMap,
@@ -26,6 +29,12 @@ const ENTRIES_KEPT: usize = 256;
 pub struct Maintenance {
     /// The accounts that were maintained, or could not be.
     pub outcomes: Vec<(AccountName, Result<Outcome, Failure>)>,
+    /// What was done for the accounts that were maintained.
+    pub work: HashMap<AccountName, Work>,
+    /// Every readable record, as it is afterwards.
+    pub records: Vec<(AccountName, Account)>,
+    /// Logins to the configured upstream that the budget still allows, if the limiter could be read.
+    pub login_permits_left: Option<u64>,
     /// Accounts for which the time did not suffice.
     pub postponed: usize,
 }
@@ -62,22 +71,33 @@ impl Broker {
 
     /// Runs one request to its outcome.
     pub async fn serve(&self, request: Request) -> Result<Outcome, Failure> {
+        self.serve_and_report(request, &mut Work::default()).await
+    }
+
+    /// Runs one request to its outcome, and reports what that took.
+    pub async fn serve_and_report(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
         let entry = self.entry(&request.account);
         let mut cache = entry.cache.subscribe();
         // All lookups and the flow's first step share one draw: selection for early refresh happens once per request.
         let draw = clock.draw();
+        let mut waiting_since = None;
         let guard = loop {
             match cache.borrow_and_update().look_up(&request, self.context(draw)) {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
                 Lookup::Fail(failure) => return Err(failure),
                 Lookup::Miss { .. } => {}
             }
+            let since = *waiting_since.get_or_insert_with(|| clock.now());
             tokio::select! {
                 biased;
-                guard = entry.guard.lock() => break guard,
-                Ok(()) = cache.changed() => {}
+                guard = entry.guard.lock() => {
+                    work.waited = clock.now().since(since);
+                    break guard;
+                }
+                Ok(()) = cache.changed() => work.waited = clock.now().since(since),
                 () = clock.sleep_until(request.deadline) => {
+                    work.waited = clock.now().since(since);
                     return Err(Failure::in_progress(request.deadline, request.deadline));
                 }
             }
@@ -94,9 +114,12 @@ impl Broker {
                 Step::Perform(effect) => effect,
                 Step::Done(result) => break result,
             };
+            let performing = Performing::of(&effect, &self.policy, clock.now());
             let event = self.perform_before(deadline, &account, effect).await;
+            work.add(performing, &event, clock.now());
             step = flow.step(self.context(clock.draw()), event);
         };
+        work.is_account_known = entry.has_record();
         drop(guard);
         self.forget_unknown_accounts(draw);
         result
@@ -126,13 +149,14 @@ impl Broker {
         deadline: Timestamp,
     ) -> Result<Maintenance, StoreError> {
         let listed = self.ports.store.list_accounts().await?;
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut records) = (Vec::new(), Vec::new());
         let mut urgent = Vec::new();
         for (account, record) in listed {
             match record {
                 Ok(record) => {
                     let urgency = maintenance_urgency(&account, &record, self.context(Draw(0)));
-                    urgent.extend(urgency.map(|urgency| (urgency, account)));
+                    urgent.extend(urgency.map(|urgency| (urgency, account.clone())));
+                    records.push((account, record));
                 }
                 Err(what) => outcomes.push((account, Err(Failure::UnreadableItem(what)))),
             }
@@ -140,21 +164,39 @@ impl Broker {
         urgent.sort();
         let mut waiting = urgent.into_iter().map(|(_, account)| account);
         let mut running = FuturesUnordered::new();
+        let mut work = HashMap::new();
         loop {
             while running.len() < ACCOUNTS_AT_ONCE && self.policy.has_time_for_a_renewal(self.now(), deadline)
             {
                 let Some(account) = waiting.next() else { break };
                 let request =
                     Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
-                running.push(async move { (account, self.serve(request).await) });
+                running.push(async move {
+                    let mut done = Work::default();
+                    let outcome = self.serve_and_report(request, &mut done).await;
+                    (account, outcome, done)
+                });
             }
-            match running.next().await {
-                Some(outcome) => outcomes.push(outcome),
-                None => break,
-            }
+            let Some((account, outcome, done)) = running.next().await else { break };
+            work.insert(account.clone(), done);
+            outcomes.push((account, outcome));
         }
         outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(Maintenance { outcomes, postponed: waiting.count() })
+        for (account, record) in &mut records {
+            if let Some(maintained) = work.get(account).and_then(|_| self.entry(account).record()) {
+                *record = maintained;
+            }
+        }
+        let limiter_name = LimiterName::default();
+        let login_permits_left = tokio::select! {
+            biased;
+            limiter = self.ports.store.read_login_limiter(&limiter_name) => {
+                let permits = |limiter: LoginLimiter| limiter.counting(self.now()).count();
+                limiter.ok().map(|limiter| permits_left(&self.policy, permits(limiter)))
+            }
+            () = self.ports.clock.sleep_until(deadline) => None,
+        };
+        Ok(Maintenance { outcomes, work, records, login_permits_left, postponed: waiting.count() })
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
@@ -232,6 +274,15 @@ impl Broker {
 }
 
 impl Entry {
+    /// The record as this process knows it.
+    fn record(&self) -> Option<Account> {
+        self.cache.borrow().record.as_ref().map(|cached| cached.account.clone())
+    }
+
+    fn has_record(&self) -> bool {
+        self.cache.borrow().record.as_ref().is_some_and(|cached| cached.account.version > Version(0))
+    }
+
     fn publish(&self, cache: &Cache) {
         self.cache.send_if_modified(|published| {
             let changed = published != cache;
@@ -249,7 +300,8 @@ fn log_call(account: &AccountName, call: &Call, reply: &UpstreamReply, elapsed_m
         matches!(reply, UpstreamReply::Granted(_) | UpstreamReply::Revoked | UpstreamReply::Alive);
     let reply = reply.name();
     if succeeded {
-        tracing::info!(%account, call, reply, elapsed_ms, "upstream call");
+        // The invocation's line counts the calls.
+        tracing::debug!(%account, call, reply, elapsed_ms, "upstream call");
     } else {
         tracing::warn!(%account, call, reply, elapsed_ms, "upstream call");
     }
@@ -272,7 +324,7 @@ fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::PairWithdrawn(generation) => {
             tracing::warn!(%account, generation = generation.0, "pair withdrawn");
         }
-        Notice::PairSaved(generation) => tracing::info!(%account, generation = generation.0, "pair saved"),
+        Notice::PairSaved(generation) => tracing::debug!(%account, generation = generation.0, "pair saved"),
         Notice::WritePending(generation) => {
             tracing::warn!(%account, generation = generation.0, "pair not saved yet; serving it from memory");
         }

@@ -1,6 +1,13 @@
 //! The configuration: the environment, read and checked once. All errors are reported together.
 
-use crate::inbound::authorization::{Action, Callers, Rule, Scope, Who};
+use crate::{
+    inbound::{
+        Aliases,
+        authorization::{Action, Callers, Rule, Scope, Who, alias_name},
+    },
+    outbound::UpstreamHosts,
+    telemetry::Audit,
+};
 use protocol::{AccountName, Policy, UpstreamUrl};
 use serde::Deserialize;
 use std::{fmt, time::Duration};
@@ -21,8 +28,16 @@ pub struct Config {
     pub revoke_field: String,
     /// The numbers.
     pub policy: Policy,
+    /// `BROKER_UPSTREAM_HOSTS`: the hosts to which tokens and passwords may be sent.
+    pub upstream_hosts: UpstreamHosts,
     /// `BROKER_CALLERS`: who may do what.
     pub callers: Callers,
+    /// `BROKER_HTTP_ALIAS` and `BROKER_SCHEDULE_ALIAS`: the ways in.
+    pub aliases: Aliases,
+    /// `BROKER_AUDIT`: which answers have a line.
+    pub audit: Audit,
+    /// `AWS_LAMBDA_FUNCTION_NAME`: the dimension of the metrics.
+    pub function: String,
     /// `BROKER_LOG`: what the broker's own code logs. Dependencies never log.
     pub log: Targets,
 }
@@ -72,11 +87,29 @@ impl Config {
         let api_url = read.url("BROKER_API_URL", "https://platform-api.convirza.com/v3");
         let revoke_field = read.field_name("BROKER_REVOKE_FIELD", "token");
         let policy = read.policy();
-        let callers = read.callers("BROKER_CALLERS");
+        let further_hosts = read.hosts("BROKER_UPSTREAM_HOSTS");
+        let aliases = read.aliases();
+        let callers = read.callers("BROKER_CALLERS", &aliases);
+        let audit = read.audit("BROKER_AUDIT");
+        let function = read.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "token-broker".to_owned());
         let log = read.log("BROKER_LOG");
         match (oauth_url, api_url) {
             (Some(oauth_url), Some(api_url)) if read.errors.is_empty() => {
-                Ok(Self { table, secret_prefix, oauth_url, api_url, revoke_field, policy, callers, log })
+                let upstream_hosts = UpstreamHosts::new(&oauth_url, &api_url, further_hosts);
+                Ok(Self {
+                    table,
+                    secret_prefix,
+                    oauth_url,
+                    api_url,
+                    revoke_field,
+                    policy,
+                    upstream_hosts,
+                    callers,
+                    aliases,
+                    audit,
+                    function,
+                    log,
+                })
             }
             _ => Err(ConfigErrors(read.errors)),
         }
@@ -176,9 +209,53 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             .ok()
     }
 
-    fn callers(&mut self, variable: &'static str) -> Callers {
+    fn hosts(&mut self, variable: &'static str) -> Vec<String> {
+        let text = self.get(variable).unwrap_or_default();
+        let named = text.split(',').map(str::trim).filter(|host| !host.is_empty());
+        let hosts = named.map(|host| {
+            let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
+            // The form that a URL with this host has.
+            let url = UpstreamUrl::parse(&format!("https://{host}")).ok().filter(|_| is_plain)?;
+            url.host().eq_ignore_ascii_case(host).then(|| url.host().to_owned())
+        });
+        hosts.collect::<Option<_>>().unwrap_or_else(|| {
+            self.wrong(
+                variable,
+                "has to list hosts, each with its port if that is not 443, separated by commas",
+            );
+            Vec::new()
+        })
+    }
+
+    fn aliases(&mut self) -> Aliases {
+        let mut alias = |variable| {
+            let name = self.get(variable)?;
+            if alias_name(&name).is_none() {
+                self.wrong(variable, "has to be the name of an alias of the function");
+            }
+            Some(name)
+        };
+        let aliases = Aliases { http: alias("BROKER_HTTP_ALIAS"), schedule: alias("BROKER_SCHEDULE_ALIAS") };
+        if aliases.http.is_some() && aliases.http == aliases.schedule {
+            self.wrong("BROKER_SCHEDULE_ALIAS", "has to differ from BROKER_HTTP_ALIAS");
+        }
+        aliases
+    }
+
+    fn audit(&mut self, variable: &'static str) -> Audit {
+        match self.get(variable).as_deref() {
+            None | Some("all") => Audit::All,
+            Some("changes") => Audit::Changes,
+            Some(_) => {
+                self.wrong(variable, "has to be all or changes");
+                Audit::All
+            }
+        }
+    }
+
+    fn callers(&mut self, variable: &'static str, aliases: &Aliases) -> Callers {
         let Some(text) = self.get(variable) else { return Callers::Unset };
-        parse_callers(&text).unwrap_or_else(|rule| {
+        parse_callers(&text, aliases).unwrap_or_else(|rule| {
             self.wrong(variable, rule);
             Callers::Unset
         })
@@ -202,9 +279,11 @@ struct RuleText {
     caller: String,
     accounts: Vec<String>,
     actions: Vec<String>,
+    #[serde(default)]
+    audit: bool,
 }
 
-fn parse_callers(text: &str) -> Result<Callers, String> {
+fn parse_callers(text: &str, aliases: &Aliases) -> Result<Callers, String> {
     let rules: Vec<RuleText> = serde_json::from_str(text).map_err(|error| {
         format!(
             "has to be a JSON list of {{\"caller\":\"...\",\"accounts\":[...],\"actions\":[...]}} (line {}, column {})",
@@ -215,12 +294,17 @@ fn parse_callers(text: &str) -> Result<Callers, String> {
     let rules = rules.into_iter().enumerate().map(|(index, rule)| {
         let number = index + 1;
         let who = Who::parse(&rule.caller).map_err(|why| format!("rule {number}: `caller` {why}"))?;
+        if matches!(&who, Who::DirectAlias(alias) if aliases.http.as_ref() == Some(alias)) {
+            return Err(format!(
+                "rule {number}: `caller` can never match: direct payloads through BROKER_HTTP_ALIAS are refused"
+            ));
+        }
         let accounts = scope(&rule.accounts, AccountName::parse)
             .ok_or_else(|| format!("rule {number}: `accounts` has to list account names, or be [\"*\"]"))?;
         let actions = scope(&rule.actions, Action::parse).ok_or_else(|| {
             format!("rule {number}: `actions` has to list token, status, refresh, revoke, unblock or maintain, or be [\"*\"]")
         })?;
-        Ok(Rule { who, accounts, actions })
+        Ok(Rule { who, accounts, actions, audit: rule.audit })
     });
     Ok(Callers::Rules(rules.collect::<Result<_, String>>()?))
 }
@@ -228,6 +312,9 @@ fn parse_callers(text: &str) -> Result<Callers, String> {
 fn scope<T>(names: &[String], parse: impl Fn(&str) -> Option<T>) -> Option<Scope<T>> {
     if names.iter().any(|name| name == "*") {
         return Some(Scope::All);
+    }
+    if names.is_empty() {
+        return None;
     }
     names.iter().map(|name| parse(name)).collect::<Option<_>>().map(Scope::These)
 }
@@ -300,16 +387,55 @@ mod tests {
 
     #[test]
     fn a_wrong_rule_is_reported_by_its_number() {
+        let none = Aliases::default();
         let read =
-            parse_callers(r#"[{"caller":"direct","accounts":["*"],"actions":["token","status"]}]"#).unwrap();
+            parse_callers(r#"[{"caller":"direct","accounts":["*"],"actions":["token","status"]}]"#, &none)
+                .unwrap();
         assert!(matches!(read, Callers::Rules(rules) if rules.len() == 1));
         assert_eq!(
             wrong(&[("BROKER_CALLERS", r#"[{"caller":"direct","accounts":["*"]}]"#)]),
             ["BROKER_CALLERS"]
         );
         let second = r#"[{"caller":"direct","accounts":["*"],"actions":["*"]},{"caller":"direct","accounts":["A"],"actions":["*"]}]"#;
-        assert!(parse_callers(second).unwrap_err().starts_with("rule 2: `accounts`"));
-        assert_eq!(parse_callers("[]").unwrap(), Callers::Rules(vec![]), "no caller may do anything");
+        assert!(parse_callers(second, &none).unwrap_err().starts_with("rule 2: `accounts`"));
+        assert_eq!(parse_callers("[]", &none).unwrap(), Callers::Rules(vec![]), "no caller may do anything");
+    }
+
+    #[test]
+    fn a_rule_that_never_allows_anything_is_refused() {
+        let rule = |caller: &str, accounts: &str, actions: &str| {
+            format!(r#"[{{"caller":"{caller}","accounts":{accounts},"actions":{actions}}}]"#)
+        };
+        for (rule, refused) in [
+            (rule("direct", "[]", r#"["*"]"#), true),
+            (rule("direct", r#"["*"]"#, "[]"), true),
+            (rule("direct:http", r#"["*"]"#, r#"["*"]"#), true),
+            (rule("direct:live", r#"["*"]"#, r#"["*"]"#), false),
+        ] {
+            let errors = wrong(&[("BROKER_HTTP_ALIAS", "http"), ("BROKER_CALLERS", &rule)]);
+            assert_eq!(!errors.is_empty(), refused, "{rule}");
+        }
+    }
+
+    #[test]
+    fn the_ways_in_are_two_aliases() {
+        let aliases = |http: &str, schedule: &str| {
+            wrong(&[("BROKER_HTTP_ALIAS", http), ("BROKER_SCHEDULE_ALIAS", schedule)])
+        };
+        assert!(aliases("http", "schedule").is_empty());
+        assert_eq!(aliases("same", "same"), ["BROKER_SCHEDULE_ALIAS"]);
+        assert_eq!(aliases("12", "$LATEST"), ["BROKER_HTTP_ALIAS", "BROKER_SCHEDULE_ALIAS"]);
+    }
+
+    #[test]
+    fn a_further_host_is_a_name_and_maybe_a_port() {
+        let hosts = |text: &str| wrong(&[("BROKER_UPSTREAM_HOSTS", text)]).is_empty();
+        assert!(hosts("") && hosts("x.example") && hosts("x.example, Y.example:8443 ,[::1]:1,"));
+        for bad in
+            ["https://x.example", "x.example/path", "user@x.example", "x example", "x.example:443", "*"]
+        {
+            assert!(!hosts(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
 //! | [`config`] | the environment, checked once at start |
 //! | [`rfc3339`] | instants as text |
-//! | [`telemetry`] | the log |
+//! | [`telemetry`] | the line of each invocation, and diagnostic events |
+//! | [`work`] | what a request made the instance do |
 //!
 //! The decisions are in the `protocol` crate, a pure state machine.
 
@@ -22,3 +23,4 @@ pub mod outbound;
 pub mod ports;
 pub mod rfc3339;
 pub mod telemetry;
+pub mod work;

@@ -1,13 +1,14 @@
 //! The function's entry point: wiring only.
 
+use lambda_runtime::LambdaEvent;
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     broker::Broker,
     config::{Config, ConfigErrors},
-    inbound::Handler,
+    inbound::{Handler, Payload},
     outbound::{Convirza, SecretsManager, SystemClock, Table, sdk},
     ports::Ports,
-    telemetry,
+    telemetry::{self, InvocationLog, Style},
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,11 +39,12 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
     telemetry::start(config.log);
+    telemetry::hide_panic_texts();
     let sdk = sdk::load().await;
     let clock = Arc::new(SystemClock);
     let ports = Ports {
-        store: Arc::new(Table::new(&sdk, config.table)),
-        secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix)),
+        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
+        secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
         upstream: Arc::new(Convirza::new(
             config.oauth_url,
             config.api_url,
@@ -52,8 +54,11 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         )?),
         clock,
     };
-    let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
-    lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event| {
+    let log = InvocationLog::new(&config.function, config.audit, Style::Json, telemetry::write_to_stdout);
+    let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
+        .behind(config.aliases)
+        .logging_to(log);
+    lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
         let handler = handler.clone();
         async move { handler.handle(event).await }
     }))

@@ -1,6 +1,7 @@
 //! Instants as text.
 
 use protocol::Timestamp;
+use std::fmt::Write;
 use time::{
     OffsetDateTime, PrimitiveDateTime,
     format_description::well_known::{Iso8601, Rfc2822, Rfc3339},
@@ -16,6 +17,16 @@ pub fn format(at: Timestamp) -> String {
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+/// Formats an instant as `2026-04-06T12:34:56.789Z`.
+pub fn format_millis(at: Timestamp) -> String {
+    let mut text = format(at);
+    if text.pop().is_some() {
+        // Writing to a text cannot fail.
+        let _ = write!(text, ".{:03}Z", at.as_millis() % 1000);
+    }
+    text
 }
 
 /// Parses ISO 8601 leniently: with or without fractions, with a blank instead of the `T`, and in UTC if no offset is
@@ -66,6 +77,7 @@ mod tests {
     #[test]
     fn formatting_rounds_down_and_never_overflows() {
         assert_eq!(format(Timestamp::from_millis(AT.as_millis() + 999)), "2026-04-06T12:34:56Z");
+        assert_eq!(format_millis(Timestamp::from_millis(AT.as_millis() + 9)), "2026-04-06T12:34:56.009Z");
         assert_eq!(format(Timestamp::from_millis(u64::MAX)), "9999-12-31T23:59:59Z");
     }
 }

@@ -1,5 +1,24 @@
-//! The log: one JSON object per line on standard output, which Lambda forwards to CloudWatch.
+//! What the function tells its operators: one line for each invocation, and the diagnostic events of its own code.
+//!
+//! | part | contents |
+//! | --- | --- |
+//! | [`InvocationLog`] | the line of an invocation: log, audit record and metrics at once |
+//! | [`Metric`] | the metrics, in CloudWatch's embedded metric format |
+//! | [`start`] | diagnostic events through `tracing`, filtered by `BROKER_LOG` |
+//! | [`hide_panic_texts`] | a panic is logged by its place only |
+//!
+//! Lines go to standard output, which Lambda forwards to CloudWatch.
 
+mod line;
+mod metrics;
+mod record;
+
+pub use line::{LONGEST_LINE, Style};
+pub use metrics::Metric;
+pub use record::{AccountRecord, Audit, InvocationLog, Record, Severity};
+
+use crate::{outbound::SystemClock, ports::Clock};
+use std::{io::Write, panic, path::Path};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Starts logging the events that `filter` lets through. Only the first call has an effect.
@@ -11,4 +30,22 @@ pub fn start(filter: Targets) {
         .with_span_list(false);
     // Fails if a subscriber is installed already, which then stays the only one.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+}
+
+/// Writes a line to standard output, in one piece.
+pub fn write_to_stdout(line: &str) {
+    // If standard output is gone, so is every way to say so.
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}
+
+/// Logs each panic by its place in the code. Its text may hold anything, so it is not shown. The default hook would
+/// print it to standard error.
+pub fn hide_panic_texts() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|location| {
+            let file = Path::new(location.file()).file_name().unwrap_or_default().to_string_lossy();
+            format!("{file}:{}", location.line())
+        });
+        write_to_stdout(&line::of_panic(SystemClock.now(), &place.unwrap_or_default()));
+    }));
 }

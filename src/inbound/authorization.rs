@@ -106,7 +106,8 @@ impl Who {
         if text == "anonymous" {
             return Ok(Self::Anonymous);
         }
-        if let Some(alias) = text.strip_prefix("direct:").filter(|alias| !alias.is_empty()) {
+        if let Some(alias) = text.strip_prefix("direct:") {
+            let alias = alias_name(alias).ok_or("has to name an alias after `direct:`, not a version")?;
             return Ok(Self::DirectAlias(alias.to_owned()));
         }
         if !text.starts_with("arn:") {
@@ -116,14 +117,22 @@ impl Who {
         if literal.contains('*') {
             return Err("may have a `*` at its end only");
         }
+        let resource = resource_of(literal)
+            .ok_or("has to name a partition and an account: arn:PARTITION:iam::ACCOUNT:role/NAME")?;
         match (is_prefix, without_path(literal)) {
             // A session's ARN does not contain the path of its role, so such a rule could never match.
             (true, Some(_)) => {
                 Err("cannot have both a role's path and a `*`: name the role without its path")
             }
+            (true, None) if !resource.may_begin_an_identity() => Err(NO_IDENTITY),
             (true, None) => Ok(Self::ArnPrefix(literal.to_owned())),
-            (false, Some(arn)) => Ok(Self::Arn(arn)),
-            (false, None) => Ok(Self::Arn(role_of_session(literal).unwrap_or_else(|| literal.to_owned()))),
+            (false, Some(arn)) if resource.is_an_identity() && !arn.ends_with('/') => Ok(Self::Arn(arn)),
+            (false, Some(_)) => Err(NO_IDENTITY),
+            (false, None) => match role_of_session(literal) {
+                Some(role) => Ok(Self::Arn(role)),
+                None if resource.is_an_identity() => Ok(Self::Arn(literal.to_owned())),
+                None => Err(NO_IDENTITY),
+            },
         }
     }
 
@@ -153,6 +162,19 @@ pub struct Rule {
     pub who: Who,
     pub accounts: Scope<AccountName>,
     pub actions: Scope<Action>,
+    /// The log says so where this rule alone allows a request. An operator learns what would break without it.
+    pub audit: bool,
+}
+
+/// What the policy says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// No rule allows it.
+    Denied,
+    /// It is allowed.
+    Allowed,
+    /// Only rules with `audit` allow it. The first of them has this number, counted from one.
+    Audited(usize),
 }
 
 /// The caller policy.
@@ -169,19 +191,36 @@ pub enum Callers {
 impl Callers {
     /// Whether a caller may do an action on an account, or on all accounts if none is named.
     pub fn allow(&self, caller: &Caller, action: Action, account: Option<&AccountName>) -> bool {
+        self.permission(caller, action, account) != Permission::Denied
+    }
+
+    /// What the policy says to an action on an account, or on all accounts if none is named.
+    pub fn permission(&self, caller: &Caller, action: Action, account: Option<&AccountName>) -> Permission {
+        let allowed = |is_allowed| if is_allowed { Permission::Allowed } else { Permission::Denied };
         if action == Action::Maintain {
             // The schedule's action. It hands nothing out, and the schedule invokes directly.
-            return matches!(caller, Caller::Direct { .. });
+            return allowed(matches!(caller, Caller::Direct { .. }));
         }
         match self {
-            Self::Unset => match caller {
+            Self::Unset => allowed(match caller {
                 Caller::Direct { .. } => true,
                 Caller::Iam { .. } => matches!(action, Action::Token | Action::Status),
                 Caller::Anonymous => false,
-            },
-            Self::Rules(rules) => rules.iter().any(|rule| {
-                rule.who.is(caller) && covers(&rule.actions, Some(&action)) && covers(&rule.accounts, account)
             }),
+            Self::Rules(rules) => {
+                let matching = || {
+                    rules.iter().enumerate().filter(|(_, rule)| {
+                        rule.who.is(caller)
+                            && covers(&rule.actions, Some(&action))
+                            && covers(&rule.accounts, account)
+                    })
+                };
+                match matching().find(|(_, rule)| !rule.audit).or_else(|| matching().next()) {
+                    None => Permission::Denied,
+                    Some((index, Rule { audit: true, .. })) => Permission::Audited(index + 1),
+                    Some(_) => Permission::Allowed,
+                }
+            }
         }
     }
 }
@@ -190,6 +229,54 @@ fn covers<T: PartialEq>(scope: &Scope<T>, name: Option<&T>) -> bool {
     match scope {
         Scope::All => true,
         Scope::These(these) => name.is_some_and(|name| these.contains(name)),
+    }
+}
+
+const NO_IDENTITY: &str = "can never match: the ARN of a caller is that of an IAM role, an IAM user, a federated user or the account's root";
+
+/// A well-formed name of a function's alias. A number is a version.
+pub fn alias_name(text: &str) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_version = text.bytes().all(|byte| byte.is_ascii_digit());
+    (text.len() <= 128 && !is_version && text.bytes().all(is_plain)).then_some(text)
+}
+
+/// The part of an ARN that follows the account: `role/NAME`, and the service before it.
+struct Resource<'a> {
+    service: &'a str,
+    name: &'a str,
+}
+
+/// The resource of `arn:PARTITION:SERVICE::ACCOUNT:RESOURCE`. None unless partition and account are given in full.
+fn resource_of(arn: &str) -> Option<Resource<'_>> {
+    let mut parts = arn.splitn(6, ':');
+    let (_arn, partition, service, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (account, name) = (parts.next()?, parts.next()?);
+    let is_partition = partition.starts_with("aws")
+        && partition.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    (is_partition && is_account && region.is_empty()).then_some(Resource { service, name })
+}
+
+impl Resource<'_> {
+    /// The resources of callers begin like this. A session counts as its role.
+    fn kinds(&self) -> &'static [&'static str] {
+        match self.service {
+            "iam" => &["role/", "user/", "root"],
+            "sts" => &["federated-user/"],
+            _ => &[],
+        }
+    }
+
+    fn is_an_identity(&self) -> bool {
+        self.kinds().iter().any(|kind| match self.name.strip_prefix(kind) {
+            Some(name) => kind.ends_with('/') != name.is_empty(),
+            None => false,
+        })
+    }
+
+    fn may_begin_an_identity(&self) -> bool {
+        self.kinds().iter().any(|kind| kind.starts_with(self.name) || self.name.starts_with(kind))
     }
 }
 

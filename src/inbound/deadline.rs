@@ -17,16 +17,27 @@ pub enum Entry {
     Direct,
     /// API Gateway or a Function URL.
     Http,
+    /// EventBridge, which invokes directly.
+    Schedule,
 }
 
 impl Entry {
+    /// The name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Http => "http",
+            Self::Schedule => "schedule",
+        }
+    }
+
     /// The instant by which the caller needs its answer. Lambda ends the invocation at `lambda_deadline`.
     pub fn deadline(self, lambda_deadline: Timestamp, arrived_at: Timestamp) -> Timestamp {
         // Some local runtimes send zero. A deadline before the arrival counts as none.
         let given = Some(lambda_deadline).filter(|deadline| *deadline > arrived_at);
         let invocation = given.unwrap_or_else(|| arrived_at.plus(FUNCTION_TIMEOUT));
         match self {
-            Self::Direct => invocation.minus(ANSWER_RESERVE),
+            Self::Direct | Self::Schedule => invocation.minus(ANSWER_RESERVE),
             Self::Http => invocation.min(arrived_at.plus(GATEWAY_LIMIT)).minus(ANSWER_RESERVE),
         }
     }

@@ -1,16 +1,18 @@
 //! Answers the function's invocations.
 
 use super::{
-    authorization::{Action, Caller, Callers},
+    audit::{self, Details, Received},
+    authorization::{Action, Caller, Callers, Permission, alias_name},
     deadline::Entry,
-    http::HttpRequest,
+    event::{Aliases, Payload, WrongAlias},
+    http::{self, HttpRequest},
     payload::{self, Command},
     response::{self, RequestError},
     status,
 };
-use crate::broker::Broker;
+use crate::{broker::Broker, telemetry::InvocationLog};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use protocol::{AccountName, Failure, Intent, Outcome, Request, ServedFrom, Timestamp};
+use protocol::{AccountName, Failure, Intent, Outcome, Request, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -19,12 +21,26 @@ use std::sync::Arc;
 pub struct Handler {
     broker: Arc<Broker>,
     callers: Arc<Callers>,
+    aliases: Arc<Aliases>,
+    log: Option<Arc<InvocationLog>>,
 }
 
 impl Handler {
-    /// A handler for the callers that the policy allows.
+    /// A handler for the callers that the policy allows. The shape of an event decides its way in, and nothing is logged.
     pub fn new(broker: Broker, callers: Callers) -> Self {
-        Self { broker: Arc::new(broker), callers: Arc::new(callers) }
+        Self { broker: Arc::new(broker), callers: Arc::new(callers), aliases: Arc::default(), log: None }
+    }
+
+    /// Lets the aliases decide the way in.
+    #[must_use]
+    pub fn behind(self, aliases: Aliases) -> Self {
+        Self { aliases: Arc::new(aliases), ..self }
+    }
+
+    /// Records every invocation.
+    #[must_use]
+    pub fn logging_to(self, log: InvocationLog) -> Self {
+        Self { log: Some(Arc::new(log)), ..self }
     }
 
     /// Answers one invocation. An HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON
@@ -32,25 +48,59 @@ impl Handler {
     ///
     /// # Errors
     /// The error of a direct invoke. Its `errorType` is the contract's code.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+    pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload, context } = event;
-        match HttpRequest::from_event(payload) {
-            Ok(request) => {
-                let (caller, request_id) = (request.caller(), context.request_id.clone());
-                let result = match request.command() {
-                    Ok(command) => self.answer(context, Entry::Http, caller, command).await,
-                    Err(error) => Err(error),
-                };
-                Ok(request.respond(result, &request_id))
+        let (payload, arrived_at) = (payload.into(), self.broker.now());
+        let alias = alias_of(&context.invoked_function_arn).map(str::to_owned);
+        let is_http = payload.has_request_context();
+        let mut received = Received {
+            arrived_at,
+            entry: if is_http { Entry::Http } else { Entry::Direct },
+            alias,
+            caller: None,
+            action: None,
+            account: None,
+        };
+        if let Err(wrong) = self.aliases.check(received.alias.as_deref(), is_http) {
+            received.entry = Entry::Direct;
+            received.caller = Some(Caller::Direct { alias: received.alias.clone() });
+            let (result, details) = denied(wrong);
+            self.record(&context, &received, &result, &details);
+            return result.map_err(Diagnostic::from);
+        }
+        if is_http {
+            let request = HttpRequest::parse(payload.text());
+            received.caller = request.as_ref().ok().map(HttpRequest::caller);
+            let command = request.as_ref().map_err(Clone::clone).and_then(HttpRequest::command);
+            let (result, details) = self.answer(&context, &mut received, command).await;
+            self.record(&context, &received, &result, &details);
+            let request_id = &context.request_id;
+            Ok(match &request {
+                Ok(request) => request.respond(result, request_id),
+                Err(_) => http::respond(result, request_id),
+            })
+        } else {
+            received.caller = Some(Caller::Direct { alias: received.alias.clone() });
+            let command = payload::from_text(payload.text());
+            let action = command.as_ref().ok().map(Command::action);
+            if self.aliases.is_schedule(received.alias.as_deref(), action) {
+                received.entry = Entry::Schedule;
             }
-            Err(payload) => {
-                let caller = Caller::Direct { alias: alias_of(&context.invoked_function_arn) };
-                let result = match payload::from_json(payload) {
-                    Ok(command) => self.answer(context, Entry::Direct, caller, command).await,
-                    Err(error) => Err(error),
-                };
-                result.map_err(Diagnostic::from)
-            }
+            let (result, details) = self.answer(&context, &mut received, command).await;
+            self.record(&context, &received, &result, &details);
+            result.map_err(Diagnostic::from)
+        }
+    }
+
+    fn record(
+        &self,
+        context: &Context,
+        received: &Received,
+        result: &Result<Value, RequestError>,
+        details: &Details,
+    ) {
+        if let Some(log) = &self.log {
+            audit::record(log, self.broker.now(), context, received, result.as_ref().err(), details);
         }
     }
 
@@ -58,35 +108,49 @@ impl Handler {
     /// too, but show its text to the caller.
     async fn answer(
         &self,
-        context: Context,
-        entry: Entry,
-        caller: Caller,
-        command: Command,
-    ) -> Result<Value, RequestError> {
-        let (handler, request_id) = (self.clone(), context.request_id.clone());
-        let task = tokio::spawn(async move { handler.carry_out(&context, entry, &caller, command).await });
+        context: &Context,
+        received: &mut Received,
+        command: Result<Command, RequestError>,
+    ) -> (Result<Value, RequestError>, Details) {
+        let (command, caller) = match (command, &received.caller) {
+            (Ok(command), Some(caller)) => (command, caller.clone()),
+            (Err(error), _) => return (Err(error), Details::default()),
+            (Ok(_), None) => return (Err(RequestError::AccessDenied), Details::default()),
+        };
+        received.action = Some(command.action());
+        received.account = command.account().cloned();
+        if let Err(wrong) = self.aliases.check_action(received.alias.as_deref(), command.action()) {
+            return denied(wrong);
+        }
+        let audit_rule = match self.callers.permission(&caller, command.action(), command.account()) {
+            Permission::Denied => {
+                let message = Some("access denied");
+                return (Err(RequestError::AccessDenied), Details { message, ..Details::default() });
+            }
+            Permission::Allowed => None,
+            Permission::Audited(rule) => Some(rule),
+        };
+        let deadline = received.entry.deadline(Timestamp::from_millis(context.deadline), received.arrived_at);
+        let (handler, arrived_at) = (self.clone(), received.arrived_at);
+        let task = tokio::spawn(async move {
+            let mut details = Details { audit_rule, ..Details::default() };
+            let result = handler.carry_out(arrived_at, deadline, &caller, command, &mut details).await;
+            (result, details)
+        });
         task.await.unwrap_or_else(|_panicked| {
-            tracing::error!(request_id, "the broker panicked");
-            Err(Failure::Defect("the broker panicked").into())
+            (Err(Failure::Defect("the broker panicked").into()), Details::default())
         })
     }
 
     async fn carry_out(
         &self,
-        context: &Context,
-        entry: Entry,
+        arrived_at: Timestamp,
+        deadline: Timestamp,
         caller: &Caller,
         command: Command,
+        details: &mut Details,
     ) -> Result<Value, RequestError> {
-        let request_id = context.request_id.as_str();
-        let (action, account) = (command.action(), command.account());
-        if !self.callers.allow(caller, action, account) {
-            let account = account.map_or("*", |name| name.as_str());
-            tracing::warn!(request_id, %caller, action = action.name(), account, "access denied");
-            return Err(RequestError::AccessDenied);
-        }
-        let now = self.broker.now();
-        let deadline = entry.deadline(Timestamp::from_millis(context.deadline), now);
+        let action = command.action();
         let (account, intent) = match command {
             Command::Token { account, min_ttl, rejected } => {
                 let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
@@ -100,57 +164,41 @@ impl Handler {
                 return Ok(status::answer(&records, &limiter, self.broker.policy(), self.broker.now()));
             }
             Command::Maintain => {
-                let maintenance = self.broker.maintain(now, deadline).await?;
-                for (account, outcome) in &maintenance.outcomes {
-                    log(request_id, caller, action, account.as_str(), outcome);
-                }
+                let maintenance = self.broker.maintain(arrived_at, deadline).await?;
                 let may_know =
                     |account: &AccountName| self.callers.allow(caller, Action::Status, Some(account));
-                return Ok(response::maintained(&maintenance, may_know));
+                let answer = response::maintained(&maintenance, may_know);
+                details.maintenance = Some(maintenance);
+                return Ok(answer);
             }
         };
-        let request = Request { account: account.clone(), intent, arrived_at: now, deadline };
-        let result = self.broker.serve(request).await;
-        log(request_id, caller, action, account.as_str(), &result);
-        Ok(match result? {
-            // An operator who may refresh, but not get tokens, gets the answer without the token.
-            Outcome::Token(answer) if self.callers.allow(caller, Action::Token, Some(&account)) => {
-                response::token(&account, &answer)
+        let request = Request { account: account.clone(), intent, arrived_at, deadline };
+        Ok(match self.broker.serve_and_report(request, &mut details.work).await? {
+            Outcome::Token(answer) => {
+                // An operator who may refresh, but not get tokens, gets the answer without the token.
+                let may_have_it = self.callers.allow(caller, Action::Token, Some(&account));
+                let (answer, _) = details.answer.insert((answer, may_have_it));
+                if may_have_it {
+                    response::token(&account, answer)
+                } else {
+                    response::refreshed(&account, answer)
+                }
             }
-            Outcome::Token(answer) => response::refreshed(&account, &answer),
             Outcome::Report { .. } if action == Action::Unblock => response::unblocked(&account),
             Outcome::Report { pending_revocations, .. } => response::revoked(&account, pending_revocations),
         })
     }
 }
 
-/// Logs one line per request. Answers from memory are logged at debug level only.
-fn log(request_id: &str, caller: &Caller, action: Action, account: &str, result: &Result<Outcome, Failure>) {
-    let action = action.name();
-    match result {
-        Ok(Outcome::Token(answer)) => {
-            let (generation, served_from) = (answer.generation.0, response::served_from(answer.served_from));
-            if answer.served_from == ServedFrom::Memory {
-                tracing::debug!(request_id, %caller, action, account, generation, served_from, "answered");
-            } else {
-                tracing::info!(request_id, %caller, action, account, generation, served_from, "answered");
-            }
-        }
-        Ok(Outcome::Report { renewed, pending_revocations }) => {
-            tracing::info!(request_id, %caller, action, account, renewed, pending_revocations, "answered");
-        }
-        Err(failure) => {
-            let code = failure.code();
-            tracing::warn!(request_id, %caller, action, account, code, %failure, "failed");
-        }
-    }
+/// The refusal of an event that came by a way that is not its own.
+fn denied(wrong: WrongAlias) -> (Result<Value, RequestError>, Details) {
+    let details = Details { message: Some(wrong.message()), ..Details::default() };
+    (Err(RequestError::AccessDenied), details)
 }
 
-/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version number is no alias.
-fn alias_of(arn: &str) -> Option<String> {
-    let qualifier = arn.split(':').nth(7)?;
-    let is_version = qualifier == "$LATEST" || qualifier.bytes().all(|byte| byte.is_ascii_digit());
-    (!is_version).then(|| qualifier.to_owned())
+/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version is no alias.
+fn alias_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(7).and_then(alias_name)
 }
 
 #[cfg(test)]
@@ -160,8 +208,10 @@ mod tests {
     #[test]
     fn an_alias_is_told_from_a_version() {
         let arn = "arn:aws:lambda:eu-central-1:123456789012:function:token-broker";
-        assert_eq!(alias_of(&format!("{arn}:live")).as_deref(), Some("live"));
-        for none in [String::new(), arn.to_owned(), format!("{arn}:$LATEST"), format!("{arn}:12")] {
+        assert_eq!(alias_of(&format!("{arn}:live")), Some("live"));
+        for none in
+            [String::new(), arn.to_owned(), format!("{arn}:$LATEST"), format!("{arn}:12"), format!("{arn}:")]
+        {
             assert_eq!(alias_of(&none), None, "{none}");
         }
     }

@@ -2,18 +2,13 @@
 
 use super::{
     authorization::{Action, Caller},
-    payload::{Command, Fields},
+    payload::{self, Command, Fields},
     response::RequestError,
 };
-use aws_lambda_events::{
-    encodings::Body,
-    event::apigw::{
-        ApiGatewayProxyRequest, ApiGatewayProxyResponse, ApiGatewayV2httpRequest, ApiGatewayV2httpResponse,
-    },
-    http::{HeaderMap, HeaderValue, Method, header},
-};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::{borrow::Cow, collections::HashMap};
 
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -26,71 +21,119 @@ pub const ROUTES: [(&str, Action); 5] = [
     ("POST", Action::Unblock),
 ];
 
-/// The payload format of the event. The response has the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    /// Version 1, of a REST API.
-    V1,
-    /// Version 2, of an HTTP API or a Function URL.
-    V2,
-}
-
 /// An HTTP request.
 #[derive(Debug)]
-pub(super) struct HttpRequest {
-    format: Format,
-    method: Method,
-    path: String,
-    headers: HeaderMap,
+pub(super) struct HttpRequest<'a> {
+    method: Cow<'a, str>,
+    path: Cow<'a, str>,
+    media_type: String,
     query: Vec<(String, String)>,
-    body: Option<String>,
+    body: Cow<'a, str>,
     is_base64_encoded: bool,
-    user_arn: Option<String>,
+    user_arn: Option<Cow<'a, str>>,
 }
 
-impl HttpRequest {
-    /// Parses an event.
+/// The fields of an event that the broker reads: payload version 1 of REST APIs, version 2 of HTTP APIs and Function URLs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpEvent<'a> {
+    #[serde(borrow)]
+    request_context: RequestContext<'a>,
+    #[serde(borrow)]
+    body: Option<Cow<'a, str>>,
+    is_base64_encoded: Option<bool>,
+    headers: Option<HashMap<String, Option<String>>>,
+    // Version 1.
+    #[serde(borrow)]
+    http_method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    path: Option<Cow<'a, str>>,
+    multi_value_headers: Option<HashMap<String, Vec<String>>>,
+    query_string_parameters: Option<HashMap<String, String>>,
+    multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
+    // Version 2.
+    #[serde(borrow)]
+    raw_path: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    raw_query_string: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct RequestContext<'a> {
+    // Version 1.
+    #[serde(borrow)]
+    identity: Option<Identity<'a>>,
+    // Version 2.
+    #[serde(borrow)]
+    http: Option<Http<'a>>,
+    #[serde(borrow)]
+    authorizer: Option<Authorizer<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Http<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Authorizer<'a> {
+    #[serde(borrow)]
+    iam: Option<Identity<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    #[serde(borrow)]
+    user_arn: Option<Cow<'a, str>>,
+}
+
+impl<'a> HttpRequest<'a> {
+    /// Parses the text of an event.
     ///
     /// # Errors
-    /// The event itself, if it is no HTTP request.
-    pub(super) fn from_event(event: Value) -> Result<Self, Value> {
-        let Some(context) = event.get("requestContext") else { return Err(event) };
-        if context.get("http").is_some() {
-            return serde_json::from_value(event.clone()).map(Self::from_v2).map_err(|_| event);
-        }
-        if event.get("httpMethod").is_some() {
-            return serde_json::from_value(event.clone()).map(Self::from_v1).map_err(|_| event);
-        }
-        Err(event)
-    }
-
-    fn from_v1(event: ApiGatewayProxyRequest) -> Self {
-        let query = event.multi_value_query_string_parameters;
-        let query = if query.is_empty() { event.query_string_parameters } else { query };
-        Self {
-            format: Format::V1,
-            method: event.http_method,
-            path: event.path.unwrap_or_default(),
-            headers: if event.headers.is_empty() { event.multi_value_headers } else { event.headers },
-            query: query.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            body: event.body,
-            is_base64_encoded: event.is_base64_encoded,
-            user_arn: event.request_context.identity.user_arn,
-        }
-    }
-
-    fn from_v2(event: ApiGatewayV2httpRequest) -> Self {
-        let query = event.raw_query_string.unwrap_or_default();
-        let iam = event.request_context.authorizer.and_then(|authorizer| authorizer.iam);
-        Self {
-            format: Format::V2,
-            method: event.request_context.http.method,
-            path: event.raw_path.unwrap_or_default(),
-            headers: event.headers,
-            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-            body: event.body,
-            is_base64_encoded: event.is_base64_encoded,
-            user_arn: iam.and_then(|iam| iam.user_arn),
+    /// The event is of no known form.
+    pub(super) fn parse(text: &'a str) -> Result<Self, RequestError> {
+        let malformed =
+            || RequestError::invalid("the event is neither payload version 1 nor 2 of an HTTP request");
+        let event: HttpEvent<'a> = serde_json::from_str(text).map_err(|_| malformed())?;
+        let media_type = event.media_type();
+        let body = event.body.unwrap_or_default();
+        let is_base64_encoded = event.is_base64_encoded.unwrap_or_default();
+        let context = event.request_context;
+        match (context.http, event.http_method) {
+            (Some(http), _) => Ok(Self {
+                method: http.method,
+                path: event.raw_path.unwrap_or_default(),
+                media_type,
+                query: parameters(event.raw_query_string.unwrap_or_default().as_bytes()),
+                body,
+                is_base64_encoded,
+                user_arn: context.authorizer.and_then(|authorizer| authorizer.iam?.user_arn),
+            }),
+            (None, Some(method)) => {
+                let single = event.query_string_parameters.unwrap_or_default().into_iter();
+                let multiple = event.multi_value_query_string_parameters.unwrap_or_default();
+                let query = if multiple.is_empty() {
+                    single.collect()
+                } else {
+                    let each = |(name, values): (String, Vec<String>)| {
+                        values.into_iter().map(move |value| (name.clone(), value))
+                    };
+                    multiple.into_iter().flat_map(each).collect()
+                };
+                Ok(Self {
+                    method,
+                    path: event.path.unwrap_or_default(),
+                    media_type,
+                    query,
+                    body,
+                    is_base64_encoded,
+                    user_arn: context.identity.and_then(|identity| identity.user_arn),
+                })
+            }
+            (None, None) => Err(malformed()),
         }
     }
 
@@ -105,10 +148,10 @@ impl HttpRequest {
         let name = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let route = ROUTES.into_iter().find(|(_, action)| action.name() == name);
         let (allow, action) = route.ok_or(RequestError::NoSuchPath)?;
-        if self.method != allow {
+        if self.method != *allow {
             return Err(RequestError::WrongMethod { allow });
         }
-        let fields = if self.method == Method::GET {
+        let fields = if self.method == "GET" {
             Fields::from_parameters(&self.query)?
         } else {
             self.fields_of_body(action)?
@@ -118,11 +161,11 @@ impl HttpRequest {
 
     fn fields_of_body(&self, action: Action) -> Result<Fields, RequestError> {
         let body = self.decoded_body()?;
-        match self.media_type().as_str() {
+        match self.media_type.as_str() {
             FORM if action == Action::Token => fields_of_form(&body),
             "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
-            "application/json" => match serde_json::from_slice(&body) {
-                Ok(Value::Object(object)) => Fields::from_object(object),
+            "application/json" => match payload::json(&body, "body")? {
+                Value::Object(object) => Fields::from_object(object),
                 _ => Err(RequestError::invalid("the body has to be a JSON object")),
             },
             _ => Err(RequestError::invalid(
@@ -131,64 +174,72 @@ impl HttpRequest {
         }
     }
 
-    fn media_type(&self) -> String {
-        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
-        media_type.trim().to_ascii_lowercase()
-    }
-
-    fn decoded_body(&self) -> Result<Vec<u8>, RequestError> {
-        let body = self.body.as_deref().unwrap_or_default();
+    fn decoded_body(&self) -> Result<Cow<'_, [u8]>, RequestError> {
         if self.is_base64_encoded {
-            BASE64_STANDARD.decode(body).map_err(|_| RequestError::invalid("the body has to be valid base64"))
+            let decoded = BASE64_STANDARD.decode(self.body.as_bytes());
+            decoded.map(Cow::Owned).map_err(|_| RequestError::invalid("the body has to be valid base64"))
         } else {
-            Ok(body.as_bytes().to_vec())
+            Ok(Cow::Borrowed(self.body.as_bytes()))
         }
     }
 
-    /// The response, in the format of the request.
+    /// The response to this request.
     pub(super) fn respond(&self, result: Result<Value, RequestError>, request_id: &str) -> Value {
-        let (status, body, retry_after, allow) = match result {
-            Ok(mut answer) => {
-                // RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and
-                // Authlib up to 1.6.4 refuses an answer in which it is a date.
-                if let (FORM, Value::Object(fields)) = (self.media_type().as_str(), &mut answer) {
-                    fields.remove("expires_at");
-                }
-                (200, answer, None, None)
+        let result = result.map(|mut answer| {
+            // RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and Authlib up
+            // to 1.6.4 refuses an answer in which it is a date.
+            if let (FORM, Value::Object(fields)) = (self.media_type.as_str(), &mut answer) {
+                fields.remove("expires_at");
             }
-            Err(error) => {
-                let allow = if let RequestError::WrongMethod { allow } = error { Some(allow) } else { None };
-                (error.status(), error.body(request_id), error.retry_after_seconds(), allow)
-            }
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-        headers.extend(retry_after.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
-        headers.extend(allow.map(|method| (header::ALLOW, HeaderValue::from_static(method))));
-        let body = Some(Body::Text(body.to_string()));
-        let response = match self.format {
-            Format::V1 => {
-                let mut response = ApiGatewayProxyResponse::default();
-                (response.status_code, response.headers, response.body) = (status, headers, body);
-                serde_json::to_value(response)
-            }
-            Format::V2 => {
-                let mut response = ApiGatewayV2httpResponse::default();
-                (response.status_code, response.headers, response.body) = (status, headers, body);
-                serde_json::to_value(response)
-            }
-        };
-        response.unwrap_or_default()
+            answer
+        });
+        respond(result, request_id)
     }
+}
+
+/// A response in a form that both payload versions have.
+pub(super) fn respond(result: Result<Value, RequestError>, request_id: &str) -> Value {
+    let mut headers = Map::new();
+    let mut add = |name: &str, value: String| headers.insert(name.to_owned(), value.into());
+    add("content-type", "application/json".to_owned());
+    add("cache-control", "no-store".to_owned());
+    add("pragma", "no-cache".to_owned());
+    let (status, body) = match result {
+        Ok(answer) => (200, answer),
+        Err(error) => {
+            if let Some(seconds) = error.retry_after_seconds() {
+                add("retry-after", seconds.to_string());
+            }
+            if let RequestError::WrongMethod { allow } = error {
+                add("allow", allow.to_owned());
+            }
+            (error.status(), error.body(request_id))
+        }
+    };
+    json!({"statusCode": status, "headers": headers, "body": body.to_string(), "isBase64Encoded": false})
+}
+
+impl HttpEvent<'_> {
+    fn media_type(&self) -> String {
+        let is_content_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+        let single = self.headers.iter().flatten().find(|(name, _)| is_content_type(name));
+        let multiple = self.multi_value_headers.iter().flatten().find(|(name, _)| is_content_type(name));
+        let content_type = single
+            .and_then(|(_, value)| value.as_deref())
+            .or_else(|| multiple.and_then(|(_, values)| values.first()).map(String::as_str));
+        let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
+        media_type.trim().to_ascii_lowercase()
+    }
+}
+
+fn parameters(text: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(text).into_owned().collect()
 }
 
 /// The fields of an OAuth 2.0 token request (RFC 6749 §4.4). The client id and secret that stock clients send are
 /// ignored, because IAM has authenticated the caller.
 fn fields_of_form(body: &[u8]) -> Result<Fields, RequestError> {
-    let parameters: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+    let parameters = parameters(body);
     let mut grant_types =
         parameters.iter().filter(|(name, _)| name == "grant_type").map(|(_, value)| value.as_str());
     match (grant_types.next(), grant_types.next()) {

@@ -3,6 +3,8 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `handler` | an event in, an answer out |
+//! | `event` | the text of an event, and the way in |
+//! | `audit` | records what became of it |
 //! | `http` | HTTP requests and responses |
 //! | [`payload`] | the fields of a request |
 //! | `response` | the contract's answers and errors |
@@ -10,14 +12,17 @@
 //! | [`authorization`] | who may do what |
 //! | [`deadline`] | how long the caller waits |
 
+mod audit;
 pub mod authorization;
 pub mod deadline;
+mod event;
 mod handler;
 mod http;
 pub mod payload;
 mod response;
 mod status;
 
+pub use event::{Aliases, Payload};
 pub use handler::Handler;
 pub use http::ROUTES;
 pub use response::RequestError;

@@ -165,6 +165,27 @@ impl Fields {
     }
 }
 
+/// Parses a direct payload from its text.
+///
+/// # Errors
+/// As [`from_json`], and the form of the text.
+pub fn from_text(text: &str) -> Result<Command, RequestError> {
+    from_json(json(text.as_bytes(), "payload")?)
+}
+
+/// Parses the JSON of a payload or of a body.
+pub(super) fn json(text: &[u8], what: &str) -> Result<Value, RequestError> {
+    serde_json::from_slice(text).map_err(|error| {
+        // serde_json gives this error no other mark. Its texts never repeat the input.
+        let is_deep = error.to_string().starts_with("recursion limit");
+        RequestError::invalid(if is_deep {
+            format!("the {what} is nested too deeply")
+        } else {
+            format!("the {what} has to be a JSON object")
+        })
+    })
+}
+
 /// Parses a direct payload.
 ///
 /// # Errors

@@ -7,14 +7,17 @@
 //! | [`dynamodb`] | conditional reads and writes; [`dynamodb::item`] is the form of the stored items |
 //! | [`sdk`] | the AWS SDK's settings |
 //! | `secrets_manager` | the accounts' credentials |
+//! | `upstream_hosts` | the hosts to which tokens and passwords may be sent |
 
 mod clock;
 pub mod convirza;
 pub mod dynamodb;
 pub mod sdk;
 mod secrets_manager;
+mod upstream_hosts;
 
 pub use clock::SystemClock;
 pub use convirza::Convirza;
 pub use dynamodb::Table;
 pub use secrets_manager::SecretsManager;
+pub use upstream_hosts::UpstreamHosts;

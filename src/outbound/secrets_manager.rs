@@ -1,5 +1,6 @@
 //! The accounts' credentials in Secrets Manager. They are read when a login needs them, and never cached.
 
+use super::UpstreamHosts;
 use crate::ports::Secrets;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
@@ -24,11 +25,12 @@ const ALL_ATTEMPTS: Duration = Duration::from_millis(4000);
 pub struct SecretsManager {
     client: Client,
     prefix: String,
+    hosts: UpstreamHosts,
 }
 
 impl SecretsManager {
-    /// The secrets below `prefix`. Timeouts are set so that all attempts fit into one request.
-    pub fn new(sdk: &aws_config::SdkConfig, prefix: String) -> Self {
+    /// The secrets below `prefix`, which may name these hosts. Timeouts are set so that all attempts fit into one request.
+    pub fn new(sdk: &aws_config::SdkConfig, prefix: String, hosts: UpstreamHosts) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
@@ -38,7 +40,7 @@ impl SecretsManager {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard())
             .build();
-        Self { client: Client::from_conf(config), prefix }
+        Self { client: Client::from_conf(config), prefix, hosts }
     }
 }
 
@@ -64,12 +66,12 @@ impl Secrets for SecretsManager {
             .secret_string
             .map(Zeroizing::new)
             .ok_or_else(|| SecretError::Bad("it is binary, and has to be text".to_owned()))?;
-        parse(&text, version).map_err(SecretError::Bad)
+        parse(&text, version, &self.hosts).map_err(SecretError::Bad)
     }
 }
 
 /// Parses the JSON of a secret. An error names the field that is missing or of another form, and never its value.
-fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
+fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Result<Credentials, String> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
     let api_version = match fields.remove("dialect").as_ref().map(Value::as_str) {
@@ -77,8 +79,8 @@ fn parse(text: &str, version: SecretVersion) -> Result<Credentials, String> {
         Some(Some("convirza-v2")) => ApiVersion::V2,
         Some(_) => return Err("`dialect` has to be convirza-v3 or convirza-v2".to_owned()),
     };
-    let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url")).transpose()?;
-    let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url")).transpose()?;
+    let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url", hosts)).transpose()?;
+    let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url", hosts)).transpose()?;
     let client = match api_version {
         ApiVersion::V3 => None,
         ApiVersion::V2 => Some(ClientCredentials {
@@ -103,9 +105,15 @@ fn text_field(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, Str
     }
 }
 
-fn url_field(value: &Value, name: &str) -> Result<UpstreamUrl, String> {
+fn url_field(value: &Value, name: &str, hosts: &UpstreamHosts) -> Result<UpstreamUrl, String> {
     let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a text"))?;
-    UpstreamUrl::parse(text).map_err(|error| format!("`{name}` {error}"))
+    let url = UpstreamUrl::parse(text).map_err(|error| format!("`{name}` {error}"))?;
+    if !hosts.allow(&url) {
+        return Err(format!(
+            "`{name}` names a host that is neither in the settings nor in BROKER_UPSTREAM_HOSTS"
+        ));
+    }
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -113,7 +121,8 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Credentials, String> {
-        parse(text, SecretVersion("v1".to_owned()))
+        let url = UpstreamUrl::parse("https://oauth.example").unwrap();
+        parse(text, SecretVersion("v1".to_owned()), &UpstreamHosts::new(&url, &url, vec![]))
     }
 
     #[test]
@@ -143,6 +152,10 @@ mod tests {
             (
                 r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
                 "`oauth_url` has to be an https URL (http on loopback only) without credentials, query or fragment",
+            ),
+            (
+                r#"{"email":"e","password":"p","api_url":"https://tell-tale.example"}"#,
+                "`api_url` names a host that is neither in the settings nor in BROKER_UPSTREAM_HOSTS",
             ),
         ] {
             let error = parsed(text).unwrap_err();

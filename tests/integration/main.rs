@@ -13,18 +13,24 @@
 
 mod instance;
 mod items;
+mod lines;
 mod recorder;
 
+mod audit;
+mod callers;
 mod configuration;
 mod credentials;
 mod direct_invoke;
+mod entries;
 mod events;
+mod hosts;
 mod http;
 mod invoke_api;
 mod maintenance;
 mod oauth;
 mod operator;
 mod panics;
+mod pinned;
 mod processes;
 mod reports;
 mod secrecy;

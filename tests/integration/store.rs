@@ -1,6 +1,6 @@
 //! The table, through the real AWS SDK: conditional writes, outages and unreadable items.
 
-use crate::{front::context, handler, items, ports, world};
+use crate::{front::context, handler, items, ports, wiring, world};
 use emulators::aws::{AwsFault, Operations};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{
@@ -9,8 +9,8 @@ use protocol::{
     StoreError, Timestamp, TokenKind, UpstreamUrl, Verdict, Version, WriteOutcome,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
-use token_broker::inbound::Handler;
+use std::{sync::Arc, time::Duration};
+use token_broker::{inbound::Handler, outbound::SystemClock};
 
 const AT: Timestamp = Timestamp::from_millis(1_775_478_896_123);
 
@@ -79,7 +79,9 @@ mod stored_items {
     #[tokio::test]
     async fn an_account_is_read_as_it_was_written() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let hosts = [("BROKER_UPSTREAM_HOSTS", "oauth.example,api.example".to_owned())];
+        let config = wiring::config(&world, &hosts).expect("a valid configuration");
+        let store = wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters").store;
         assert_eq!(store.read_account(&name()).await, Ok(Account::default()));
         let mut full = full_account();
         let mut expected = Version(0);

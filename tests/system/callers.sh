@@ -1,5 +1,5 @@
 # Who calls the broker: a Lambda in Python and one in Node.js that invoke it directly, and curl with a signed request.
-# They are the examples that the README shows.
+# They are the examples that docs/API.md shows.
 # shellcheck shell=bash
 
 callers=tests/system/callers
@@ -22,6 +22,7 @@ point_callers_at_it() {
     . "$LOCAL_ENV"
     set +a
     export AWS_ENDPOINT_URL_LAMBDA=$BROKER_URL CONVIRZA_URL CONVIRZA_API_URL=$CONVIRZA_URL/v3
+    export TOKEN_BROKER_FUNCTION=token-broker:live
 }
 
 for caller in python_caller node_caller; do
@@ -33,19 +34,19 @@ for caller in python_caller node_caller; do
     done
 done
 
-# The README's own lines, unchanged.
-python_lines() { "$python" -c "import boto3, json
-$(readme_block python boto3.client)
+# The lines of docs/API.md, unchanged.
+python_lines() { "$python" -c "import boto3, json, os
+$(document_block python boto3.client)
 assert answer['token_type'] == 'Bearer'"; }
 node_lines() {
     cat >"$SYSTEM_DIR/callers-node/readme.mjs" <<END
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
-$(readme_block js InvokeCommand)
+$(document_block js InvokeCommand)
 if (answer.token_type !== "Bearer") throw new Error("no token");
 END
     node "$SYSTEM_DIR/callers-node/readme.mjs"
 }
-curl_line=$(readme_block sh --aws-sigv4)
+curl_line=$(document_block sh --aws-sigv4)
 curl_lines() {
     local printed
     printed=$(API_URL=$BROKER_URL bash -c "$curl_line")
@@ -55,9 +56,9 @@ curl_lines() {
 
 need "starting the local stack" start_local
 point_callers_at_it
-check "the README's lines in Python get a token" python_lines
-check "the README's lines in Node.js get a token" node_lines
-check "the README's curl line gets a token" curl_lines
+check "the document's lines in Python get a token" python_lines
+check "the document's lines in Node.js get a token" node_lines
+check "the document's curl line gets a token" curl_lines
 check "its signature is botocore's, with a user's key" "$python" "$callers/signature.py" "$curl_line"
 AWS_SESSION_TOKEN=a-session check "its signature is botocore's, with a session's key" \
     "$python" "$callers/signature.py" "$curl_line"

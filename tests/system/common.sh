@@ -141,12 +141,13 @@ cargo_tool() {
         cargo install --quiet --locked --profile dev --version "=$2" --root "$SYSTEM_DIR/tools" "$1"
 }
 
-# readme_block LANGUAGE TEXT: the README's block in this language that has this text in it, to be run as it stands there.
-readme_block() {
+# document_block LANGUAGE TEXT: the block of docs/API.md in this language that has this text in it, to be run as it
+# stands there.
+document_block() {
     awk -v first="\`\`\`$1" -v text="$2" '
         $0 == first { inside = 1; block = ""; next }
         inside && /^```$/ { inside = 0; if (index(block, text)) printf "%s", block }
-        inside { block = block $0 "\n" }' README.md
+        inside { block = block $0 "\n" }' docs/API.md
 }
 
 # The SAM CLI.

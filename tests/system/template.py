@@ -1,7 +1,10 @@
 """The template as CloudFormation sees it: transformed as SAM does it, and resolved for a choice of parameters.
 
-Writes a JSON file for each choice to the directory that is its argument. What only a deployment gives a value to, such
-as the ARN of a table, becomes a text like ${TokenTable.Arn}.
+Writes the resources of each choice as NAME.json to the directory that is its argument, and NAME.template.json for
+checkov. What only a deployment gives a value to, such as the ARN of a table, becomes a text like ${TokenTable.Arn}.
+
+changes/PARAMETER.json has the resources with another value of that parameter, and changes/code.json those with other
+code. sam-local.json has the function's variables as `sam local` resolves them.
 """
 
 import json
@@ -11,6 +14,10 @@ import re
 import sys
 
 import boto3
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from samcli.local.lambdafn.env_vars import EnvironmentVariables
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
@@ -19,6 +26,7 @@ PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
+    "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/token-broker/00000000-0000-0000-0000-000000000000",
     "AWS::StackName": "token-broker",
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -27,21 +35,53 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/of-the-"
 EVERYTHING = {
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     "Callers": '[{"caller":"direct:live","accounts":["*"],"actions":["*"]}]',
+    "Canary": "Canary10Percent5Minutes",
+    "DeploymentRoleArn": "arn:aws:iam::123456789012:role/deployment",
+    "HttpProvisionedConcurrency": 1,
+    "LogKeyArn": KEY + "logs",
+    "ProvisionedConcurrency": 2,
     "ReservedConcurrency": "10",
     "SecretKeyArn": KEY + "secrets",
     "SecurityGroupIds": "sg-1",
     "SubnetIds": "subnet-1,subnet-2",
     "TableKeyArn": KEY + "table",
+    "UpstreamHosts": "login.example.invalid,api.example.invalid:8443",
     "VpcEndpointIds": "vpce-1,vpce-2",
+}
+# Another value for the parameters whose declaration does not suggest one.
+OTHERS = {
+    "ApiUrl": "https://api.example.invalid",
+    "Log": "debug",
+    "MaintenanceRate": "rate(1 hour)",
+    "OauthUrl": "https://oauth.example.invalid",
+    "RevokeField": "access_token",
+    "RunbookUrl": "https://runbooks.example.invalid",
+    "SecretPrefix": "other/",
+}
+# Properties whose change makes CloudFormation replace the resource. The template rests on them.
+REPLACED_WITH = {
+    "AWS::AppConfig::HostedConfigurationVersion": "Content",
+    "AWS::Lambda::Version": "Description",
 }
 GONE = object()  # AWS::NoValue: whatever has this value is left out
 
 
-def transformed(source):
+def transformed(package, parameters):
     # SAM wants to know where the package is; here nothing has been packaged.
-    source["Resources"]["BrokerFunction"]["Properties"]["CodeUri"] = "s3://bucket/package"
+    source = yaml_parse(pathlib.Path("template.yaml").read_text())
+    source["Resources"]["BrokerFunction"]["Properties"]["CodeUri"] = f"s3://bucket/{package}"
     session = boto3.Session(region_name=PSEUDO["AWS::Region"])
-    return Translator({}, Parser(), boto_session=session).translate(source, {})
+    return Translator({}, Parser(), boto_session=session).translate(source, parameters)
+
+
+def another(name, declared):
+    """Another value of a parameter than its default."""
+    for values in (EVERYTHING, OTHERS):
+        if name in values:
+            return values[name]
+    if "AllowedValues" in declared:
+        return next(value for value in declared["AllowedValues"] if value != declared["Default"])
+    return next(declared[end] for end in ("MaxValue", "MinValue") if declared[end] != declared["Default"])
 
 
 class Resolver:
@@ -56,10 +96,23 @@ class Resolver:
     def stack(self):
         """The resources that there would be."""
         return {
-            name: self.value({"Type": resource["Type"], "Properties": resource["Properties"]})
+            name: self.value(
+                {key: resource[key] for key in ("Type", "Properties", "UpdatePolicy", "DependsOn") if key in resource}
+            )
             for name, resource in self.resources.items()
             if "Condition" not in resource or self.holds(resource["Condition"])
         }
+
+    def template(self):
+        """The same, as a template that checkov reads."""
+        resources = self.stack()
+        for name, resource in resources.items():
+            # SAM makes a stage of an API, and leaves the API's metadata where they are.
+            source = next((api for api in ("PrivateApi", "HttpApi") if name.startswith(api)), name)
+            metadata = self.resources[name].get("Metadata") or self.resources.get(source, {}).get("Metadata")
+            if metadata:
+                resource["Metadata"] = metadata
+        return {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
 
     def holds(self, condition):
         return self.value(self.conditions[condition])
@@ -86,6 +139,8 @@ class Resolver:
         if name in self.lists:
             return [item for item in self.parameters[name].split(",") if item]
         known = PSEUDO | self.parameters
+        if name.startswith("!"):
+            return "${" + name[1:] + "}"
         return known[name] if name in known else self.later(name)
 
     def later(self, name):
@@ -97,7 +152,13 @@ class Resolver:
             condition, then, otherwise = argument
             return self.value(then if self.holds(condition) else otherwise)
         if name == "Fn::Sub":
-            return re.sub(r"\$\{([^}]+)\}", lambda match: str(self.reference(match[1])), argument)
+            text, own = (argument, {}) if isinstance(argument, str) else argument
+            own = {key: self.value(value) for key, value in own.items()}
+            return re.sub(
+                r"\$\{([^}]+)\}",
+                lambda match: str(own[match[1]] if match[1] in own else self.reference(match[1])),
+                text,
+            )
         if name == "Fn::GetAtt":
             return self.later(argument if isinstance(argument, str) else ".".join(argument))
         argument = self.value(argument)
@@ -109,6 +170,8 @@ class Resolver:
             return not argument[0]
         if name == "Fn::And":
             return all(argument)
+        if name == "Fn::Or":
+            return any(argument)
         raise NotImplementedError(name)
 
 
@@ -116,20 +179,43 @@ def extremes(template, name):
     return {key: declared[name] for key, declared in template["Parameters"].items() if name in declared}
 
 
+def sam_local_variables():
+    stacks, _ = SamLocalStackProvider.get_stacks("template.yaml")
+    function = SamFunctionProvider(stacks, ignore_code_extraction_warnings=True).get("BrokerFunction")
+    named = function.environment["Variables"]
+    return EnvironmentVariables(variables=named, shell_env_values={}, override_values={}).resolve()
+
+
+def write(path, content):
+    path.write_text(json.dumps(content, indent=1))
+
+
 def main():
     logging.disable()
-    template = transformed(yaml_parse(pathlib.Path("template.yaml").read_text()))
+    directory = pathlib.Path(sys.argv[1])
+    (directory / "changes").mkdir(parents=True, exist_ok=True)
+    for kind, name in REPLACED_WITH.items():
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(PSEUDO["AWS::Region"], kind).schema
+        assert f"/properties/{name}" in schema["createOnlyProperties"], f"a new {name} does not replace a {kind}"
+
+    template = transformed("package", {})
     choices = {
         "defaults": {},
         "everything": EVERYTHING,
         "least": extremes(template, "MinValue"),
         "most": extremes(template, "MaxValue"),
     }
-    directory = pathlib.Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
     for name, chosen in choices.items():
-        stack = Resolver(template, chosen).stack()
-        (directory / f"{name}.json").write_text(json.dumps(stack, indent=1))
+        resolver = Resolver(template, chosen)
+        write(directory / f"{name}.json", resolver.stack())
+        write(directory / f"{name}.template.json", resolver.template())
+
+    # As AWS transforms a deployment: with the parameters' values.
+    for name, declared in template["Parameters"].items():
+        chosen = {name: another(name, declared)}
+        write(directory / "changes" / f"{name}.json", Resolver(transformed("package", chosen), chosen).stack())
+    write(directory / "sam-local.json", sam_local_variables())
+    write(directory / "changes" / "code.json", Resolver(transformed("other-package", {}), {}).stack())
 
 
 main()

@@ -1,4 +1,4 @@
-//! What the agent costs the function beside it: start, latency, memory, size.
+//! The agent's cost for the function beside it: start, latency, memory, size.
 //!
 //! Start and latency are compared with an extension that does nothing, built on the same crates and run alternately
 //! in the same run. `cargo bench -p token-broker-agent` prints the figures and their targets.
@@ -87,10 +87,13 @@ fn target(address: &str) -> Target {
 
 async fn measure() {
     let broker = Broker::start().await;
-    let api = Api::start(broker.acceptance()).await;
+    let api = Api::start_encrypted(broker.acceptance()).await;
+    let certificate = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmark.pem");
+    std::fs::write(&certificate, api.server().certificate().expect("it encrypts"))
+        .expect("a writable folder");
     let lambda = Extensions::start().await;
     let agent = Path::new(env!("CARGO_BIN_EXE_token-broker-agent"));
-    let environment = environment(&broker, &api, &lambda);
+    let environment = environment(&broker, &api, &lambda, &certificate);
 
     let (mut starts, mut floor) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
@@ -115,6 +118,7 @@ async fn measure() {
         }
     }
     compare("GET /v1/token, p50", latencies, floor, "2.00");
+    println!("{:<30} {:>8.2} MB", "resident, one connection", megabytes(resident(&agent_process)));
 
     let http = Arc::new(http);
     let workers: Vec<_> = (0..IN_FLIGHT)
@@ -132,12 +136,17 @@ async fn measure() {
     for worker in workers {
         worker.await.expect("no panic");
     }
-    let resident = resident(&agent_process);
-    println!("{:<30} {:>8.2} MB       at most 12 MB", "resident after 20,000 requests", megabytes(resident));
+    let resident = megabytes(resident(&agent_process));
+    println!("{:<30} {resident:>8.2} MB       at most 12 MB", "resident, 64 in flight with TLS");
     size(agent);
 }
 
-fn environment(broker: &Broker, api: &Api, lambda: &Extensions) -> Vec<(&'static str, String)> {
+fn environment(
+    broker: &Broker,
+    api: &Api,
+    lambda: &Extensions,
+    certificate: &Path,
+) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
@@ -149,6 +158,7 @@ fn environment(broker: &Broker, api: &Api, lambda: &Extensions) -> Vec<(&'static
         ("TOKEN_BROKER_FUNCTION", "token-broker:live".to_owned()),
         ("TOKEN_BROKER_TOKEN", GUARD.to_owned()),
         ("CONVIRZA_API_URL", api.server().url()),
+        ("SSL_CERT_FILE", certificate.display().to_string()),
     ]
 }
 

@@ -41,7 +41,8 @@ impl Agent {
         }
     }
 
-    /// Answers a request. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
+    /// Answers a request. The longer answers have boxes for their state, since each connection keeps room for the
+    /// largest. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(refusal) = gate::check_origin(&head) {
@@ -56,9 +57,10 @@ impl Agent {
             Route::Ping => reply::json(200, full(r#"{"status":"alive"}"#)),
             Route::Ready => self.ready().await,
             Route::Token => self.token(head.uri.query().unwrap_or_default()).await,
-            Route::OAuth => oauth::token(self, Request::from_parts(head, body)).await,
+            Route::OAuth => Box::pin(oauth::token(self, Request::from_parts(head, body))).await,
             Route::Proxy { account, rest } => {
-                self.proxy.pass(&self.source, &account, rest, Request::from_parts(head, body)).await
+                let request = Request::from_parts(head, body);
+                Box::pin(self.proxy.pass(&self.source, &account, rest, request)).await
             }
             Route::NoAccount => {
                 reply::error(400, "invalid_request", "the path has to be /proxy/ACCOUNT/PATH", None)

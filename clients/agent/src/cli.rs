@@ -4,7 +4,7 @@ use protocol::AccountName;
 use std::fmt;
 use token_broker_client::Action;
 
-/// What `--help` prints.
+/// The output of `--help`.
 pub const HELP: &str = "\
 Tokens from token-broker on localhost.
 
@@ -29,7 +29,7 @@ Environment:
   CONVIRZA_API_URL       the only host of the proxy (https://platform-api.convirza.com)
 ";
 
-/// What to do.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve as a Lambda extension.

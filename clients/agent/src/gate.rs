@@ -1,4 +1,4 @@
-//! Which requests are let in. Pure.
+//! Access rules. Pure.
 //!
 //! Any process on the machine, and any web page in a browser on it, can reach a port on localhost. The guard token
 //! stops the former, and a request that another server was tricked into sending. The `Host` rule stops pages whose

@@ -6,8 +6,8 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `settings` | the environment, parsed once |
-//! | `gate` | who may ask: `Host`, `X-Forwarded-For`, guard token. Pure |
-//! | `route` | which request is which. Pure |
+//! | `gate` | access rules: `Host`, `X-Forwarded-For`, guard token. Pure |
+//! | `route` | routes by method and path. Pure |
 //! | `query` | the options of a token request. Pure |
 //! | `oauth` | the OAuth 2.0 token endpoint |
 //! | `proxy` | requests to the API with the account's token |

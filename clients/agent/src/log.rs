@@ -26,7 +26,7 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(&str, Value)]) {
     line.insert("message".to_owned(), message.into());
     line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let text = format!("{}\n", Value::Object(line));
-    // There is nowhere to report that standard error is closed.
+    // A failure cannot be reported: standard error is where reports go.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -19,8 +19,10 @@ fn main() -> ExitCode {
     };
     // Lambda demands the name of the file as the extension's name.
     let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("token-broker-agent");
-    // One thread: the agent waits for the network most of the time, and shares the function's processor.
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // One thread: the agent waits for the network most of the time, and shares the function's processor. Name
+    // lookups run on other threads, and each thread would keep memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    match runtime {
         Ok(runtime) => runtime.block_on(run(command, &environment, name)),
         Err(_) => ExitCode::FAILURE,
     }

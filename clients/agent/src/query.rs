@@ -4,7 +4,7 @@ use protocol::{AccountName, Generation};
 use std::time::Duration;
 use token_broker_client::{Error, Token, TokenSource};
 
-/// What a caller asks for.
+/// The options of a token request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TokenQuery {
     pub(crate) account: AccountName,
@@ -12,7 +12,7 @@ pub(crate) struct TokenQuery {
     pub(crate) rejected: Option<Generation>,
 }
 
-/// What to do about parameters with other names.
+/// How to treat parameters with other names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
     /// A misspelt `account` must not lead to another account's token.

@@ -14,7 +14,7 @@ use token_broker_client::{
 };
 use zeroize::Zeroizing;
 
-/// A response with a JSON body, which nobody may store.
+/// A response with a JSON body that must not be stored.
 pub(crate) fn json(status: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! Which request is which. Pure.
+//! Routes by method and path. Pure.
 
 use http::Method;
 use protocol::AccountName;

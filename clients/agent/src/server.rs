@@ -87,7 +87,7 @@ async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, mut stopped: watch:
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
-    // A connection that breaks is the caller's affair.
+    // The caller notices a broken connection itself.
     tokio::select! {
         _ = connection.as_mut() => {}
         _ = stopped.changed() => {

@@ -7,12 +7,12 @@ use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
 const DEFAULT_PORT: u16 = 2774;
 const DEFAULT_API: &str = "https://platform-api.convirza.com";
 
-/// What the agent needs to serve.
+/// The settings of a serving agent.
 #[derive(Debug)]
 pub struct Settings {
     /// The port on 127.0.0.1; 0 stands for any free one.
     pub port: u16,
-    /// What callers have to present.
+    /// The token that callers have to present.
     pub guard: Secret,
     /// These accounts are kept fresh.
     pub accounts: Vec<AccountName>,

@@ -48,6 +48,18 @@ struct State {
     gone: Counter,
 }
 
+impl State {
+    fn new(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            mode: watch::Sender::new(ApiMode::Up),
+            accepts: Box::new(accepts),
+            received: Mutex::default(),
+            requests: Counter::default(),
+            gone: Counter::default(),
+        })
+    }
+}
+
 /// Counts a request whose client went away before the answer.
 struct Gone(Option<Counter>);
 
@@ -62,15 +74,17 @@ impl Drop for Gone {
 impl Api {
     /// Listens on a free port. `accepts` decides about tokens.
     pub async fn start(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        let state = Arc::new(State {
-            mode: watch::Sender::new(ApiMode::Up),
-            accepts: Box::new(accepts),
-            received: Mutex::default(),
-            requests: Counter::default(),
-            gone: Counter::default(),
-        });
+        let state = State::new(accepts);
         let shared = Arc::clone(&state);
         let server = Server::start(move |request| answer(Arc::clone(&shared), request)).await;
+        Self { server, state }
+    }
+
+    /// Listens on a free port for encrypted connections.
+    pub async fn start_encrypted(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        let state = State::new(accepts);
+        let shared = Arc::clone(&state);
+        let server = Server::start_encrypted(move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 

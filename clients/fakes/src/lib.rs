@@ -23,6 +23,7 @@ mod counter;
 mod extensions;
 mod raw;
 mod server;
+mod tls;
 
 pub use api::{Api, ApiMode, Received};
 pub use broker::{Broker, BrokerMode};

@@ -1,13 +1,19 @@
 //! An HTTP server by a function.
 
-use crate::Counter;
+use crate::{Counter, tls::Identity};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// A body of any kind.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -37,6 +43,7 @@ pub fn respond(status: u16, content: impl Into<Bytes>) -> Ending {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    certificate: Option<String>,
     accepting: JoinHandle<()>,
     stop: watch::Sender<()>,
     connections: Counter,
@@ -58,12 +65,31 @@ impl Server {
         F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
         R: Future<Output = Ending> + Send + 'static,
     {
+        Self::listen(port, None, handler).await
+    }
+
+    /// Listens on a free port for encrypted connections to `localhost`.
+    pub async fn start_encrypted<F, R>(handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+        R: Future<Output = Ending> + Send + 'static,
+    {
+        Self::listen(0, Some(Identity::new()), handler).await
+    }
+
+    async fn listen<F, R>(port: u16, identity: Option<Identity>, handler: F) -> Self
+    where
+        F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+        R: Future<Output = Ending> + Send + 'static,
+    {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         let address = listener.local_addr().expect("the listener has an address");
         let stop = watch::Sender::new(());
         let connections = Counter::default();
-        let accepting = tokio::spawn(accept(listener, Arc::new(handler), stop.clone(), connections.clone()));
-        Self { address, accepting, stop, connections }
+        let (certificate, tls) = identity.map(|identity| (identity.certificate, identity.acceptor)).unzip();
+        let accepting =
+            tokio::spawn(accept(listener, tls, Arc::new(handler), stop.clone(), connections.clone()));
+        Self { address, certificate, accepting, stop, connections }
     }
 
     /// `127.0.0.1` and the port.
@@ -73,7 +99,15 @@ impl Server {
 
     /// The base URL, without a trailing slash.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.certificate {
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// The certificate of a server that encrypts, in PEM.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// How many connections were accepted.
@@ -94,8 +128,13 @@ impl Drop for Server {
     }
 }
 
-async fn accept<F, R>(listener: TcpListener, handler: Arc<F>, stop: watch::Sender<()>, connections: Counter)
-where
+async fn accept<F, R>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<F>,
+    stop: watch::Sender<()>,
+    connections: Counter,
+) where
     F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
     R: Future<Output = Ending> + Send + 'static,
 {
@@ -103,22 +142,43 @@ where
         let (tcp, _) = listener.accept().await.expect("a connection");
         tcp.set_nodelay(true).expect("an open connection");
         connections.add();
-        let handler = Arc::clone(&handler);
+        let (handler, tls) = (Arc::clone(&handler), tls.clone());
         let mut stopped = stop.subscribe();
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let ending = handler(request);
-                async move {
-                    match ending.await {
-                        Ending::Respond(response) => Ok(response),
-                        Ending::Close => Err("closed without a response"),
+            let served = async {
+                match tls {
+                    None => serve(tcp, handler).await,
+                    Some(tls) => {
+                        // A client that does not trust the certificate goes away.
+                        if let Ok(stream) = tls.accept(tcp).await {
+                            serve(stream, handler).await;
+                        }
                     }
                 }
-            });
+            };
             tokio::select! {
-                _ = http1::Builder::new().serve_connection(TokioIo::new(tcp), service) => {}
+                () = served => {}
                 _ = stopped.changed() => {}
             }
         });
     }
+}
+
+async fn serve<S, F, R>(stream: S, handler: Arc<F>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
+    R: Future<Output = Ending> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let ending = handler(request);
+        async move {
+            match ending.await {
+                Ending::Respond(response) => Ok(response),
+                Ending::Close => Err("closed without a response"),
+            }
+        }
+    });
+    // A connection that breaks is part of the tests.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

@@ -19,7 +19,7 @@ pub struct Token {
     pub expires_at: Timestamp,
     /// Where the broker had it from. From the client's cache: memory.
     pub served_from: ServedFrom,
-    /// What the broker granted when it answered.
+    /// The lifetime that the broker granted when it answered.
     pub(crate) granted: Duration,
 }
 

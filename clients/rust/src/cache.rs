@@ -1,4 +1,4 @@
-//! What is known of one account, and what follows from it. Pure: no clock, no I/O.
+//! The cache of one account: its token, its last failure, and the decisions that follow. Pure: no clock, no I/O.
 
 use crate::{Code, Error, Token};
 use protocol::{Draw, Generation, ServedFrom, Timestamp};
@@ -17,7 +17,7 @@ const FIRST_COOLDOWN: Duration = Duration::from_millis(250);
 /// The longest pause between two failed renewals in the background.
 const LONGEST_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
-/// What a caller needs.
+/// The requirements of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Demand {
     /// The token must be valid for this long. Without it, a minute or half of the token's lifetime is enough.
@@ -69,7 +69,7 @@ pub(crate) enum Lookup {
     Ask,
 }
 
-/// What is known of one account.
+/// The cache of one account.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     cached: Option<Cached>,
@@ -96,7 +96,7 @@ struct Failed {
 }
 
 impl Entry {
-    /// What the entry says to a demand.
+    /// Answers a demand from the cache, if it can.
     pub(crate) fn look_up(&self, demand: Demand, now: Timestamp) -> Lookup {
         if let Some(cached) = self.cached.as_ref().filter(|cached| cached.answers(demand, now)) {
             let mut token = cached.token.clone();
@@ -140,7 +140,7 @@ impl Entry {
 
     /// Takes over the failure of a call. The token stays: it is valid until it expires.
     pub(crate) fn fail(&mut self, demand: Demand, error: &Error, now: Timestamp, draw: Draw) {
-        // What is wrong with one caller's options must not keep others waiting.
+        // A fault in one caller's options must not delay others.
         if demand != Demand::default() && is_of_the_request(error) {
             return;
         }

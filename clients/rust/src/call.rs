@@ -1,4 +1,4 @@
-//! What a client asks of the broker.
+//! Calls to the broker.
 
 use protocol::{AccountName, Generation};
 use serde_json::{Map, Value};

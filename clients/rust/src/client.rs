@@ -4,7 +4,7 @@ use crate::{
     BoxFuture, Broker, Call, Clock, Environment, Error, Reply, SystemClock,
     aws::{self, Credentials},
     http::{BaseUrl, HttpClient, collect, full},
-    ways::{Agent, HttpApi, Invoke, Outgoing, Way, endpoint_of, names_its_region, region_of_arn},
+    transports::{Agent, HttpApi, Invoke, Outgoing, Transport, endpoint_of, names_its_region, region_of_arn},
 };
 use http::{HeaderValue, Request};
 use std::{fmt, time::Duration};
@@ -16,17 +16,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Where the agent listens unless told otherwise.
 const AGENT_PORT: &str = "2774";
 
-/// The broker, by one of its three ways.
+/// The broker, by one of three transports.
 pub struct BrokerClient {
-    way: PlannedWay,
-    ready: OnceCell<Way>,
+    transport: PlannedTransport,
+    ready: OnceCell<Transport>,
     http: HttpClient,
     credentials: Option<Credentials>,
     environment: Environment,
 }
 
-/// A way whose Region may have to be asked for.
-enum PlannedWay {
+/// A transport whose Region may have to be asked for.
+enum PlannedTransport {
     Agent { base: BaseUrl, guard: HeaderValue },
     Invoke { function: String },
     HttpApi { base: BaseUrl },
@@ -51,12 +51,12 @@ impl BrokerClient {
         let mut guard = HeaderValue::from_str(guard.expose())
             .map_err(|_| Error::InvalidCall("the guard token is no header value".to_owned()))?;
         guard.set_sensitive(true);
-        Ok(Self::new(environment, PlannedWay::Agent { base, guard }))
+        Ok(Self::new(environment, PlannedTransport::Agent { base, guard }))
     }
 
     /// Direct invoke of the broker's function, by its name or ARN, with the alias where there is one.
     pub fn invoke(environment: &Environment, function: &str) -> Self {
-        Self::new(environment, PlannedWay::Invoke { function: function.to_owned() })
+        Self::new(environment, PlannedTransport::Invoke { function: function.to_owned() })
     }
 
     /// The broker's HTTP API, by its base URL.
@@ -64,22 +64,22 @@ impl BrokerClient {
     /// # Errors
     /// The URL is malformed, or neither https nor local.
     pub fn http_api(environment: &Environment, url: &str) -> Result<Self, Error> {
-        Ok(Self::new(environment, PlannedWay::HttpApi { base: base_url(url, "the broker's URL")? }))
+        Ok(Self::new(environment, PlannedTransport::HttpApi { base: base_url(url, "the broker's URL")? }))
     }
 
-    fn new(environment: &Environment, way: PlannedWay) -> Self {
+    fn new(environment: &Environment, transport: PlannedTransport) -> Self {
         let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
-        let is_signed = !matches!(way, PlannedWay::Agent { .. });
+        let is_signed = !matches!(transport, PlannedTransport::Agent { .. });
         let credentials = is_signed.then(|| Credentials::new(environment, http.clone()));
-        Self { way, ready: OnceCell::new(), http, credentials, environment: environment.clone() }
+        Self { transport, ready: OnceCell::new(), http, credentials, environment: environment.clone() }
     }
 
-    async fn plan(&self) -> Result<Way, Error> {
-        Ok(match &self.way {
-            PlannedWay::Agent { base, guard } => {
-                Way::Agent(Agent { target: base.target.clone(), guard: guard.clone() })
+    async fn plan(&self) -> Result<Transport, Error> {
+        Ok(match &self.transport {
+            PlannedTransport::Agent { base, guard } => {
+                Transport::Agent(Agent { target: base.target.clone(), guard: guard.clone() })
             }
-            PlannedWay::Invoke { function } => {
+            PlannedTransport::Invoke { function } => {
                 let region = match region_of_arn(function) {
                     Some(region) => region.to_owned(),
                     None => self.region().await?,
@@ -87,11 +87,11 @@ impl BrokerClient {
                 let configured = self.environment.first(&["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL"]);
                 let url = configured.map_or_else(|| endpoint_of(&region), str::to_owned);
                 let endpoint = base_url(&url, "Lambda's endpoint")?;
-                Way::Invoke(Invoke { endpoint, region, function: function.clone() })
+                Transport::Invoke(Invoke { endpoint, region, function: function.clone() })
             }
-            PlannedWay::HttpApi { base } => {
+            PlannedTransport::HttpApi { base } => {
                 let region = if names_its_region(base) { String::new() } else { self.region().await? };
-                Way::HttpApi(HttpApi::new(base.clone(), &region))
+                Transport::HttpApi(HttpApi::new(base.clone(), &region))
             }
         })
     }
@@ -105,27 +105,27 @@ impl BrokerClient {
     }
 
     async fn carry(&self, call: &Call) -> Result<Reply, Error> {
-        let way = self.ready.get_or_try_init(|| self.plan()).await?;
-        let request = self.prepare(way, way.request(call)?).await?;
+        let transport = self.ready.get_or_try_init(|| self.plan()).await?;
+        let request = self.prepare(transport, transport.request(call)?).await?;
         let (parts, body) = request.into_parts();
-        let response = self.http.send(way.target(), Request::from_parts(parts, full(body))).await;
+        let response = self.http.send(transport.target(), Request::from_parts(parts, full(body))).await;
         let response = response.map_err(|error| Error::Unreachable(error.to_string()))?;
         let (head, body) = response.into_parts();
         let body = collect(body, LONGEST_ANSWER).await;
         let body = body.map_err(|error| Error::Unreachable(format!("the answer broke off: {error}")))?;
-        way.read(head.status, &head.headers, body)
+        transport.read(head.status, &head.headers, body)
     }
 
-    async fn prepare(&self, way: &Way, outgoing: Outgoing) -> Result<Request<Vec<u8>>, Error> {
+    async fn prepare(&self, transport: &Transport, outgoing: Outgoing) -> Result<Request<Vec<u8>>, Error> {
         let malformed = |_| Error::InvalidCall("the call does not fit into a request".to_owned());
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
         *request.uri_mut() = outgoing.path_and_query.parse().map_err(malformed)?;
         request.headers_mut().extend(outgoing.headers);
-        if let (Some(credentials), Some(scope)) = (&self.credentials, way.signing()) {
+        if let (Some(credentials), Some(scope)) = (&self.credentials, transport.signing()) {
             let now = SystemClock.now();
             let keys = credentials.keys(scope.1, now).await.map_err(Error::Unsigned)?;
-            let url = format!("{}{}", way.target(), outgoing.path_and_query);
+            let url = format!("{}{}", transport.target(), outgoing.path_and_query);
             aws::sign(&mut request, &url, &keys, scope, now).map_err(Error::Unsigned)?;
         }
         Ok(request)

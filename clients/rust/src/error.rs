@@ -108,15 +108,15 @@ pub enum Error {
     /// The broker's token does not live as long as the caller demands.
     #[error("the account's token may be kept for {valid_for} s only, and {wanted} s were asked for")]
     TooShort {
-        /// What the broker gave, in seconds.
+        /// The token's lifetime, in seconds.
         valid_for: u64,
-        /// What the caller asked for, in seconds.
+        /// The lifetime that the caller asked for, in seconds.
         wanted: u64,
     },
     /// The call needs AWS credentials or a Region, and none was found.
     #[error("cannot sign the call to the broker: {0}")]
     Unsigned(String),
-    /// The chosen way to the broker cannot carry this call.
+    /// The chosen transport cannot carry this call.
     #[error("{0}")]
     InvalidCall(String),
 }

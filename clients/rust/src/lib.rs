@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | `source` | the cache and its calls, one at a time per account |
 //! | `cache` | the decisions: what a cached token answers, when it is renewed, how failures pause calls. Pure |
-//! | `ways` | the three ways to the broker: requests out, answers in. Pure |
+//! | `transports` | the three transports: requests out, answers in. Pure |
 //! | `client` | performs calls: credentials, signature, request |
 //! | `aws` | Region, credentials and signatures |
 //! | [`http`] | a small HTTP/1.1 client with reused connections |
@@ -31,7 +31,7 @@ pub mod http;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod source;
-mod ways;
+mod transports;
 
 pub use answer::{Reply, Token};
 pub use aws::{Environment, GuardTokenError};

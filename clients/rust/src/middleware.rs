@@ -40,7 +40,8 @@ impl Middleware for BearerToken {
         authorize(&mut request, &token)?;
         let again = request.try_clone();
         let response = next.clone().run(request, extensions).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        // After a redirect to another host, reqwest sends no token. A 401 from there says nothing about it.
+        if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != self.api.origin() {
             return Ok(response);
         }
         // Reported even where the request cannot be sent again: the next one shall have a good token.

@@ -48,17 +48,17 @@ struct Shared {
     broker: Box<dyn Broker>,
     clock: Box<dyn Clock>,
     limits: Limits,
-    slots: Mutex<HashMap<AccountName, Slot>>,
+    accounts: Mutex<HashMap<AccountName, AccountState>>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct AccountState {
     entry: Entry,
     flight: Option<Flight>,
     flights: u64,
 }
 
-/// A call that is under way.
+/// A call that is under transport.
 struct Flight {
     number: u64,
     demand: Demand,
@@ -67,7 +67,7 @@ struct Flight {
 }
 
 impl Flight {
-    /// A frozen process may find a call that nobody answers any more: its connection has long been closed.
+    /// After a freeze, a call may wait for an answer forever, because its connection has long been closed.
     fn is_alive(&self, now: Timestamp) -> bool {
         now < self.gives_up_at && self.result.has_changed().is_ok()
     }
@@ -88,7 +88,7 @@ impl TokenSource {
     /// A source with a clock and limits of the caller's choice.
     pub fn with(broker: impl Broker, clock: impl Clock, limits: Limits) -> Self {
         let (broker, clock) = (Box::new(broker), Box::new(clock));
-        Self(Arc::new(Shared { broker, clock, limits, slots: Mutex::default() }))
+        Self(Arc::new(Shared { broker, clock, limits, accounts: Mutex::default() }))
     }
 
     /// A token that is valid for a minute, or for half of its lifetime if it lives shorter than two.
@@ -165,7 +165,7 @@ impl TokenSource {
         let limit = if demand.rejected.is_some() { shared.limits.report_wait } else { shared.limits.wait };
         let deadline = shared.clock.now().plus(limit);
         loop {
-            let (flown, result) = match shared.look_up(account, demand) {
+            let (called_for, result) = match shared.look_up(account, demand) {
                 Ready::Token(token) => return Ok(token),
                 Ready::Failed(error) => return Err(error),
                 Ready::Wait { demand, result } => (demand, result),
@@ -174,7 +174,7 @@ impl TokenSource {
                 return Err(Error::StillWaiting(limit));
             };
             // The result of a call for less, such as a plain renewal while this is a report, is in the cache now.
-            if demand.is_covered_by(flown) {
+            if demand.is_covered_by(called_for) {
                 return demand.check(result?, shared.clock.now());
             }
             result?;
@@ -189,28 +189,28 @@ enum Ready {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, AccountState>> {
         // No code panics while it holds the lock, and a half-done change is not possible.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look_up(self: &Arc<Self>, account: &AccountName, demand: Demand) -> Ready {
         let now = self.clock.now();
-        let mut slots = self.lock();
-        if !slots.contains_key(account) && slots.len() >= MOST_ACCOUNTS {
-            slots.retain(|_, slot| slot.flight.is_some() || slot.entry.is_of_use(now));
+        let mut accounts = self.lock();
+        if !accounts.contains_key(account) && accounts.len() >= MOST_ACCOUNTS {
+            accounts.retain(|_, state| state.flight.is_some() || state.entry.is_of_use(now));
         }
-        let slot = slots.entry(account.clone()).or_default();
-        match slot.entry.look_up(demand, now) {
+        let state = accounts.entry(account.clone()).or_default();
+        match state.entry.look_up(demand, now) {
             Lookup::Answer { token, renew } => {
                 if renew {
-                    self.join(slot, account, Demand::default(), now);
+                    self.join(state, account, Demand::default(), now);
                 }
                 Ready::Token(token)
             }
             Lookup::Fail(error) => Ready::Failed(error),
             Lookup::Ask => {
-                let (demand, result) = self.join(slot, account, demand, now);
+                let (demand, result) = self.join(state, account, demand, now);
                 Ready::Wait { demand, result }
             }
         }
@@ -228,26 +228,26 @@ impl Shared {
     /// Joins the call that is under way, whatever it is for, or starts one.
     fn join(
         self: &Arc<Self>,
-        slot: &mut Slot,
+        state: &mut AccountState,
         account: &AccountName,
         demand: Demand,
         now: Timestamp,
     ) -> (Demand, watch::Receiver<Option<Result<Token, Error>>>) {
-        if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.is_alive(now)) {
+        if let Some(flight) = state.flight.as_ref().filter(|flight| flight.is_alive(now)) {
             return (flight.demand, flight.result.clone());
         }
-        slot.flights += 1;
-        let number = slot.flights;
-        let (landed, result) = watch::channel(None);
+        state.flights += 1;
+        let number = state.flights;
+        let (done, result) = watch::channel(None);
         let gives_up_at = now.plus(self.limits.call);
-        slot.flight = Some(Flight { number, demand, gives_up_at, result: result.clone() });
+        state.flight = Some(Flight { number, demand, gives_up_at, result: result.clone() });
         let (shared, account) = (Arc::clone(self), account.clone());
-        // On a task of its own: a caller that goes away must not end a call that others wait for.
+        // In a separate task: when the caller that started the call leaves, the others still wait for it.
         tokio::spawn(async move {
             let result = shared.fetch(&account, demand).await;
-            shared.land(&account, number, demand, &result);
-            // Nobody may be waiting any more.
-            let _ = landed.send(Some(result));
+            shared.finish(&account, number, demand, &result);
+            // All callers may have left.
+            let _ = done.send(Some(result));
         });
         (demand, result)
     }
@@ -272,26 +272,26 @@ impl Shared {
         reply
     }
 
-    fn land(&self, account: &AccountName, number: u64, demand: Demand, result: &Result<Token, Error>) {
+    fn finish(&self, account: &AccountName, number: u64, demand: Demand, result: &Result<Token, Error>) {
         let (now, draw) = (self.clock.now(), self.clock.draw());
-        let mut slots = self.lock();
-        let slot = slots.entry(account.clone()).or_default();
-        let is_current = slot.flight.as_ref().is_some_and(|flight| flight.number == number);
+        let mut accounts = self.lock();
+        let state = accounts.entry(account.clone()).or_default();
+        let is_current = state.flight.as_ref().is_some_and(|flight| flight.number == number);
         match result {
-            Ok(token) => slot.entry.store(demand, token.clone(), now, draw),
+            Ok(token) => state.entry.store(demand, token.clone(), now, draw),
             // A call that was given up says nothing about the one that followed it.
-            Err(error) if is_current => slot.entry.fail(demand, error, now, draw),
+            Err(error) if is_current => state.entry.fail(demand, error, now, draw),
             Err(_) => {}
         }
         if is_current {
-            slot.flight = None;
+            state.flight = None;
         }
     }
 }
 
 async fn settled(mut result: watch::Receiver<Option<Result<Token, Error>>>) -> Result<Token, Error> {
-    let landed = result.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
-    landed.unwrap_or_else(|| Err(Error::Unreachable("the call was ended".to_owned())))
+    let done = result.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
+    done.unwrap_or_else(|| Err(Error::Unreachable("the call was ended".to_owned())))
 }
 
 #[cfg(test)]

@@ -70,6 +70,18 @@ impl Instance {
         invocation.expect("the invocation ends before the timeout").expect("the invocation ends")
     }
 
+    /// Invokes the function through an alias or a version, with the text of an event that need not be JSON.
+    pub async fn invoke_through(&self, qualifier: Option<&str>, payload: impl ToString) -> Invocation {
+        let invocation = self.api.invoke_through(qualifier, payload.to_string());
+        let invocation = tokio::time::timeout(TIMEOUT, invocation).await;
+        invocation.expect("the invocation ends before the timeout").expect("the invocation ends")
+    }
+
+    /// The process's id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Kills the process, as Lambda does after a timeout.
     pub async fn kill(&mut self) {
         self.process.kill().await.expect("the process dies");

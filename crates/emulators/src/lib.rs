@@ -127,6 +127,7 @@ impl World {
     /// The environment variables that a broker process needs to use these services.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let convirza_url = self.convirza.url();
+        let port = convirza_url.rsplit(':').next().unwrap_or_default();
         vec![
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
@@ -140,6 +141,8 @@ impl World {
             ("BROKER_TABLE", self.table().to_owned()),
             ("BROKER_SECRET_PREFIX", self.secret_name("")),
             ("BROKER_API_URL", format!("{convirza_url}/v3")),
+            // Secrets name 127.0.0.1, also where the URLs of the settings name the same host otherwise.
+            ("BROKER_UPSTREAM_HOSTS", format!("127.0.0.1:{port},localhost:{port}")),
             ("BROKER_OAUTH_URL", convirza_url),
         ]
     }

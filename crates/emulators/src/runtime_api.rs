@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The function's timeout, as the template sets it.
 const TIMEOUT: Duration = Duration::from_secs(30);
+const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:token-broker";
 
 /// The result of an invocation: the answer, or the function error.
@@ -36,11 +37,19 @@ pub type Invocation = Result<Value, Value>;
 pub struct RuntimeApi {
     server: Server,
     shared: Arc<Shared>,
-    invocations: mpsc::UnboundedSender<(String, Value)>,
+    invocations: mpsc::UnboundedSender<Queued>,
+}
+
+/// An invocation that the function has not polled yet.
+struct Queued {
+    id: String,
+    /// The text of the event, which need not be JSON.
+    payload: String,
+    function_arn: String,
 }
 
 struct Shared {
-    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
+    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Queued>>,
     running: Mutex<HashMap<String, oneshot::Sender<Invocation>>>,
     polls: AtomicU64,
     init_error: Mutex<Option<Value>>,
@@ -72,12 +81,21 @@ impl RuntimeApi {
     }
 
     /// Queues an invocation. The receiver gets its result.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write json!")]
     pub fn invoke(&self, payload: Value) -> oneshot::Receiver<Invocation> {
+        self.invoke_through(None, payload.to_string())
+    }
+
+    /// Queues an invocation through an alias or a version of the function.
+    pub fn invoke_through(&self, qualifier: Option<&str>, payload: String) -> oneshot::Receiver<Invocation> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let id = format!("request-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // As long as Lambda's own.
+        let id = format!("00000000-0000-4000-8000-{:012}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let (done, receiver) = oneshot::channel();
         self.shared.running.lock().unwrap().insert(id.clone(), done);
-        self.invocations.send((id, payload)).unwrap();
+        let qualifier = qualifier.map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
+        let function_arn = format!("{FUNCTION_ARN}{qualifier}");
+        self.invocations.send(Queued { id, payload, function_arn }).unwrap();
         receiver
     }
 
@@ -94,15 +112,17 @@ impl RuntimeApi {
 
 async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     shared.polls.fetch_add(1, Ordering::Relaxed);
-    let Some((id, payload)) = shared.waiting.lock().await.recv().await else {
-        return (StatusCode::GONE, HeaderMap::new(), Json(Value::Null));
+    let Some(Queued { id, payload, function_arn }) = shared.waiting.lock().await.recv().await else {
+        return (StatusCode::GONE, HeaderMap::new(), String::new());
     };
     let deadline = now_ms() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert("lambda-runtime-aws-request-id", id.parse().unwrap());
     headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));
-    headers.insert("lambda-runtime-invoked-function-arn", HeaderValue::from_static(FUNCTION_ARN));
-    (StatusCode::OK, headers, Json(payload))
+    headers.insert("lambda-runtime-invoked-function-arn", function_arn.parse().unwrap());
+    headers.insert("lambda-runtime-trace-id", HeaderValue::from_static(TRACE));
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    (StatusCode::OK, headers, payload)
 }
 
 async fn response(

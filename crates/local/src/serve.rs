@@ -8,7 +8,12 @@ use emulators::{
     v2_secret,
 };
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{broker::Broker, inbound::Handler, outbound::SystemClock};
+use token_broker::{
+    broker::Broker,
+    inbound::Handler,
+    outbound::SystemClock,
+    telemetry::{InvocationLog, Style},
+};
 use token_broker_local::{
     front::{self, FUNCTION, LOCAL_IDENTITY},
     wiring,
@@ -52,7 +57,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     );
     let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
     let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).await?;
-    let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
+    let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
+    let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
+        .behind(config.aliases)
+        .logging_to(log);
     let broker = front::start(options.port, handler).await?;
     let mut events = world.convirza.subscribe();
     print_welcome(&world, &broker.url(), options.gateway);
@@ -101,7 +109,8 @@ fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
     println!("Run the function itself on these services, such as with sam local:\n");
     for (name, value) in world.environment() {
         // A container can be told that `localhost` is this machine, but 127.0.0.1 is always its own.
-        println!("  export {name}={}", value.replace("127.0.0.1", "localhost"));
+        let is_url = value.starts_with("http");
+        println!("  export {name}={}", if is_url { value.replace("127.0.0.1", "localhost") } else { value });
     }
-    println!("\nLogins, refreshes and faults (UTC):");
+    println!("\nAnswers, and what they cost upstream: logins, refreshes and faults (UTC):");
 }

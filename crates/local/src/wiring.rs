@@ -23,8 +23,12 @@ pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Res
     let secrets_manager = world.secrets_manager.sdk().await;
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
-        store: Arc::new(Table::new(&dynamodb, config.table.clone())),
-        secrets: Arc::new(SecretsManager::new(&secrets_manager, config.secret_prefix.clone())),
+        store: Arc::new(Table::new(&dynamodb, config.table.clone(), config.upstream_hosts.clone())),
+        secrets: Arc::new(SecretsManager::new(
+            &secrets_manager,
+            config.secret_prefix.clone(),
+            config.upstream_hosts.clone(),
+        )),
         upstream: Arc::new(Convirza::new(
             config.oauth_url.clone(),
             config.api_url.clone(),

@@ -13,6 +13,8 @@
 //! | a shared cache | the pair | reads the table; logs in even if that fails, since a cache may be down | unconditional |
 //! | a lock without a fence | the pair, and a lock for as long as the broker's lease | takes the lock by a conditional write; waits and rereads while another instance holds it | unconditional |
 
+pub(crate) mod requests;
+
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
@@ -128,7 +130,7 @@ impl Baseline {
             }
             (State::Calling { sent_at, secret }, Event::Replied(reply)) => match reply {
                 UpstreamReply::Granted(granted) => self.save(cx, granted, sent_at, secret),
-                UpstreamReply::Refused => self.was_refused(cx, secret),
+                UpstreamReply::Unauthorized | UpstreamReply::Refused => self.was_refused(cx, secret),
                 UpstreamReply::RateLimited(asked) => {
                     let retry_after = asked.unwrap_or_default();
                     self.retry_until = asked.map(|span| cx.now.plus(span)).max(self.retry_until);
@@ -260,7 +262,7 @@ impl Baseline {
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
         let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
         let origin = secret.map(|secret| secret.origin).unwrap_or_default();
-        let pair = granted.into_pair(generation, sent_at, grant, self.record.pair.as_ref(), origin);
+        let pair = granted.into_pair(generation, sent_at, grant, self.record.pair.as_ref(), origin, None);
         let locked = self.locked.take();
         self.record = Account {
             version: locked.unwrap_or(self.record.version).next(cx.now),

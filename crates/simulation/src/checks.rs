@@ -8,11 +8,13 @@
 //! | I3 | when a write of the record is applied |
 //! | I4, I7 | when a request is answered |
 //! | I5 | when a login is sent |
+//! | single flight | when a process of the broker begins an effect, and when a request ends |
+//! | deadline | when a request of a process that was not stopped ends |
 //! | I8 | after a plan with an outage, which says how many logins are allowed |
 
-use crate::{Figures, SECOND, Simulation, Strategy, Tally};
-use protocol::{Account, Call, Effect, Generation, Policy};
-use std::collections::{HashMap, VecDeque};
+use crate::{Figures, SECOND, Simulation, Strategy, Tally, world::START_MS};
+use protocol::{Account, Call, Effect, Generation, Holder, LoginLimiter, Policy};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Checks one run, and counts.
 pub struct Checks {
@@ -25,6 +27,8 @@ pub struct Checks {
     /// The access token of each generation.
     tokens: HashMap<(usize, Generation), String>,
     leased: Vec<bool>,
+    /// The permits that were ever written.
+    permits: HashSet<Holder>,
     conflicts_of_lease: Vec<usize>,
     /// The counts.
     pub tally: Tally,
@@ -43,10 +47,13 @@ impl Checks {
             highest: vec![None; accounts],
             tokens: HashMap::new(),
             leased: vec![false; accounts],
+            permits: HashSet::new(),
             conflicts_of_lease: vec![0; accounts],
             tally: Tally {
                 logins_by_account: vec![0; accounts],
                 refreshes_by_account: vec![0; accounts],
+                failed_by_account: vec![0; accounts],
+                renewals_ms: vec![Vec::new(); accounts],
                 ..Tally::default()
             },
             figures: Figures::default(),
@@ -87,8 +94,9 @@ impl Checks {
         match call {
             Call::Login(_) => self.tally.logins_by_account[account] += 1,
             Call::Refresh { .. } => self.tally.refreshes_by_account[account] += 1,
-            Call::Revoke(_) | Call::Probe { .. } => {}
+            Call::Revoke(_) | Call::Probe { .. } => return,
         }
+        self.tally.renewals_ms[account].push(now_ms - START_MS);
         if !matches!(call, Call::Login(_)) {
             return;
         }
@@ -148,11 +156,34 @@ impl Checks {
         self.tally.losses += u64::from(may_cost);
     }
 
-    pub(crate) fn failed(&mut self, code: &'static str) {
+    pub(crate) fn failed(&mut self, account: usize, code: &'static str) {
         *self.tally.failures.entry(code).or_default() += 1;
+        self.tally.failed_by_account[account] += 1;
     }
 
-    pub(crate) fn waited(&mut self, wait_ms: u64) {
+    /// A request waited for a token, or for an error with this code.
+    pub(crate) fn waited(&mut self, wait_ms: u64, code: Option<&'static str>) {
         self.tally.longest_wait_ms = self.tally.longest_wait_ms.max(wait_ms);
+        let longest_ms = self.tally.longest_waits_ms.entry(code.unwrap_or("answered")).or_default();
+        *longest_ms = wait_ms.max(*longest_ms);
+    }
+
+    /// A run of the schedule has ended.
+    pub(crate) fn maintained(&mut self, took_ms: u64, postponed: usize) {
+        self.tally.longest_maintenance_ms = self.tally.longest_maintenance_ms.max(took_ms);
+        self.tally.postponed = self.tally.postponed.max(postponed);
+    }
+
+    /// Counts the permits that a write of the limiter adds. No account holds more than its share.
+    pub(crate) fn permits_are_written(&mut self, limiter: &LoginLimiter) {
+        let share = self.login_budget.div_ceil(2);
+        for permit in &limiter.permits {
+            if self.permits.insert(permit.holder) {
+                self.tally.permits += 1;
+            }
+            let alike = limiter.permits.iter().filter(|other| other.account == permit.account);
+            let held = alike.count();
+            self.hold("I1", held <= share, || format!("{} holds {held} permits of {share}", permit.account));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, and when.
 
+use crate::HOUR;
 use fastrand::Rng;
 
 /// One thing that goes wrong during a window.
@@ -12,6 +13,10 @@ pub(crate) enum Fault {
     /// DynamoDB loses one reply in four. One request in ten arrives long after its client gave up, and the client
     /// sends one in ten twice.
     StoreLosesReplies,
+    /// DynamoDB refuses every write, and reads work.
+    StoreWritesDown,
+    /// Writes of the login rate limiter take 2.1 to 3 s. The client gives up after 2.5 s, and they are carried out.
+    LimiterSlow,
     /// Secrets Manager is out of reach.
     SecretsDown,
     /// Connections to the upstream fail.
@@ -24,32 +29,59 @@ pub(crate) enum Fault {
     UpstreamLosesReplies,
     /// The upstream answers 429 to every request.
     UpstreamLimits,
+    /// The upstream answers 400 or 403 to every login, whatever the password.
+    LoginsForbidden,
     /// Another client behind the same address uses up the logins.
     Neighbour,
-    /// An instance is stopped before one effect in ten and before one step in ten, for up to a minute.
+    /// Another client logs in as the first account's user whenever a login of the fleet ends its session, and ends the
+    /// fleet's session by that.
+    Rival,
+    /// Every other caller reports its token, dead or alive, and the API answers 401 to every probe.
+    Lies,
+    /// An instance is stopped before one step in ten and before one effect in ten, for up to a minute. A process of the
+    /// broker is stopped as a whole.
     Pauses,
     /// An instance dies before one step in ten.
     Kills,
+    /// A port panics instead of returning one reply in twenty.
+    Panics,
+    /// After one reply in twenty, a caller of that instance hangs up.
+    HangUps,
     /// An instance that renews dies before every other step, but at most one in half an hour.
     HoldersDie,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 13] = [
+    /// The faults that are drawn. The others need callers and settling times of their own.
+    pub(crate) const ALL: [Self; 18] = [
         Self::StoreDown,
         Self::StoreThrottles,
         Self::StoreLosesReplies,
+        Self::StoreWritesDown,
+        Self::LimiterSlow,
         Self::SecretsDown,
         Self::UpstreamUnreachable,
         Self::UpstreamFails,
         Self::UpstreamHangs,
         Self::UpstreamLosesReplies,
         Self::UpstreamLimits,
+        Self::LoginsForbidden,
         Self::Neighbour,
         Self::Pauses,
         Self::Kills,
+        Self::Panics,
+        Self::HangUps,
         Self::HoldersDie,
     ];
+
+    /// How much longer than other faults this one is felt. A refused login is tried again after an hour at the latest,
+    /// and a tenth more. A pair whose predecessors died young is trusted for as long.
+    fn aftermath_ms(self) -> u64 {
+        match self {
+            Self::LoginsForbidden | Self::Rival | Self::Lies => HOUR + HOUR / 10,
+            _ => 0,
+        }
+    }
 }
 
 /// A span of true time in which a fault lasts.
@@ -82,8 +114,8 @@ impl Faults {
         self.lasts(fault, now_ms) && rng.u32(..one_in) == 0
     }
 
-    /// The end of the last window.
+    /// When the last fault is over, and felt no longer than any other.
     pub(crate) fn end_ms(&self) -> u64 {
-        self.windows.iter().map(|window| window.until_ms).max().unwrap_or(0)
+        self.windows.iter().map(|window| window.until_ms + window.fault.aftermath_ms()).max().unwrap_or(0)
     }
 }

@@ -1,4 +1,4 @@
-//! A fleet simulator. It takes the production protocol through weeks of requests, faults and crashes in seconds.
+//! A fleet simulator. It takes the production broker through weeks of requests, faults and crashes in seconds.
 //!
 //! It is a discrete-event simulation: one queue of events, one random number generator, no clock. One seed gives one
 //! run. *True time* is the time of the event queue. The clock of each instance differs from it by up to half of the
@@ -14,9 +14,12 @@
 //! | `world` | true time, the event queue, and all parts of the world |
 //! | `load` | callers and the schedule |
 //! | `requests` | one request on an instance, from its arrival to its answer |
-//! | `instance` | an instance: clock, cache, current invocation |
-//! | `strategy` | what runs on the instances: the broker's flow, or a baseline |
-//! | `baselines` | three common designs without the broker |
+//! | `instance` | an instance: its clock, and what runs on it |
+//! | `strategy` | what runs on the instances: the broker, or a baseline |
+//! | `process`, `shell` | requests of the broker, and what may happen to its process |
+//! | `ports` | the ports of a process: each call waits for the world's reply |
+//! | `executor` | polls the requests, in an order that is drawn |
+//! | `baselines` | three common designs without the broker, and the loop around them |
 //! | `messages` | latency, loss and delay of each effect |
 //! | `faults` | what can go wrong |
 //! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza |
@@ -32,14 +35,18 @@
 
 mod baselines;
 mod checks;
+pub mod executor;
 mod faults;
 mod figures;
 mod instance;
 mod load;
 mod messages;
 mod plans;
+pub mod ports;
+mod process;
 mod requests;
 mod secrets;
+mod shell;
 mod simulation;
 mod store;
 mod strategy;

@@ -2,6 +2,7 @@
 
 use crate::{
     DAY, MINUTE, SECOND, Strategy,
+    faults::Fault,
     world::{Arrival, Occurrence, START_MS, World},
 };
 use protocol::{Generation, Secret};
@@ -77,40 +78,39 @@ impl World {
             let (generation, token) = self.load.handed_out[account].as_ref()?;
             (*generation, token)
         } else {
-            let pair = self.instances[index].caches[account].record.as_ref()?.account.pair.as_ref()?;
+            let cache = self.instances[index].baseline()?.caches.get(&account)?;
+            let pair = cache.record.as_ref()?.account.pair.as_ref()?;
             (pair.generation, &pair.access_token)
         };
         let dead = !self.upstream.is_alive(token, self.now_ms);
-        let one_in = if dead { 2 } else { 200 };
-        let reports = (dead || self.plan.false_reports) && self.rng.u32(..one_in) == 0;
+        let lies = self.faults.lasts(Fault::Lies, self.now_ms);
+        let one_in = if dead || lies { 2 } else { 200 };
+        let reports = (dead || lies || self.plan.false_reports) && self.rng.u32(..one_in) == 0;
         reports.then_some(generation)
     }
 
-    /// One run of the schedule, on an idle instance. It finds no accounts while the store is down.
+    /// One run of the schedule.
     pub(crate) fn maintenance(&mut self) {
         if self.plan.maintained {
             self.after(5 * MINUTE, Occurrence::Maintenance);
-            if let Some(index) = self.idle_instance() {
-                self.checks.figures.reads += 1;
-                let mut accounts = self.known_accounts();
-                self.rng.shuffle(&mut accounts);
-                self.maintain(index, accounts);
+            if let Some(index) = self.free_instance() {
+                self.maintain(index);
             }
         }
     }
 
-    /// Gives a request to an idle instance, or lets it wait for one.
+    /// Gives a request to an instance that takes one, or lets it wait.
     pub(crate) fn dispatch(&mut self, arrival: Arrival) {
-        let idle = |index: &usize| self.instances[*index].invocation.is_none();
-        match arrival.instance.filter(idle).or_else(|| self.idle_instance()) {
+        let accepts = |index: &usize| self.instances[*index].accepts(self.now_ms);
+        match arrival.instance.filter(accepts).or_else(|| self.free_instance()) {
             Some(index) => self.serve(index, arrival),
             None => self.after(SECOND / 20, Occurrence::Arrival(arrival)),
         }
     }
 
-    fn idle_instance(&mut self) -> Option<usize> {
+    fn free_instance(&mut self) -> Option<usize> {
         let (count, first) = (self.instances.len(), self.rng.usize(..self.instances.len()));
         let mut indices = (0..count).map(|offset| (first + offset) % count);
-        indices.find(|index| self.instances[*index].invocation.is_none())
+        indices.find(|index| self.instances[*index].accepts(self.now_ms))
     }
 }

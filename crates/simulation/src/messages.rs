@@ -3,6 +3,9 @@
 use crate::{
     SECOND,
     faults::Fault,
+    plans::Incident,
+    ports::Reply,
+    process::TaskId,
     world::{InstanceId, Occurrence, World},
 };
 use protocol::{Call, Effect, Event, SecretError, StoreError, UpstreamReply, WriteOutcome, millis};
@@ -12,16 +15,24 @@ const STORE_TIMEOUT_MS: u64 = 2_500;
 /// The longest time that the client of Secrets Manager tries.
 const SECRETS_TIMEOUT_MS: u64 = 4_000;
 
-/// An effect on its way, and the fate of its reply.
+/// An effect on its way.
 pub(crate) struct Message {
-    id: InstanceId,
-    account: usize,
-    effect: Effect,
-    reply: ReplyFate,
+    pub(crate) account: usize,
+    pub(crate) effect: Effect,
+    /// Gets the reply. None once it got another event, or if the reply is lost.
+    pub(crate) to: Option<ReplyTo>,
+    /// If the reply is lost, that may cost a login.
+    pub(crate) renews: bool,
+}
+
+/// Who waits for a reply.
+pub(crate) enum ReplyTo {
+    Port { task: TaskId, reply: Reply },
+    Baseline(InstanceId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ReplyFate {
+pub(crate) enum ReplyFate {
     /// It arrives this much later.
     After(u64),
     /// It is lost. The instance gets another event.
@@ -35,61 +46,53 @@ enum ReplyFate {
 }
 
 impl World {
-    /// Performs an effect of an instance, as the function does.
-    pub(crate) fn perform(&mut self, id: InstanceId, effect: Effect) {
-        let instance = &self.instances[id.index];
-        let invocation = instance.invocation.as_ref().filter(|_| instance.life == id.life);
-        let Some(invocation) = invocation else { return };
-        let (account, renews) = (invocation.account, invocation.renews);
-        let deadline_ms = invocation.deadline_ms;
-        match &effect {
-            Effect::Pause { until } => {
-                let at_ms = instance.true_ms(*until).max(self.now_ms);
-                self.at(at_ms, Occurrence::Reply { id, event: Event::Resumed });
-            }
-            Effect::Send { call, not_after } if instance.clock(self.now_ms) <= *not_after => {
-                self.checks.call_is_sent(&self.store.accounts[account], call);
-                self.send(Message { id, account, effect, reply: ReplyFate::Lost });
-            }
-            Effect::Send { .. } => {
-                let event = Event::Replied(UpstreamReply::TooLate);
-                self.after(0, Occurrence::Reply { id, event });
+    /// Sends an effect on its way. Its reply is of no use later than `time_left_ms` from now.
+    pub(crate) fn transmit(&mut self, mut message: Message, time_left_ms: u64) {
+        match &message.effect {
+            Effect::Send { call, .. } => {
+                self.checks.call_is_sent(&self.store.accounts[message.account], call);
+                self.send(message);
             }
             Effect::ReadSecret => {
                 let (event, after_ms) = if self.faults.lasts(Fault::SecretsDown, self.now_ms) {
-                    self.checks.lost(renews, &effect);
-                    (without_reply(&effect), self.rng.u64(50..=SECRETS_TIMEOUT_MS))
+                    self.checks.lost(message.renews, &message.effect);
+                    (without_reply(&message.effect), self.rng.u64(50..=SECRETS_TIMEOUT_MS))
                 } else {
-                    (Event::Secret(Ok(self.secrets.read(account))), self.rng.u64(10..60))
+                    (Event::Secret(Ok(self.secrets.read(message.account))), self.rng.u64(10..60))
                 };
-                self.after(after_ms, Occurrence::Reply { id, event });
+                self.reply_after(after_ms, &mut message, event);
             }
-            Effect::ReadAccount
-            | Effect::WriteAccount { .. }
-            | Effect::ReadLimiter
-            | Effect::WriteLimiter { .. } => {
-                let message = Message { id, account, effect, reply: ReplyFate::Lost };
-                self.send_to_store(message, renews, deadline_ms);
-            }
+            _ => self.send_to_store(message, time_left_ms),
         }
     }
 
-    fn send_to_store(&mut self, message: Message, renews: bool, deadline_ms: u64) {
+    /// Replies to whoever waits for it. Only the first reply arrives.
+    fn reply_after(&mut self, span_ms: u64, message: &mut Message, event: Event) {
+        if let Some(to) = message.to.take() {
+            self.after(span_ms, Occurrence::Reply { to, event });
+        }
+    }
+
+    fn send_to_store(&mut self, mut message: Message, time_left_ms: u64) {
         match &message.effect {
-            Effect::ReadAccount | Effect::ReadLimiter => self.checks.figures.reads += 1,
+            Effect::ReadAccount | Effect::ReadLimiter(_) => self.checks.figures.reads += 1,
             _ => self.checks.figures.writes += 1,
         }
-        let (id, now_ms) = (message.id, self.now_ms);
+        let (renews, now_ms) = (message.renews, self.now_ms);
+        let writes = matches!(message.effect, Effect::WriteAccount { .. } | Effect::WriteLimiter { .. });
         let refused = self.faults.lasts(Fault::StoreDown, now_ms)
+            || (writes && self.faults.lasts(Fault::StoreWritesDown, now_ms))
             || self.faults.strikes(Fault::StoreThrottles, 2, now_ms, &mut self.rng);
         let (there_ms, back_ms) = (self.latency_ms(), self.latency_ms());
-        let time_left_ms = deadline_ms.saturating_sub(now_ms);
+        let slow = self.faults.lasts(Fault::LimiterSlow, now_ms)
+            && matches!(message.effect, Effect::WriteLimiter { .. });
+        let there_ms = if slow { self.rng.u64(2_100..3_000) } else { there_ms };
         let give_up_ms = STORE_TIMEOUT_MS.min(time_left_ms);
         if refused {
             self.checks.lost(renews, &message.effect);
             let after_ms = self.rng.u64(20..=STORE_TIMEOUT_MS).min(time_left_ms);
             let event = without_reply(&message.effect);
-            return self.after(after_ms, Occurrence::Reply { id, event });
+            return self.reply_after(after_ms, &mut message, event);
         }
         let (there_ms, reply) = match self.rng.u8(..20) {
             _ if !self.faults.lasts(Fault::StoreLosesReplies, now_ms) => {
@@ -100,30 +103,29 @@ impl World {
             7..=8 => (there_ms, ReplyFate::SentAgain(SECOND + back_ms)),
             _ => (there_ms, ReplyFate::After(back_ms)),
         };
-        let returns_ms = match reply {
-            ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) => there_ms + back_ms,
-            _ => u64::MAX,
+        // The client gives a slow request up. Otherwise it waits for as long as its caller.
+        let patience_ms = if slow { give_up_ms } else { time_left_ms };
+        let returns = match reply {
+            ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) => there_ms + back_ms <= patience_ms,
+            _ => false,
         };
-        let reply = if returns_ms <= time_left_ms {
-            reply
-        } else {
+        if !returns {
             self.checks.lost(renews, &message.effect);
             let event = without_reply(&message.effect);
-            self.after(give_up_ms, Occurrence::Reply { id, event });
-            ReplyFate::Lost
-        };
-        self.after(there_ms, Occurrence::Delivery(Box::new(Message { reply, ..message })));
+            self.reply_after(give_up_ms, &mut message, event);
+        }
+        self.after(there_ms, Occurrence::Delivery(Box::new(message), reply));
     }
 
-    fn send(&mut self, message: Message) {
-        let (id, now_ms, timeout_ms) = (message.id, self.now_ms, millis(self.policy.upstream_timeout));
+    fn send(&mut self, mut message: Message) {
+        let (now_ms, timeout_ms) = (self.now_ms, millis(self.policy.upstream_timeout));
         let (there_ms, back_ms) = (self.rng.u64(10..150), self.rng.u64(50..800));
         let mut faulty = true;
         let (there_ms, reply) = if self.faults.lasts(Fault::UpstreamUnreachable, now_ms) {
             let after_ms = self.rng.u64(5..=2 * SECOND);
             self.checks.lost(true, &message.effect);
             let event = Event::Replied(UpstreamReply::NeverLeft);
-            return self.after(after_ms, Occurrence::Reply { id, event });
+            return self.reply_after(after_ms, &mut message, event);
         } else if self.faults.lasts(Fault::UpstreamHangs, now_ms) {
             // The kernel may deliver it as long again after the call was given up.
             (self.rng.u64(..2 * timeout_ms), ReplyFate::Lost)
@@ -142,36 +144,39 @@ impl World {
         }
         if reply == ReplyFate::Lost {
             let event = Event::Replied(UpstreamReply::Unclear);
-            self.after(timeout_ms, Occurrence::Reply { id, event });
+            self.reply_after(timeout_ms, &mut message, event);
         }
-        self.after(there_ms, Occurrence::Delivery(Box::new(Message { reply, ..message })));
+        self.after(there_ms, Occurrence::Delivery(Box::new(message), reply));
     }
 
     /// A message arrives at the store or the upstream.
-    pub(crate) fn deliver(&mut self, message: Message) {
-        let Message { id, account, effect, reply } = message;
-        if let Effect::Send { call, .. } = &effect {
+    pub(crate) fn deliver(&mut self, mut message: Message, reply: ReplyFate) {
+        let account = message.account;
+        if let Effect::Send { call, .. } = &message.effect {
             let answer = self.answer_call(account, call, reply);
             if let ReplyFate::After(back_ms)
             | ReplyFate::Error { after_ms: back_ms, .. }
             | ReplyFate::Limited(back_ms) = reply
             {
-                self.after(back_ms, Occurrence::Reply { id, event: Event::Replied(answer) });
+                self.reply_after(back_ms, &mut message, Event::Replied(answer));
             }
             return;
         }
-        let mut event = self.carry_out(account, &effect);
+        let mut event = self.carry_out(account, &message.effect);
         if let ReplyFate::SentAgain(_) = reply {
-            event = self.store.carry_out(account, &effect);
+            event = self.store.carry_out(account, &message.effect);
         }
         if let ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) = reply {
-            self.after(back_ms, Occurrence::Reply { id, event });
+            self.reply_after(back_ms, &mut message, event);
         }
     }
 
     fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
         let event = self.store.carry_out(account, effect);
         match (effect, &event) {
+            (Effect::WriteLimiter { next, .. }, Event::Written(WriteOutcome::Applied)) => {
+                self.checks.permits_are_written(next);
+            }
             (_, Event::Written(WriteOutcome::Conflict)) => self.checks.write_conflicts(account),
             (Effect::WriteAccount { .. }, Event::Written(WriteOutcome::Applied))
                 if self.checks.record_is_written(account, &self.store.accounts[account]) =>
@@ -200,17 +205,32 @@ impl World {
             self.checks.tally.losses += u64::from(used_up);
             return self.upstream.limit(call, &mut self.rng);
         }
+        match call {
+            // A refused login is refused at the upstream's door. It costs another one later.
+            Call::Login(_) if self.faults.lasts(Fault::LoginsForbidden, now_ms) => {
+                self.checks.tally.losses += 1;
+                return UpstreamReply::Refused;
+            }
+            Call::Probe { .. } if self.faults.lasts(Fault::Lies, now_ms) => return UpstreamReply::Unauthorized,
+            _ => {}
+        }
         let hangs = fate == ReplyFate::Lost && self.faults.lasts(Fault::UpstreamHangs, now_ms);
         let dropped = hangs && self.rng.bool();
         if dropped || matches!(fate, ReplyFate::Error { carried_out: false, .. }) {
             return UpstreamReply::Unclear;
         }
         let reply = self.upstream.carry_out(call, now_ms, &self.secrets, &mut self.rng);
+        let logged_in = matches!((call, &reply), (Call::Login(_), UpstreamReply::Granted(_)));
+        if logged_in && account == 0 && self.faults.lasts(Fault::Rival, now_ms) {
+            // Its session is ended by ours, so it logs in again.
+            let after_ms = self.rng.u64(SECOND..30 * SECOND);
+            self.after(after_ms, Occurrence::Incident(Incident::RivalLogsIn));
+        }
         if let ReplyFate::Error { .. } = fate { UpstreamReply::Unclear } else { reply }
     }
 
     /// A few milliseconds one way, in rare cases a few hundred.
-    fn latency_ms(&mut self) -> u64 {
+    pub(crate) fn latency_ms(&mut self) -> u64 {
         if self.rng.u8(..200) == 0 { self.rng.u64(50..300) } else { self.rng.u64(1..=6) }
     }
 }
@@ -219,7 +239,7 @@ impl World {
 fn without_reply(effect: &Effect) -> Event {
     match effect {
         Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
-        Effect::ReadLimiter => Event::Limiter(Err(StoreError::Unreachable)),
+        Effect::ReadLimiter(_) => Event::Limiter(Err(StoreError::Unreachable)),
         Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
         _ => Event::Written(WriteOutcome::Unknown),
     }

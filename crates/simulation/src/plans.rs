@@ -1,5 +1,6 @@
 //! The plans: load, faults and incidents of each run.
 
+mod half_broken;
 mod outages;
 
 use crate::{DAY, HOUR, MINUTE, SECOND, faults::Fault};
@@ -64,6 +65,8 @@ pub(crate) enum Incident {
     RightPassword,
     /// All secrets get a new version, with a wrong password.
     WrongPassword,
+    /// The user of the first account logs in elsewhere, which ends the fleet's session.
+    RivalLogsIn,
 }
 
 impl Plan {
@@ -244,7 +247,7 @@ impl Plan {
     };
 
     /// The plans of `cargo figures`, in the order of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::CALM,
         Self::UNMAINTAINED,
         Self::UNMAINTAINED_HOURLY,
@@ -260,6 +263,12 @@ impl Plan {
         Self::UPSTREAM_HANGS,
         Self::UPSTREAM_LOSES_REPLIES,
         Self::UPSTREAM_LIMITS,
+        Self::WRITES_REFUSED,
+        Self::SLOW_LIMITER,
+        Self::RIVAL,
+        Self::LIES,
+        Self::LOGINS_FORBIDDEN,
+        Self::THOUSAND_ACCOUNTS,
         Self::NEIGHBOUR,
         Self::REVOCATIONS,
         Self::SECRETS,

@@ -1,7 +1,9 @@
-//! DynamoDB: one record per account and one login rate limiter, written conditionally.
+//! DynamoDB: one record per account and one login rate limiter per upstream, written conditionally.
 
 use crate::Strategy;
-use protocol::{Account, Effect, Event, LoginLimiter, Version, WriteOutcome};
+use protocol::{Account, AccountName, Effect, Event, LimiterName, LoginLimiter, Version, WriteOutcome};
+use std::collections::BTreeMap;
+use token_broker::ports::Listed;
 
 /// The version that an unconditional write of a baseline expects.
 pub(crate) const ANY_VERSION: Version = Version(u64::MAX);
@@ -9,7 +11,7 @@ pub(crate) const ANY_VERSION: Version = Version(u64::MAX);
 /// The stored items. Latency and loss are in `messages`.
 pub(crate) struct Store {
     pub(crate) accounts: Vec<Account>,
-    limiter: LoginLimiter,
+    limiters: BTreeMap<LimiterName, LoginLimiter>,
     /// A write without a pair leaves the stored pair: baselines take and release their lock with such writes.
     keeps_pair: bool,
 }
@@ -17,14 +19,16 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(accounts: usize, strategy: Strategy) -> Self {
         let keeps_pair = strategy != Strategy::Broker;
-        Self { accounts: vec![Account::default(); accounts], limiter: LoginLimiter::default(), keeps_pair }
+        Self { accounts: vec![Account::default(); accounts], limiters: BTreeMap::new(), keeps_pair }
     }
 
     /// Carries out one request atomically.
     pub(crate) fn carry_out(&mut self, account: usize, effect: &Effect) -> Event {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.accounts[account].clone())),
-            Effect::ReadLimiter => Event::Limiter(Ok(self.limiter.clone())),
+            Effect::ReadLimiter(name) => {
+                Event::Limiter(Ok(self.limiters.get(name).cloned().unwrap_or_default()))
+            }
             Effect::WriteAccount { expected, next } => {
                 let stored = &mut self.accounts[account];
                 if *expected == ANY_VERSION {
@@ -38,10 +42,11 @@ impl Store {
                 }
                 Event::Written(outcome(met))
             }
-            Effect::WriteLimiter { expected, next } => {
-                let met = self.limiter.version == *expected;
+            Effect::WriteLimiter { name, expected, next } => {
+                let stored = self.limiters.entry(name.clone()).or_default();
+                let met = stored.version == *expected;
                 if met {
-                    self.limiter.clone_from(next);
+                    stored.clone_from(next);
                 }
                 Event::Written(outcome(met))
             }
@@ -50,8 +55,9 @@ impl Store {
     }
 
     /// The accounts that have a record, as a scan finds them.
-    pub(crate) fn known_accounts(&self) -> Vec<usize> {
-        (0..self.accounts.len()).filter(|index| self.accounts[*index].version != Version(0)).collect()
+    pub(crate) fn list(&self, names: &[AccountName]) -> Vec<Listed> {
+        let stored = names.iter().zip(&self.accounts).filter(|(_, record)| record.version != Version(0));
+        stored.map(|(name, record)| (name.clone(), Ok(record.clone()))).collect()
     }
 }
 

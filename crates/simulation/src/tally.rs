@@ -9,6 +9,8 @@ pub struct Tally {
     pub requests: u64,
     /// Requests that got no token, by error code.
     pub(crate) failures: BTreeMap<&'static str, u64>,
+    /// Requests that got no token, by account.
+    pub failed_by_account: Vec<u64>,
     /// Failures on instances that had the account in their cache.
     pub warm_failures: u64,
     /// Tokens handed out that were dead upstream.
@@ -17,12 +19,22 @@ pub struct Tally {
     pub logins_by_account: Vec<u64>,
     /// Refreshes that arrived upstream, by account.
     pub(crate) refreshes_by_account: Vec<u64>,
+    /// When logins and refreshes arrived upstream, in milliseconds of the run, by account.
+    pub(crate) renewals_ms: Vec<Vec<u64>>,
+    /// Login permits that were acquired.
+    pub permits: u64,
     /// Requests and replies that were lost, each of which may cost a login to repair.
     pub(crate) losses: u64,
     /// Conflicting writes, for each lease that was released or has lapsed.
     pub(crate) conflicts: Vec<usize>,
     /// The longest wait of a request whose instance was not stopped.
     pub longest_wait_ms: u64,
+    /// The same, by error code, and for answered requests.
+    pub(crate) longest_waits_ms: BTreeMap<&'static str, u64>,
+    /// The longest run of the schedule.
+    pub longest_maintenance_ms: u64,
+    /// The most accounts that one run of the schedule left for the next.
+    pub postponed: usize,
     /// The most logins that arrived within 60 s.
     pub most_logins_in_a_minute: usize,
     /// Replies 429, to any call.
@@ -37,6 +49,17 @@ impl Tally {
     /// Logins that arrived upstream.
     pub fn logins(&self) -> u64 {
         self.logins_by_account.iter().sum()
+    }
+
+    /// Logins and refreshes of an account that arrived upstream within a part of the run.
+    pub fn renewals(&self, account: usize, from_ms: u64, until_ms: u64) -> usize {
+        let within = |at_ms: &&u64| (from_ms..until_ms).contains(*at_ms);
+        self.renewals_ms.get(account).map_or(0, |times| times.iter().filter(within).count())
+    }
+
+    /// The longest wait of a request that failed with this code, or of an answered one.
+    pub fn longest_wait_ms(&self, code: Option<&'static str>) -> u64 {
+        self.longest_waits_ms.get(code.unwrap_or("answered")).copied().unwrap_or(0)
     }
 
     /// Requests that got no token.

@@ -2,7 +2,9 @@
 
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
-use protocol::{Call, Expiry, Granted, Secret, Timestamp, TokenKind, UpstreamReply};
+use protocol::{
+    Call, Credentials, Expiry, Granted, Revocation, Secret, Timestamp, TokenKind, UpstreamReply,
+};
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
@@ -26,6 +28,7 @@ pub(crate) struct Upstream {
 }
 
 struct Access {
+    account: usize,
     issued_at_ms: u64,
     expires_at_ms: u64,
     revoked: bool,
@@ -84,9 +87,9 @@ impl Upstream {
                 }
                 self.accepted_logins_ms.push_back(now_ms);
                 if !secrets.are_right(credentials) {
-                    return UpstreamReply::Refused;
+                    return UpstreamReply::Unauthorized;
                 }
-                let account = credentials.email.expose().parse().unwrap();
+                let account = account_of(credentials);
                 let alive = |token: &usize| self.access[*token].is_alive(now_ms);
                 self.needless_logins += u64::from(self.newest.get(&account).is_some_and(alive));
                 let refresh = self.new_refresh_token(account);
@@ -95,7 +98,7 @@ impl Upstream {
             Call::Refresh { refresh_token, .. } => {
                 let old = number(refresh_token);
                 if self.refresh[old].consumed || self.refresh[old].revoked {
-                    return UpstreamReply::Refused;
+                    return UpstreamReply::Unauthorized;
                 }
                 // An upstream may return the same token, or none. Then the token may arrive again.
                 if self.varied_answers && rng.u8(..4) == 0 {
@@ -119,7 +122,7 @@ impl Upstream {
                 if self.is_alive(access_token, now_ms) {
                     UpstreamReply::Alive
                 } else {
-                    UpstreamReply::Refused
+                    UpstreamReply::Unauthorized
                 }
             }
         }
@@ -129,6 +132,28 @@ impl Upstream {
     pub(crate) fn revoke_all(&mut self) {
         self.access.iter_mut().for_each(|token| token.revoked = true);
         self.refresh.iter_mut().for_each(|token| token.revoked = true);
+    }
+
+    /// Ends the sessions of one account, because its user logs in elsewhere.
+    pub(crate) fn end_sessions(&mut self, account: usize) {
+        let own = |token: &&mut Access| token.account == account;
+        self.access.iter_mut().filter(own).for_each(|token| token.revoked = true);
+        let own = |token: &&mut Refresh| token.account == account;
+        self.refresh.iter_mut().filter(own).for_each(|token| token.revoked = true);
+    }
+
+    /// The account that a call is for.
+    pub(crate) fn account_of(&self, call: &Call) -> usize {
+        match call {
+            Call::Login(credentials) => account_of(credentials),
+            Call::Refresh { refresh_token, .. } => self.refresh[number(refresh_token)].account,
+            Call::Revoke(Revocation { token, kind: TokenKind::Refresh, .. }) => {
+                self.refresh[number(token)].account
+            }
+            Call::Revoke(Revocation { token, .. }) | Call::Probe { access_token: token, .. } => {
+                self.access[number(token)].account
+            }
+        }
     }
 
     pub(crate) fn is_alive(&self, token: &Secret, now_ms: u64) -> bool {
@@ -159,7 +184,8 @@ impl Upstream {
         let access = self.access.len();
         let expires_at_ms = now_ms + self.token_life_ms;
         self.newest.insert(self.refresh[refresh].account, access);
-        self.access.push(Access { issued_at_ms: now_ms, expires_at_ms, revoked: false });
+        let account = self.refresh[refresh].account;
+        self.access.push(Access { account, issued_at_ms: now_ms, expires_at_ms, revoked: false });
         let forms = [
             Expiry::At(Timestamp::from_millis(expires_at_ms)),
             Expiry::In(Duration::from_millis(self.token_life_ms)),
@@ -179,6 +205,11 @@ impl Access {
     fn is_alive(&self, now_ms: u64) -> bool {
         !self.revoked && now_ms < self.expires_at_ms
     }
+}
+
+/// The simulated secrets name their account.
+fn account_of(credentials: &Credentials) -> usize {
+    credentials.email.expose().parse().unwrap()
 }
 
 /// The text of a token is its index, in the order of issue.

@@ -5,9 +5,13 @@ use crate::{
     faults::{Fault, FaultWindow, Faults},
     instance::Instance,
     load::Load,
-    messages::Message,
+    executor::Executor,
+    messages::{Message, ReplyFate, ReplyTo},
     plans::{Incident, Start},
+    ports::{Delivery, Reply},
+    process::TaskId,
     secrets::Secrets,
+    shell::{Asked, Ended},
     store::Store,
     upstream::Upstream,
 };
@@ -33,6 +37,10 @@ pub(crate) struct World {
     pub(crate) upstream: Upstream,
     pub(crate) faults: Faults,
     pub(crate) instances: Vec<Instance>,
+    /// The requests that processes of the broker serve.
+    pub(crate) executor: Executor<TaskId, Ended>,
+    /// The tasks that there ever were.
+    pub(crate) tasks: u64,
     /// The instances that have ever lived.
     lives: u64,
     /// When an instance last died because it renewed.
@@ -62,21 +70,41 @@ pub(crate) enum Occurrence {
         account: usize,
         generation: Generation,
     },
-    /// An instance performs an effect, after it was stopped.
+    /// A process asks for an effect, after it was stopped.
+    Asked(Box<Asked>),
+    /// A request for a list of all records arrives at the store.
+    List {
+        task: TaskId,
+        reply: Reply,
+    },
+    /// Something other than the reply to an effect arrives at a process.
+    Delivered {
+        task: TaskId,
+        reply: Reply,
+        delivery: Box<Delivery>,
+    },
+    /// A process runs again, after it was stopped.
+    Resumed(InstanceId),
+    /// A request ends, after its process was stopped.
+    Ended {
+        task: TaskId,
+        ended: Ended,
+    },
+    /// A baseline performs an effect, after it was stopped.
     Perform {
         id: InstanceId,
         effect: Effect,
     },
-    /// A message arrives at the store or the upstream.
-    Delivery(Box<Message>),
-    /// A reply arrives at an instance.
-    Reply {
+    /// A baseline takes its next step, after it was stopped.
+    Step {
         id: InstanceId,
         event: Event,
     },
-    /// An instance takes its next step, after it was stopped.
-    Step {
-        id: InstanceId,
+    /// A message arrives at the store or the upstream.
+    Delivery(Box<Message>, ReplyFate),
+    /// A reply arrives at an instance.
+    Reply {
+        to: ReplyTo,
         event: Event,
     },
     /// A new instance replaces another one.
@@ -85,7 +113,7 @@ pub(crate) enum Occurrence {
 }
 
 /// One life of one instance.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InstanceId {
     pub(crate) index: usize,
     pub(crate) life: u64,
@@ -128,9 +156,8 @@ impl World {
         let mut rng = Rng::with_seed(simulation.seed);
         let policy = Policy { login_budget: plan.login_budget, ..Policy::DEFAULT };
         let instances: Vec<_> = (0..plan.instances)
-            .map(|index| Instance::new(index as u64, plan.accounts, &policy, &mut rng))
+            .map(|index| Instance::new(index as u64, strategy, &policy, &mut rng))
             .collect();
-        let names = ["default", "sales", "support"];
         Self {
             plan,
             strategy,
@@ -138,7 +165,9 @@ impl World {
             now_ms: START_MS,
             queue: BTreeMap::new(),
             inserted: 0,
-            names: names.iter().take(plan.accounts).map(|name| AccountName::parse(name).unwrap()).collect(),
+            names: (0..plan.accounts).map(account_name).collect(),
+            executor: Executor::default(),
+            tasks: 0,
             store: Store::new(plan.accounts, strategy),
             secrets: Secrets::new(plan.accounts),
             upstream: Upstream::new(&plan),
@@ -171,6 +200,7 @@ impl World {
             }
             self.now_ms = at_ms;
             self.handle(occurrence);
+            self.run_ready_tasks();
         }
         (self.checks, Trace { arrivals: self.load.arrivals, faults: self.faults.windows })
     }
@@ -181,10 +211,18 @@ impl World {
             Occurrence::Arrival(arrival) => self.dispatch(arrival),
             Occurrence::Maintenance => self.maintenance(),
             Occurrence::Herd { account, generation } => self.herd(account, generation),
+            Occurrence::Asked(asked) => self.ask(*asked),
+            Occurrence::List { task, reply } => self.list(task, reply),
+            Occurrence::Delivered { task, reply, delivery } => self.deliver_to_port(task, reply, *delivery),
+            Occurrence::Resumed(id) => self.resume_process(id),
+            Occurrence::Ended { task, ended } => self.end_task(task, ended),
             Occurrence::Perform { id, effect } => self.perform(id, effect),
-            Occurrence::Delivery(message) => self.deliver(*message),
-            Occurrence::Reply { id, event } => self.receive(id, event),
             Occurrence::Step { id, event } => self.step(id, event),
+            Occurrence::Delivery(message, reply) => self.deliver(*message, reply),
+            Occurrence::Reply { to: ReplyTo::Port { task, reply }, event } => {
+                self.deliver_to_port(task, reply, Delivery::Event(event));
+            }
+            Occurrence::Reply { to: ReplyTo::Baseline(id), event } => self.receive(id, event),
             Occurrence::Churn => self.churn(),
             Occurrence::Incident(incident) => self.incident(incident),
         }
@@ -234,6 +272,7 @@ impl World {
             Incident::SessionsRevoked => self.upstream.revoke_all(),
             Incident::RightPassword => self.secrets.rotate(true),
             Incident::WrongPassword => self.secrets.rotate(false),
+            Incident::RivalLogsIn => self.upstream.end_sessions(0),
         }
         // It may cost each account a login.
         self.checks.tally.losses += self.plan.accounts as u64;
@@ -242,7 +281,7 @@ impl World {
     /// Replaces an instance if it is idle.
     fn churn(&mut self) {
         let index = self.rng.usize(..self.instances.len());
-        if self.instances[index].invocation.is_none() {
+        if self.instances[index].is_idle() {
             self.replace(index);
         }
         let mean_ms = self.plan.instance_life_ms / self.instances.len() as u64;
@@ -251,9 +290,14 @@ impl World {
     }
 
     pub(crate) fn replace(&mut self, index: usize) {
-        self.instances[index] = Instance::new(self.lives, self.plan.accounts, &self.policy, &mut self.rng);
+        self.instances[index] = Instance::new(self.lives, self.strategy, &self.policy, &mut self.rng);
         self.lives += 1;
     }
+}
+
+/// Names in alphabetical order.
+fn account_name(index: usize) -> AccountName {
+    AccountName::parse(&format!("account-{index:04}")).unwrap()
 }
 
 /// The fault windows that are known from the start.

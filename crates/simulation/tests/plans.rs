@@ -9,7 +9,7 @@
     reason = "a seed that is no number ends the test; each run prints its tally"
 )]
 
-use token_broker_simulation::{Checks, Plan, Simulation, Strategy, Tally};
+use token_broker_simulation::{Checks, HOUR, Plan, SECOND, Simulation, Strategy, Tally};
 
 /// Runs a plan with each of its seeds.
 fn run(plan: Plan, check: impl Fn(&Checks)) {
@@ -206,6 +206,67 @@ fn the_table_is_down_at_noon() {
         logins(checks, 1);
         short_waits(checks);
     });
+}
+
+/// Logins and refreshes of one account in the first 90 s after something broke, and in the rest of that hour.
+fn renewals(checks: &Checks, account: usize) -> (usize, usize) {
+    let from_ms = Plan::BREAKS_AT;
+    let soon_ms = from_ms + 90 * SECOND;
+    let count = |from_ms, until_ms| checks.tally.renewals(account, from_ms, until_ms);
+    (count(from_ms, soon_ms), count(soon_ms, from_ms + HOUR))
+}
+
+/// Waits of answered requests, and of those that failed with this code.
+fn waits(checks: &Checks, code: &'static str) -> [u64; 2] {
+    [None, Some(code)].map(|code| checks.tally.longest_wait_ms(code))
+}
+
+#[test]
+fn the_table_refuses_writes_for_two_hours() {
+    run(Plan::WRITES_REFUSED, |checks| {
+        let waits = waits(checks, "store_unavailable");
+        println!("waits {waits:?}, writes {}, {:?}", checks.figures.writes, renewals(checks, 0));
+    });
+}
+
+#[test]
+fn the_login_limiter_is_slow_for_an_hour() {
+    run(Plan::SLOW_LIMITER, |checks| {
+        println!("permits {} {:?}", checks.tally.permits, [0, 1, 2].map(|account| renewals(checks, account)));
+    });
+}
+
+#[test]
+fn a_rival_ends_our_sessions_for_an_hour() {
+    run(Plan::RIVAL, |checks| {
+        println!("{:?} {:?}", [0, 1, 2].map(|account| renewals(checks, account)), checks.tally.failed_by_account);
+    });
+}
+
+#[test]
+fn callers_and_probes_lie_for_an_hour() {
+    run(Plan::LIES, |checks| {
+        println!("{:?} {:?}", [0, 1, 2].map(|account| renewals(checks, account)), checks.tally.failed_by_account);
+    });
+}
+
+#[test]
+fn logins_are_forbidden_for_an_hour() {
+    run(Plan::LOGINS_FORBIDDEN, |checks| {
+        println!("{:?} {:?}", [0, 1, 2].map(|account| renewals(checks, account)), checks.tally.failed_by_account);
+    });
+}
+
+#[test]
+fn a_thousand_accounts_share_one_address() {
+    run(Plan::THOUSAND_ACCOUNTS, |checks| {
+        println!("{} {} {}", checks.tally.longest_maintenance_ms, checks.tally.postponed, checks.tally.permits);
+    });
+}
+
+#[test]
+fn requests_share_processes_that_fail() {
+    run(Plan::CROWDED, |_| {});
 }
 
 /// Runs a plan with the broker, and replays it with each baseline. The data of the charts has to agree with the tally.

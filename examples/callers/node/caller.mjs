@@ -4,7 +4,8 @@
 
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 
-const BROKER = process.env.BROKER_FUNCTION ?? "token-broker:live";
+// The stack's output LiveAliasArn.
+const BROKER = process.env.TOKEN_BROKER_FUNCTION;
 const API_URL = process.env.CONVIRZA_API_URL ?? "https://platform-api.convirza.com/v3";
 
 /** The broker has no token: `code` says why; `retryAfter`, if known, is the number of seconds to wait before a retry. */

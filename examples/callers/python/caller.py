@@ -13,7 +13,8 @@ import urllib.request
 
 import boto3
 
-BROKER = os.environ.get("BROKER_FUNCTION", "token-broker:live")
+# The stack's output LiveAliasArn.
+BROKER = os.environ["TOKEN_BROKER_FUNCTION"]
 API_URL = os.environ.get("CONVIRZA_API_URL", "https://platform-api.convirza.com/v3")
 
 

@@ -7,6 +7,7 @@ fn rules(who: &str) -> Callers {
         who: Who::parse(who).unwrap(),
         accounts: Scope::These(vec![AccountName::default()]),
         actions: Scope::These(vec![Action::Token]),
+        audit: false,
     }])
 }
 
@@ -73,9 +74,74 @@ fn without_rules_iam_decides() {
 
 #[test]
 fn a_rule_that_could_never_match_is_refused() {
-    for bad in ["", "*", "direct:", "role/x", "arn:aws:iam::1:role/a*b", "arn:aws:iam::1:role/path/x*"] {
+    const HERE: &str = "arn:aws:iam::123456789012";
+    for bad in [
+        "",
+        "*",
+        "direct:",
+        "direct:7",
+        "direct:$LATEST",
+        "direct:*",
+        "role/x",
+        "arn:aws:iam::123456789012:role/a*b",
+        "arn:aws:iam::123456789012:role/path/x*",
+        "arn:aws:iam::123456789012:role/",
+        "arn:aws:iam::123456789012:role/path/",
+        "arn:aws:sts::123456789012:role/path/x",
+        "arn:aws:iam::123456789012:group/x",
+        "arn:aws:iam::123456789012:group/*",
+        "arn:aws:iam::123456789012:assumed-role/billing/x",
+        "arn:aws:sts::123456789012:assumed-role/billing/*",
+        "arn:aws:sts::123456789012:assumed-role/billing",
+        "arn:aws:s3:::123456789012:role/x",
+        "arn:aws:lambda::123456789012:role/x",
+        "arn:aws:iam:eu-central-1:123456789012:role/x",
+    ] {
         assert!(Who::parse(bad).is_err(), "{bad}");
     }
+    for good in ["role/x", "role/path/x", "user/x", "user/path/*", "user/*", "root", "ro*", "*"] {
+        assert!(Who::parse(&format!("{HERE}:{good}")).is_ok(), "{good}");
+    }
+    assert!(Who::parse("arn:aws-us-gov:sts::123456789012:federated-user/x").is_ok());
+}
+
+#[test]
+fn an_arn_without_partition_or_account_is_refused() {
+    for bad in [
+        "arn:*",
+        "arn:aws:*",
+        "arn:aws:iam::*",
+        "arn:aws:iam::12345678901*",
+        "arn:aws:iam::1:role/x",
+        "arn::iam::123456789012:role/x",
+        "arn:other:iam::123456789012:role/x",
+        "arn:aws:iam::123456789012*",
+        "arn:aws:iam:::role/x",
+    ] {
+        assert!(Who::parse(bad).unwrap_err().contains("a partition and an account"), "{bad}");
+    }
+}
+
+#[test]
+fn an_audit_rule_counts_only_where_no_other_rule_allows() {
+    let rule = |who: &str, actions: &[Action], audit| Rule {
+        who: Who::parse(who).unwrap(),
+        accounts: Scope::All,
+        actions: Scope::These(actions.to_vec()),
+        audit,
+    };
+    let callers = Callers::Rules(vec![
+        rule("direct", &[Action::Token, Action::Refresh], true),
+        rule("direct:live", &[Action::Token], false),
+        rule("direct:live", &[Action::Refresh], true),
+    ]);
+    let says = |alias: Option<&str>, action| {
+        callers.permission(&Caller::Direct { alias: alias.map(str::to_owned) }, action, None)
+    };
+    assert_eq!(says(Some("live"), Action::Token), Permission::Allowed);
+    assert_eq!(says(None, Action::Token), Permission::Audited(1));
+    assert_eq!(says(Some("live"), Action::Refresh), Permission::Audited(1), "the first of them");
+    assert_eq!(says(Some("live"), Action::Revoke), Permission::Denied);
 }
 
 #[test]

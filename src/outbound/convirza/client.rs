@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 const LONGEST_BODY_BYTES: usize = 64 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
 /// The OAuth host of V2, unless the secret names another.
-const V2_OAUTH_URL: &str = "https://apicfa.convirza.com";
+pub(crate) const V2_OAUTH_URL: &str = "https://apicfa.convirza.com";
 
 /// The client of the upstream.
 pub struct Convirza {
@@ -209,4 +209,25 @@ async fn read_limited(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
         body.extend_from_slice(&chunk);
     }
     Some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::SystemClock;
+
+    #[test]
+    fn each_api_version_has_its_own_oauth_host() {
+        let url = |text| UpstreamUrl::parse(text).unwrap();
+        let (oauth_url, api_url) = (url("https://oauth.example"), url("https://api.example"));
+        let timeout = Duration::from_secs(1);
+        let upstream =
+            Convirza::new(oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock)).unwrap();
+        let v3 = Origin::default();
+        let v2 = Origin { api_version: ApiVersion::V2, ..Origin::default() };
+        let own = Origin { oauth_url: Some(url("https://own.example")), ..v2.clone() };
+        assert_eq!(upstream.oauth_url(&v3, "/path"), "https://oauth.example/path");
+        assert_eq!(upstream.oauth_url(&v2, "/path"), "https://apicfa.convirza.com/path");
+        assert_eq!(upstream.oauth_url(&own, "/path"), "https://own.example/path");
+    }
 }

@@ -4,3 +4,4 @@ mod client;
 pub mod response;
 
 pub use client::Convirza;
+pub(super) use client::V2_OAUTH_URL;

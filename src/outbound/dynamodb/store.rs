@@ -1,7 +1,10 @@
 //! The table: strongly consistent reads, and conditional writes only.
 
 use super::item::{self, Item};
-use crate::ports::{Listed, Store};
+use crate::{
+    outbound::UpstreamHosts,
+    ports::{Listed, Store},
+};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
@@ -23,11 +26,12 @@ const ATTEMPTS: u32 = 3;
 pub struct Table {
     client: Client,
     name: String,
+    hosts: UpstreamHosts,
 }
 
 impl Table {
-    /// The table `name`. The SDK's settings apply, except for timeouts and retries.
-    pub fn new(sdk: &aws_config::SdkConfig, name: String) -> Self {
+    /// The table `name`, whose items may name these hosts. The SDK's settings apply, except for timeouts and retries.
+    pub fn new(sdk: &aws_config::SdkConfig, name: String, hosts: UpstreamHosts) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
@@ -40,7 +44,17 @@ impl Table {
             .timeout_config(timeouts)
             .retry_config(retries)
             .build();
-        Self { client: Client::from_conf(config), name }
+        Self { client: Client::from_conf(config), name, hosts }
+    }
+
+    /// An item as an account's record.
+    fn account(&self, item: &Item) -> Result<Account, String> {
+        let account = item::to_account(item).map_err(|error| error.to_string())?;
+        if self.hosts.allow_all_of(&account) {
+            Ok(account)
+        } else {
+            Err("attribute `origin` names a host that is neither in the settings nor in BROKER_UPSTREAM_HOSTS".to_owned())
+        }
     }
 
     async fn get(&self, key: String) -> Result<Option<Item>, StoreError> {
@@ -90,7 +104,7 @@ impl Store for Table {
         match self.get(item::account_key(name)).await? {
             Some(item) => {
                 let key = item::account_key(name);
-                item::to_account(&item).map_err(|error| unreadable(&key, &error.to_string()))
+                self.account(&item).map_err(|what| unreadable(&key, &what))
             }
             None => Ok(Account::default()),
         }
@@ -131,7 +145,7 @@ impl Store for Table {
                 StoreError::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
-                accounts.push((name, item::to_account(&item).map_err(|error| error.to_string())));
+                accounts.push((name, self.account(&item)));
             }
         }
         accounts.sort_by(|(one, _), (other, _)| one.cmp(other));

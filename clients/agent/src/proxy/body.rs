@@ -14,11 +14,11 @@ use token_broker_client::http::{Body, BoxError, empty, full};
 /// The longest body that is kept.
 pub(crate) const MOST_KEPT: usize = 64 * 1024;
 
-/// What is left of a body for sending it again.
+/// A kept copy of a body, for sending it again.
 pub(crate) enum Kept {
     /// All of it: it was short, and read before it was sent.
     Whole(Bytes),
-    /// What has passed so far, of a body whose length was not declared.
+    /// The part that has passed so far, of a body whose length was not declared.
     Recorded(Arc<Mutex<Recording>>),
     /// Nothing: the body is too long.
     Nothing,
@@ -86,7 +86,7 @@ impl Recording {
             }
         } else if let Some(trailers) = frame.trailers_ref() {
             self.trailers = Some(trailers.clone());
-            // Trailers come last, and nobody asks a body for more after them.
+            // Trailers come last, and the body is not polled after them.
             self.end();
         }
     }

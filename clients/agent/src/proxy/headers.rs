@@ -27,6 +27,10 @@ pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
 pub(crate) fn for_api(mut headers: HeaderMap) -> HeaderMap {
     // A caller that takes trailers says so again, as each hop has to.
     let takes_trailers = list(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    // Chunks have no other length (RFC 9112 §6.3). A second one is what request smuggling is made of.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     drop_hop_by_hop(&mut headers);
     for name in GUARD_HEADERS {
         headers.remove(name);
@@ -121,6 +125,13 @@ mod tests {
     fn a_caller_that_takes_trailers_says_so_to_the_api() {
         let passed = for_api(headers(&[("te", "deflate, trailers"), ("connection", "te")]));
         assert_eq!(passed.get("te").unwrap(), "trailers");
+    }
+
+    #[test]
+    fn chunks_have_no_other_length() {
+        let both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
+        assert!(for_api(both).is_empty());
+        assert_eq!(names(&for_api(headers(&[("content-length", "5")]))), ["content-length"]);
     }
 
     #[test]

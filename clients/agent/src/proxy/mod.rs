@@ -76,7 +76,7 @@ impl Proxy {
         let sent = self.send(&outgoing, &token, body, &kept).await;
         let (token, sent) = match sent {
             Ok(response) if retry::is_refused(response.status()) => {
-                self.refused(source, &outgoing, token, &kept, response).await
+                Box::pin(self.refused(source, &outgoing, token, &kept, response)).await
             }
             sent => (token, sent),
         };

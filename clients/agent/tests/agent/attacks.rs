@@ -13,15 +13,15 @@ async fn no_request_line_leads_to_another_host() {
         format!("GET http://{host}/proxy/default/x HTTP/1.1"),
         format!("GET http://localhost/proxy/default/http://{host}/ HTTP/1.1"),
         format!("CONNECT {host} HTTP/1.1"),
-        format!("CONNECT /proxy/default/x HTTP/1.1"),
+        "CONNECT /proxy/default/x HTTP/1.1".to_owned(),
         format!("GET //{host}/proxy/default/x HTTP/1.1"),
         format!("GET /proxy/default//{host}/x HTTP/1.1"),
         format!("GET /proxy/default/%2f{host}/x HTTP/1.1"),
         format!("GET /proxy/default/%2F%2F{host}/x HTTP/1.1"),
         format!("GET /proxy/default/\\\\{host}/x HTTP/1.1"),
         format!("GET /proxy/default/../../{host}/x HTTP/1.1"),
-        format!("GET /proxy/default/%2e%2e/%2e%2e/x HTTP/1.1"),
-        format!("GET /proxy/default/..%2f..%2fx HTTP/1.1"),
+        "GET /proxy/default/%2e%2e/%2e%2e/x HTTP/1.1".to_owned(),
+        "GET /proxy/default/..%2f..%2fx HTTP/1.1".to_owned(),
         format!("GET /proxy/@{host}/x HTTP/1.1"),
         format!("GET /proxy/default@{host}/x HTTP/1.1"),
         "OPTIONS * HTTP/1.1".to_owned(),
@@ -33,7 +33,7 @@ async fn no_request_line_leads_to_another_host() {
         assert!(status.starts_with('4'), "{line}: {answer}");
     }
     assert_eq!(world.api.requests().get(), 0);
-    // What merely names a host reaches the API, as a path.
+    // A path that merely names a host reaches the API, as a path.
     for path in [
         format!("/proxy/default/http://{host}/"),
         format!("/proxy/default/a//{host}"),

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! The guard token, `Host` and `X-Forwarded-For`.
 
 use crate::support::{GUARD, World};
 use token_broker_fakes::exchange;

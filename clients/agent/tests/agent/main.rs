@@ -1,4 +1,4 @@
-//! The real agent, against a scripted broker, a scripted API and Lambda's Extensions API.
+//! Runs the real agent against a scripted broker, a scripted API and Lambda's Extensions API.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

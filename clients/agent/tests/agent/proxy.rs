@@ -1,4 +1,4 @@
-//! What passes through the proxy.
+//! Requests and responses that pass through the proxy.
 
 use crate::support::{World, request};
 use http::{Method, Request};

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 1024;
-/// What the agent may need for one stream of 64 MiB, in kilobytes.
+/// The agent's allowance for one stream of 64 MiB, in kilobytes.
 const MOST_GROWTH: u64 = 8 * 1024;
 
 /// An API that counts the bytes of a body, and one that sends 64 MiB.

@@ -26,7 +26,7 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// What signed calls need.
+/// Region and credentials, for signed calls.
 pub(crate) const AWS: [(&str, &str); 5] = [
     ("AWS_REGION", "eu-west-1"),
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -181,7 +181,7 @@ impl World {
         Self { broker, api, agent }
     }
 
-    /// Ends the session of the default account behind everybody's back.
+    /// Ends the session of the default account upstream, unknown to broker and agent.
     pub(crate) fn revoke(&self) {
         self.broker.revoke_session("default");
     }

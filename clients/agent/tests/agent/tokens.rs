@@ -1,6 +1,7 @@
 //! `GET /v1/token`, and the ways to the broker.
 
-use crate::support::{Agent, World, by_invoke};
+use crate::support::{Agent, GUARD, World, by_invoke};
+use token_broker_client::{AccountName, BrokerClient, Code, Environment, TokenSource};
 use token_broker_fakes::{Broker, BrokerMode};
 
 #[tokio::test]
@@ -113,4 +114,21 @@ async fn unknown_parameters_are_refused() {
     assert_eq!(answer.error(), (404, "invalid_request".to_owned()));
     let answer = world.agent.post("/v1/token", "").await;
     assert_eq!((answer.error().0, answer.headers["allow"].to_str().unwrap()), (405, "GET"));
+}
+
+#[tokio::test]
+async fn the_rust_client_works_against_the_agent() {
+    let world = World::start().await;
+    let environment = |guard: &str| -> Environment {
+        let port = world.agent.address.port().to_string();
+        [("TOKEN_BROKER_PORT", port.as_str()), ("TOKEN_BROKER_TOKEN", guard)].into_iter().collect()
+    };
+    let source = TokenSource::new(BrokerClient::agent(&environment(GUARD)).unwrap());
+    let account = AccountName::default();
+    let token = source.get(&account).await.unwrap();
+    assert_eq!(token.access_token.expose(), "token-default-7");
+    world.revoke();
+    assert_eq!(source.report(&account, token.generation).await.unwrap().generation.0, 8);
+    let stranger = TokenSource::new(BrokerClient::agent(&environment("another")).unwrap());
+    assert_eq!(stranger.get(&account).await.unwrap_err().code(), Code::AccessDenied);
 }

@@ -50,8 +50,8 @@ impl Credentials {
     async fn load(&self, region: &str) -> Result<Keys, String> {
         match &self.source {
             Source::Keys(keys) => Ok(keys.clone()),
-            Source::Container { url, authorization } => {
-                metadata::container(&self.http, url, authorization.as_ref()).await
+            Source::Container { server, path, authorization } => {
+                metadata::container(&self.http, server, path, authorization.as_ref()).await
             }
             Source::Instance { endpoint } => metadata::instance(&self.http, endpoint).await,
             Source::WebIdentity { token_file, role_arn, session, endpoint } => {

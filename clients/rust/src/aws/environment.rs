@@ -58,7 +58,7 @@ impl Environment {
     }
 
     /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,
-    /// or a token that Lambda or ECS gives to all processes of one environment and to nobody else.
+    /// or the token that Lambda or ECS shares with all processes of one environment, and only with those.
     ///
     /// # Errors
     /// There is none.

@@ -22,7 +22,8 @@ struct Answer {
 /// The keys of a task, a pod or a restored snapshot.
 pub(super) async fn container(
     http: &HttpClient,
-    url: &BaseUrl,
+    server: &BaseUrl,
+    path: &str,
     authorization: Option<&Authorization>,
 ) -> Result<Keys, String> {
     let mut headers = HeaderMap::new();
@@ -40,7 +41,7 @@ pub(super) async fn container(
             HeaderValue::from_str(token.expose()).map_err(|_| "the authorization token is malformed")?;
         headers.insert(header::AUTHORIZATION, value);
     }
-    keys(&fetch(http, url, Method::GET, &url.path, headers).await?)
+    keys(&fetch(http, server, Method::GET, path, headers).await?)
 }
 
 /// The keys of the instance's role.

@@ -18,7 +18,9 @@ const METADATA_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2:
 pub(super) enum Source {
     Keys(Keys),
     Container {
-        url: BaseUrl,
+        server: BaseUrl,
+        /// With the query, as it is.
+        path: String,
         authorization: Option<Authorization>,
     },
     WebIdentity {
@@ -34,7 +36,7 @@ pub(super) enum Source {
     Unusable(String),
 }
 
-/// What a request for the container's credentials carries.
+/// The authorization of a request for the container's credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Authorization {
     Token(Secret),
@@ -82,11 +84,21 @@ fn container(environment: &Environment) -> Option<Source> {
     let authorization = file
         .map(|file| Authorization::File(PathBuf::from(file)))
         .or_else(|| token.map(|token| Authorization::Token(Secret::from(token))));
-    Some(match BaseUrl::parse_any(&text) {
-        Ok(url) if url.target.is_tls() || is_near(&url) => Source::Container { url, authorization },
+    let (server, path) = split(&text);
+    Some(match BaseUrl::parse_any(server) {
+        Ok(server) if server.target.is_tls() || is_near(&server) => {
+            Source::Container { server, path: path.to_owned(), authorization }
+        }
         Ok(_) => Source::Unusable("the container's credentials URI is neither https nor local".to_owned()),
         Err(error) => Source::Unusable(format!("the container's credentials URI is {error}")),
     })
+}
+
+/// Splits a URL before its path.
+fn split(url: &str) -> (&str, &str) {
+    let host = url.find("://").map_or(0, |colon| colon + 3);
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map(|slash| host + slash);
+    path.map_or((url, "/"), |path| url.split_at(path))
 }
 
 fn is_near(url: &BaseUrl) -> bool {
@@ -149,8 +161,17 @@ mod tests {
             assert_eq!(matches!(source, Source::Container { .. }), usable, "{uri}");
         }
         let relative = planned(&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x")]);
-        let Source::Container { url, authorization: None } = relative else { panic!("{relative:?}") };
-        assert_eq!((url.target.host(), url.path.as_str()), ("169.254.170.2", "/v2/credentials/x"));
+        let Source::Container { server, path, authorization: None } = relative else {
+            panic!("{relative:?}")
+        };
+        assert_eq!((server.target.host(), path.as_str()), ("169.254.170.2", "/v2/credentials/x"));
+        for (url, parts) in [
+            ("http://localhost:9001/a/?role=x", ("http://localhost:9001", "/a/?role=x")),
+            ("http://localhost", ("http://localhost", "/")),
+            ("localhost", ("localhost", "/")),
+        ] {
+            assert_eq!(split(url), parts);
+        }
     }
 
     #[test]

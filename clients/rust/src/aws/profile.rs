@@ -4,7 +4,7 @@ use super::{Environment, Keys};
 use protocol::Secret;
 use std::collections::HashMap;
 
-/// What the chosen profile says of credentials.
+/// The credentials of the chosen profile.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Keys(Keys),

@@ -91,7 +91,7 @@ mod validity {
             for_seconds(900).check(token(7, 45, START), START),
             Err(Error::TooShort { valid_for: 45, wanted: 900 })
         );
-        // The process was frozen while the answer was on its way.
+        // The process was frozen while the answer was on its transport.
         assert!(for_seconds(60).check(token(7, 900, START), after(899)).is_err());
         assert!(Demand::default().check(token(7, 900, START), after(900)).is_err());
     }

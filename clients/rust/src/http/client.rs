@@ -55,7 +55,7 @@ pub enum SendError {
     Broken {
         /// The server.
         target: String,
-        /// What broke it.
+        /// The cause.
         reason: String,
         /// The connection had carried another request before, so the server may have closed it for being idle.
         reused: bool,
@@ -117,7 +117,8 @@ impl HttpClient {
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => self.connect(target).await?,
+                // In a box: a connection is opened rarely, and its state would make each request's larger.
+                None => Box::pin(self.connect(target)).await?,
             };
             let mut error = match connection.try_send_request(request).await {
                 Ok(response) => {

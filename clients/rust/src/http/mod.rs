@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client: TLS by rustls, connections that are reused, bodies that stream.
 //!
-//! It follows no redirect, obeys no proxy variable and sends nothing twice on its own account, except a request that
-//! never left because a reused connection turned out to be closed.
+//! It follows no redirect, obeys no proxy variable and never repeats a request, except one that was not sent because a
+//! reused connection turned out to be closed.
 
 mod client;
 mod pool;

@@ -63,7 +63,7 @@ pub struct Flow {
     lease_failed_since: Option<Timestamp>,
     /// The secret version that the upstream refused in this flow, under whatever lease.
     refused: Option<SecretVersion>,
-    /// A permit of this flow whose login was certainly not sent.
+    /// The permit that this flow acquires for its next login, until that was sent.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,

@@ -60,7 +60,7 @@ impl BlockAttempt {
 impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
-        let permit = self.unsent_permit.take().unwrap_or(Holder(cx.draw.0));
+        let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
         let login = Login { credentials, permit };
         let attempt = PermitAttempt { held, login, acquired_at: cx.now, redated: false };
         Next::ReadBack(ConditionalWrite::new(Kind::Permit(attempt)))

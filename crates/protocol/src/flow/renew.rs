@@ -7,7 +7,7 @@ use super::{
     write::{ConditionalWrite, Kind},
 };
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, Holder, LimiterName, Notice,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice,
     Origin, SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
 };
 use std::time::Duration;
@@ -97,7 +97,10 @@ impl Flow {
         sent_at: Timestamp,
         reply: UpstreamReply,
     ) -> Next {
-        let Login { credentials, permit } = login;
+        let Login { credentials, .. } = login;
+        if !matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate) {
+            self.unsent_permit = None;
+        }
         match reply {
             UpstreamReply::Granted(granted) => {
                 let Credentials { origin, version, .. } = credentials;
@@ -124,14 +127,12 @@ impl Flow {
             | UpstreamReply::Revoked
             | UpstreamReply::Alive
             | UpstreamReply::NeverLeft => self.unavailable(cx, held),
-            UpstreamReply::TooLate => self.login_too_late(cx, held, permit),
+            UpstreamReply::TooLate => self.login_too_late(cx, held),
         }
     }
 
-    /// The login did not leave in time, so its permit is used for the next try. The second time, the account cools down:
-    /// this instance is too slow to log in.
-    fn login_too_late(&mut self, cx: Context<'_>, held: Held, permit: Holder) -> Next {
-        self.unsent_permit = Some(permit);
+    /// The login did not leave in time. The second time, the account cools down: this instance is too slow to log in.
+    fn login_too_late(&mut self, cx: Context<'_>, held: Held) -> Next {
         if std::mem::replace(&mut self.late_login, true) {
             return self.unavailable(cx, held);
         }

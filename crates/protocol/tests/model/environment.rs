@@ -3,12 +3,13 @@
 use crate::{
     instance::{DelayedWrite, UnderLease},
     model::Fleet,
+    setting::{Outage, Successor},
     world::{Invariant, World, credentials, session_of},
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, RefreshToken, SecretError, StoreError, TokenKind,
-    UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Granted, Intent, RefreshToken, Secret, SecretError, StoreError,
+    TokenKind, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -29,20 +30,20 @@ pub(crate) enum Fate {
     Failed,
     /// The upstream answers 429.
     RateLimited,
+    /// The upstream answers 400 or 403.
+    Refused,
 }
 
 impl Fleet {
     /// How the effect that an instance waits for may be performed.
     pub(crate) fn fates(&self, world: &World, who: usize) -> &'static [Fate] {
-        use Fate::{Delayed, Failed, Normal, RateLimited, ReplyLost, SpuriousConflict};
+        use Fate::{Delayed, Failed, Normal, RateLimited, Refused, ReplyLost, SpuriousConflict};
         let instance = &world.instances[who];
         let Some(running) = &instance.running else { return &[] };
         if self.costs_a_pause(world, who) && world.pauses_left == 0 {
             return &[];
         }
-        let needs_the_table =
-            !matches!(running.effect, Effect::ReadSecret | Effect::Send { .. } | Effect::Pause { .. });
-        if world.outage && needs_the_table {
+        if is_refused(world.outage, &running.effect) {
             return &[Failed];
         }
         if world.faults_left == 0 {
@@ -59,7 +60,8 @@ impl Fleet {
             }
             Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Normal],
             Effect::Send { call: Call::Revoke(_), .. } => &[Normal, ReplyLost],
-            Effect::Send { .. } => &[Normal, ReplyLost, Failed, RateLimited],
+            Effect::Send { call: Call::Probe { .. }, .. } => &[Normal, ReplyLost, Failed, RateLimited],
+            Effect::Send { .. } => &[Normal, ReplyLost, Failed, RateLimited, Refused],
             Effect::Pause { .. } => &[Normal],
         }
     }
@@ -100,12 +102,15 @@ impl Fleet {
         if matches!(fate, Fate::ReplyLost | Fate::SpuriousConflict | Fate::Delayed) {
             world.accounts[account].allowed_logins += 1;
         }
+        let intent = world.instances[who].running.as_ref().expect("a request").intent;
         if fate == Fate::Delayed {
-            world.instances[who].delayed = Some(DelayedWrite { account, effect });
+            world.instances[who].delayed = Some(DelayedWrite { account, effect, intent });
             return WriteOutcome::Unknown;
         }
-        let applied = fate != Fate::Failed && self.apply(world, account, &effect);
-        if applied && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
+        let lease = world.accounts[account].record.lease;
+        let leased = lease.is_some_and(|lease| world.is_drawn_by(&self.setting, who, lease.holder));
+        let applied = fate != Fate::Failed && self.apply(world, account, &effect, intent);
+        if leased && applied && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
             // From now on the fleet knows, or should know, what failed under the lease.
             let UnderLease { refused, cooldown_until, .. } = world.under_lease(who).clone();
             let account = &mut world.accounts[account];
@@ -132,20 +137,23 @@ impl Fleet {
         }
     }
 
-    /// A write arrives. Returns whether it was applied.
-    pub(crate) fn apply(&self, world: &mut World, account: usize, write: &Effect) -> bool {
+    /// A write of a request with this intent arrives. Returns whether it was applied.
+    pub(crate) fn apply(&self, world: &mut World, account: usize, write: &Effect, intent: Intent) -> bool {
         if !self.would_apply(world, account, write) {
             return false;
         }
         match write {
-            Effect::WriteAccount { next, .. } => self.replace_record(world, account, next),
-            Effect::WriteLimiter { next, .. } => world.limiter.clone_from(next),
+            Effect::WriteAccount { next, .. } => self.replace_record(world, account, next, intent),
+            Effect::WriteLimiter { next, .. } => {
+                world.limiter.clone_from(next);
+                self.check_permits(world);
+            }
             _ => {}
         }
         true
     }
 
-    fn replace_record(&self, world: &mut World, account: usize, next: &Account) {
+    fn replace_record(&self, world: &mut World, account: usize, next: &Account, intent: Intent) {
         let before = std::mem::replace(&mut world.accounts[account].record, next.clone());
         if let (Some(old), Some(new)) = (before.lease, next.lease)
             && old.holder != new.holder
@@ -171,42 +179,39 @@ impl Fleet {
         if before.pair.is_some() && next.pair.is_none() {
             // The next caller needs a login.
             world.accounts[account].allowed_logins += 1;
+            let sessions = world.sessions.iter_mut().filter(|session| session.account == account);
+            sessions.for_each(|session| session.withdrawn = true);
+        }
+        let same_pair = before.generation() == next.generation();
+        if intent == Intent::Unblock && same_pair {
+            // What failed before is worth another try.
+            let account = &mut world.accounts[account];
+            account.allowed_logins += usize::from(before.rejected_secret.is_some() || before.cooldown.is_some());
+            (account.refused, account.cooldown_until) = (None, None);
         }
         if let Some(pair) = &next.pair {
-            // A pair that was handed out and never saved does not count: the record never held it.
-            let generation = Some(world.accounts[account].generation_of(pair.generation));
-            let newest = world.accounts[account].newest_saved;
-            world.demand(newest <= generation, Invariant::GenerationsGrow);
-            world.accounts[account].newest_saved = newest.max(generation);
+            // A pair that was handed out and not saved counts as well. The record may go on with an older one, but no
+            // pair that is saved from now on has a lower generation.
+            let account_state = &world.accounts[account];
+            let generation = account_state.generation_of(pair.generation);
+            let grows = account_state.generations.iter().all(|(known, _)| *known <= generation);
+            world.demand(same_pair || grows, Invariant::GenerationsGrow);
             world.check_generation(account, pair.generation, session_of(&pair.access_token));
         }
     }
 
     fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> UpstreamReply {
         if matches!(call, Call::Login(_) | Call::Refresh { .. }) {
-            self.check_grant(world, who, account, fate);
+            self.check_grant(world, who, account, call, fate);
         }
         if fate == Fate::Failed {
             return UpstreamReply::NeverLeft;
         }
         let reply = match call {
             Call::Login(credentials) => self.log_in(world, who, account, credentials, fate),
-            Call::Refresh { refresh_token, .. } => {
-                if fate == Fate::RateLimited {
-                    return UpstreamReply::RateLimited(None);
-                }
-                let session = &mut world.sessions[session_of(refresh_token)];
-                session.refreshes += 1;
-                let (alive, first) = (std::mem::take(&mut session.refresh), session.refreshes == 1);
-                world.demand(first, Invariant::RefreshTokenSentOnce);
-                if alive {
-                    UpstreamReply::Granted(world.issue(self.setting.lifetime))
-                } else {
-                    UpstreamReply::Unauthorized
-                }
-            }
+            Call::Refresh { refresh_token, .. } => self.refresh(world, account, refresh_token, fate),
             Call::Revoke(revocation) => {
-                Self::check_revocation(world, who, account, &revocation.token);
+                self.check_revocation(world, account, revocation);
                 let session = &mut world.sessions[session_of(&revocation.token)];
                 match revocation.kind {
                     TokenKind::Access => session.access = false,
@@ -215,12 +220,13 @@ impl Fleet {
                 UpstreamReply::Revoked
             }
             Call::Probe { access_token, .. } => {
-                let alive = world.sessions[session_of(access_token)].access;
+                let alive = world.sessions[session_of(access_token)].access && !self.setting.probes_lie;
                 if alive { UpstreamReply::Alive } else { UpstreamReply::Unauthorized }
             }
         };
         match fate {
             Fate::RateLimited => UpstreamReply::RateLimited(None),
+            Fate::Refused => UpstreamReply::Refused,
             Fate::ReplyLost => {
                 // A lost pair costs a login, a lost verdict or revocation does not.
                 let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh { .. });
@@ -229,6 +235,50 @@ impl Fleet {
             }
             _ => reply,
         }
+    }
+
+    fn refresh(
+        &self,
+        world: &mut World,
+        account: usize,
+        refresh_token: &Secret,
+        fate: Fate,
+    ) -> UpstreamReply {
+        match fate {
+            Fate::RateLimited => return UpstreamReply::RateLimited(None),
+            Fate::Refused => {
+                // The fleet takes the refresh token for dead, and logs in.
+                world.accounts[account].allowed_logins += 1;
+                return UpstreamReply::Refused;
+            }
+            _ => {}
+        }
+        let session = &mut world.sessions[session_of(refresh_token)];
+        session.refreshes += 1;
+        let (alive, first) = (session.refresh, session.refreshes == 1);
+        let single_use = self.setting.successor == Successor::New;
+        session.refresh &= !single_use;
+        if !single_use && fate == Fate::Normal {
+            // The instance learns that the token is still valid.
+            session.refreshes = 0;
+        }
+        world.demand(first, Invariant::RefreshTokenSentOnce);
+        if !alive {
+            return UpstreamReply::Unauthorized;
+        }
+        let mut granted = self.issue(world, account);
+        if !single_use {
+            world.sessions[session_of(&granted.access_token)].refresh = false;
+            granted.refresh_token =
+                (self.setting.successor == Successor::Same).then(|| refresh_token.clone());
+        }
+        UpstreamReply::Granted(granted)
+    }
+
+    fn issue(&self, world: &mut World, account: usize) -> Granted {
+        let granted = world.issue(account, self.setting.lifetime);
+        self.check_renewals(world, account);
+        granted
     }
 
     /// The kernel may deliver a login without a reply for as long again after the call was given up.
@@ -245,16 +295,16 @@ impl Fleet {
             Fate::ReplyLost => self.setting.policy().upstream_timeout * 2,
             _ => Duration::ZERO,
         };
-        world.arrivals.push(world.now.plus(delay));
+        world.arrivals.push((world.now.plus(delay), account));
         world.arrivals.sort_unstable();
         self.check_arrivals(world);
-        if fate == Fate::RateLimited {
+        if matches!(fate, Fate::RateLimited | Fate::Refused) {
             world.accounts[account].allowed_logins += 1;
-            return UpstreamReply::RateLimited(None);
+            return if fate == Fate::Refused { UpstreamReply::Refused } else { UpstreamReply::RateLimited(None) };
         }
         let version: usize = credentials.version.0.parse().expect("a version");
         if self.setting.secrets[version - 1] {
-            UpstreamReply::Granted(world.issue(self.setting.lifetime))
+            UpstreamReply::Granted(self.issue(world, account))
         } else {
             // A refusal that reaches the instance has to be recorded.
             if fate == Fate::Normal {
@@ -262,5 +312,16 @@ impl Fleet {
             }
             UpstreamReply::Unauthorized
         }
+    }
+}
+
+/// Whether an outage refuses an effect.
+pub(crate) fn is_refused(outage: Option<Outage>, effect: &Effect) -> bool {
+    let writes = matches!(effect, Effect::WriteAccount { .. } | Effect::WriteLimiter { .. });
+    let reads = matches!(effect, Effect::ReadAccount | Effect::ReadLimiter(_));
+    match outage {
+        None => false,
+        Some(Outage::Writes) => writes,
+        Some(Outage::Table) => writes || reads,
     }
 }

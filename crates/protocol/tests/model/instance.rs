@@ -1,6 +1,6 @@
 //! One instance of the fleet, and the request that it performs.
 
-use token_broker_protocol::{Cache, Effect, Flow, Intent, SecretVersion, Timestamp};
+use token_broker_protocol::{Cache, Effect, Flow, Generation, Intent, SecretVersion, Timestamp};
 
 /// One process of the function. After a crash, another one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +10,8 @@ pub(crate) struct Instance {
     pub(crate) caches: Vec<Cache>,
     /// Requests that it has begun.
     pub(crate) begun: usize,
+    /// The generation that it last answered with, if a later request reports it.
+    pub(crate) answered: Option<Generation>,
     /// Draws that may have become a holder.
     pub(crate) drawn: u64,
     /// A write that is still on its way, and whose reply is lost.
@@ -53,6 +55,8 @@ pub(crate) struct UnderLease {
 pub(crate) struct DelayedWrite {
     pub(crate) account: usize,
     pub(crate) effect: Effect,
+    /// What the request that wrote it wanted.
+    pub(crate) intent: Intent,
 }
 
 impl Running {

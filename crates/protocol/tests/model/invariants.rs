@@ -2,14 +2,15 @@
 
 use crate::{
     environment::Fate,
-    model::Fleet,
+    model::{Fleet, account_name},
     mutations::Guard,
-    setting::START,
+    setting::{REPORT_LATEST, START, Setting, Successor},
     world::{AccountState, Invariant, World, session_of},
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Answer, Credentials, Effect, Failure, Intent, LOGIN_WINDOW, Notice, Permit, Secret, SecretVersion, Step,
+    Answer, Call, Credentials, Effect, Failure, Intent, LOGIN_WINDOW, Notice, Permit, Revocation,
+    SecretVersion, Step, Timestamp, TokenKind, Verdict,
 };
 
 /// The shortest cooldown after a failure, for any draw.
@@ -18,15 +19,17 @@ const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 impl Fleet {
     /// A refresh or a login is about to leave. I8: no earlier than the cooldown after one that failed allows, as far as
     /// the clocks agree on it.
-    pub(crate) fn check_grant(&self, world: &mut World, who: usize, account: usize, fate: Fate) {
+    pub(crate) fn check_grant(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) {
         let fastest_clock = world.now.plus(self.setting.clock_difference());
         let cooldown_until = world.accounts[account].cooldown_until;
         world.demand(cooldown_until.is_none_or(|until| until <= fastest_clock), Invariant::CooldownIsKept);
         let cooldown = match fate {
             Fate::Failed | Fate::ReplyLost => Some(SHORTEST_COOLDOWN),
             Fate::RateLimited => Some(LOGIN_WINDOW),
+            Fate::Refused if matches!(call, Call::Login(_)) => Some(LOGIN_WINDOW),
             _ => None,
         };
+        self.check_replacement(world, who, account);
         let cooldown_until = cooldown.map(|cooldown| world.now.plus(cooldown));
         let lease = world.under_lease(who);
         lease.sent |= fate != Fate::Failed;
@@ -49,10 +52,7 @@ impl Fleet {
         let running = world.instances[who].running.as_mut().expect("a request");
         running.logins += 1;
         let logins = running.logins;
-        let own = |permit: &&Permit| {
-            let running = world.request_of(&self.setting, permit.holder);
-            running.is_some() && World::who_drew(&self.setting, permit.holder) == who
-        };
+        let own = |permit: &&Permit| world.is_drawn_by(&self.setting, who, permit.holder);
         let permits = world.limiter.permits.iter().filter(own).count();
         world.demand(!rejected, Invariant::RejectedSecretIsNotSent);
         // Without the guard that prevents exactly this, its consequences are to be seen.
@@ -61,24 +61,76 @@ impl Fleet {
         world.demand(needed, Invariant::NoNeedlessLogin);
     }
 
-    /// I1: in any minute, no more logins arrive than the budget allows.
+    /// I1: in any minute, no more logins arrive than the budget allows, and no more of one account than its share.
     pub(crate) fn check_arrivals(&self, world: &mut World) {
-        let budget = self.setting.login_budget;
-        let arrivals = &world.arrivals;
-        let kept = arrivals.windows(budget + 1).all(|some| some[budget].since(some[0]) >= LOGIN_WINDOW);
-        world.demand(kept, Invariant::LoginsPerMinute);
+        let kept = |limit: usize, arrivals: Vec<Timestamp>| {
+            arrivals.windows(limit + 1).all(|some| some[limit].since(some[0]) >= LOGIN_WINDOW)
+        };
+        let all = world.arrivals.iter().map(|(at, _)| *at);
+        let total = kept(self.setting.login_budget, all.collect());
+        let shared = (0..world.accounts.len()).all(|account| {
+            let own = world.arrivals.iter().filter(|(_, of)| *of == account).map(|(at, _)| *at);
+            kept(self.share(), own.collect())
+        });
+        world.demand(total, Invariant::LoginsPerMinute);
+        world.demand(shared, Invariant::AccountShare);
+    }
+
+    /// How many permits one account may hold.
+    fn share(&self) -> usize {
+        self.setting.login_budget.div_ceil(2)
+    }
+
+    /// A request holds a permit for each login that it has sent, and at most one more.
+    pub(crate) fn check_permits(&self, world: &mut World) {
+        let used = (0..world.instances.len()).all(|who| {
+            let own = |permit: &&Permit| world.is_drawn_by(&self.setting, who, permit.holder);
+            let permits = world.limiter.permits.iter().filter(own).count();
+            let logins = world.instances[who].running.as_ref().map_or(0, |running| running.logins);
+            permits <= logins + 1
+        });
+        world.demand(used, Invariant::PermitsAreUsed);
+    }
+
+    /// A pair was obtained. Three generations that die young are believed at once, the next one lives for a minute, and
+    /// every fault and every lost session may cost one more.
+    pub(crate) fn check_renewals(&self, world: &mut World, account: usize) {
+        let Setting { faults, pauses, .. } = self.setting;
+        let limit = 4 + usize::from(faults + pauses);
+        let sessions = world.sessions.iter().filter(|session| session.account == account);
+        let renewals: Vec<Timestamp> = sessions.filter_map(|session| session.issued_at).collect();
+        let bounded = renewals.windows(limit + 1).all(|some| some[limit].since(some[0]) >= LOGIN_WINDOW);
+        world.demand(bounded, Invariant::RenewalsAreBounded);
+    }
+
+    /// An operator's refresh is about to send its first call. It does so once a minute while there is a usable pair.
+    fn check_replacement(&self, world: &mut World, who: usize, account: usize) {
+        let clock = world.clock(&self.setting, who);
+        let running = world.instances[who].running.as_ref().expect("a request");
+        if running.intent != Intent::Replace || running.under_lease.sent {
+            return;
+        }
+        let AccountState { record, replaced_at, .. } = &mut world.accounts[account];
+        let answerable = record.pair.as_ref().is_some_and(|pair| {
+            pair.verdict != Verdict::Dead && self.setting.policy().expires_in_seconds(pair, clock) > 0
+        });
+        let earlier = replaced_at.replace(world.now);
+        let spread = self.setting.clock_difference();
+        let rare = earlier.is_none_or(|at| world.now.since(at) + spread >= LOGIN_WINDOW);
+        world.demand(rare || !answerable, Invariant::ReplacedOncePerMinute);
     }
 
     /// A token is in use if it is stored, or if a caller has it and no operator has withdrawn it.
-    pub(crate) fn check_revocation(world: &mut World, who: usize, account: usize, token: &Secret) {
-        let stored = world.accounts[account].record.pair.as_ref().is_some_and(|pair| {
-            pair.access_token == *token
-                || pair.refresh_token.parts().is_some_and(|(stored, _)| stored == token)
-        });
-        let intent = world.instances[who].running.as_ref().map(|running| running.intent);
-        let withdrawn = matches!(intent, Some(Intent::Revoke | Intent::Maintain));
-        let handed_out = world.sessions[session_of(token)].handed_out;
-        world.demand(!stored && (withdrawn || !handed_out), Invariant::TokenInUseIsNotRevoked);
+    ///
+    /// A refresh token that lives on belongs to several sessions. Callers never have it.
+    pub(crate) fn check_revocation(&self, world: &mut World, account: usize, revocation: &Revocation) {
+        let pair = world.accounts[account].record.pair.as_ref();
+        let stored = pair.is_some_and(|pair| pair.holds(&revocation.token));
+        let session = world.sessions[session_of(&revocation.token)];
+        let own = revocation.kind == TokenKind::Access || self.setting.successor == Successor::New;
+        let in_use = stored || (own && session.handed_out && !session.withdrawn);
+        self.saw("a token revoked");
+        world.demand(!in_use, Invariant::TokenInUseIsNotRevoked);
     }
 
     /// I4, and that the answer's generation names the same pair as ever (I3).
@@ -91,23 +143,31 @@ impl Fleet {
         world.demand(alive && consistent, Invariant::AnswerIsValid);
         world.check_generation(account, answer.generation, session);
         world.sessions[session].handed_out = true;
+        let instance = &mut world.instances[who];
+        let later = self.setting.requests[who].iter().skip(instance.begun);
+        instance.answered =
+            later.into_iter().any(|(_, intent)| *intent == REPORT_LATEST).then_some(answer.generation);
     }
 
     /// I7: a failure has a reason in what has happened.
-    pub(crate) fn check_failure(&self, world: &mut World, failure: &Failure) {
+    pub(crate) fn check_failure(&self, world: &mut World, account: usize, failure: &Failure) {
         let faulty = world.faults_left < self.setting.faults;
+        let paused = world.pauses_left < self.setting.pauses;
         let late = world.now > START;
         let has_reason = match failure {
             // If time runs out between two writes, the request fails as if the table were out of reach.
-            Failure::StoreUnavailable => faulty || late,
+            Failure::StoreUnavailable => faulty || paused,
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
             // A pair with less than half of a short life left on arrival counts as a failure, and so does an instance that
             // is paused before its login twice.
-            Failure::UpstreamUnavailable { .. } => faulty || late,
+            Failure::UpstreamUnavailable { .. } => faulty || paused,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the limiter refuses");
-                let share = self.setting.login_budget.div_ceil(2);
-                !retry_after.is_zero() && world.limiter.permits.len() >= share
+                let name = account_name(account);
+                let permits = &world.limiter.permits;
+                let own = permits.iter().filter(|permit| permit.account == name).count();
+                let exhausted = permits.len() >= self.setting.login_budget || own >= self.share();
+                !retry_after.is_zero() && exhausted
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
             Failure::CredentialsRejected(version) => {
@@ -133,6 +193,7 @@ impl Fleet {
             }
             Notice::FoundAlive(_) => self.saw("a token found alive"),
             Notice::FoundDead(_) => self.saw("a token found dead"),
+            Notice::Unblocked => self.saw("an account unblocked"),
             Notice::PairWithdrawn(_) => self.saw("a pair withdrawn"),
             Notice::WritePending(_) => self.saw("a pair that cannot be saved"),
             Notice::LeaseLost(_) => self.saw("a lease lost"),

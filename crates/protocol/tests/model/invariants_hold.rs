@@ -2,7 +2,7 @@
 
 use crate::{
     check,
-    setting::{FIRST, InitialRecord, REFRESHABLE, Setting, TOKEN},
+    setting::{FIRST, InitialRecord, Outage, REFRESHABLE, REPORT_LATEST, Setting, Successor, TOKEN},
 };
 use std::time::Duration;
 use token_broker_protocol::Intent;
@@ -64,11 +64,40 @@ fn during_an_outage_of_the_table() {
         clocks: vec![0],
         requests: vec![vec![(0, TOKEN); 3]],
         faults: 1,
-        outages: true,
+        outages: &[Outage::Table, Outage::Writes],
         ..Setting::default()
     };
     let sights = ["a pair that cannot be saved", "a pending write that is applied later"];
     check("an outage", setting, &sights);
+}
+
+/// Reads go on. The last record is that of a pair which is to be refreshed ahead of time.
+#[test]
+fn while_the_table_refuses_writes() {
+    for records in [vec![InitialRecord::Absent], vec![REFRESHABLE], vec![DUE]] {
+        let setting = Setting {
+            early_refresh: records == [DUE],
+            records: vec![records],
+            faults: 1,
+            pauses: 0,
+            outages: &[Outage::Writes],
+            ..Setting::default()
+        };
+        check("writes refused", setting, &["a pair that cannot be saved"]);
+    }
+}
+
+#[test]
+fn while_the_table_refuses_to_record_verdicts() {
+    let setting = Setting {
+        requests: vec![vec![(0, REPORT)], vec![(0, TOKEN)]],
+        records: vec![vec![FRESH], vec![DEAD]],
+        faults: 1,
+        pauses: 0,
+        outages: &[Outage::Writes],
+        ..Setting::default()
+    };
+    check("reports, writes refused", setting, &["a token found alive", "a token found dead"]);
 }
 
 #[test]
@@ -111,6 +140,29 @@ fn for_pairs_with_a_short_life() {
     }
 }
 
+/// A refresh brings the same refresh token again, or none. It may be sent once more, if the reply came.
+#[test]
+fn for_refresh_tokens_that_live_on() {
+    let cases = [
+        (Successor::Same, vec![vec![(0, TOKEN); 2]; 2], 1),
+        (Successor::Same, vec![vec![(0, TOKEN); 3]], 2),
+        (Successor::Absent, vec![vec![(0, TOKEN); 3]], 2),
+    ];
+    for (successor, requests, faults) in cases {
+        let setting = Setting {
+            clocks: vec![0; requests.len()],
+            requests,
+            records: vec![vec![REFRESHABLE]],
+            lifetime: Duration::from_secs(20),
+            successor,
+            faults,
+            pauses: 0,
+            ..Setting::default()
+        };
+        check(&format!("successor {successor:?}"), setting, &["a pair that is renewed"]);
+    }
+}
+
 #[test]
 fn for_a_pair_that_is_due() {
     let records = vec![vec![DUE]];
@@ -120,8 +172,85 @@ fn for_a_pair_that_is_due() {
 
 #[test]
 fn when_credentials_are_refused() {
-    let setting = Setting { secrets: vec![false, true], faults: 1, pauses: 0, ..Setting::default() };
-    check("refused credentials", setting, &["a secret version rejected"]);
+    for (faults, pauses) in [(1, 0), (0, 1), (0, 2)] {
+        let setting = Setting { secrets: vec![false, true], faults, pauses, ..Setting::default() };
+        check("refused credentials", setting, &["a secret version rejected"]);
+    }
+}
+
+#[test]
+fn when_an_operator_unblocks_the_account() {
+    for (faults, pauses) in [(1, 0), (0, 1)] {
+        let setting = Setting {
+            requests: vec![vec![(0, TOKEN); 2], vec![(0, Intent::Unblock)]],
+            secrets: vec![false],
+            faults,
+            pauses,
+            ..Setting::default()
+        };
+        check("unblocked", setting, &["an account unblocked", "a secret version rejected"]);
+    }
+}
+
+/// Another login of the same user ends the session at any moment. A caller reports the token that it was given.
+#[test]
+fn when_sessions_are_lost() {
+    for (record, faults, pauses) in [(FRESH, 1, 0), (REFRESHABLE, 0, 1)] {
+        let setting = Setting {
+            requests: vec![vec![(0, TOKEN), (0, REPORT_LATEST)], vec![(0, TOKEN)]],
+            records: vec![vec![record]],
+            lost_sessions: 1,
+            faults,
+            pauses,
+            ..Setting::default()
+        };
+        let sights = ["a token found alive", "a token found dead", "a refused refresh that leads to a login"];
+        check("lost sessions", setting, &sights);
+    }
+}
+
+/// Each session is lost as soon as it is there, and each loss is reported.
+#[test]
+fn when_sessions_are_lost_again_and_again() {
+    let mut requests = vec![(0, REPORT_LATEST); 5];
+    requests[0] = (0, TOKEN);
+    let setting = Setting {
+        clocks: vec![0],
+        requests: vec![requests],
+        records: vec![vec![FRESH]],
+        lost_sessions: 5,
+        faults: 1,
+        pauses: 0,
+        ..Setting::default()
+    };
+    check("lost again and again", setting, &["a token found dead", "a login that the limiter refuses"]);
+}
+
+#[test]
+fn when_callers_and_probes_lie() {
+    let requests = vec![(0, TOKEN), (0, REPORT_LATEST), (0, REPORT_LATEST)];
+    let setting = Setting {
+        requests: vec![requests, vec![(0, TOKEN), (0, REPORT_LATEST)]],
+        records: vec![vec![FRESH]],
+        probes_lie: true,
+        faults: 0,
+        pauses: 0,
+        ..Setting::default()
+    };
+    check("lies", setting, &["a token found dead"]);
+}
+
+/// A pair whose holder lost the lease is revoked by the schedule, and no other.
+#[test]
+fn when_the_schedule_revokes_orphans() {
+    let setting = Setting {
+        requests: vec![vec![(0, TOKEN)], vec![(0, TOKEN), (0, Intent::Maintain)]],
+        records: vec![vec![InitialRecord::Absent], vec![REFRESHABLE]],
+        faults: 0,
+        pauses: 1,
+        ..Setting::default()
+    };
+    check("orphans", setting, &["an orphan recorded", "a token revoked"]);
 }
 
 #[test]

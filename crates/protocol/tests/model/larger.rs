@@ -6,11 +6,13 @@ use crate::{
     setting::{InitialRecord, Setting, TOKEN},
 };
 use stateright::{Checker, Model};
+use std::time::Instant;
 
 /// Depth first: with breadth first, the states that are still to be visited would not fit into memory.
 fn check(name: &str, setting: Setting) {
+    let begun = Instant::now();
     let checker = Fleet::new(setting).checker().spawn_dfs().join();
-    report(name, &checker);
+    report(name, &checker, begun);
 }
 
 #[test]

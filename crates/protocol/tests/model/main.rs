@@ -39,14 +39,17 @@ mod setting;
 mod timing;
 mod world;
 
-use model::Fleet;
-use setting::Setting;
-use stateright::{Checker, Model};
+use model::{Action, Fleet};
+use setting::{START, Setting};
+use stateright::{Checker, Expectation, Model};
+use std::time::Instant;
+use world::World;
 
 /// Visits every state of a configuration. All of `sights` have to be reached, which shows that the runs get that far.
 fn check(name: &str, setting: Setting, sights: &[&str]) {
+    let begun = Instant::now();
     let checker = Fleet::new(setting).checker().spawn_bfs().join();
-    report(name, &checker);
+    report(name, &checker, begun);
     let seen = checker.model().sights.lock().unwrap().clone();
     for sight in sights {
         assert!(seen.contains(sight), "{name}: no run reaches {sight}");
@@ -54,12 +57,30 @@ fn check(name: &str, setting: Setting, sights: &[&str]) {
 }
 
 /// Prints the number of states, and asserts that every property holds in all of them.
-fn report(name: &str, checker: &impl Checker<Fleet>) {
+fn report(name: &str, checker: &impl Checker<Fleet>, begun: Instant) {
     println!(
-        "{name}: {} states, {} of them different, at most {} actions deep",
+        "{name}: {} states, {} of them different, at most {} actions deep, in {:.1} s",
         checker.state_count(),
         checker.unique_state_count(),
-        checker.max_depth()
+        checker.max_depth(),
+        begun.elapsed().as_secs_f64()
     );
+    for (property, run) in checker.discoveries() {
+        if checker.model().property(property).expectation == Expectation::Always {
+            println!("{name}: {property} is violated by:");
+            run.into_vec().iter().for_each(|(world, action)| println!("{}", told(world, action.as_ref())));
+        }
+    }
     checker.assert_properties();
+}
+
+/// One step of a run, as a line.
+fn told(world: &World, action: Option<&Action>) -> String {
+    let seconds = world.now.since(START).as_secs();
+    let effect = match action {
+        Some(Action::Perform(who, _)) => world.instances[*who].running.as_ref().map(|it| it.effect.name()),
+        _ => None,
+    };
+    let action = action.map(|action| format!("{action:?}"));
+    format!("{seconds:>5} s  {} {}", action.as_deref().unwrap_or("the end"), effect.unwrap_or_default())
 }

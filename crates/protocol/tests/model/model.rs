@@ -1,10 +1,10 @@
 //! The fleet as a model: its actions, and the state that each leads to.
 
 use crate::{
-    environment::Fate,
+    environment::{Fate, is_refused},
     instance::{Instance, Running, UnderLease},
     liveness,
-    setting::Setting,
+    setting::{LATEST, Outage, Setting},
     timing::is_busy,
     world::{Invariant, World},
 };
@@ -44,10 +44,12 @@ pub(crate) enum Action {
     Pass(Timestamp),
     /// The secret gets a new version.
     Rotate,
-    /// The table goes out of reach.
-    Outage,
+    /// The table begins to refuse requests.
+    Outage(Outage),
     /// The table is back.
     Recovery,
+    /// Another login of the same user ends all sessions of an account.
+    EndSessions(usize),
 }
 
 impl Model for Fleet {
@@ -76,15 +78,27 @@ impl Model for Fleet {
                 actions.push(Action::Arrive(who));
             }
         }
-        let may_pass = world.pauses_left > 0 || !is_busy(world);
-        if may_pass && !self.is_over(world) {
-            actions.extend(self.next_instant(world).map(Action::Pass));
-            actions.extend(self.last_instants(world).into_iter().map(Action::Pass));
+        if !self.is_over(world) {
+            let instants = self.instants(world);
+            // A pause ends at any of the instants. While every instance is idle, time passes from one to the next.
+            let ends = match (is_busy(world), world.pauses_left) {
+                (false, _) => 1,
+                (true, 0) => 0,
+                (true, _) => instants.len(),
+            };
+            actions.extend(instants.into_iter().take(ends).map(Action::Pass));
         }
-        if world.outage {
+        if world.outage.is_some() {
             actions.push(Action::Recovery);
-        } else if self.setting.outages && world.faults_left > 0 {
-            actions.push(Action::Outage);
+        } else if world.faults_left > 0 {
+            actions.extend(self.setting.outages.iter().copied().map(Action::Outage));
+        }
+        if world.lost_sessions_left > 0 {
+            let accounts = 0..world.accounts.len();
+            let alive = |account: &usize| {
+                world.sessions.iter().any(|session| session.account == *account && session.is_alive())
+            };
+            actions.extend(accounts.filter(alive).map(Action::EndSessions));
         }
         if world.secret < self.setting.secrets.len() {
             actions.push(Action::Rotate);
@@ -99,7 +113,9 @@ impl Model for Fleet {
                 self.begin(&mut world, who, account, intent);
             }
             Action::Perform(who, fate) => {
-                world.faults_left -= u8::from(fate != Fate::Normal && !world.outage);
+                let effect = world.instances[who].running.as_ref().map(|running| &running.effect);
+                let refused = effect.is_some_and(|effect| is_refused(world.outage, effect));
+                world.faults_left -= u8::from(fate != Fate::Normal && !refused);
                 world.pauses_left -= u8::from(self.costs_a_pause(&world, who));
                 let event = self.perform(&mut world, who, fate);
                 self.step(&mut world, who, event);
@@ -111,15 +127,22 @@ impl Model for Fleet {
                 instance.caches.fill(Cache::default());
                 world.accounts[running.account].allowed_logins += 1;
             }
-            Action::Outage => {
+            Action::Outage(outage) => {
                 world.faults_left -= 1;
-                world.outage = true;
+                world.outage = Some(outage);
                 world.accounts.iter_mut().for_each(|account| account.allowed_logins += 1);
             }
-            Action::Recovery => world.outage = false,
+            Action::Recovery => world.outage = None,
+            Action::EndSessions(account) => {
+                world.lost_sessions_left -= 1;
+                world.accounts[account].allowed_logins += 1;
+                for session in world.sessions.iter_mut().filter(|session| session.account == account) {
+                    (session.access, session.refresh) = (false, false);
+                }
+            }
             Action::Arrive(who) => {
                 let delayed = world.instances[who].delayed.take()?;
-                if self.apply(&mut world, delayed.account, &delayed.effect) {
+                if self.apply(&mut world, delayed.account, &delayed.effect, delayed.intent) {
                     self.saw("a delayed write that is applied");
                 }
             }
@@ -134,6 +157,9 @@ impl Model for Fleet {
             }
         }
         self.drop_stale_writes(&mut world);
+        if world.violated.is_none() && self.disturbs(action, before) {
+            world.violated = liveness::all_are_served(self, &world).err();
+        }
         Some(world)
     }
 
@@ -147,6 +173,8 @@ impl Model for Fleet {
             Property::always("I2: a refresh token is sent once", |_, w| {
                 holds(w, Invariant::RefreshTokenSentOnce)
             }),
+            Property::always("I1: an account's share of logins", |_, w| holds(w, Invariant::AccountShare)),
+            Property::always("I1: permits are used", |_, w| holds(w, Invariant::PermitsAreUsed)),
             Property::always("I3: generations grow", |_, w| holds(w, Invariant::GenerationsGrow)),
             Property::always("I3: a generation names one pair", |_, w| {
                 holds(w, Invariant::GenerationNamesOnePair)
@@ -159,6 +187,12 @@ impl Model for Fleet {
             Property::always("I8: a cooldown is kept", |_, w| holds(w, Invariant::CooldownIsKept)),
             Property::always("I7: a failure has a reason", |_, w| holds(w, Invariant::FailureHasReason)),
             Property::always("I7: the next request is served", liveness::the_next_request_is_served),
+            Property::always("I7: every caller is served", |_, w| holds(w, Invariant::EveryCallerIsServed)),
+            Property::always("I7: an outage is answered soon", liveness::an_outage_is_answered_soon),
+            Property::always("renewals are bounded", |_, w| holds(w, Invariant::RenewalsAreBounded)),
+            Property::always("an operator's refresh once a minute", |_, w| {
+                holds(w, Invariant::ReplacedOncePerMinute)
+            }),
             Property::always("a token in use is not revoked", |_, w| {
                 holds(w, Invariant::TokenInUseIsNotRevoked)
             }),
@@ -180,8 +214,13 @@ impl Fleet {
     pub(crate) fn begin(&self, world: &mut World, who: usize, account: usize, intent: Intent) -> Ended {
         let now = world.clock(&self.setting, who);
         let deadline = now.plus(PATIENCE);
-        let name = AccountName::parse(&format!("account-{account}")).expect("a name");
-        let request = Request { account: name, intent, arrived_at: now, deadline };
+        let intent = match intent {
+            Intent::Token { min_ttl, rejected: Some(LATEST) } => {
+                Intent::Token { min_ttl, rejected: world.instances[who].answered.take() }
+            }
+            intent => intent,
+        };
+        let request = Request { account: account_name(account), intent, arrived_at: now, deadline };
         let draw = world.draw(&self.setting, who);
         let instance = &mut world.instances[who];
         instance.begun += 1;
@@ -204,7 +243,7 @@ impl Fleet {
 
     /// Tells an instance how its effect ended. Returns the result if the request has ended.
     pub(crate) fn step(&self, world: &mut World, who: usize, event: Event) -> Ended {
-        let (now, draw) = (world.clock(&self.setting, who), world.draw(&self.setting, who));
+        let (now, draw) = (self.clock_of_step(world, who, &event), world.draw(&self.setting, who));
         let after_a_read = matches!(event, Event::Account(_));
         let event = self.alter_event(event);
         let running = world.instances[who].running.as_mut()?;
@@ -222,6 +261,7 @@ impl Fleet {
         let Running { account, flow, .. } = running.as_ref()?;
         let account = *account;
         caches[account].clone_from(flow.cache());
+        self.alter_cache(&mut caches[account]);
         let result = match step {
             Step::Perform(effect) => {
                 let effect = self.alter_effect(world, who, effect);
@@ -243,9 +283,22 @@ impl Fleet {
         match &result {
             Ok(Outcome::Token(answer)) => self.check_answer(world, who, account, answer),
             Ok(Outcome::Report { .. }) => {}
-            Err(failure) => self.check_failure(world, failure),
+            Err(failure) => self.check_failure(world, account, failure),
         }
         Some(result)
+    }
+
+    /// Whether an action does harm, or lets time pass while an instance has something to do.
+    fn disturbs(&self, action: Action, before: &World) -> bool {
+        match action {
+            Action::Perform(who, fate) => {
+                let effect = before.instances[who].running.as_ref().map(|running| &running.effect);
+                fate != Fate::Normal && !effect.is_some_and(|effect| is_refused(before.outage, effect))
+            }
+            Action::Pass(_) => is_busy(before),
+            Action::Crash(_) | Action::Outage(_) | Action::EndSessions(_) => true,
+            Action::Begin(_) | Action::Arrive(_) | Action::Rotate | Action::Recovery => false,
+        }
     }
 
     /// No request is running or still to come, and no write is on its way.
@@ -264,4 +317,9 @@ impl Fleet {
             }
         }
     }
+}
+
+/// The name of an account.
+pub(crate) fn account_name(account: usize) -> AccountName {
+    AccountName::parse(&format!("account-{account}")).expect("a name")
 }

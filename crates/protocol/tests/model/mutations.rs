@@ -7,8 +7,8 @@ use crate::{
     world::{AccountState, World},
 };
 use token_broker_protocol::{
-    Account, COMMIT_RESERVE, Call, CooldownReason, Effect, Event, Generation, Policy, Timestamp,
-    UpstreamReply,
+    Account, AccountName, Cache, Call, CooldownReason, Effect, Event, Generation, Policy, Timestamp,
+    UpstreamReply, WriteOutcome,
 };
 
 /// The guards that the invariants depend on. `docs/PROTOCOL.md` says why each of them exists.
@@ -24,6 +24,10 @@ pub(crate) enum Guard {
     PermitBeforeLogin,
     /// A login is sent while its permit is fresh, or not at all.
     PermitFreshness,
+    /// A permit is dated before it is written.
+    PermitDate,
+    /// An account holds at most half of the permits.
+    PermitShare,
     /// The write that takes the lease for a refresh marks the refresh token as consumed.
     ConsumedOnAcquire,
     /// The refresh token stays consumed if the outcome of the refresh is unclear.
@@ -36,6 +40,10 @@ pub(crate) enum Guard {
     CooldownOnFailure,
     /// A refresh or a login is sent while the lease outlasts it, or not at all.
     LeaseTimeLeft,
+    /// A pair is trusted for a while after several generations died young.
+    Damping,
+    /// An operator's refresh is carried out once a minute.
+    ReplaceInterval,
     /// A token's expiry and a permit's age allow for clocks that differ. Removed by a policy without a margin.
     ClockMargin,
 }
@@ -78,12 +86,23 @@ impl Fleet {
             (Some(Guard::CooldownOnFailure), Effect::WriteAccount { next, .. }) => {
                 next.cooldown.take_if(|cooldown| cooldown.reason != CooldownReason::BudgetExhausted);
             }
-            // The latest instant of sending is the earliest of three bounds. It is computed again without one of them.
+            // The latest instant of sending is the earliest of two bounds. It is computed again without one of them.
             // Where the flow itself looks at the clock before, it only saves a permit or a write: the instance may be
             // paused after that, which is the case that this guard is for.
             (Some(Guard::PermitFreshness), Effect::Send { call: Call::Login(_), not_after }) => {
-                *not_after = self.bound_by_lease(world, who).min(self.bound_by_caller(world, who));
+                *not_after = self.bound_by_lease(world, who);
             }
+            // The permit is as fresh as if it had been dated now, after it was written.
+            (Some(Guard::PermitDate), Effect::Send { call: Call::Login(_), not_after }) => {
+                let fresh_until = world.clock(&self.setting, who).plus(self.setting.policy().permit_freshness());
+                *not_after = self.bound_by_lease(world, who).min(fresh_until);
+            }
+            // The permits count for the budget, but for no account.
+            (Some(Guard::PermitShare), Effect::WriteLimiter { next, .. }) => {
+                next.permits.iter_mut().for_each(|permit| permit.account = AccountName::default());
+            }
+            (Some(Guard::Damping), Effect::WriteAccount { next, .. }) => next.young_deaths = 0,
+            (Some(Guard::ReplaceInterval), Effect::WriteAccount { next, .. }) => next.replaced_at = None,
             // The policy gives the holder a lease that never ends. The record says when it really does.
             (Some(Guard::LeaseTimeLeft), Effect::WriteAccount { next, .. }) => {
                 if let Some(lease) = &mut next.lease {
@@ -94,6 +113,28 @@ impl Fleet {
             _ => {}
         }
         effect
+    }
+
+    /// The cache that an instance without the guard would keep.
+    pub(crate) fn alter_cache(&self, cache: &mut Cache) {
+        let Some(cached) = &mut cache.record else { return };
+        if self.lacks(Guard::Damping) {
+            cached.account.young_deaths = 0;
+        }
+    }
+
+    /// The instance's clock at a step. Without the guard, the flow is told that its permit was written in no time. So it
+    /// does not look whether the permit is still fresh.
+    pub(crate) fn clock_of_step(&self, world: &World, who: usize, event: &Event) -> Timestamp {
+        let effect = world.instances[who].running.as_ref().map(|running| &running.effect);
+        let written = *event == Event::Written(WriteOutcome::Applied);
+        match effect {
+            Some(Effect::WriteLimiter { next, .. }) if written && self.lacks(Guard::PermitDate) => {
+                let own = next.permits.iter().find(|permit| world.is_drawn_by(&self.setting, who, permit.holder));
+                own.map_or(world.clock(&self.setting, who), |permit| permit.acquired_at)
+            }
+            _ => world.clock(&self.setting, who),
+        }
     }
 
     /// The event on which an instance without the guard would act.
@@ -125,14 +166,11 @@ impl Fleet {
         }
     }
 
+    /// Until when an instance may send because of its lease and its caller.
     fn bound_by_lease(&self, world: &World, who: usize) -> Timestamp {
         let lease = cached(world, who).and_then(|account| account.lease).expect("a lease");
-        lease.until.minus(self.setting.policy().upstream_timeout)
-    }
-
-    fn bound_by_caller(&self, world: &World, who: usize) -> Timestamp {
         let running = world.instances[who].running.as_ref().expect("a request");
-        running.deadline.minus(self.setting.policy().upstream_timeout).minus(COMMIT_RESERVE)
+        self.setting.policy().latest_send(&lease, running.deadline)
     }
 }
 

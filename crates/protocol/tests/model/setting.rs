@@ -11,6 +11,12 @@ pub(crate) const FIRST: Generation = Generation(7);
 /// An ordinary request.
 pub(crate) const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
+/// Stands for the generation that the instance last answered with.
+pub(crate) const LATEST: Generation = Generation(u64::MAX);
+/// A request that reports the token which the instance last answered with.
+pub(crate) const REPORT_LATEST: Intent =
+    Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(LATEST) };
+
 /// A pair that expires within the run and can be refreshed.
 pub(crate) const REFRESHABLE: InitialRecord =
     InitialRecord::Pair { seconds_left: 30, access: true, refresh: true };
@@ -30,18 +36,44 @@ pub(crate) struct Setting {
     pub(crate) faults: u8,
     /// How often time may pass in one run while an instance has something to do.
     pub(crate) pauses: u8,
-    /// Whether the table may be out of reach for a while. Each outage is a fault.
-    pub(crate) outages: bool,
+    /// How often another login of the same user may end all sessions of an account in one run.
+    pub(crate) lost_sessions: u8,
+    /// Outages that may begin at any moment and last for as long as they like. Each is a fault.
+    pub(crate) outages: &'static [Outage],
     /// Logins that the fleet may send in a minute.
     pub(crate) login_budget: usize,
     /// How long an access token lives.
     pub(crate) lifetime: Duration,
+    /// The refresh token that a refresh brings.
+    pub(crate) successor: Successor,
+    /// Whether probes find every token dead.
+    pub(crate) probes_lie: bool,
     /// Whether every request is selected for early refresh, or none.
     pub(crate) early_refresh: bool,
     /// No pause ends later than this many seconds after the start.
     pub(crate) horizon: u64,
     /// The guard that is removed, to show what it prevents.
     pub(crate) without: Option<Guard>,
+}
+
+/// What an outage of the table refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outage {
+    /// Reads and writes.
+    Table,
+    /// Writes only, as after a lost permission.
+    Writes,
+}
+
+/// The refresh token that comes with a refreshed access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    /// A new one. The old one is consumed.
+    New,
+    /// The one that was sent.
+    Same,
+    /// None. The one that was sent stays valid.
+    Absent,
 }
 
 /// The record of an account at the start.
@@ -60,17 +92,20 @@ pub(crate) enum InitialRecord {
 impl Default for Setting {
     fn default() -> Self {
         Self {
-            clocks: vec![0, 0],
+            clocks: vec![2, 0],
             requests: vec![vec![(0, TOKEN)]; 2],
             records: vec![vec![InitialRecord::Absent]],
             secrets: vec![true],
             faults: 1,
             pauses: 1,
-            outages: false,
+            lost_sessions: 0,
+            outages: &[],
             login_budget: 3,
             lifetime: Duration::from_secs(7 * 86_400),
+            successor: Successor::New,
+            probes_lie: false,
             early_refresh: false,
-            horizon: 40,
+            horizon: 80,
             without: None,
         }
     }
@@ -93,6 +128,11 @@ impl Setting {
     pub(crate) fn clock_difference(&self) -> Duration {
         let ahead = self.clocks.iter().max().copied().unwrap_or_default();
         Duration::from_secs(ahead - self.clocks.iter().min().copied().unwrap_or_default())
+    }
+
+    /// Whether any request of an instance fits.
+    pub(crate) fn has(&self, fits: impl Fn(Intent) -> bool) -> bool {
+        self.requests.iter().flatten().any(|(_, intent)| fits(*intent))
     }
 
     /// Whether the instances can be exchanged for each other. Then it is enough to check the runs in which they begin

@@ -1,46 +1,101 @@
 //! Time passes from one instant that makes a difference to the next.
 
-use crate::{instance::Running, model::Fleet, setting::START, world::World};
-use std::time::Duration;
-use token_broker_protocol::{Effect, Lease, Timestamp};
+use crate::{instance::Instance, model::Fleet, setting::{START, TOKEN}, world::World};
+use std::{collections::BTreeSet, time::Duration};
+use token_broker_protocol::{
+    Account, Effect, Intent, LOGIN_WINDOW, Lease, REJECTED_SECRET_RECHECK, STORE_RETRY, Timestamp, Verdict,
+};
+
+/// For how long an instance remembers that the secret could not be read, or that writes failed.
+const FAILURE_RETRY: Duration = Duration::from_secs(3);
 
 impl Fleet {
-    /// The next instant within the horizon at which something lapses, by the clock of any instance.
-    pub(crate) fn next_instant(&self, world: &World) -> Option<Timestamp> {
-        let just_after = |instant: Timestamp| instant.plus(Duration::from_millis(1));
-        let permits = world.limiter.permits.iter();
-        let mut instants: Vec<Timestamp> = permits.map(|permit| permit.counts_until).collect();
+    /// The instants within the horizon at which something lapses or begins, in order.
+    pub(crate) fn instants(&self, world: &World) -> BTreeSet<Timestamp> {
+        let mut instants = BTreeSet::new();
+        let by_all_clocks = self.shared_instants(world);
+        for (who, instance) in world.instances.iter().enumerate() {
+            let ahead = Duration::from_secs(self.setting.clocks[who]);
+            let own = self.own_instants(world, who, instance);
+            instants.extend(own.into_iter().chain(by_all_clocks.iter().copied()).map(|at| at.minus(ahead)));
+        }
+        // The model's time is in whole seconds.
+        let rounded = |at: Timestamp| Timestamp::from_millis(at.as_millis().div_ceil(1000) * 1000);
+        let horizon = START.plus(Duration::from_secs(self.setting.horizon));
+        let ahead = |at: &Timestamp| *at > world.now && *at <= horizon;
+        instants.into_iter().map(rounded).filter(ahead).collect()
+    }
+
+    /// What the table says, to an instance with any clock.
+    fn shared_instants(&self, world: &World) -> Vec<Timestamp> {
+        let policy = self.setting.policy();
+        let mut instants: Vec<Timestamp> =
+            world.limiter.permits.iter().map(|permit| permit.counts_until).collect();
         instants.extend(world.limiter.blocked_until);
+        let reports = self.setting.has(|intent| matches!(intent, Intent::Token { rejected: Some(_), .. }));
+        let replaces = self.setting.has(|intent| intent == Intent::Replace);
+        let renews_early =
+            self.setting.early_refresh || self.setting.has(|intent| intent == Intent::Maintain);
         for account in &world.accounts {
             let record = &account.record;
             instants.extend(record.lease.map(|lease| lease.until));
             instants.extend(record.cooldown.map(|cooldown| cooldown.until));
-            instants.extend(record.pair.as_ref().map(|pair| pair.expires_at.minus(Duration::from_secs(2))));
-        }
-        for instance in &world.instances {
-            if let Some(Running { effect: Effect::Send { not_after, .. }, .. }) = &instance.running {
-                instants.push(just_after(*not_after));
+            instants.extend(record.replaced_at.filter(|_| replaces).map(|at| at.plus(LOGIN_WINDOW)));
+            instants.extend(record.early_refresh_after.filter(|_| renews_early));
+            let Some(pair) = &record.pair else { continue };
+            let last = pair.expires_at.minus(policy.clock_margin);
+            let wanted = TOKEN.min_ttl().min(pair.expires_at.since(pair.issued_at) / 2);
+            instants.extend([last.minus(wanted), last]);
+            if reports {
+                let trusted_for = policy.trusted_for(record.young_deaths);
+                instants.extend((!trusted_for.is_zero()).then(|| pair.issued_at.plus(trusted_for)));
+                instants.extend(match pair.verdict {
+                    Verdict::Alive { at } => Some(at.plus(policy.probe_interval())),
+                    Verdict::Inconclusive { probe_after } => Some(probe_after),
+                    Verdict::Unverified | Verdict::Dead => None,
+                });
             }
         }
-        let horizon = START.plus(Duration::from_secs(self.setting.horizon));
-        let clocks = self.setting.clocks.iter();
-        clocks
-            .flat_map(|ahead| instants.iter().map(|instant| instant.minus(Duration::from_secs(*ahead))))
-            .filter(|instant| *instant > world.now && *instant <= horizon)
-            .min()
+        instants
     }
 
-    /// The latest instants at which calls may leave. A pause may end exactly then, too.
-    pub(crate) fn last_instants(&self, world: &World) -> Vec<Timestamp> {
-        let running = |who: usize| world.instances[who].running.as_ref();
-        let instances = 0..world.instances.len();
-        let last = instances.filter_map(|who| match running(who)?.effect {
-            Effect::Send { not_after, .. } => {
-                Some(not_after.minus(Duration::from_secs(self.setting.clocks[who])))
+    /// The latest instants at which an instance may send, and the first ones at which it may not; and until when it
+    /// remembers failures.
+    fn own_instants(&self, world: &World, who: usize, instance: &Instance) -> Vec<Timestamp> {
+        let mut last = Vec::new();
+        if let Some(running) = &instance.running {
+            let record = &world.accounts[running.account].record;
+            let own = |lease: &Lease| world.is_drawn_by(&self.setting, who, lease.holder);
+            let policy = self.setting.policy();
+            let latest_send = |lease: Lease| policy.latest_send(&lease, running.deadline);
+            last.extend(match &running.effect {
+                Effect::Send { not_after, .. } => Some(*not_after),
+                Effect::WriteAccount { next: Account { lease: Some(lease), .. }, .. } => {
+                    Some(latest_send(*lease))
+                }
+                // Nothing is sent after these.
+                Effect::WriteAccount { .. } | Effect::ReadAccount => None,
+                _ => record.lease.filter(own).map(latest_send),
+            });
+            if let Effect::WriteLimiter { next, .. } = &running.effect {
+                let own =
+                    next.permits.iter().filter(|permit| world.is_drawn_by(&self.setting, who, permit.holder));
+                last.extend(own.map(|permit| permit.acquired_at.plus(policy.permit_freshness())));
             }
-            _ => None,
-        });
-        last.filter(|instant| *instant > world.now && Some(*instant) != self.next_instant(world)).collect()
+        }
+        let after = Duration::from_millis(1);
+        let mut instants: Vec<Timestamp> = last.into_iter().flat_map(|at| [at, at.plus(after)]).collect();
+        if instance.begun < self.setting.requests[who].len() {
+            for cache in &instance.caches {
+                instants.extend(cache.store_failure.as_ref().map(|failure| failure.at.plus(STORE_RETRY)));
+                instants.extend(cache.writes_failed_at.map(|at| at.plus(FAILURE_RETRY)));
+                instants.extend(cache.secret_failure.as_ref().map(|(_, at)| at.plus(FAILURE_RETRY)));
+                instants.extend(
+                    cache.rejected_secret.as_ref().map(|(_, at)| at.plus(REJECTED_SECRET_RECHECK)),
+                );
+            }
+        }
+        instants
     }
 
     /// When a pause ends that is to last until an instant.
@@ -65,8 +120,7 @@ impl Fleet {
         let record = &world.accounts[running.account].record;
         let seen = running.flow.cache().record.as_ref().map(|cached| cached.account.version);
         let own = |lease: &Lease| {
-            let drew = World::who_drew(&self.setting, lease.holder) == who;
-            running.leased && drew && world.request_of(&self.setting, lease.holder).is_some()
+            running.leased && world.is_drawn_by(&self.setting, who, lease.holder)
         };
         let clock = world.clock(&self.setting, who);
         let waits = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);

@@ -2,7 +2,7 @@
 
 use crate::{
     instance::{Instance, Running, UnderLease},
-    setting::{FIRST, InitialRecord, START, Setting},
+    setting::{FIRST, InitialRecord, Outage, START, Setting},
 };
 use std::time::Duration;
 use token_broker_protocol::{
@@ -19,17 +19,19 @@ pub(crate) struct World {
     pub(crate) limiter: LoginLimiter,
     /// Every pair that the upstream has issued. Tokens are named by their index here.
     pub(crate) sessions: Vec<Session>,
-    /// When each login arrives upstream.
-    pub(crate) arrivals: Vec<Timestamp>,
+    /// When each login arrives upstream, and for which account.
+    pub(crate) arrivals: Vec<(Timestamp, usize)>,
     pub(crate) instances: Vec<Instance>,
     /// The current version of every account's secret.
     pub(crate) secret: usize,
-    /// Whether the table is out of reach.
-    pub(crate) outage: bool,
+    /// What the table refuses now.
+    pub(crate) outage: Option<Outage>,
     /// Faults that may still happen.
     pub(crate) faults_left: u8,
     /// Pauses that may still happen.
     pub(crate) pauses_left: u8,
+    /// How often sessions may still be ended.
+    pub(crate) lost_sessions_left: u8,
     /// The first invariant that was violated. Such a state has no successors.
     pub(crate) violated: Option<Invariant>,
 }
@@ -40,8 +42,6 @@ pub(crate) struct AccountState {
     pub(crate) record: Account,
     /// The session that each generation was seen with, in the record or in an answer.
     pub(crate) generations: Vec<(Generation, usize)>,
-    /// The highest generation that the record has held.
-    pub(crate) newest_saved: Option<Generation>,
     /// Logins that have left.
     pub(crate) logins: usize,
     /// Logins that may have left by now: each fault allows one (I6).
@@ -50,6 +50,8 @@ pub(crate) struct AccountState {
     pub(crate) refused: Option<SecretVersion>,
     /// No refresh or login may leave before this instant, because one has failed and the failure was recorded.
     pub(crate) cooldown_until: Option<Timestamp>,
+    /// When an operator's refresh last sent a call.
+    pub(crate) replaced_at: Option<Timestamp>,
     /// The generation that each fence stands for, where the guard that makes them equal is removed.
     pub(crate) renamed: Vec<(Generation, Generation)>,
 }
@@ -57,6 +59,9 @@ pub(crate) struct AccountState {
 /// A pair, as the upstream knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
+    pub(crate) account: usize,
+    /// When it was issued, unless that was before the run.
+    pub(crate) issued_at: Option<Timestamp>,
     /// When the access token expires.
     pub(crate) expires_at: Timestamp,
     /// Whether the access token was neither revoked nor withdrawn by the upstream.
@@ -67,6 +72,8 @@ pub(crate) struct Session {
     pub(crate) refreshes: u8,
     /// Whether a caller has the access token.
     pub(crate) handed_out: bool,
+    /// Whether an operator has withdrawn it, or the session that it was to replace.
+    pub(crate) withdrawn: bool,
 }
 
 /// What must hold in every state. The numbers are those of `docs/PROTOCOL.md`.
@@ -76,6 +83,10 @@ pub(crate) enum Invariant {
     LoginsPerMinute,
     /// I1, second half.
     PermitForEveryLogin,
+    /// One account sends at most half of the logins, rounded up.
+    AccountShare,
+    /// A request acquires no second permit while it has not used the first one.
+    PermitsAreUsed,
     /// I2.
     RefreshTokenSentOnce,
     /// I3, first half.
@@ -92,18 +103,40 @@ pub(crate) enum Invariant {
     CooldownIsKept,
     /// I7.
     FailureHasReason,
+    /// However many callers and probes find tokens dead, pairs are renewed only so often.
+    RenewalsAreBounded,
+    /// An operator's refresh is carried out at most once a minute.
+    ReplacedOncePerMinute,
+    /// I7: if nothing fails from now on, requests that run now end, and all callers are served.
+    EveryCallerIsServed,
     /// A token that is stored, or that a caller has, is never revoked as an orphan.
     TokenInUseIsNotRevoked,
 }
 
+impl Session {
+    /// Whether any of its tokens works.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.access || self.refresh
+    }
+}
+
 impl AccountState {
-    fn new(record: InitialRecord, sessions: &mut Vec<Session>) -> Self {
+    fn new(account: usize, record: InitialRecord, sessions: &mut Vec<Session>) -> Self {
         let InitialRecord::Pair { seconds_left, access, refresh } = record else {
             return Self { allowed_logins: 1, ..Self::default() };
         };
         let number = sessions.len();
         let expires_at = START.plus(Duration::from_secs(seconds_left));
-        sessions.push(Session { expires_at, access, refresh, refreshes: 0, handed_out: true });
+        sessions.push(Session {
+            account,
+            issued_at: None,
+            expires_at,
+            access,
+            refresh,
+            refreshes: 0,
+            handed_out: true,
+            withdrawn: false,
+        });
         let pair = Pair {
             generation: FIRST,
             access_token: access_token(number),
@@ -119,7 +152,6 @@ impl AccountState {
         Self {
             record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },
             generations: vec![(FIRST, number)],
-            newest_saved: Some(FIRST),
             allowed_logins: usize::from(!refresh),
             ..Self::default()
         }
@@ -135,11 +167,14 @@ impl AccountState {
 impl World {
     pub(crate) fn new(setting: &Setting, records: &[InitialRecord]) -> Self {
         let mut sessions = Vec::new();
-        let accounts = records.iter().map(|record| AccountState::new(*record, &mut sessions)).collect();
+        let records = records.iter().enumerate();
+        let accounts: Vec<AccountState> =
+            records.map(|(account, record)| AccountState::new(account, *record, &mut sessions)).collect();
         let instance = Instance {
             running: None,
-            caches: vec![Cache::default(); records.len()],
+            caches: vec![Cache::default(); accounts.len()],
             begun: 0,
+            answered: None,
             drawn: 0,
             delayed: None,
         };
@@ -151,9 +186,10 @@ impl World {
             arrivals: Vec::new(),
             instances: vec![instance; setting.clocks.len()],
             secret: 1,
-            outage: false,
+            outage: None,
             faults_left: setting.faults,
             pauses_left: setting.pauses,
+            lost_sessions_left: setting.lost_sessions,
             violated: None,
         }
     }
@@ -174,6 +210,11 @@ impl World {
         usize::try_from(number_of(setting, holder) / DRAWS).expect("an instance")
     }
 
+    /// Whether the request that an instance performs drew a holder.
+    pub(crate) fn is_drawn_by(&self, setting: &Setting, who: usize, holder: Holder) -> bool {
+        Self::who_drew(setting, holder) == who && self.request_of(setting, holder).is_some()
+    }
+
     /// The request that drew a holder, unless it has ended.
     pub(crate) fn request_of(&self, setting: &Setting, holder: Holder) -> Option<&Running> {
         let running = self.instances[Self::who_drew(setting, holder)].running.as_ref();
@@ -192,15 +233,18 @@ impl World {
     }
 
     /// The upstream issues a new pair.
-    pub(crate) fn issue(&mut self, lifetime: Duration) -> Granted {
+    pub(crate) fn issue(&mut self, account: usize, lifetime: Duration) -> Granted {
         let number = self.sessions.len();
         let expires_at = self.now.plus(lifetime);
         self.sessions.push(Session {
+            account,
+            issued_at: Some(self.now),
             expires_at,
             access: true,
             refresh: true,
             refreshes: 0,
             handed_out: false,
+            withdrawn: false,
         });
         Granted {
             access_token: access_token(number),

@@ -24,7 +24,7 @@ use token_broker_simulation::{Plan, Simulation, Strategy};
 #[command(name = "cargo figures", bin_name = "cargo figures")]
 struct Options {
     /// The folder for the table and the charts
-    #[arg(long, default_value = "target/fleet")]
+    #[arg(long, default_value = "target/figures")]
     out: PathBuf,
     /// The seed of the random number generator; one seed gives one run
     #[arg(long, default_value_t = 1)]
@@ -76,7 +76,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         outcomes.push(outcome);
     }
     charts::overview(&outcomes, &options.out)?;
-    fs::write(options.out.join("table.md"), table::markdown(&outcomes))?;
+    fs::write(options.out.join("figures.csv"), table::csv(&outcomes))?;
     bar.finish_and_clear();
     let took = bar.elapsed().as_secs_f64();
     println!("{runs} runs in {took:.0} s; the table and the charts are in {}", options.out.display());

@@ -1,10 +1,7 @@
-//! The figures as a table, for a terminal and in Markdown.
+//! The figures as a table for a terminal, and as comma-separated values.
 
 use crate::outcome::{Outcome, Run};
-use comfy_table::{
-    CellAlignment, Table,
-    presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY},
-};
+use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 
 const COLUMNS: [&str; 13] = [
     "strategy",
@@ -20,6 +17,25 @@ const COLUMNS: [&str; 13] = [
     "longest",
     "reads",
     "writes (refused)",
+];
+
+/// The columns of the CSV file. Units are in the names.
+const CSV_COLUMNS: [&str; 15] = [
+    "plan",
+    "strategy",
+    "requests",
+    "without_token",
+    "dead_tokens",
+    "logins",
+    "most_logins_in_60_s",
+    "needless_logins",
+    "responses_429",
+    "refresh_tokens_sent_twice",
+    "wait_p99_ms",
+    "longest_wait_ms",
+    "reads",
+    "writes",
+    "refused_writes",
 ];
 
 /// The name of a plan as text.
@@ -51,28 +67,22 @@ pub(crate) fn terminal(outcome: &Outcome) -> String {
     outcome.runs.iter().for_each(|run| {
         table.add_row(row(run));
     });
-    align(&mut table, 1);
+    table.column_iter_mut().skip(1).for_each(|column| {
+        column.set_cell_alignment(CellAlignment::Right);
+    });
     table.to_string()
 }
 
-/// All plans, in Markdown.
-pub(crate) fn markdown(outcomes: &[Outcome]) -> String {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(std::iter::once("plan").chain(COLUMNS));
+/// All plans as comma-separated values: one line for each plan and strategy.
+pub(crate) fn csv(outcomes: &[Outcome]) -> String {
+    let mut text = format!("{}\n", CSV_COLUMNS.join(","));
     for outcome in outcomes {
-        let mut plan = words(outcome.plan.name);
         for run in &outcome.runs {
-            table.add_row(std::iter::once(std::mem::take(&mut plan)).chain(row(run)));
+            let numbers = numbers(run).map(|number| number.to_string());
+            text += &format!("{},{},{}\n", outcome.plan.name, run.strategy.name(), numbers.join(","));
         }
     }
-    align(&mut table, 2);
-    format!("{table}\n")
-}
-
-fn align(table: &mut Table, first_number: usize) {
-    table.column_iter_mut().skip(first_number).for_each(|column| {
-        column.set_cell_alignment(CellAlignment::Right);
-    });
+    text
 }
 
 fn row(run: &Run) -> [String; 13] {
@@ -91,6 +101,25 @@ fn row(run: &Run) -> [String; 13] {
         seconds(run.waits_ms.last().copied().unwrap_or(0)),
         thousands(run.figures.reads),
         format!("{} ({})", thousands(run.figures.writes), thousands(run.figures.conflicts)),
+    ]
+}
+
+fn numbers(run: &Run) -> [u64; 13] {
+    let tally = &run.tally;
+    [
+        tally.requests,
+        tally.failed(),
+        tally.dead_tokens,
+        tally.logins(),
+        tally.most_logins_in_a_minute as u64,
+        tally.needless_logins,
+        tally.limited,
+        run.sent_twice(),
+        run.wait_ms(99),
+        run.waits_ms.last().copied().unwrap_or(0),
+        run.figures.reads,
+        run.figures.writes,
+        run.figures.conflicts,
     ]
 }
 

@@ -204,6 +204,31 @@ fn one_slow_write_of_the_limiter_is_made_good() {
     assert_eq!((world.limiter.permits.len(), world.count("login"), world.grants), (1, 1, 1));
 }
 
+/// The lease is lost while the permit is written, or after a login that never left. The next login of the same request
+/// uses the permit.
+#[test]
+fn an_unused_permit_outlives_the_lease_it_was_acquired_under() {
+    for lost_at in ["write limiter", "login"] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let result = world.run(&mut flow, |world, effect| {
+            if !world.is_first(effect, lost_at) {
+                return Fate::Done;
+            }
+            // Another attempt takes the lease over, and gives it back.
+            world.pass(10 * SECOND);
+            let version = Version(world.account.version.0 + 1);
+            world.account = Account { version, lease: None, ..world.account.clone() };
+            match effect {
+                Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::NeverLeft)),
+                _ => Fate::Done,
+            }
+        });
+        assert!(result.is_ok(), "{lost_at}: {result:?}");
+        assert_eq!((world.limiter.permits.len(), world.grants), (1, 1), "{lost_at}");
+    }
+}
+
 #[test]
 fn no_permit_is_acquired_for_a_login_that_cannot_leave() {
     let mut world = World::with_pair(Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! The three ways to the broker: which request carries a call, and what its response says. Pure.
+//! The three transports to the broker: each turns a call into a request, and a response into an answer. Pure.
 
 mod agent;
 mod http_api;
@@ -12,7 +12,7 @@ pub(crate) use agent::Agent;
 pub(crate) use http_api::{HttpApi, names_its_region};
 pub(crate) use invoke::{Invoke, endpoint_of, region_of_arn};
 
-/// A request of a way. It is signed and sent elsewhere.
+/// A request of a transport. It is signed and sent elsewhere.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
@@ -21,14 +21,14 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
 }
 
-/// A way to the broker.
-pub(crate) enum Way {
+/// A transport to the broker.
+pub(crate) enum Transport {
     Agent(Agent),
     Invoke(Invoke),
     HttpApi(HttpApi),
 }
 
-impl Way {
+impl Transport {
     pub(crate) fn target(&self) -> &Target {
         match self {
             Self::Agent(agent) => &agent.target,

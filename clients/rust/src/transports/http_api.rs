@@ -43,7 +43,7 @@ pub(crate) fn names_its_region(base: &BaseUrl) -> bool {
     service_and_region(base.target.host()).1.is_some()
 }
 
-/// What AWS's host names say: `ID.execute-api.REGION.amazonaws.com`, `ID.lambda-url.REGION.on.aws`.
+/// The service and the Region in a host name of AWS: `ID.execute-api.REGION.amazonaws.com`, `ID.lambda-url.REGION.on.aws`.
 fn service_and_region(host: &str) -> (&'static str, Option<&str>) {
     let mut labels = host.split('.').skip(1);
     match (labels.next(), labels.next()) {

@@ -1,4 +1,4 @@
-//! What the responses of the ways say.
+//! Parses the responses of the transports.
 
 use crate::{Code, Error, Reply, error::cut};
 use http::{HeaderMap, StatusCode, header};
@@ -44,7 +44,7 @@ pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     })
 }
 
-/// A response of Lambda's Invoke API. An error of the function has a header of its own.
+/// A response of Lambda's Invoke API. A header tells a function's error from its answer.
 pub(super) fn invoke(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
     if status != StatusCode::OK {
         return Err(intercepted(status, headers, &body));

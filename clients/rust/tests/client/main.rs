@@ -1,0 +1,13 @@
+//! The client over real connections, against scripted servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod credentials;
+mod middleware;
+mod tls;
+mod transports;

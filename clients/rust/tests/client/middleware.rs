@@ -1,0 +1,49 @@
+//! The `reqwest-middleware`.
+
+use crate::transports::environment;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use token_broker_client::{AccountName, BearerToken, BrokerClient, TokenSource};
+use token_broker_fakes::{Api, ApiMode, Broker};
+
+async fn start() -> (Broker, Api, ClientWithMiddleware) {
+    let broker = Broker::start().await;
+    let api = Api::start(broker.acceptance()).await;
+    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker:live"));
+    let bearer = BearerToken::new(source, AccountName::default(), api.server().url().parse().unwrap());
+    let client = ClientBuilder::new(reqwest::Client::new()).with(bearer).build();
+    (broker, api, client)
+}
+
+#[tokio::test]
+async fn each_request_carries_the_token() {
+    let (broker, api, client) = start().await;
+    for _ in 0..3 {
+        let response = client.post(format!("{}/x", api.server().url())).body("hello").send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (200, "hello"));
+    }
+    assert_eq!(broker.called().get(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_reported_and_the_request_sent_again_once() {
+    let (broker, api, client) = start().await;
+    let url = format!("{}/x", api.server().url());
+    client.get(&url).send().await.unwrap();
+    broker.revoke_session("default");
+    let response = client.post(&url).body("hello").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(broker.calls().last().unwrap().1["rejected_generation"], 7);
+    assert_eq!(api.requests().get(), 3);
+    api.set_mode(ApiMode::Refusing);
+    assert_eq!(client.post(&url).body("hello").send().await.unwrap().status(), 401);
+    assert_eq!(api.requests().get(), 4, "the token is alive, so nothing is sent again");
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_carries_no_token() {
+    let (broker, _api, client) = start().await;
+    let other = Api::start(|_| true).await;
+    client.get(other.server().url()).send().await.unwrap();
+    assert!(!other.received()[0].head.headers.contains_key("authorization"));
+    assert_eq!(broker.called().get(), 0);
+}

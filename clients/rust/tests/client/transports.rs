@@ -1,0 +1,107 @@
+//! The three transports to the broker.
+
+use std::time::Duration;
+use token_broker_client::{
+    AccountName, Action, BrokerClient, Call, Code, Environment, Error, Generation, TokenSource,
+};
+use token_broker_fakes::{Broker, BrokerMode, Ending, Server, body, respond, unused_port};
+
+pub(crate) fn environment(broker: &str) -> Environment {
+    let variables = [
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL_LAMBDA", broker),
+        ("TOKEN_BROKER_TOKEN", "guard"),
+    ];
+    variables.into_iter().collect()
+}
+
+fn sources(broker: &Broker) -> [TokenSource; 2] {
+    let environment = environment(&broker.url());
+    [
+        TokenSource::new(BrokerClient::invoke(&environment, "token-broker:live")),
+        TokenSource::new(BrokerClient::http_api(&environment, &broker.url()).unwrap()),
+    ]
+}
+
+#[tokio::test]
+async fn a_token_comes_by_invoke_and_by_http() {
+    let broker = Broker::start().await;
+    for source in sources(&broker) {
+        let token = source.get(&AccountName::default()).await.unwrap();
+        assert_eq!((token.access_token.expose(), token.generation), ("token-default-7", Generation(7)));
+    }
+    assert_eq!(broker.called().get(), 2);
+}
+
+#[tokio::test]
+async fn errors_are_typed_on_both_transports() {
+    let broker = Broker::start().await;
+    broker.set_mode(BrokerMode::Failing("upstream_rate_limited", Some(9)));
+    for source in sources(&broker) {
+        let error = source.get(&AccountName::default()).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.retry_after()),
+            (Code::UpstreamRateLimited, Some(Duration::from_secs(9)))
+        );
+        assert_eq!(error.description(), "scripted");
+    }
+}
+
+#[tokio::test]
+async fn the_agent_gets_the_guard_token_and_no_signature() {
+    let agent = Server::start(async |request| {
+        assert_eq!(
+            request.uri().to_string(),
+            "/v1/token?account=emea&min_ttl_seconds=90&rejected_generation=6"
+        );
+        assert_eq!(request.headers()["x-token-broker-token"], "guard");
+        assert!(!request.headers().contains_key("authorization"));
+        respond(200, r#"{"access_token":"t","expires_in":900,"account":"emea","generation":7}"#)
+    })
+    .await;
+    let environment: Environment = [
+        ("TOKEN_BROKER_PORT", agent.address().port().to_string()),
+        ("TOKEN_BROKER_TOKEN", "guard".to_owned()),
+    ]
+    .into_iter()
+    .collect();
+    let client = BrokerClient::agent(&environment).unwrap();
+    let source = TokenSource::new(client);
+    let emea = AccountName::parse("emea").unwrap();
+    let token = source.report_for(&emea, Generation(6), Duration::from_secs(90)).await.unwrap();
+    assert_eq!(token.generation, Generation(7));
+    let error = source.call(&Call::new(Action::Revoke, None)).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidRequest, "the agent carries no operator's actions");
+}
+
+#[tokio::test]
+async fn what_aws_refuses_did_not_reach_the_broker() {
+    let lambda = Server::start(async |_| {
+        let mut response = http::Response::new(body(r#"{"Message":"not authorized"}"#));
+        *response.status_mut() = http::StatusCode::FORBIDDEN;
+        response.headers_mut().insert("x-amzn-errortype", "AccessDeniedException".parse().unwrap());
+        Ending::Respond(response)
+    })
+    .await;
+    let source = TokenSource::new(BrokerClient::invoke(&environment(&lambda.url()), "token-broker"));
+    let error = source.get(&AccountName::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Intercepted { status: 403, .. }), "{error:?}");
+    assert_eq!(error.code(), Code::AccessDenied);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_out_of_reach() {
+    let url = format!("http://127.0.0.1:{}", unused_port().await);
+    let source = TokenSource::new(BrokerClient::invoke(&environment(&url), "token-broker"));
+    let error = source.get(&AccountName::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_given_up() {
+    let broker = Server::start(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
+    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker"));
+    assert!(matches!(source.get(&AccountName::default()).await, Err(Error::Unreachable(_))));
+}

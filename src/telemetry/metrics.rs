@@ -1,0 +1,170 @@
+//! Metrics in CloudWatch's embedded metric format.
+//!
+//! Written by hand rather than with AWS Labs' `metrique-writer-format-emf`: that crate does not bound the length of a
+//! line, cannot leave out an account's dimension line by line, and brings some twenty crates into the function.
+
+use std::fmt::Write;
+
+/// The namespace of all metrics.
+const NAMESPACE: &str = "TokenBroker";
+
+/// A metric of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "docs/OPERATIONS.md describes them")]
+pub enum Metric {
+    /// All answers, errors included.
+    Answers,
+    /// Answers for which the broker, or something behind it, is to blame: those with an HTTP status of 500 and above.
+    Errors,
+    AnswersFromMemory,
+    AnswersFromTable,
+    AnswersFromUpstream,
+    /// Login calls that were sent.
+    Logins,
+    /// Refresh calls that were sent.
+    Refreshes,
+    /// Probe calls that were sent.
+    Probes,
+    /// Answers that the secret's current version was rejected; in maintenance, accounts with such a version.
+    CredentialsRejected,
+    /// Logins to the configured upstream that the budget still allows.
+    LoginPermitsLeft,
+    WriteConflicts,
+    /// How long a request waited for other requests or instances.
+    WaitMilliseconds,
+    /// Zero once a probe has found the token dead.
+    TokenSecondsLeft,
+    RefreshTokenSecondsLeft,
+    PendingRevocations,
+    ColdStarts,
+}
+
+impl Metric {
+    /// Every metric, in the order of the documentation.
+    pub const ALL: [Self; 16] = [
+        Self::Answers,
+        Self::Errors,
+        Self::AnswersFromMemory,
+        Self::AnswersFromTable,
+        Self::AnswersFromUpstream,
+        Self::Logins,
+        Self::Refreshes,
+        Self::Probes,
+        Self::CredentialsRejected,
+        Self::LoginPermitsLeft,
+        Self::WriteConflicts,
+        Self::WaitMilliseconds,
+        Self::TokenSecondsLeft,
+        Self::RefreshTokenSecondsLeft,
+        Self::PendingRevocations,
+        Self::ColdStarts,
+    ];
+
+    /// The metric's name in CloudWatch.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answers => "Answers",
+            Self::Errors => "Errors",
+            Self::AnswersFromMemory => "AnswersFromMemory",
+            Self::AnswersFromTable => "AnswersFromTable",
+            Self::AnswersFromUpstream => "AnswersFromUpstream",
+            Self::Logins => "Logins",
+            Self::Refreshes => "Refreshes",
+            Self::Probes => "Probes",
+            Self::CredentialsRejected => "CredentialsRejected",
+            Self::LoginPermitsLeft => "LoginPermitsLeft",
+            Self::WriteConflicts => "WriteConflicts",
+            Self::WaitMilliseconds => "WaitMilliseconds",
+            Self::TokenSecondsLeft => "TokenSecondsLeft",
+            Self::RefreshTokenSecondsLeft => "RefreshTokenSecondsLeft",
+            Self::PendingRevocations => "PendingRevocations",
+            Self::ColdStarts => "ColdStarts",
+        }
+    }
+
+    /// The metric's unit in CloudWatch. Counts have none, which keeps the lines short.
+    pub const fn unit(self) -> Option<&'static str> {
+        match self {
+            Self::WaitMilliseconds => Some("Milliseconds"),
+            Self::TokenSecondsLeft | Self::RefreshTokenSecondsLeft => Some("Seconds"),
+            _ => None,
+        }
+    }
+
+    /// Whether the metric is published for each account too.
+    pub const fn is_by_account(self) -> bool {
+        matches!(
+            self,
+            Self::Errors
+                | Self::Logins
+                | Self::Refreshes
+                | Self::CredentialsRejected
+                | Self::TokenSecondsLeft
+                | Self::RefreshTokenSecondsLeft
+                | Self::PendingRevocations
+        )
+    }
+}
+
+/// The metrics of one line.
+#[derive(Debug, Default)]
+pub(super) struct Metrics(Vec<(Metric, u64)>);
+
+impl Metrics {
+    /// Adds to a metric. A line states each metric once.
+    pub(super) fn add(&mut self, metric: Metric, value: u64) {
+        match self.0.iter_mut().find(|(present, _)| *present == metric) {
+            Some((_, sum)) => *sum += value,
+            None => self.0.push((metric, value)),
+        }
+    }
+
+    /// Adds to a metric, unless the value is zero.
+    pub(super) fn add_some(&mut self, metric: Metric, value: u64) {
+        if value > 0 {
+            self.add(metric, value);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends the metrics to a JSON object that is not closed yet.
+    pub(super) fn push(&self, out: &mut String, at_ms: u64, function: &str, account: Option<&str>) {
+        if self.0.is_empty() {
+            return;
+        }
+        let by_account = |metric: &Metric| account.is_some() && metric.is_by_account();
+        let _ = write!(out, r#","_aws":{{"Timestamp":{at_ms},"CloudWatchMetrics":["#);
+        let mut first = true;
+        for (dimensions, per_account) in
+            [(r#"[["Function"]]"#, false), (r#"[["Function"],["Function","Account"]]"#, true)]
+        {
+            let mut members =
+                self.0.iter().filter(|(metric, _)| by_account(metric) == per_account).peekable();
+            if members.peek().is_none() {
+                continue;
+            }
+            let comma = if first { "" } else { "," };
+            first = false;
+            let _ =
+                write!(out, r#"{comma}{{"Namespace":"{NAMESPACE}","Dimensions":{dimensions},"Metrics":["#);
+            while let Some((metric, _)) = members.next() {
+                let _ = write!(out, r#"{{"Name":"{}""#, metric.name());
+                if let Some(unit) = metric.unit() {
+                    let _ = write!(out, r#","Unit":"{unit}""#);
+                }
+                out.push_str(if members.peek().is_some() { "}," } else { "}" });
+            }
+            out.push_str("]}");
+        }
+        let _ = write!(out, r#"]}},"Function":"{function}""#);
+        if let Some(account) = account.filter(|_| self.0.iter().any(|(metric, _)| metric.is_by_account())) {
+            let _ = write!(out, r#","Account":"{account}""#);
+        }
+        for (metric, value) in &self.0 {
+            let _ = write!(out, r#","{}":{value}"#, metric.name());
+        }
+    }
+}

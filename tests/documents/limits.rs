@@ -1,0 +1,26 @@
+//! Each page has one reader, and no more text than that reader reads.
+
+use crate::page::page;
+
+/// The most words of a page.
+const WORDS: [(&str, usize); 6] = [
+    ("docs/ARCHITECTURE.md", 1_500),
+    ("docs/EVIDENCE.md", 1_500),
+    ("docs/PROTOCOL.md", 3_000),
+    ("docs/RUNTIMES.md", 1_200),
+    ("docs/SIMULATION.md", 1_500),
+    ("docs/UPSTREAM.md", 800),
+];
+
+#[test]
+fn pages_are_no_longer_than_their_reader_is_patient() {
+    let lengths = WORDS.map(|(path, most)| (path, page(path).words(), most));
+    let too_long: Vec<_> = lengths.iter().filter(|(_, words, most)| words > most).collect();
+    assert!(too_long.is_empty(), "page, words, at most: {too_long:?}");
+}
+
+#[test]
+fn the_readme_has_150_lines_at_most() {
+    let lines = page("README.md").text.lines().count();
+    assert!(lines <= 150, "{lines} lines");
+}

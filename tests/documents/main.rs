@@ -1,0 +1,14 @@
+//! The documents say what the code, the template and the local stack do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod commands;
+mod limits;
+mod links;
+mod names;
+mod page;

@@ -1,0 +1,252 @@
+//! Every name in the documents is one of the code or the template, and the documents have every name that matters.
+//!
+//! A table is found by the head of its first column: variable, setting, action, code, metric, alarm, parameter.
+
+use crate::page::{Row, files, page, pages, read, rows};
+use protocol::{Failure, SecretVersion};
+use std::{collections::BTreeSet, time::Duration};
+use token_broker::{
+    config::Config,
+    inbound::{RequestError, authorization::Action},
+    telemetry::Metric,
+};
+
+type Names = BTreeSet<String>;
+
+fn names<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Names {
+    names.into_iter().map(Into::into).collect()
+}
+
+fn documented(head: &str) -> Names {
+    names(rows(head).into_iter().map(|row| row.name))
+}
+
+/// The words of a text that begin with a prefix, as names of environment variables do.
+fn words(text: &str, prefix: &str) -> Names {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    names(words.filter(|word| word.starts_with(prefix) && word.len() > prefix.len()))
+}
+
+/// The source text of folders.
+fn sources(folders: &[&str], extensions: &[&str]) -> String {
+    let paths = folders.iter().flat_map(|folder| extensions.iter().flat_map(|end| files(folder, end)));
+    paths.map(read).collect()
+}
+
+fn assert_same(what: &str, documented: &Names, real: &Names) {
+    let invented: Vec<_> = documented.difference(real).collect();
+    let missing: Vec<_> = real.difference(documented).collect();
+    assert!(
+        invented.is_empty() && missing.is_empty(),
+        "{what}: only in the documents: {invented:?}, missing there: {missing:?}"
+    );
+}
+
+#[test]
+fn every_variable_has_a_row_in_the_configuration() {
+    assert_same("variables", &documented("variable"), &words(&read("src/config.rs"), "BROKER_"));
+}
+
+#[test]
+fn every_setting_of_the_agent_has_a_row() {
+    let code = read("clients/agent/src/settings.rs") + &read("clients/rust/src/aws/environment.rs");
+    let mut real = words(&code, "TOKEN_BROKER_");
+    real.insert("CONVIRZA_API_URL".to_owned());
+    let documented = names(rows("setting").into_iter().map(|row| row.name));
+    assert_same("the agent's settings", &documented, &real);
+}
+
+#[test]
+fn a_variable_that_is_mentioned_exists() {
+    let code = sources(&["src", "clients", "crates", "tests", "examples"], &["rs", "py", "mjs", "sh"]);
+    for prefix in ["BROKER_", "TOKEN_BROKER_"] {
+        let known = words(&code, prefix);
+        for page in pages() {
+            let unknown: Vec<_> = words(&page.text, prefix).difference(&known).cloned().collect();
+            assert!(unknown.is_empty(), "{}: {unknown:?}", page.path.display());
+        }
+    }
+}
+
+/// The value that a cell states, without its backticks. None if it says that there is no value.
+fn stated(cell: &str) -> Option<&str> {
+    Some(cell.trim_matches('`')).filter(|value| !["required", "unset", "empty", ""].contains(value))
+}
+
+#[test]
+fn the_defaults_of_the_variables_are_the_codes() {
+    let config = |variable: &str, value: &str| {
+        Config::from_environment(|name| {
+            let table = (name == "BROKER_TABLE").then(|| "t".to_owned());
+            if name == variable { Some(value.to_owned()) } else { table }
+        })
+    };
+    let unset = config("none", "").expect("a valid configuration");
+    let mut checked = 0;
+    for Row { name, cells, .. } in rows("variable") {
+        let Some(value) = stated(&cells[0]) else { continue };
+        assert_eq!(config(&name, value).as_ref(), Ok(&unset), "{name} = {value}");
+        checked += 1;
+    }
+    assert!(checked > 8, "{checked} defaults were checked");
+}
+
+#[test]
+fn every_action_has_a_row() {
+    assert_same("actions", &documented("action"), &names(Action::ALL.map(Action::name)));
+    for page in pages() {
+        for rest in page.text.split("\"action\":").skip(1) {
+            let name = rest.split('"').nth(1).unwrap_or_default();
+            assert!(Action::parse(name).is_some(), "{}: \"action\":\"{name}\"", page.path.display());
+        }
+    }
+}
+
+/// One error of each kind.
+fn errors() -> Vec<RequestError> {
+    let retry_after = Duration::from_secs(1);
+    let failures = [
+        Failure::UnknownAccount,
+        Failure::BadSecret(String::new()),
+        Failure::SecretUnavailable,
+        Failure::CredentialsRejected(SecretVersion(String::new())),
+        Failure::LoginBudgetExhausted { retry_after },
+        Failure::UpstreamRateLimited { retry_after },
+        Failure::UpstreamUnavailable { retry_after },
+        Failure::RefreshInProgress { retry_after },
+        Failure::TooLittleTime,
+        Failure::StoreUnavailable,
+        Failure::UnreadableItem(String::new()),
+        Failure::Defect(""),
+    ];
+    let requests =
+        [RequestError::InvalidRequest(String::new()), RequestError::UnsupportedGrantType, RequestError::AccessDenied];
+    failures.into_iter().map(RequestError::Failed).chain(requests).collect()
+}
+
+/// The texts of the functions `code` of a source file.
+fn codes_of(path: &str) -> Names {
+    let text = read(path);
+    let bodies = text.split("fn code(").skip(1).filter_map(|rest| rest.split("\n    }").next());
+    names(bodies.flat_map(|body| body.split('"').skip(1).step_by(2)))
+}
+
+#[test]
+fn every_error_code_has_a_row_with_its_status() {
+    let real = names(errors().iter().map(RequestError::code));
+    let in_code: Names = &codes_of("crates/protocol/src/failure.rs") | &codes_of("src/inbound/response.rs");
+    assert_same("this test's errors", &real, &in_code);
+    assert_same("error codes", &documented("code"), &real);
+    for Row { page, name, cells } in rows("code") {
+        let mut same = errors();
+        same.retain(|error| error.code() == name);
+        let status = cells[0].parse();
+        assert!(same.iter().any(|error| Ok(error.status()) == status), "{}: {name} {}", page.display(), cells[0]);
+    }
+}
+
+#[test]
+fn every_metric_has_a_row() {
+    assert_same("metrics", &documented("metric"), &names(Metric::ALL.map(Metric::name)));
+}
+
+/// The lines of a section of the template.
+fn section(name: &str) -> Vec<String> {
+    let template = read("template.yaml");
+    let lines = template.lines().skip_while(|line| *line != format!("{name}:")).skip(1);
+    let lines: Vec<_> =
+        lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#'])).map(str::to_owned).collect();
+    assert!(!lines.is_empty(), "the template has {name}");
+    lines
+}
+
+/// The key of a line that is indented by two, as those of parameters, resources and outputs are.
+fn key(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("  ")?.strip_suffix(':')?;
+    name.starts_with(char::is_alphabetic).then_some(name)
+}
+
+fn keys(name: &str) -> Names {
+    names(section(name).iter().filter_map(|line| key(line)))
+}
+
+/// The value of a property of each entry of a section.
+fn properties(of: &str, property: &str) -> Vec<(String, String)> {
+    let mut name = String::new();
+    let mut found = Vec::new();
+    for line in section(of) {
+        if let Some(key) = key(&line) {
+            key.clone_into(&mut name);
+        } else if let Some(value) = line.strip_prefix(&format!("    {property}: ")) {
+            found.push((name.clone(), value.trim_matches('"').to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_parameter_has_a_row_with_its_default() {
+    assert_same("template parameters", &documented("parameter"), &keys("Parameters"));
+    let defaults = properties("Parameters", "Default");
+    for Row { name, cells, .. } in rows("parameter") {
+        let real = defaults.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value.as_str());
+        assert_eq!(stated(&cells[0]), real.filter(|value| !value.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn the_deployment_settings_name_parameters() {
+    let settings = read("samconfig.toml");
+    let list = settings.split("parameter_overrides").nth(1).unwrap().split(']').next().unwrap();
+    let set = names(list.split('"').skip(1).step_by(2).filter_map(|text| Some(text.split_once('=')?.0)));
+    let unknown: Vec<_> = set.difference(&keys("Parameters")).cloned().collect();
+    assert!(!set.is_empty() && unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn outputs_that_are_named_exist_and_all_are_named() {
+    let outputs = keys("Outputs");
+    let configuration = page("docs/CONFIGURATION.md").text;
+    let missing: Vec<_> = outputs.iter().filter(|name| !configuration.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/CONFIGURATION.md does not name {missing:?}");
+    for page in pages() {
+        for rest in page.text.split("OutputKey=='").skip(1) {
+            let name = rest.split('\'').next().unwrap();
+            assert!(name == "$1" || outputs.contains(name), "{}: {name}", page.path.display());
+        }
+        for rest in page.text.split("$(output ").skip(1) {
+            let name = rest.split(')').next().unwrap();
+            assert!(outputs.contains(name), "{}: {name}", page.path.display());
+        }
+    }
+}
+
+fn alarms() -> Names {
+    let types = properties("Resources", "Type");
+    names(types.into_iter().filter(|(_, kind)| kind.contains("Alarm")).map(|(name, _)| name))
+}
+
+#[test]
+fn every_alarm_has_a_row() {
+    let alarms = alarms();
+    assert_same("alarms", &documented("alarm"), &alarms);
+    for page in pages() {
+        let text = page.text.replace(|character: char| !character.is_ascii_alphanumeric(), " ");
+        let mentioned = text.split(' ').filter(|word| word.ends_with("Alarm") && word.len() > "Alarm".len());
+        let unknown: Vec<_> = mentioned.filter(|word| !alarms.contains(*word)).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.path.display());
+    }
+}
+
+#[test]
+fn the_figures_are_those_of_the_plans() {
+    let figures = read("docs/simulation/figures.csv");
+    let plotted = names(figures.lines().skip(1).filter_map(|line| line.split(',').next()));
+    assert_same("plans in figures.csv", &documented("plan"), &plotted);
+    let plans = read("crates/simulation/src/plans.rs");
+    let number = plans.split("const ALL: [Self; ").nth(1).unwrap().split(']').next().unwrap();
+    assert_eq!(number.parse(), Ok(plotted.len()), "every plan is in figures.csv");
+    let plans = plans + &read("crates/simulation/src/plans/outages.rs");
+    let unknown: Vec<_> = plotted.iter().filter(|name| !plans.contains(&format!("\"{name}\""))).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

@@ -1,0 +1,121 @@
+//! An HTTP client for the AWS SDK that gives scripted responses, and keeps every request and setting.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{
+    Credentials, HttpClient, RuntimeComponents,
+    http::{HttpRequest, HttpResponse},
+};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+        result::ConnectorError,
+    },
+    http::StatusCode,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What a service does with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Script {
+    Respond(u16, Value),
+    Reset,
+    Hang,
+}
+
+/// An error in the form of the AWS JSON protocols.
+pub(crate) fn error(status: u16, error_type: &str) -> Script {
+    Script::Respond(status, json!({"__type": error_type, "message": "tell-tale"}))
+}
+
+/// A service of AWS. Clones are the same service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    started: Instant,
+    scripts: Mutex<VecDeque<Script>>,
+    requests: Mutex<Vec<Received>>,
+    connect_timeouts: Mutex<Vec<Option<Duration>>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) target: String,
+    pub(crate) body: Value,
+    /// Since the service was started.
+    pub(crate) after: Duration,
+}
+
+impl Service {
+    pub(crate) fn start(scripts: impl IntoIterator<Item = Script>) -> Self {
+        Self(Arc::new(State {
+            started: Instant::now(),
+            scripts: Mutex::new(scripts.into_iter().collect()),
+            requests: Mutex::default(),
+            connect_timeouts: Mutex::default(),
+        }))
+    }
+
+    pub(crate) async fn sdk(&self) -> SdkConfig {
+        aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+            .endpoint_url("http://aws.invalid")
+            .http_client(self.clone())
+            .load()
+            .await
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Received> {
+        self.0.requests.lock().unwrap().clone()
+    }
+
+    /// The only request: its target and its body.
+    pub(crate) fn request(&self) -> (String, Value) {
+        let [request] = <[Received; 1]>::try_from(self.requests()).expect("one request");
+        (request.target, request.body)
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// The limit of every connect.
+    pub(crate) fn connect_timeouts(&self) -> Vec<Option<Duration>> {
+        self.0.connect_timeouts.lock().unwrap().clone()
+    }
+}
+
+impl HttpClient for Service {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        self.0.connect_timeouts.lock().unwrap().push(settings.connect_timeout());
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Service {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").expect("a target").to_owned();
+        let body = serde_json::from_slice(request.body().bytes().expect("a body")).expect("JSON");
+        let received = Received { target, body, after: self.elapsed() };
+        self.0.requests.lock().unwrap().push(received);
+        let script = self.0.scripts.lock().unwrap().pop_front().unwrap_or(Script::Hang);
+        HttpConnectorFuture::new(async move {
+            match script {
+                Script::Respond(status, body) => {
+                    let status = StatusCode::try_from(status).expect("a status");
+                    Ok(HttpResponse::new(status, body.to_string().into()))
+                }
+                Script::Reset => Err(ConnectorError::io("connection reset".into())),
+                Script::Hang => std::future::pending().await,
+            }
+        })
+    }
+}

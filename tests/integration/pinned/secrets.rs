@@ -1,0 +1,88 @@
+//! The requests to Secrets Manager, and how each response is read.
+
+use super::aws::{Script, Service, error};
+use protocol::{AccountName, Credentials, Secret, SecretError, SecretVersion};
+use serde_json::{Value, json};
+use std::time::Duration;
+use token_broker::{outbound::SecretsManager, ports::Secrets};
+
+async fn read(service: &Service) -> Result<Credentials, SecretError> {
+    let secrets = SecretsManager::new(&service.sdk().await, "the/prefix-".to_owned(), crate::hosts::none());
+    secrets.read(&AccountName::parse("default").expect("a name")).await
+}
+
+fn secret(fields: Value) -> Script {
+    let mut body = json!({"ARN": "arn", "Name": "the/prefix-default", "VersionId": "v7"});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    Script::Respond(200, body)
+}
+
+#[tokio::test]
+async fn a_secret_is_read_by_its_prefixed_name() {
+    let text = r#"{"email":"e","password":"p"}"#;
+    let service = Service::start([secret(json!({"SecretString": text}))]);
+    let credentials = read(&service).await.expect("credentials");
+    assert_eq!(credentials.version, SecretVersion("v7".to_owned()));
+    assert_eq!((credentials.email, credentials.password), (Secret::from("e"), Secret::from("p")));
+    let (target, body) = service.request();
+    assert_eq!(target, "secretsmanager.GetSecretValue");
+    assert_eq!(body, json!({"SecretId": "the/prefix-default"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_secret_that_does_not_exist_is_missing() {
+    for error_type in ["ResourceNotFoundException", "InvalidRequestException"] {
+        let service = Service::start([error(400, error_type)]);
+        assert_eq!(read(&service).await, Err(SecretError::Missing), "{error_type}");
+        assert_eq!(service.requests().len(), 1, "{error_type}");
+    }
+    for error_type in [
+        "AccessDeniedException",
+        "DecryptionFailure",
+        "InvalidParameterException",
+        "UnrecognizedClientException",
+    ] {
+        let service = Service::start([error(400, error_type)]);
+        assert_eq!(read(&service).await, Err(SecretError::Unreachable), "{error_type}");
+        assert_eq!(service.requests().len(), 1, "{error_type}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_the_documented_json_is_bad() {
+    for (fields, says) in [
+        (json!({"SecretBinary": "AAAA"}), "it is binary, and has to be text"),
+        (json!({"SecretString": "tell-tale"}), "it has to be a JSON object"),
+        (json!({"SecretString": "{}"}), "`email` is missing"),
+    ] {
+        let service = Service::start([secret(fields)]);
+        assert_eq!(read(&service).await.map(|_| ()), Err(SecretError::Bad(says.to_owned())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_pass_are_tried_three_times() {
+    for script in [
+        error(400, "ThrottlingException"),
+        error(500, "InternalServiceError"),
+        error(503, "ServiceUnavailable"),
+        Script::Reset,
+    ] {
+        let service = Service::start(vec![script.clone(); 9]);
+        assert_eq!(read(&service).await, Err(SecretError::Unreachable), "{script:?}");
+        assert_eq!(service.requests().len(), 3, "{script:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_takes_1500_ms_and_an_operation_four_seconds() {
+    let service = Service::start([]);
+    assert_eq!(read(&service).await, Err(SecretError::Unreachable));
+    let elapsed = service.elapsed().as_millis();
+    assert!((4000..4020).contains(&elapsed), "{elapsed}");
+    let second = service.requests()[1].after.as_millis();
+    // The SDK pauses for up to a second in between.
+    assert!((1500..2520).contains(&second), "{second}");
+    let connects = service.connect_timeouts();
+    assert!(connects.iter().all(|limit| *limit == Some(Duration::from_secs(1))), "{connects:?}");
+}

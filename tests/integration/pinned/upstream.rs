@@ -1,0 +1,391 @@
+//! The requests to the upstream, and how each response is read.
+
+use super::host::{Host, Received, Script, response};
+use protocol::{
+    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, Origin, Revocation, Secret,
+    SecretVersion, Timestamp, TokenKind, UpstreamReply, UpstreamUrl,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use token_broker::{
+    outbound::{Convirza, SystemClock},
+    ports::Upstream,
+};
+
+const GRANT: &str = r#"{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"refresh_expires_in":7200}"#;
+const V2_ERROR: &str = r#"{"result":"error","err":"any"}"#;
+
+pub(super) fn url(text: &str) -> UpstreamUrl {
+    UpstreamUrl::parse(text).expect("a URL")
+}
+
+/// A client whose OAuth host is the host, and whose API is below `/v3` of it.
+pub(super) fn client(base: &str, timeout: Duration) -> Convirza {
+    let (oauth_url, api_url) = (url(base), url(&format!("{base}/v3")));
+    Convirza::new(oauth_url, api_url, "the_token".to_owned(), timeout, Arc::new(SystemClock))
+        .expect("a client")
+}
+
+pub(super) async fn send(host: &Host, call: &Call) -> UpstreamReply {
+    client(&host.url(), Duration::from_secs(60)).send(call).await
+}
+
+fn v3() -> Origin {
+    Origin::default()
+}
+
+/// V2, with its OAuth host and its API on the host.
+fn v2(host: &Host) -> Origin {
+    Origin {
+        api_version: ApiVersion::V2,
+        oauth_url: Some(url(&format!("{}/v2", host.url()))),
+        api_url: Some(url(&format!("{}/api", host.url()))),
+    }
+}
+
+pub(super) fn login(origin: Origin) -> Call {
+    let client = (origin.api_version == ApiVersion::V2)
+        .then(|| ClientCredentials { id: Secret::from("the id"), secret: Secret::from("c&d") });
+    Call::Login(Credentials {
+        version: SecretVersion("v1".to_owned()),
+        email: Secret::from("a+b@example.invalid"),
+        password: Secret::from("p\"=&%"),
+        client,
+        origin,
+    })
+}
+
+pub(super) fn refresh() -> Call {
+    Call::Refresh { refresh_token: Secret::from("old-refresh"), origin: v3() }
+}
+
+pub(super) fn revoke(kind: TokenKind) -> Call {
+    let expires_at = Timestamp::from_millis(1);
+    Call::Revoke(Revocation { token: Secret::from("old"), kind, origin: v3(), expires_at })
+}
+
+pub(super) fn probe(origin: Origin) -> Call {
+    Call::Probe { access_token: Secret::from("old-access"), origin }
+}
+
+pub(super) fn calls() -> [Call; 4] {
+    [login(v3()), refresh(), revoke(TokenKind::Access), probe(v3())]
+}
+
+fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Script {
+    Script::Respond(response(status, headers, body))
+}
+
+fn granted() -> UpstreamReply {
+    UpstreamReply::Granted(Granted {
+        access_token: Secret::from("new-access"),
+        refresh_token: Some(Secret::from("new-refresh")),
+        access_expiry: Expiry::In(Duration::from_secs(3600)),
+        refresh_expiry: Expiry::In(Duration::from_secs(7200)),
+    })
+}
+
+mod requests {
+    use super::*;
+
+    async fn sent(call: impl FnOnce(&Host) -> Call) -> (Host, Received) {
+        let host = Host::start([respond(500, &[], "")]).await;
+        let call = call(&host);
+        send(&host, &call).await;
+        let [request] = <[Received; 1]>::try_from(host.requests()).expect("one request");
+        (host, request)
+    }
+
+    fn assert_headers(host: &Host, request: &Received, own: &[(&str, &str)]) {
+        let length = request.body.len().to_string();
+        let user_agent = concat!("token-broker/", env!("CARGO_PKG_VERSION"));
+        let address = host.address().to_string();
+        let mut expected =
+            BTreeMap::from([("accept", "*/*"), ("host", address.as_str()), ("user-agent", user_agent)]);
+        if !request.body.is_empty() {
+            expected.insert("content-length", &length);
+        }
+        expected.extend(own.iter().copied());
+        let actual: BTreeMap<_, _> =
+            request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(actual, expected);
+    }
+
+    #[tokio::test]
+    async fn a_v3_login_is_json_with_email_and_password() {
+        let (host, request) = sent(|_| login(v3())).await;
+        assert_eq!(request.line, "POST /oauth/token HTTP/1.1");
+        assert_eq!(request.body, r#"{"email":"a+b@example.invalid","password":"p\"=&%"}"#);
+        assert_headers(&host, &request, &[("content-type", "application/json")]);
+    }
+
+    #[tokio::test]
+    async fn a_v2_login_is_a_form_with_client_credentials() {
+        let (host, request) = sent(|host| login(v2(host))).await;
+        assert_eq!(request.line, "POST /v2/oauth/token HTTP/1.1");
+        assert_eq!(
+            request.body,
+            "grant_type=password&username=a%2Bb%40example.invalid&password=p%22%3D%26%25&client_id=the+id&client_secret=c%26d"
+        );
+        assert_headers(&host, &request, &[("content-type", "application/x-www-form-urlencoded")]);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_carries_the_refresh_token_alone() {
+        let (host, request) = sent(|_| refresh()).await;
+        assert_eq!(request.line, "POST /oauth/refresh-token HTTP/1.1");
+        assert_eq!(request.body, r#"{"refresh_token":"old-refresh"}"#);
+        assert_headers(&host, &request, &[("content-type", "application/json")]);
+    }
+
+    #[tokio::test]
+    async fn a_revocation_uses_the_configured_field() {
+        for (kind, name) in [(TokenKind::Access, "access"), (TokenKind::Refresh, "refresh")] {
+            let (host, request) = sent(|_| revoke(kind)).await;
+            assert_eq!(request.line, "POST /oauth/revoke-token HTTP/1.1");
+            assert_eq!(request.body, format!(r#"{{"the_token":"old","token_type":"{name}"}}"#));
+            assert_headers(&host, &request, &[("content-type", "application/json")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_gets_the_profile() {
+        let (host, request) = sent(|_| probe(v3())).await;
+        assert_eq!(request.line, "GET /v3/auth/profile HTTP/1.1");
+        assert_eq!(request.body, "");
+        assert_headers(&host, &request, &[("authorization", "Bearer old-access")]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_falls_back_to_one_user_after_404() {
+        let host = Host::start([respond(404, &[], ""), respond(200, &[], "{}")]).await;
+        assert_eq!(send(&host, &probe(v3())).await, UpstreamReply::Alive);
+        let requests = host.requests();
+        let lines: Vec<_> = requests.iter().map(|request| request.line.as_str()).collect();
+        assert_eq!(lines, ["GET /v3/auth/profile HTTP/1.1", "GET /v3/users/list?limit=1 HTTP/1.1"]);
+        assert_headers(&host, &requests[1], &[("authorization", "Bearer old-access")]);
+    }
+
+    #[tokio::test]
+    async fn every_call_of_an_account_goes_to_its_own_hosts() {
+        let (configured, own) =
+            (Host::start([]).await, Host::start((0..4).map(|_| respond(500, &[], ""))).await);
+        let origin = Origin {
+            oauth_url: Some(url(&format!("{}/own", own.url()))),
+            api_url: Some(url(&format!("{}/api", own.url()))),
+            ..v3()
+        };
+        let mut all = calls();
+        for call in &mut all {
+            match call {
+                Call::Login(credentials) => credentials.origin = origin.clone(),
+                Call::Refresh { origin: of, .. } | Call::Probe { origin: of, .. } => *of = origin.clone(),
+                Call::Revoke(revocation) => revocation.origin = origin.clone(),
+            }
+            assert_eq!(send(&configured, call).await, UpstreamReply::Unclear);
+        }
+        let paths: Vec<_> = own.requests().into_iter().map(|request| request.line).collect();
+        assert_eq!(
+            paths,
+            [
+                "POST /own/oauth/token HTTP/1.1",
+                "POST /own/oauth/refresh-token HTTP/1.1",
+                "POST /own/oauth/revoke-token HTTP/1.1",
+                "GET /api/auth/profile HTTP/1.1",
+            ]
+        );
+        assert_eq!(configured.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_not_probed_at_another_hosts_api() {
+        let host = Host::start([]).await;
+        let own = || Some(url("http://127.0.0.1:1"));
+        for origin in [
+            Origin { oauth_url: own(), ..v3() },
+            Origin { api_version: ApiVersion::V2, ..v3() },
+            Origin { api_version: ApiVersion::V2, oauth_url: own(), api_url: None },
+        ] {
+            assert_eq!(send(&host, &probe(origin)).await, UpstreamReply::Unclear);
+        }
+        assert_eq!(host.connections(), 0);
+    }
+}
+
+mod statuses {
+    use super::*;
+
+    const SERVER_ERRORS: [u16; 5] = [500, 501, 502, 503, 504];
+    const OTHERS: [u16; 10] = [300, 304, 404, 405, 408, 409, 410, 415, 418, 422];
+    const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
+    /// The reply to one response, which is the only one: a second request would hang.
+    async fn reply(call: &Call, script: Script) -> UpstreamReply {
+        let host = Host::start([script]).await;
+        let reply = send(&host, call).await;
+        assert_eq!(host.requests().len(), 1, "{}", call.name());
+        reply
+    }
+
+    #[tokio::test]
+    async fn of_success_grant_a_pair_or_end_a_token() {
+        for status in [200, 201, 299] {
+            for call in [login(v3()), refresh()] {
+                assert_eq!(reply(&call, respond(status, &[], GRANT)).await, granted(), "{status}");
+            }
+            for kind in [TokenKind::Access, TokenKind::Refresh] {
+                assert_eq!(reply(&revoke(kind), respond(status, &[], "any")).await, UpstreamReply::Revoked);
+            }
+            assert_eq!(reply(&probe(v3()), respond(status, &[], "any")).await, UpstreamReply::Alive);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_success_without_a_readable_pair_are_unclear() {
+        let no_token = r#"{"refresh_token":"r"}"#;
+        for call in [login(v3()), refresh()] {
+            for body in ["", "<html>", "[]", "{}", no_token, V2_ERROR] {
+                assert_eq!(reply(&call, respond(200, &[], body)).await, UpstreamReply::Unclear, "{body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_401_reject_the_credentials_or_the_token() {
+        for call in calls() {
+            let reply = reply(&call, respond(401, &[], GRANT)).await;
+            assert_eq!(reply, UpstreamReply::Unauthorized, "{}", call.name());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_400_and_403_are_refusals_except_of_a_probe() {
+        for status in [400, 403] {
+            for call in [login(v3()), refresh(), revoke(TokenKind::Access)] {
+                let reply = reply(&call, respond(status, &[], GRANT)).await;
+                assert_eq!(reply, UpstreamReply::Refused, "{} {status}", call.name());
+            }
+            assert_eq!(
+                reply(&probe(v3()), respond(status, &[], "")).await,
+                UpstreamReply::Unclear,
+                "{status}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn of_429_carry_the_pause_if_there_is_one() {
+        for call in calls() {
+            for (headers, pause) in [
+                (&[("retry-after", "7")][..], Some(Duration::from_secs(7))),
+                (&[("retry-after", "soon")], None),
+                (&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(Duration::ZERO)),
+                (&[], None),
+            ] {
+                let reply = reply(&call, respond(429, headers, GRANT)).await;
+                assert_eq!(reply, UpstreamReply::RateLimited(pause), "{} {headers:?}", call.name());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_say_nothing_are_unclear() {
+        for call in calls() {
+            // A probe sends another request after 404.
+            let tested = |status: &u16| *status != 404 || !matches!(call, Call::Probe { .. });
+            let statuses: Vec<_> = SERVER_ERRORS.into_iter().chain(OTHERS).filter(tested).collect();
+            let host = Host::start(statuses.iter().map(|status| respond(*status, &[], GRANT))).await;
+            // One client, because a new one takes a while.
+            let client = client(&host.url(), Duration::from_secs(60));
+            for (before, status) in statuses.into_iter().enumerate() {
+                assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{} {status}", call.name());
+                assert_eq!(host.requests().len(), before + 1, "{} {status}", call.name());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_redirect_are_not_followed() {
+        let elsewhere = Host::start((0..20).map(|_| respond(200, &[], GRANT))).await;
+        let location = format!("{}/oauth/token", elsewhere.url());
+        for call in calls() {
+            let redirects = REDIRECTS.map(|status| respond(status, &[("location", &location)], ""));
+            let host = Host::start(redirects).await;
+            let client = client(&host.url(), Duration::from_secs(60));
+            for status in REDIRECTS {
+                assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{} {status}", call.name());
+            }
+            assert_eq!((host.requests().len(), elsewhere.connections()), (5, 0), "{}", call.name());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_the_second_probe_count_like_the_first() {
+        for (status, expected) in [
+            (200, UpstreamReply::Alive),
+            (401, UpstreamReply::Unauthorized),
+            (403, UpstreamReply::Unclear),
+            (404, UpstreamReply::Unclear),
+            (429, UpstreamReply::RateLimited(None)),
+            (500, UpstreamReply::Unclear),
+        ] {
+            let host = Host::start([respond(404, &[], ""), respond(status, &[], "")]).await;
+            assert_eq!(send(&host, &probe(v3())).await, expected, "{status}");
+            assert_eq!(host.requests().len(), 2, "{status}");
+        }
+    }
+}
+
+mod v2 {
+    use super::*;
+
+    async fn reply(call: impl FnOnce(&Host) -> Call, body: &str) -> UpstreamReply {
+        let host = Host::start([respond(200, &[], body)]).await;
+        let call = call(&host);
+        send(&host, &call).await
+    }
+
+    #[tokio::test]
+    async fn reports_wrong_credentials_in_the_body() {
+        let login = |host: &Host| login(v2(host));
+        assert_eq!(reply(login, V2_ERROR).await, UpstreamReply::Unauthorized);
+        assert_eq!(reply(login, GRANT).await, granted());
+        assert_eq!(reply(login, "<html>").await, UpstreamReply::Unclear);
+    }
+
+    #[tokio::test]
+    async fn never_proves_a_token_alive_by_an_error_body() {
+        let probe = |host: &Host| probe(v2(host));
+        assert_eq!(reply(probe, V2_ERROR).await, UpstreamReply::Unclear);
+        assert_eq!(reply(probe, r#"{"result":"success"}"#).await, UpstreamReply::Alive);
+    }
+}
+
+mod bodies {
+    use super::*;
+
+    const LIMIT: usize = 64 * 1024;
+
+    #[tokio::test]
+    async fn are_read_up_to_64_kib() {
+        for (length, expected) in [(LIMIT, granted()), (LIMIT + 1, UpstreamReply::Unclear)] {
+            for call in [login(v3()), refresh()] {
+                let body = format!("{GRANT}{}", " ".repeat(length - GRANT.len()));
+                let host = Host::start([respond(200, &[], &body)]).await;
+                assert_eq!(send(&host, &call).await, expected, "{} {length}", call.name());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_break_off_are_unclear() {
+        let broken = || {
+            let whole = response(200, &[], GRANT);
+            Script::Respond(whole.replace("content-length: ", "connection: close\r\ncontent-length: 9"))
+        };
+        for call in [login(v3()), refresh()] {
+            let host = Host::start([broken(), Script::Close]).await;
+            let client = client(&host.url(), Duration::from_millis(200));
+            assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{}", call.name());
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod metrics;
 mod record;
 
 pub use line::{LONGEST_LINE, Style};
+pub(crate) use line::served_from;
 pub use metrics::Metric;
 pub use record::{AccountRecord, Audit, InvocationLog, Record, Severity};
 

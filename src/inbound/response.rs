@@ -1,8 +1,8 @@
 //! The contract's answers and errors.
 
-use crate::{broker::Maintenance, rfc3339};
+use crate::{broker::Maintenance, rfc3339, telemetry};
 use lambda_runtime::Diagnostic;
-use protocol::{AccountName, Answer, Failure, Outcome, ServedFrom, StoreError};
+use protocol::{AccountName, Answer, Failure, Outcome, StoreError};
 use serde_json::{Value, json};
 
 /// Why a request got no answer.
@@ -132,7 +132,7 @@ pub(super) fn token(account: &AccountName, answer: &Answer) -> Value {
         "expires_at": rfc3339::format(answer.expires_at),
         "account": account.as_str(),
         "generation": answer.generation.0,
-        "served_from": served_from(answer.served_from),
+        "served_from": telemetry::served_from(answer.served_from),
     })
 }
 
@@ -186,13 +186,4 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
         "postponed": maintenance.postponed,
         "accounts": accounts.collect::<Vec<_>>(),
     })
-}
-
-/// The contract's name of an answer's source.
-pub(super) fn served_from(source: ServedFrom) -> &'static str {
-    match source {
-        ServedFrom::Memory => "memory",
-        ServedFrom::Table => "table",
-        ServedFrom::Upstream => "upstream",
-    }
 }

@@ -76,7 +76,7 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
         let _ = write!(tail, r#","generation":{generation}"#);
     }
     if let Some(served_from) = record.served_from {
-        push_field(&mut tail, "served_from", name_of(served_from), LONGEST_NAME);
+        push_field(&mut tail, "served_from", self::served_from(served_from), LONGEST_NAME);
     }
     let _ = write!(tail, r#","outcome":"{}","duration_ms":{}"#, record.outcome, record.duration_ms);
     if let Some(token) = record.token {
@@ -112,7 +112,7 @@ fn readable(record: &Record<'_>) -> String {
         line.push(' ');
     }
     if let Some(served_from) = record.served_from {
-        let _ = write!(line, "from {} ", name_of(served_from));
+        let _ = write!(line, "from {} ", self::served_from(served_from));
     }
     if let Some(generation) = record.generation {
         let _ = write!(line, "generation {generation} ");
@@ -134,7 +134,7 @@ fn readable(record: &Record<'_>) -> String {
 }
 
 /// The contract's name of an answer's source.
-pub(super) fn name_of(source: ServedFrom) -> &'static str {
+pub(crate) fn served_from(source: ServedFrom) -> &'static str {
     match source {
         ServedFrom::Memory => "memory",
         ServedFrom::Table => "table",

@@ -27,7 +27,8 @@ fn examples() -> Vec<Example> {
     for page in pages() {
         for part in page.text.split(MARK).skip(1) {
             let (mark, rest) = part.split_once(" -->").expect("the mark ends");
-            let script = rest.trim_start().strip_prefix("```sh\n").expect("a block of the shell follows the mark");
+            let script =
+                rest.trim_start().strip_prefix("```sh\n").expect("a block of the shell follows the mark");
             examples.push(Example {
                 path: page.path.clone(),
                 script: script.split("```").next().unwrap().to_owned(),
@@ -68,7 +69,8 @@ impl Stack {
         .collect();
         let settings = token_broker_agent::Settings::parse(&environment).expect("valid settings");
         let client = BrokerClient::http_api(&environment, &broker.url()).expect("a URL");
-        let http = HttpClient::new(token_broker_client::SystemClock, environment.roots(), Duration::from_secs(5));
+        let http =
+            HttpClient::new(token_broker_client::SystemClock, environment.roots(), Duration::from_secs(5));
         let agent = Arc::new(Agent::new(&settings, TokenSource::new(client), http));
         let listening = Listening::on(0).await.expect("a free port");
         let port = listening.address().port();
@@ -92,18 +94,20 @@ impl Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_commands_run_and_print_what_is_promised() {
     let examples = examples();
-    assert!(examples.iter().any(|example| example.path == PathBuf::from("README.md")), "the marks were found");
+    assert!(examples.iter().any(|example| example.path.as_os_str() == "README.md"), "the marks were found");
     for Example { path, script, prints } in examples {
         let stack = Stack::start().await;
         let script = stack.script(&script);
         let command = script.clone();
-        let output = tokio::task::spawn_blocking(move || Command::new("sh").arg("-euc").arg(command).output());
+        let output =
+            tokio::task::spawn_blocking(move || Command::new("sh").arg("-euc").arg(command).output());
         let output = output.await.unwrap().expect("a shell with curl");
         let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let mut rest = &*printed;
         for text in &prints {
             let found = rest.split_once(text.as_str());
-            let (_, after) = found.unwrap_or_else(|| panic!("{}:\n{script}\nlacks {text}:\n{printed}", path.display()));
+            let (_, after) =
+                found.unwrap_or_else(|| panic!("{}:\n{script}\nlacks {text}:\n{printed}", path.display()));
             rest = after;
         }
         assert!(output.status.success(), "{}:\n{script}\n{printed}", path.display());

@@ -22,9 +22,10 @@ fn relative_links_resolve() {
     for page in pages() {
         let links = page.links();
         let relative = links.iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
-        faults.extend(relative.filter_map(|link| {
-            Some(format!("{}: {link}: {}", page.path.display(), fault(&page, link)?))
-        }));
+        faults
+            .extend(relative.filter_map(|link| {
+                Some(format!("{}: {link}: {}", page.path.display(), fault(&page, link)?))
+            }));
     }
     assert!(faults.is_empty(), "links that lead nowhere:\n{}", faults.join("\n"));
 }

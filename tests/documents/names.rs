@@ -119,8 +119,11 @@ fn errors() -> Vec<RequestError> {
         Failure::UnreadableItem(String::new()),
         Failure::Defect(""),
     ];
-    let requests =
-        [RequestError::InvalidRequest(String::new()), RequestError::UnsupportedGrantType, RequestError::AccessDenied];
+    let requests = [
+        RequestError::InvalidRequest(String::new()),
+        RequestError::UnsupportedGrantType,
+        RequestError::AccessDenied,
+    ];
     failures.into_iter().map(RequestError::Failed).chain(requests).collect()
 }
 
@@ -141,13 +144,23 @@ fn every_error_code_has_a_row_with_its_status() {
         let mut same = errors();
         same.retain(|error| error.code() == name);
         let status = cells[0].parse();
-        assert!(same.iter().any(|error| Ok(error.status()) == status), "{}: {name} {}", page.display(), cells[0]);
+        assert!(
+            same.iter().any(|error| Ok(error.status()) == status),
+            "{}: {name} {}",
+            page.display(),
+            cells[0]
+        );
     }
 }
 
 #[test]
 fn every_metric_has_a_row() {
     assert_same("metrics", &documented("metric"), &names(Metric::ALL.map(Metric::name)));
+    let configuration = page("docs/CONFIGURATION.md").text;
+    for metric in Metric::ALL {
+        let marked = configuration.contains(&format!("`{}` *", metric.name()));
+        assert_eq!(marked, metric.is_by_account(), "{} is marked if it is by account", metric.name());
+    }
 }
 
 /// The lines of a section of the template.
@@ -207,7 +220,8 @@ fn the_deployment_settings_name_parameters() {
 fn outputs_that_are_named_exist_and_all_are_named() {
     let outputs = keys("Outputs");
     let configuration = page("docs/CONFIGURATION.md").text;
-    let missing: Vec<_> = outputs.iter().filter(|name| !configuration.contains(&format!("`{name}`"))).collect();
+    let missing: Vec<_> =
+        outputs.iter().filter(|name| !configuration.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/CONFIGURATION.md does not name {missing:?}");
     for page in pages() {
         for rest in page.text.split("OutputKey=='").skip(1) {
@@ -240,13 +254,13 @@ fn every_alarm_has_a_row() {
 
 #[test]
 fn the_figures_are_those_of_the_plans() {
-    let figures = read("docs/simulation/figures.csv");
-    let plotted = names(figures.lines().skip(1).filter_map(|line| line.split(',').next()));
-    assert_same("plans in figures.csv", &documented("plan"), &plotted);
+    let first_column = |path| names(read(path).lines().skip(1).filter_map(|line| line.split(',').next()));
+    let plotted = first_column("docs/simulation/figures.csv");
+    assert_same("plans", &first_column("docs/simulation/plans.csv"), &plotted);
     let plans = read("crates/simulation/src/plans.rs");
     let number = plans.split("const ALL: [Self; ").nth(1).unwrap().split(']').next().unwrap();
     assert_eq!(number.parse(), Ok(plotted.len()), "every plan is in figures.csv");
-    let plans = plans + &read("crates/simulation/src/plans/outages.rs");
+    let plans = plans + &sources(&["crates/simulation/src/plans"], &["rs"]);
     let unknown: Vec<_> = plotted.iter().filter(|name| !plans.contains(&format!("\"{name}\""))).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }

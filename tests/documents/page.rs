@@ -168,8 +168,7 @@ pub(crate) fn rows(head: &str) -> Vec<Row> {
 
 #[test]
 fn a_table_is_read() {
-    let text =
-        "## One\n| a | b |\n| --- | --- |\n| `x`, `y` | 1 \\| `2|3` |\n\n```\n| no | row |\n```\n## Two\n| c |\n";
+    let text = "## One\n| a | b |\n| --- | --- |\n| `x`, `y` | 1 \\| `2|3` |\n\n```\n| no | row |\n```\n## Two\n| c |\n";
     let page = Page { path: "x.md".into(), text: text.to_owned() };
     let tables = page.tables();
     assert_eq!(tables.len(), 2);

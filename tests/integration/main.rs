@@ -17,6 +17,7 @@ mod lines;
 mod recorder;
 
 mod audit;
+mod bounds;
 mod callers;
 mod configuration;
 mod credentials;
@@ -32,6 +33,7 @@ mod operator;
 mod panics;
 mod pinned;
 mod processes;
+mod proxies;
 mod reports;
 mod secrecy;
 mod secrets;

@@ -182,7 +182,7 @@ start_local() {
     local log=$LOGS/local.log
     cargo build --quiet --locked --package token-broker-local || return
     background local target/debug/token-broker-local --port 0 "$@"
-    wait_for 30 grep -q '^Logins, refreshes' "$log" || return
+    wait_for 30 grep -q '(UTC):$' "$log" || return
     BROKER_URL=$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")
     CONVIRZA_URL=$(sed -n 's/^  Convirza  *\([^ ]*\).*/\1/p' "$log")
     sed -n 's/^  export //p' "$log" >"$LOCAL_ENV"

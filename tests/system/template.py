@@ -44,6 +44,7 @@ EVERYTHING = {
     "SecretKeyArn": KEY + "secrets",
     "SecurityGroupIds": "sg-1",
     "SubnetIds": "subnet-1,subnet-2",
+    "TableGeneration": 1,
     "TableKeyArn": KEY + "table",
     "UpstreamHosts": "login.example.invalid,api.example.invalid:8443",
     "VpcEndpointIds": "vpce-1,vpce-2",
@@ -61,6 +62,7 @@ OTHERS = {
 # Properties whose change makes CloudFormation replace the resource. The template rests on them.
 REPLACED_WITH = {
     "AWS::AppConfig::HostedConfigurationVersion": "Content",
+    "AWS::DynamoDB::Table": "TableName",
     "AWS::Lambda::Version": "Description",
 }
 GONE = object()  # AWS::NoValue: whatever has this value is left out
@@ -194,11 +196,16 @@ def main():
     logging.disable()
     directory = pathlib.Path(sys.argv[1])
     (directory / "changes").mkdir(parents=True, exist_ok=True)
+    for earlier in directory.glob("**/*.json"):
+        earlier.unlink()
     for kind, name in REPLACED_WITH.items():
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(PSEUDO["AWS::Region"], kind).schema
         assert f"/properties/{name}" in schema["createOnlyProperties"], f"a new {name} does not replace a {kind}"
 
     template = transformed("package", {})
+    for name, resource in template["Resources"].items():
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+            assert skip.get("comment"), f"{name} skips {skip['id']} without a reason"
     choices = {
         "defaults": {},
         "everything": EVERYTHING,

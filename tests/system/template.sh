@@ -2,8 +2,19 @@
 # shellcheck shell=bash
 
 need "the SAM CLI" sam_tools
-check "template: sam validate --lint" sam validate --lint --region us-east-1
+check "template: sam validate --lint, which is cfn-lint" sam validate --lint --region us-east-1
 need "transform the template" "$SYSTEM_DIR/sam/bin/python" tests/system/template.py "$SYSTEM_DIR/template"
+
+# As it is written, and as it is deployed: checkov evaluates no conditions. Its descriptions would come from the network.
+need "checkov" venv checkov checkov==3.3.30
+run_checkov() {
+    "$SYSTEM_DIR/checkov/bin/checkov" --framework cloudformation --compact --quiet --skip-download --file "$1"
+}
+check "template: checkov" run_checkov template.yaml
+for choice in defaults everything; do
+    check "template: checkov, deployed with $choice" run_checkov "$SYSTEM_DIR/template/$choice.template.json"
+done
+
 need "build the tests of the template" cargo test --quiet --locked --test integration --no-run
 
 # These are ignored where nothing has transformed the template, which is why they are named one by one.

@@ -94,9 +94,8 @@ impl Checks {
         match call {
             Call::Login(_) => self.tally.logins_by_account[account] += 1,
             Call::Refresh { .. } => self.tally.refreshes_by_account[account] += 1,
-            Call::Revoke(_) | Call::Probe { .. } => return,
+            Call::Revoke(_) | Call::Probe { .. } => {}
         }
-        self.tally.renewals_ms[account].push(now_ms - START_MS);
         if !matches!(call, Call::Login(_)) {
             return;
         }
@@ -110,6 +109,11 @@ impl Checks {
         let logins = self.tally.logins();
         let allowed = self.tally.logins_by_account.len() as u64 + self.tally.losses;
         self.hold("I6", logins <= allowed, || format!("{logins} logins; the losses explain {allowed}"));
+    }
+
+    /// The upstream gives a new pair.
+    pub(crate) fn granted(&mut self, account: usize, now_ms: u64) {
+        self.tally.renewals_ms[account].push(now_ms - START_MS);
     }
 
     /// I2, when a refresh token arrives upstream.

@@ -87,7 +87,7 @@ impl<I: Copy + Ord + Send + Sync + 'static, T> Executor<I, T> {
         let mut context = Context::from_waker(&waker);
         let future = task.future.as_mut();
         match catch_unwind(AssertUnwindSafe(|| future.poll(&mut context))) {
-            Ok(Poll::Pending) => return Polled::Pending,
+            Ok(Poll::Pending) => Polled::Pending,
             Ok(Poll::Ready(output)) => {
                 self.tasks.remove(&name);
                 Polled::Done(output)

@@ -13,7 +13,7 @@ pub(crate) enum Fault {
     /// DynamoDB loses one reply in four. One request in ten arrives long after its client gave up, and the client
     /// sends one in ten twice.
     StoreLosesReplies,
-    /// DynamoDB refuses every write, and reads work.
+    /// DynamoDB refuses every write at once, as after a lost permission. Reads work.
     StoreWritesDown,
     /// Writes of the login rate limiter take 2.1 to 3 s. The client gives up after 2.5 s, and they are carried out.
     LimiterSlow,

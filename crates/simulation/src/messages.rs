@@ -80,8 +80,9 @@ impl World {
         }
         let (renews, now_ms) = (message.renews, self.now_ms);
         let writes = matches!(message.effect, Effect::WriteAccount { .. } | Effect::WriteLimiter { .. });
-        let refused = self.faults.lasts(Fault::StoreDown, now_ms)
-            || (writes && self.faults.lasts(Fault::StoreWritesDown, now_ms))
+        let forbidden = writes && self.faults.lasts(Fault::StoreWritesDown, now_ms);
+        let refused = forbidden
+            || self.faults.lasts(Fault::StoreDown, now_ms)
             || self.faults.strikes(Fault::StoreThrottles, 2, now_ms, &mut self.rng);
         let (there_ms, back_ms) = (self.latency_ms(), self.latency_ms());
         let slow = self.faults.lasts(Fault::LimiterSlow, now_ms)
@@ -89,8 +90,15 @@ impl World {
         let there_ms = if slow { self.rng.u64(2_100..3_000) } else { there_ms };
         let give_up_ms = STORE_TIMEOUT_MS.min(time_left_ms);
         if refused {
-            self.checks.lost(renews, &message.effect);
-            let after_ms = self.rng.u64(20..=STORE_TIMEOUT_MS).min(time_left_ms);
+            // A lost permission is refused at once, and a lease that was not taken costs nothing. Otherwise the client
+            // tries again for a while.
+            let takes_lease =
+                matches!(&message.effect, Effect::WriteAccount { next, .. } if next.lease.is_some());
+            if !(forbidden && takes_lease) {
+                self.checks.lost(renews, &message.effect);
+            }
+            let longest_ms = if forbidden { 100 } else { STORE_TIMEOUT_MS };
+            let after_ms = self.rng.u64(20..=longest_ms).min(time_left_ms);
             let event = without_reply(&message.effect);
             return self.reply_after(after_ms, &mut message, event);
         }
@@ -190,6 +198,9 @@ impl World {
 
     fn answer_call(&mut self, account: usize, call: &Call, fate: ReplyFate) -> UpstreamReply {
         let reply = self.reply_to(account, call, fate);
+        if let UpstreamReply::Granted(_) = reply {
+            self.checks.granted(account, self.now_ms);
+        }
         self.checks.tally.limited += u64::from(matches!(reply, UpstreamReply::RateLimited(_)));
         self.checks.tally.needless_logins = self.upstream.needless_logins;
         reply
@@ -211,7 +222,9 @@ impl World {
                 self.checks.tally.losses += 1;
                 return UpstreamReply::Refused;
             }
-            Call::Probe { .. } if self.faults.lasts(Fault::Lies, now_ms) => return UpstreamReply::Unauthorized,
+            Call::Probe { .. } if self.faults.lasts(Fault::Lies, now_ms) => {
+                return UpstreamReply::Unauthorized;
+            }
             _ => {}
         }
         let hangs = fate == ReplyFate::Lost && self.faults.lasts(Fault::UpstreamHangs, now_ms);

@@ -53,6 +53,7 @@ pub struct Entry {
 }
 
 /// What a process does.
+#[allow(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 pub enum Deed {
     /// It waits for an effect.
     Asked {

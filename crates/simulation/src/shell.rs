@@ -2,8 +2,8 @@
 //! stopped, dies, its callers hang up, and its ports panic.
 
 use crate::{
-    faults::Fault,
     executor::Polled,
+    faults::Fault,
     messages::{Message, ReplyTo},
     ports::{Deed, Delivery, Entry, PlannedPanic, Reply, stop_ms},
     process::{Process, Served, TaskId, Work},
@@ -11,10 +11,7 @@ use crate::{
     world::{Arrival, InstanceId, Occurrence, World},
 };
 use protocol::{Effect, Event, Failure, Intent, Outcome, Request, StoreError, millis};
-use std::{
-    panic::resume_unwind,
-    sync::Arc,
-};
+use std::{panic::resume_unwind, sync::Arc};
 use token_broker::broker::Maintenance;
 
 /// What a task of a process ends with.
@@ -162,12 +159,7 @@ impl World {
     }
 
     /// The account of an effect. The store's limiter and the upstream are not told.
-    fn account_of(
-        &mut self,
-        task: TaskId,
-        name: Option<&protocol::AccountName>,
-        effect: &Effect,
-    ) -> usize {
+    fn account_of(&mut self, task: TaskId, name: Option<&protocol::AccountName>, effect: &Effect) -> usize {
         if let Some(served) = self.served(task) {
             return served.account;
         }
@@ -190,7 +182,8 @@ impl World {
         let changes = matches!(effect, Effect::WriteAccount { .. } | Effect::Send { .. });
         let may_cost = changes || process.renews(account);
         // Maintenance runs the flows of several accounts, and its limiter effects name none.
-        let unnamed = is_maintenance && matches!(effect, Effect::ReadLimiter(_) | Effect::WriteLimiter { .. });
+        let unnamed =
+            is_maintenance && matches!(effect, Effect::ReadLimiter(_) | Effect::WriteLimiter { .. });
         let alone = process.effect_begins(number, (!unnamed).then_some(account), task, may_cost);
         self.checks.hold("single flight", alone, || {
             format!("two flows of account {account} on one process: {}", effect.name())
@@ -292,7 +285,9 @@ impl World {
         let now_ms = self.now_ms;
         let Some(process) = self.process(id).filter(|process| !process.is_stopped(now_ms)) else { return };
         let held = std::mem::take(&mut process.held);
-        held.into_iter().for_each(|task| self.executor.put_back(task));
+        for task in held {
+            self.executor.put_back(task);
+        }
     }
 
     fn holder_dies(&mut self, id: InstanceId) -> bool {
@@ -331,7 +326,8 @@ impl World {
         let Served { account, arrived_ms, deadline_ms, began_cold, stopped, ref request } = *served;
         if self.now_ms > deadline_ms + ANSWER_RESERVE_MS {
             // Only a stopped process is late.
-            self.checks.hold("deadline", stopped, || format!("an answer at {}, after its deadline", self.now_ms));
+            self.checks
+                .hold("deadline", stopped, || format!("an answer at {}, after its deadline", self.now_ms));
             return self.checks.failed(account, "timed_out");
         }
         self.request_ends(account, request, result, arrived_ms, !began_cold, stopped);

@@ -19,7 +19,7 @@ pub struct Tally {
     pub logins_by_account: Vec<u64>,
     /// Refreshes that arrived upstream, by account.
     pub(crate) refreshes_by_account: Vec<u64>,
-    /// When logins and refreshes arrived upstream, in milliseconds of the run, by account.
+    /// When the upstream gave new pairs, in milliseconds of the run, by account.
     pub(crate) renewals_ms: Vec<Vec<u64>>,
     /// Login permits that were acquired.
     pub permits: u64,
@@ -51,7 +51,7 @@ impl Tally {
         self.logins_by_account.iter().sum()
     }
 
-    /// Logins and refreshes of an account that arrived upstream within a part of the run.
+    /// New pairs that the upstream gave to an account within a part of the run.
     pub fn renewals(&self, account: usize, from_ms: u64, until_ms: u64) -> usize {
         let within = |at_ms: &&u64| (from_ms..until_ms).contains(*at_ms);
         self.renewals_ms.get(account).map_or(0, |times| times.iter().filter(within).count())
@@ -83,20 +83,28 @@ impl Tally {
     /// The tally in one line.
     pub fn line(&self) -> String {
         format!(
-            "{} requests, availability {:.5} %, failures {:?} ({} warm), {} dead tokens, logins {:?}, refreshes {:?}, \
+            "{} requests, availability {:.5} %, failures {:?} ({} warm), {} dead tokens, logins {}, refreshes {}, \
              {} losses, conflicts p99 {} (most {}, {} leases), longest wait {} ms",
             self.requests,
             100.0 * self.availability(),
             self.failures,
             self.warm_failures,
             self.dead_tokens,
-            self.logins_by_account,
-            self.refreshes_by_account,
+            by_account(&self.logins_by_account),
+            by_account(&self.refreshes_by_account),
             self.losses,
             self.conflicts_p99(),
             self.conflicts.iter().max().unwrap_or(&0),
             self.conflicts.len(),
             self.longest_wait_ms,
         )
+    }
+}
+
+/// The number of each account, or the sum where there are many accounts.
+fn by_account(numbers: &[u64]) -> String {
+    match numbers.len() {
+        0..10 => format!("{numbers:?}"),
+        accounts => format!("{} of {accounts} accounts", numbers.iter().sum::<u64>()),
     }
 }

@@ -2,9 +2,7 @@
 
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
-use protocol::{
-    Call, Credentials, Expiry, Granted, Revocation, Secret, Timestamp, TokenKind, UpstreamReply,
-};
+use protocol::{Call, Credentials, Expiry, Granted, Revocation, Secret, Timestamp, TokenKind, UpstreamReply};
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,

@@ -2,10 +2,10 @@
 
 use crate::{
     Checks, DAY, HOUR, MINUTE, Plan, SECOND, Simulation, Strategy,
+    executor::Executor,
     faults::{Fault, FaultWindow, Faults},
     instance::Instance,
     load::Load,
-    executor::Executor,
     messages::{Message, ReplyFate, ReplyTo},
     plans::{Incident, Start},
     ports::{Delivery, Reply},

@@ -89,7 +89,8 @@ impl Drop for Host {
 
 /// A response that keeps the connection open for more requests.
 pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers =
+        headers.iter().fold(String::new(), |text, (name, value)| text + name + ": " + value + "\r\n");
     format!("HTTP/1.1 {status} Any\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 

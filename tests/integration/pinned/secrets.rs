@@ -11,7 +11,7 @@ async fn read(service: &Service) -> Result<Credentials, SecretError> {
     secrets.read(&AccountName::parse("default").expect("a name")).await
 }
 
-fn secret(fields: Value) -> Script {
+fn secret(fields: &Value) -> Script {
     let mut body = json!({"ARN": "arn", "Name": "the/prefix-default", "VersionId": "v7"});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     Script::Respond(200, body)
@@ -20,7 +20,7 @@ fn secret(fields: Value) -> Script {
 #[tokio::test]
 async fn a_secret_is_read_by_its_prefixed_name() {
     let text = r#"{"email":"e","password":"p"}"#;
-    let service = Service::start([secret(json!({"SecretString": text}))]);
+    let service = Service::start([secret(&json!({"SecretString": text}))]);
     let credentials = read(&service).await.expect("credentials");
     assert_eq!(credentials.version, SecretVersion("v7".to_owned()));
     assert_eq!((credentials.email, credentials.password), (Secret::from("e"), Secret::from("p")));
@@ -55,7 +55,7 @@ async fn a_secret_that_is_not_the_documented_json_is_bad() {
         (json!({"SecretString": "tell-tale"}), "it has to be a JSON object"),
         (json!({"SecretString": "{}"}), "`email` is missing"),
     ] {
-        let service = Service::start([secret(fields)]);
+        let service = Service::start([secret(&fields)]);
         assert_eq!(read(&service).await.map(|_| ()), Err(SecretError::Bad(says.to_owned())));
     }
 }

@@ -7,8 +7,8 @@ use super::{
     write::{ConditionalWrite, Kind},
 };
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice,
-    Origin, SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice, Origin,
+    SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 

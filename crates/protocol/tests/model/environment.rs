@@ -8,8 +8,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, Granted, Intent, RefreshToken, Secret, SecretError, StoreError,
-    TokenKind, UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Granted, Intent, RefreshToken, Secret, SecretError,
+    StoreError, TokenKind, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -186,7 +186,8 @@ impl Fleet {
         if intent == Intent::Unblock && same_pair {
             // What failed before is worth another try.
             let account = &mut world.accounts[account];
-            account.allowed_logins += usize::from(before.rejected_secret.is_some() || before.cooldown.is_some());
+            account.allowed_logins +=
+                usize::from(before.rejected_secret.is_some() || before.cooldown.is_some());
             (account.refused, account.cooldown_until) = (None, None);
         }
         if let Some(pair) = &next.pair {
@@ -300,7 +301,11 @@ impl Fleet {
         self.check_arrivals(world);
         if matches!(fate, Fate::RateLimited | Fate::Refused) {
             world.accounts[account].allowed_logins += 1;
-            return if fate == Fate::Refused { UpstreamReply::Refused } else { UpstreamReply::RateLimited(None) };
+            return if fate == Fate::Refused {
+                UpstreamReply::Refused
+            } else {
+                UpstreamReply::RateLimited(None)
+            };
         }
         let version: usize = credentials.version.0.parse().expect("a version");
         if self.setting.secrets[version - 1] {

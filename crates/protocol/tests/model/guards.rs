@@ -23,7 +23,7 @@ fn is_violated(property: &'static str, setting: Setting) {
 }
 
 /// Asserts that a property holds with all guards, and is violated without any one of these.
-fn rests_on<const N: usize>(guards: [Guard; N], property: &'static str, setting: Setting) {
+fn rests_on<const N: usize>(guards: [Guard; N], property: &'static str, setting: &Setting) {
     check(&format!("with {guards:?}"), setting.clone(), &[]);
     for guard in guards {
         is_violated(property, Setting { without: Some(guard), ..setting.clone() });
@@ -54,56 +54,51 @@ fn one_login_for_two() -> Setting {
 #[test]
 fn without_conditional_commit_an_older_pair_replaces_a_newer() {
     let setting = Setting { pauses: 1, ..undisturbed() };
-    rests_on([Guard::ConditionalCommit], "I3: generations grow", setting);
+    rests_on([Guard::ConditionalCommit], "I3: generations grow", &setting);
 }
 
 #[test]
 fn without_conditional_acquire_a_refresh_token_is_sent_twice() {
-    rests_on([Guard::ConditionalAcquire], "I2: a refresh token is sent once", refreshing());
+    rests_on([Guard::ConditionalAcquire], "I2: a refresh token is sent once", &refreshing());
 }
 
 #[test]
 fn without_conditional_permits_the_login_budget_is_exceeded() {
-    rests_on([Guard::ConditionalPermit], "I1: logins per minute", one_login_for_two());
+    rests_on([Guard::ConditionalPermit], "I1: logins per minute", &one_login_for_two());
 }
 
 #[test]
 fn without_a_permit_before_login_the_budget_is_exceeded() {
-    rests_on([Guard::PermitBeforeLogin], "I1: logins per minute", one_login_for_two());
+    rests_on([Guard::PermitBeforeLogin], "I1: logins per minute", &one_login_for_two());
 }
 
 /// The first login leaves long after its permit was acquired, and travels as long as it can. The second one does not.
 #[test]
 fn without_fresh_permits_a_late_login_exceeds_the_budget() {
     let setting = Setting { clocks: vec![0, 2], faults: 1, pauses: 1, ..one_login_for_two() };
-    rests_on([Guard::PermitFreshness, Guard::PermitDate], "I1: logins per minute", setting);
+    rests_on([Guard::PermitFreshness, Guard::PermitDate], "I1: logins per minute", &setting);
 }
 
 /// The replies to two logins are lost. The third login would leave seconds later.
 #[test]
 fn without_a_share_one_account_takes_all_permits() {
-    let setting = Setting {
-        clocks: vec![0],
-        requests: vec![vec![(0, TOKEN); 3]],
-        faults: 2,
-        ..undisturbed()
-    };
-    rests_on([Guard::PermitShare], "I1: an account's share of logins", setting);
+    let setting =
+        Setting { clocks: vec![0], requests: vec![vec![(0, TOKEN); 3]], faults: 2, ..undisturbed() };
+    rests_on([Guard::PermitShare], "I1: an account's share of logins", &setting);
 }
 
 #[test]
 fn without_damping_every_false_report_causes_a_renewal() {
     let mut requests = vec![(0, REPORT_LATEST); 6];
     requests[0] = (0, TOKEN);
-    let setting =
-        Setting { clocks: vec![0], requests: vec![requests], probes_lie: true, ..refreshing() };
-    rests_on([Guard::Damping], "renewals are bounded", setting);
+    let setting = Setting { clocks: vec![0], requests: vec![requests], probes_lie: true, ..refreshing() };
+    rests_on([Guard::Damping], "renewals are bounded", &setting);
 }
 
 #[test]
 fn without_an_interval_every_press_of_an_operator_is_a_refresh() {
     let setting = Setting { clocks: vec![0], requests: vec![vec![(0, Intent::Replace); 2]], ..refreshing() };
-    rests_on([Guard::ReplaceInterval], "an operator's refresh once a minute", setting);
+    rests_on([Guard::ReplaceInterval], "an operator's refresh once a minute", &setting);
 }
 
 /// After a crash, and after a lost reply.
@@ -111,47 +106,47 @@ fn without_an_interval_every_press_of_an_operator_is_a_refresh() {
 fn without_a_lasting_mark_a_refresh_token_is_sent_twice() {
     let setting = Setting { faults: 1, ..refreshing() };
     let guards = [Guard::ConsumedOnAcquire, Guard::ConsumedOnUnclear];
-    rests_on(guards, "I2: a refresh token is sent once", setting);
+    rests_on(guards, "I2: a refresh token is sent once", &setting);
 }
 
 /// During an outage of the table, a pair is handed out that is never saved. The next pair replaces the same one.
 #[test]
 fn without_the_fence_two_pairs_share_a_generation() {
     let setting = Setting { faults: 1, outages: &[Outage::Table], ..undisturbed() };
-    rests_on([Guard::FenceAsGeneration], "I3: a generation names one pair", setting);
+    rests_on([Guard::FenceAsGeneration], "I3: a generation names one pair", &setting);
 }
 
 /// After a pair was withdrawn, there is no generation to count on from.
 #[test]
 fn without_the_fence_a_later_pair_has_a_lower_generation() {
     let setting = Setting { requests: vec![vec![(0, Intent::Revoke)], vec![(0, TOKEN)]], ..refreshing() };
-    rests_on([Guard::FenceAsGeneration], "I3: generations grow", setting);
+    rests_on([Guard::FenceAsGeneration], "I3: generations grow", &setting);
 }
 
 #[test]
 fn without_rejected_versions_refused_credentials_are_resent() {
     let setting = Setting { secrets: vec![false], ..undisturbed() };
-    rests_on([Guard::RejectedSecret], "I5: a rejected secret is not sent", setting);
+    rests_on([Guard::RejectedSecret], "I5: a rejected secret is not sent", &setting);
 }
 
 #[test]
 fn without_cooldown_every_request_calls_a_failing_upstream() {
     let setting = Setting { faults: 1, ..undisturbed() };
-    rests_on([Guard::CooldownOnFailure], "I8: a cooldown is kept", setting);
+    rests_on([Guard::CooldownOnFailure], "I8: a cooldown is kept", &setting);
 }
 
 /// The lease has lapsed when the first login leaves, and its next holder has logged in.
 #[test]
 fn without_lease_time_left_a_paused_holder_logs_in_as_well() {
     let setting = Setting { pauses: 1, ..undisturbed() };
-    rests_on([Guard::LeaseTimeLeft], "I6, I8: no needless login", setting);
+    rests_on([Guard::LeaseTimeLeft], "I6, I8: no needless login", &setting);
 }
 
 /// The clock of the instance that logs in is ahead, and so is the expiry that it writes.
 #[test]
 fn without_the_clock_margin_an_expired_token_is_handed_out() {
     let setting = Setting { clocks: vec![2, 0], lifetime: Duration::from_secs(600), ..undisturbed() };
-    rests_on([Guard::ClockMargin], "I4: an answer is valid", setting);
+    rests_on([Guard::ClockMargin], "I4: an answer is valid", &setting);
 }
 
 /// I1 also rests on clocks within the margin: an instance whose clock is ahead drops the other one's permit too soon.

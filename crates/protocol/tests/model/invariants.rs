@@ -36,7 +36,8 @@ impl Fleet {
         lease.cooldown_until = cooldown_until;
     }
 
-    /// A login leaves: not with a rejected secret (I5), with a permit (I1), and only if it is needed (I6, I8).
+    /// A login leaves: with a permit (I1), only if it is needed (I6, I8), and not with a rejected secret, unless an
+    /// operator has unblocked the account (I5).
     pub(crate) fn check_login(
         &self,
         world: &mut World,
@@ -155,12 +156,11 @@ impl Fleet {
         let paused = world.pauses_left < self.setting.pauses;
         let late = world.now > START;
         let has_reason = match failure {
-            // If time runs out between two writes, the request fails as if the table were out of reach.
-            Failure::StoreUnavailable => faulty || paused,
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
-            // A pair with less than half of a short life left on arrival counts as a failure, and so does an instance that
-            // is paused before its login twice.
-            Failure::UpstreamUnavailable { .. } => faulty || paused,
+            // If time runs out between two writes, the request fails as if the table were out of reach. A pair with less
+            // than half of a short life left on arrival counts as a failure, and so does an instance that is paused before
+            // its login twice.
+            Failure::StoreUnavailable | Failure::UpstreamUnavailable { .. } => faulty || paused,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the limiter refuses");
                 let name = account_name(account);

@@ -3,23 +3,40 @@
 use crate::{
     model::Fleet,
     report,
-    setting::{InitialRecord, Setting, TOKEN},
+    setting::{InitialRecord, Outage, REFRESHABLE, REPORT_LATEST, Setting, Successor, TOKEN},
 };
 use stateright::{Checker, Model};
-use std::time::Instant;
+use std::time::Duration;
 
 /// Depth first: with breadth first, the states that are still to be visited would not fit into memory.
 fn check(name: &str, setting: Setting) {
-    let begun = Instant::now();
     let checker = Fleet::new(setting).checker().spawn_dfs().join();
-    report(name, &checker, begun);
+    report(name, &checker);
 }
 
 #[test]
 #[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
+fn three_instances_with_a_pause() {
+    let setting = Setting {
+        clocks: vec![0; 3],
+        requests: vec![vec![(0, TOKEN)]; 3],
+        faults: 0,
+        pauses: 1,
+        ..Setting::default()
+    };
+    check("three instances, a pause", setting);
+}
+
+#[test]
+#[ignore = "takes an hour, in release; see docs/PROTOCOL.md"]
 fn three_instances_with_a_fault_and_a_pause() {
-    let setting = Setting { clocks: vec![0; 3], requests: vec![vec![(0, TOKEN)]; 3], ..Setting::default() };
-    check("three instances", setting);
+    let setting = Setting {
+        clocks: vec![0; 3],
+        requests: vec![vec![(0, TOKEN)]; 3],
+        horizon: 40,
+        ..Setting::default()
+    };
+    check("three instances, a fault and a pause", setting);
 }
 
 #[test]
@@ -33,7 +50,6 @@ fn two_instances_with_two_faults_and_a_pause() {
 #[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
 fn two_accounts_with_two_requests_per_instance() {
     let setting = Setting {
-        clocks: vec![2, 0],
         requests: vec![vec![(0, TOKEN); 2], vec![(1, TOKEN), (0, TOKEN)]],
         records: vec![vec![InitialRecord::Absent; 2]],
         login_budget: 1,
@@ -43,4 +59,44 @@ fn two_accounts_with_two_requests_per_instance() {
         ..Setting::default()
     };
     check("two accounts", setting);
+}
+
+#[test]
+#[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
+fn two_instances_whose_writes_are_refused() {
+    let setting = Setting {
+        requests: vec![vec![(0, TOKEN); 2], vec![(0, TOKEN)]],
+        records: vec![vec![InitialRecord::Absent], vec![REFRESHABLE]],
+        outages: &[Outage::Table, Outage::Writes],
+        pauses: 0,
+        ..Setting::default()
+    };
+    check("writes refused", setting);
+}
+
+#[test]
+#[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
+fn two_instances_whose_sessions_are_lost() {
+    let setting = Setting {
+        requests: vec![vec![(0, TOKEN), (0, REPORT_LATEST)]; 2],
+        records: vec![vec![InitialRecord::Absent], vec![REFRESHABLE]],
+        lost_sessions: 2,
+        faults: 0,
+        pauses: 1,
+        ..Setting::default()
+    };
+    check("lost sessions", setting);
+}
+
+#[test]
+#[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
+fn two_instances_and_a_refresh_token_that_lives_on() {
+    let setting = Setting {
+        requests: vec![vec![(0, TOKEN); 2], vec![(0, TOKEN)]],
+        records: vec![vec![REFRESHABLE]],
+        lifetime: Duration::from_secs(20),
+        successor: Successor::Same,
+        ..Setting::default()
+    };
+    check("the same refresh token", setting);
 }

@@ -201,6 +201,8 @@ fn is_answered_soon(
         && match result {
             Ok(_) => took <= TOKEN_IN_AN_OUTAGE || (leased && !usable),
             // The lease of an instance that has crashed is waited for.
-            Err(failure) => !usable && (leased || (took <= FAILURE_IN_AN_OUTAGE && failure != Failure::TooLittleTime)),
+            Err(failure) => {
+                !usable && (leased || (took <= FAILURE_IN_AN_OUTAGE && failure != Failure::TooLittleTime))
+            }
         }
 }

@@ -157,7 +157,7 @@ impl Model for Fleet {
             }
         }
         self.drop_stale_writes(&mut world);
-        if world.violated.is_none() && self.disturbs(action, before) {
+        if world.violated.is_none() && Self::disturbs(action, before) {
             world.violated = liveness::all_are_served(self, &world).err();
         }
         Some(world)
@@ -289,7 +289,7 @@ impl Fleet {
     }
 
     /// Whether an action does harm, or lets time pass while an instance has something to do.
-    fn disturbs(&self, action: Action, before: &World) -> bool {
+    fn disturbs(action: Action, before: &World) -> bool {
         match action {
             Action::Perform(who, fate) => {
                 let effect = before.instances[who].running.as_ref().map(|running| &running.effect);

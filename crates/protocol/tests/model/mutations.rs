@@ -92,16 +92,19 @@ impl Fleet {
             (Some(Guard::PermitFreshness), Effect::Send { call: Call::Login(_), not_after }) => {
                 *not_after = self.bound_by_lease(world, who);
             }
-            // The permit is as fresh as if it had been dated now, after it was written.
+            // The permit is as fresh as if it had been dated now, after it was written: see `clock_of_step`.
             (Some(Guard::PermitDate), Effect::Send { call: Call::Login(_), not_after }) => {
-                let fresh_until = world.clock(&self.setting, who).plus(self.setting.policy().permit_freshness());
+                let fresh_until =
+                    world.clock(&self.setting, who).plus(self.setting.policy().permit_freshness());
                 *not_after = self.bound_by_lease(world, who).min(fresh_until);
             }
             // The permits count for the budget, but for no account.
             (Some(Guard::PermitShare), Effect::WriteLimiter { next, .. }) => {
                 next.permits.iter_mut().for_each(|permit| permit.account = AccountName::default());
             }
+            // The next request learns of young deaths from the record, or from the cache: see `alter_cache`.
             (Some(Guard::Damping), Effect::WriteAccount { next, .. }) => next.young_deaths = 0,
+            // An operator's request always reads the record.
             (Some(Guard::ReplaceInterval), Effect::WriteAccount { next, .. }) => next.replaced_at = None,
             // The policy gives the holder a lease that never ends. The record says when it really does.
             (Some(Guard::LeaseTimeLeft), Effect::WriteAccount { next, .. }) => {
@@ -130,7 +133,8 @@ impl Fleet {
         let written = *event == Event::Written(WriteOutcome::Applied);
         match effect {
             Some(Effect::WriteLimiter { next, .. }) if written && self.lacks(Guard::PermitDate) => {
-                let own = next.permits.iter().find(|permit| world.is_drawn_by(&self.setting, who, permit.holder));
+                let own =
+                    next.permits.iter().find(|permit| world.is_drawn_by(&self.setting, who, permit.holder));
                 own.map_or(world.clock(&self.setting, who), |permit| permit.acquired_at)
             }
             _ => world.clock(&self.setting, who),

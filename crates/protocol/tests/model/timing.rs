@@ -1,6 +1,11 @@
 //! Time passes from one instant that makes a difference to the next.
 
-use crate::{instance::Instance, model::Fleet, setting::{START, TOKEN}, world::World};
+use crate::{
+    instance::Instance,
+    model::Fleet,
+    setting::{START, TOKEN},
+    world::World,
+};
 use std::{collections::BTreeSet, time::Duration};
 use token_broker_protocol::{
     Account, Effect, Intent, LOGIN_WINDOW, Lease, REJECTED_SECRET_RECHECK, STORE_RETRY, Timestamp, Verdict,
@@ -90,9 +95,8 @@ impl Fleet {
                 instants.extend(cache.store_failure.as_ref().map(|failure| failure.at.plus(STORE_RETRY)));
                 instants.extend(cache.writes_failed_at.map(|at| at.plus(FAILURE_RETRY)));
                 instants.extend(cache.secret_failure.as_ref().map(|(_, at)| at.plus(FAILURE_RETRY)));
-                instants.extend(
-                    cache.rejected_secret.as_ref().map(|(_, at)| at.plus(REJECTED_SECRET_RECHECK)),
-                );
+                instants
+                    .extend(cache.rejected_secret.as_ref().map(|(_, at)| at.plus(REJECTED_SECRET_RECHECK)));
             }
         }
         instants
@@ -119,9 +123,7 @@ impl Fleet {
         let running = world.instances[who].running.as_ref().expect("a request");
         let record = &world.accounts[running.account].record;
         let seen = running.flow.cache().record.as_ref().map(|cached| cached.account.version);
-        let own = |lease: &Lease| {
-            running.leased && world.is_drawn_by(&self.setting, who, lease.holder)
-        };
+        let own = |lease: &Lease| running.leased && world.is_drawn_by(&self.setting, who, lease.holder);
         let clock = world.clock(&self.setting, who);
         let waits = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);
         let last_look = running.deadline.minus(Duration::from_millis(250));

@@ -57,6 +57,7 @@ pub(crate) struct AccountState {
 }
 
 /// A pair, as the upstream knows it.
+#[expect(clippy::struct_excessive_bools, reason = "all combinations occur")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
     pub(crate) account: usize,

@@ -20,8 +20,8 @@ proptest! {
         let of = |limiter: &LoginLimiter, account: &AccountName, now| {
             limiter.counting(now).filter(|permit| permit.account == *account).count()
         };
-        for (holder, step) in (0..).zip(steps) {
-            let account = AccountName::parse(["a", "b", "c"][holder as usize % 3]).expect("a name");
+        for ((holder, name), step) in (0..).zip(["a", "b", "c"].into_iter().cycle()).zip(steps) {
+            let account = AccountName::parse(name).expect("a name");
             let own_before = of(&limiter, &account, now);
             now = now.plus(Duration::from_millis(step));
             if let Ok(next) = limiter.try_acquire(&policy, &account, Holder(holder), now) {

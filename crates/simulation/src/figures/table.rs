@@ -79,7 +79,9 @@ pub(crate) fn csv(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         for run in &outcome.runs {
             let numbers = numbers(run).map(|number| number.to_string());
-            text += &format!("{},{},{}\n", outcome.plan.name, run.strategy.name(), numbers.join(","));
+            for part in [outcome.plan.name, ",", run.strategy.name(), ",", &numbers.join(","), "\n"] {
+                text.push_str(part);
+            }
         }
     }
     text

@@ -6,6 +6,8 @@ use crate::{DAY, HOUR, MINUTE, faults::Fault};
 impl Plan {
     /// When the faults of these plans begin.
     pub const BREAKS_AT: u64 = 6 * HOUR;
+    /// When those begin again that make pairs die young. Here the pair is half an hour old, there it was six hours old.
+    pub const BREAKS_AGAIN_AT: u64 = 12 * HOUR;
 
     /// The table refuses writes for two hours. Tokens live for an hour, so the pair runs out meanwhile. Every other
     /// caller reports its token.
@@ -27,15 +29,20 @@ impl Plan {
     /// The user of the first account logs in elsewhere. Whenever the fleet logs in again, so does the user.
     pub const RIVAL: Self = Self {
         name: "a_rival_ends_our_sessions_for_an_hour",
-        faults: &[lasting(Fault::Rival, HOUR)],
-        incidents: &[(Self::BREAKS_AT, Incident::RivalLogsIn)],
+        faults: &[lasting(Fault::Rival, HOUR), again(Fault::Rival)],
+        incidents: &[
+            (Self::BREAKS_AT, Incident::RivalLogsIn),
+            (Self::BREAKS_AGAIN_AT - HOUR / 2, Incident::SessionsRevoked),
+            (Self::BREAKS_AGAIN_AT, Incident::RivalLogsIn),
+        ],
         ..Self::BUSY_DAY
     };
 
     /// Every other caller reports its live token, and every probe says that it is dead.
     pub const LIES: Self = Self {
         name: "callers_and_probes_lie_for_an_hour",
-        faults: &[lasting(Fault::Lies, HOUR)],
+        faults: &[lasting(Fault::Lies, HOUR), again(Fault::Lies)],
+        incidents: &[(Self::BREAKS_AGAIN_AT - HOUR / 2, Incident::SessionsRevoked)],
         ..Self::BUSY_DAY
     };
 
@@ -50,12 +57,13 @@ impl Plan {
     /// A thousand accounts share one address, and so one login budget: at first, and after all sessions were revoked.
     pub const THOUSAND_ACCOUNTS: Self = Self {
         name: "a_thousand_accounts_share_one_address",
-        days: 3,
+        days: 2,
         accounts: 1_000,
         instances: 100,
+        instance_life_ms: 6 * HOUR,
         requests_a_day: 100_000,
         token_life_ms: DAY,
-        incidents: &[(DAY + 8 * HOUR, Incident::SessionsRevoked)],
+        incidents: &[(16 * HOUR, Incident::SessionsRevoked)],
         ..Self::CALM
     };
 
@@ -82,6 +90,10 @@ impl Plan {
 
     /// One day with two requests a second, for 50 instances.
     const BUSY_DAY: Self = Self { days: 1, instances: 50, requests_a_day: 200_000, ..Self::CALM };
+}
+
+const fn again(fault: Fault) -> PlannedFault {
+    PlannedFault { fault, start: Start::At(Plan::BREAKS_AGAIN_AT), lasts_ms: HOUR }
 }
 
 const fn lasting(fault: Fault, lasts_ms: u64) -> PlannedFault {

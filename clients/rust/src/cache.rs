@@ -66,7 +66,7 @@ pub(crate) enum Lookup {
     /// The last call failed a moment ago.
     Fail(Error),
     /// Only the broker can tell.
-    Ask,
+    Miss,
 }
 
 /// The cache of one account.
@@ -107,7 +107,7 @@ impl Entry {
             Some(failed) if now < failed.until && failed.until.since(now) <= LONGEST_COOLDOWN * 2 => {
                 Lookup::Fail(failed.error.clone().with_retry_after(failed.until.since(now)))
             }
-            _ => Lookup::Ask,
+            _ => Lookup::Miss,
         }
     }
 

@@ -209,7 +209,7 @@ impl Shared {
                 Ready::Token(token)
             }
             Lookup::Fail(error) => Ready::Failed(error),
-            Lookup::Ask => {
+            Lookup::Miss => {
                 let (demand, result) = self.join(state, account, demand, now);
                 Ready::Wait { demand, result }
             }

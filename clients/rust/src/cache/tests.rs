@@ -73,13 +73,13 @@ mod validity {
     fn half_of_a_short_life_is_enough_by_default() {
         let entry = holding(7, 30);
         assert_eq!(answered(&entry.look_up(Demand::default(), after(15))), Some(7));
-        assert_eq!(entry.look_up(Demand::default(), after(16)), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), after(16)), Lookup::Miss);
     }
 
     #[test]
     fn a_clock_that_stepped_back_ends_the_trust() {
         let entry = holding(7, 900);
-        assert_eq!(entry.look_up(Demand::default(), START.minus(seconds(3600))), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), START.minus(seconds(3600))), Lookup::Miss);
         assert_eq!(answered(&entry.look_up(Demand::default(), START.minus(seconds(1)))), Some(7));
     }
 
@@ -156,10 +156,10 @@ mod failures {
     #[test]
     fn are_answered_without_a_call_for_a_moment() {
         let mut entry = Entry::default();
-        assert_eq!(entry.look_up(Demand::default(), START), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), START), Lookup::Miss);
         entry.fail(Demand::default(), &unavailable(), START, LATEST);
         assert!(matches!(entry.look_up(Demand::default(), START), Lookup::Fail(_)));
-        assert_eq!(entry.look_up(Demand::default(), after(1)), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), after(1)), Lookup::Miss);
     }
 
     #[test]
@@ -168,9 +168,9 @@ mod failures {
         entry.fail(Demand::default(), &budget(4), START, LATEST);
         let Lookup::Fail(error) = entry.look_up(Demand::default(), after(1)) else { panic!("in cooldown") };
         assert_eq!(error.retry_after(), Some(seconds(3)));
-        assert_eq!(entry.look_up(Demand::default(), after(4)), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), after(4)), Lookup::Miss);
         entry.fail(Demand::default(), &budget(3600), START, LATEST);
-        assert_eq!(entry.look_up(Demand::default(), after(10)), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), after(10)), Lookup::Miss);
         assert_eq!(entry.next_renewal(), Some(after(300)));
     }
 
@@ -179,7 +179,7 @@ mod failures {
         let mut entry = Entry::default();
         let refused = Error::InvalidCall("no".to_owned());
         entry.fail(for_seconds(1_000_000), &refused, START, LATEST);
-        assert_eq!(entry.look_up(Demand::default(), START), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), START), Lookup::Miss);
         entry.fail(Demand::default(), &refused, START, LATEST);
         assert_eq!(entry.look_up(Demand::default(), START), Lookup::Fail(refused));
     }
@@ -188,7 +188,7 @@ mod failures {
     fn end_with_a_success_and_with_a_clock_that_stepped_back() {
         let mut entry = Entry::default();
         entry.fail(Demand::default(), &budget(10), START, LATEST);
-        assert_eq!(entry.look_up(Demand::default(), START.minus(seconds(3600))), Lookup::Ask);
+        assert_eq!(entry.look_up(Demand::default(), START.minus(seconds(3600))), Lookup::Miss);
         entry.store(Demand::default(), token(7, 900, START), START, LATEST);
         assert_eq!(answered(&entry.look_up(Demand::default(), START)), Some(7));
     }
@@ -201,8 +201,8 @@ mod reports {
     fn of_an_older_generation_are_answered_at_once() {
         let entry = holding(8, 900);
         assert_eq!(answered(&entry.look_up(report(7), START)), Some(8));
-        assert_eq!(entry.look_up(report(8), START), Lookup::Ask);
-        assert_eq!(entry.look_up(report(9), START), Lookup::Ask);
+        assert_eq!(entry.look_up(report(8), START), Lookup::Miss);
+        assert_eq!(entry.look_up(report(9), START), Lookup::Miss);
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod reports {
         let mut entry = holding(7, 900);
         entry.store(report(7), token(7, 900, START), START, LATEST);
         assert_eq!(answered(&entry.look_up(report(7), after(4))), Some(7));
-        assert_eq!(entry.look_up(report(7), after(5)), Lookup::Ask);
+        assert_eq!(entry.look_up(report(7), after(5)), Lookup::Miss);
     }
 
     #[test]

@@ -393,7 +393,7 @@ fn revocation(token: &str) -> Revocation {
 }
 
 #[test]
-fn revocations_that_hang_keep_no_others_from_their_turn() {
+fn revocations_that_hang_do_not_starve_the_others() {
     let mut world = World::new();
     let tokens = ["dead 1", "dead 2", "dead 3", "reachable"];
     world.account = Account {

@@ -224,14 +224,24 @@ fn waits(checks: &Checks, code: &'static str) -> [u64; 2] {
 fn the_table_refuses_writes_for_two_hours() {
     run(Plan::WRITES_REFUSED, |checks| {
         let waits = waits(checks, "store_unavailable");
-        println!("waits {waits:?}, writes {}, {:?}", checks.figures.writes, renewals(checks, 0, Plan::BREAKS_AT));
+        println!(
+            "waits {waits:?}, writes {}, {:?}",
+            checks.figures.writes,
+            renewals(checks, 0, Plan::BREAKS_AT)
+        );
     });
 }
 
 #[test]
 fn the_login_limiter_is_slow_for_an_hour() {
     run(Plan::SLOW_LIMITER, |checks| {
-        println!("permits {} {:?}", checks.tally.permits, [0, 1, 2].map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT].map(|at| renewals(checks, account, at))));
+        println!(
+            "permits {} {:?}",
+            checks.tally.permits,
+            [0, 1, 2]
+                .map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT]
+                    .map(|at| renewals(checks, account, at)))
+        );
     });
 }
 
@@ -240,7 +250,9 @@ fn a_rival_ends_our_sessions_for_an_hour() {
     run(Plan::RIVAL, |checks| {
         println!(
             "{:?} {:?}",
-            [0, 1, 2].map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT].map(|at| renewals(checks, account, at))),
+            [0, 1, 2]
+                .map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT]
+                    .map(|at| renewals(checks, account, at))),
             checks.tally.failed_by_account
         );
     });
@@ -251,7 +263,9 @@ fn callers_and_probes_lie_for_an_hour() {
     run(Plan::LIES, |checks| {
         println!(
             "{:?} {:?}",
-            [0, 1, 2].map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT].map(|at| renewals(checks, account, at))),
+            [0, 1, 2]
+                .map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT]
+                    .map(|at| renewals(checks, account, at))),
             checks.tally.failed_by_account
         );
     });
@@ -262,7 +276,9 @@ fn logins_are_forbidden_for_an_hour() {
     run(Plan::LOGINS_FORBIDDEN, |checks| {
         println!(
             "{:?} {:?}",
-            [0, 1, 2].map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT].map(|at| renewals(checks, account, at))),
+            [0, 1, 2]
+                .map(|account| [Plan::BREAKS_AT, Plan::BREAKS_AGAIN_AT]
+                    .map(|at| renewals(checks, account, at))),
             checks.tally.failed_by_account
         );
     });

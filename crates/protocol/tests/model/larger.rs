@@ -63,6 +63,13 @@ fn two_accounts_with_two_requests_per_instance() {
 
 #[test]
 #[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
+fn two_pauses_while_credentials_are_refused() {
+    let setting = Setting { secrets: vec![false, true], faults: 0, pauses: 2, ..Setting::default() };
+    check("refused credentials", setting);
+}
+
+#[test]
+#[ignore = "takes minutes, in release; see docs/PROTOCOL.md"]
 fn two_instances_whose_writes_are_refused() {
     let setting = Setting {
         requests: vec![vec![(0, TOKEN); 2], vec![(0, TOKEN)]],

@@ -199,8 +199,9 @@ fn is_answered_soon(
     let took = world.now.since(begun);
     world.violated.is_none()
         && match result {
-            Ok(_) => took <= TOKEN_IN_AN_OUTAGE || (leased && !usable),
-            // The lease of an instance that has crashed is waited for.
+            // A report waits for the holder of the lease, which may be about to probe the token.
+            Ok(_) => took <= TOKEN_IN_AN_OUTAGE || (leased && !(usable && intent == TOKEN)),
+            // A lease that was not given back is waited for.
             Err(failure) => {
                 !usable && (leased || (took <= FAILURE_IN_AN_OUTAGE && failure != Failure::TooLittleTime))
             }

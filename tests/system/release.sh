@@ -40,9 +40,6 @@ need "the sources in another place" copy_sources "$RELEASE/some/where/else"
 need "another home of cargo" other_cargo_home "$RELEASE/cargo"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
-# Quicker than what is shipped, and with more names of files in it. RELEASE_AS_SHIPPED=1 takes twice seven minutes.
-[ -n "${RELEASE_AS_SHIPPED:-}" ] ||
-    export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 check "release: build the archives" release "$RELEASE/here" "$CRATES" || return 0
 check "release: build them again, in another place" release "$RELEASE/some/where/else" "$RELEASE/cargo" || return 0
 check "release: both builds made the same bytes" same_bytes

@@ -134,7 +134,7 @@ impl World {
                     self.effect_begins(number, account, task, &effect);
                     let asked = Asked { task, number, account, effect, reply };
                     if stopped_ms == 0 {
-                        self.ask(asked);
+                        self.submit(asked);
                     } else {
                         self.after(stopped_ms, Occurrence::Asked(Box::new(asked)));
                     }
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Performs an effect of a process.
-    pub(crate) fn ask(&mut self, asked: Asked) {
+    pub(crate) fn submit(&mut self, asked: Asked) {
         let Asked { task, number, account, effect, reply } = asked;
         let Some(process) = self.process(task.process) else { return };
         if !process.under_way.contains_key(&number) {

@@ -211,7 +211,7 @@ impl World {
             Occurrence::Arrival(arrival) => self.dispatch(arrival),
             Occurrence::Maintenance => self.maintenance(),
             Occurrence::Herd { account, generation } => self.herd(account, generation),
-            Occurrence::Asked(asked) => self.ask(*asked),
+            Occurrence::Asked(asked) => self.submit(*asked),
             Occurrence::List { task, reply } => self.list(task, reply),
             Occurrence::Delivered { task, reply, delivery } => self.deliver_to_port(task, reply, *delivery),
             Occurrence::Resumed(id) => self.resume_process(id),

@@ -98,7 +98,7 @@ impl Bench {
     /// A bench whose table has a pair that is due and usable. The process knows nothing yet.
     fn with_a_pair_that_is_due(seed: u64) -> Self {
         let mut bench = Self::new(seed);
-        let task = bench.ask_for_a_token();
+        let task = bench.request_a_token();
         bench.answer_all();
         assert!(bench.token_of(task).is_some());
         let half = TOKEN_LIFE.mul_f64(0.6);
@@ -120,7 +120,7 @@ impl Bench {
         task
     }
 
-    fn ask_for_a_token(&mut self) -> Task {
+    fn request_a_token(&mut self) -> Task {
         let task = self.request("a", token());
         self.run();
         task
@@ -433,7 +433,7 @@ mod single_flight {
             }
             // Whatever happened, nothing is blocked afterwards.
             bench.advance_to(bench.now_ms + 120_000);
-            let task = bench.ask_for_a_token();
+            let task = bench.request_a_token();
             bench.answer_all();
             assert!(bench.token_of(task).is_some(), "seed {seed}: {:?}", bench.ended.get(&task));
         }
@@ -479,9 +479,9 @@ mod single_flight {
         for (seed, name) in (0..).zip(EFFECTS) {
             for cancels in [true, false] {
                 let mut bench = Bench::new(seed);
-                let holder = bench.ask_for_a_token();
+                let holder = bench.request_a_token();
                 assert!(bench.answer_until(name), "{name}");
-                let waiters = [bench.ask_for_a_token(), bench.ask_for_a_token()];
+                let waiters = [bench.request_a_token(), bench.request_a_token()];
                 if cancels {
                     bench.cancel(holder);
                 } else {
@@ -500,8 +500,8 @@ mod single_flight {
     #[test]
     fn loses_a_cancelled_waiter_without_a_trace() {
         let mut bench = Bench::new(1);
-        let holder = bench.ask_for_a_token();
-        let waiters = [bench.ask_for_a_token(), bench.ask_for_a_token()];
+        let holder = bench.request_a_token();
+        let waiters = [bench.request_a_token(), bench.request_a_token()];
         bench.cancel(waiters[0]);
         bench.answer_all();
         assert!(bench.token_of(holder).is_some() && bench.token_of(waiters[1]).is_some());
@@ -517,7 +517,7 @@ mod cache {
         let mut bench = Bench::with_a_pair_that_is_due(1);
         let holder = bench.request("a", Intent::Maintain);
         bench.run();
-        let waiters = [bench.ask_for_a_token(), bench.ask_for_a_token()];
+        let waiters = [bench.request_a_token(), bench.request_a_token()];
         let at_ms = bench.now_ms;
         bench.answer(0);
         for waiter in waiters {
@@ -535,7 +535,7 @@ mod cache {
         bench.run();
         assert!(bench.answer_until("refresh"));
         // The lease is written, so the record is known as that write left it.
-        let task = bench.ask_for_a_token();
+        let task = bench.request_a_token();
         assert_eq!(bench.token_of(task).map(|(_, from)| from), Some(ServedFrom::Memory));
         assert!(bench.find("refresh").is_some());
     }
@@ -547,7 +547,7 @@ mod cache {
         bench.run();
         assert!(bench.answer_until("refresh"));
         bench.cancel(holder);
-        let task = bench.ask_for_a_token();
+        let task = bench.request_a_token();
         assert_eq!(bench.token_of(task).map(|(_, from)| from), Some(ServedFrom::Memory));
     }
 }
@@ -570,7 +570,7 @@ mod deadline {
     fn ends_a_request_whose_effect_never_ends() {
         for (number, name) in EFFECTS.into_iter().enumerate() {
             let mut bench = Bench::new(1);
-            let task = bench.ask_for_a_token();
+            let task = bench.request_a_token();
             for _ in 0..number {
                 bench.answer(0);
             }
@@ -586,9 +586,9 @@ mod deadline {
     #[test]
     fn ends_a_waiter_whose_holder_is_not_done() {
         let mut bench = Bench::new(1);
-        bench.ask_for_a_token();
+        bench.request_a_token();
         bench.advance_to(START_MS + 10_000);
-        let waiter = bench.ask_for_a_token();
+        let waiter = bench.request_a_token();
         // The holder's deadline is earlier. The waiter shares what the holder has learned: the store did not answer.
         bench.advance_to(START_MS + 29_000);
         let (_, result) = &bench.ended[&waiter];
@@ -598,7 +598,7 @@ mod deadline {
     #[test]
     fn ends_a_waiter_before_its_holder() {
         let mut bench = Bench::new(1);
-        let holder = bench.ask_for_a_token();
+        let holder = bench.request_a_token();
         let account = AccountName::parse("a").unwrap();
         let now = Timestamp::from_millis(bench.now_ms);
         let deadline = now.plus(Duration::from_secs(3));
@@ -643,7 +643,7 @@ mod draws {
     #[test]
     fn are_one_for_look_ups_and_the_first_step_and_one_for_each_effect() {
         let mut bench = Bench::new(1);
-        bench.ask_for_a_token();
+        bench.request_a_token();
         let mut draws = 1;
         assert_eq!(bench.link.draws(), draws);
         while let Some(effect) = bench.under_way.first() {
@@ -658,10 +658,10 @@ mod draws {
     #[test]
     fn of_a_waiter_are_not_repeated_when_the_cache_changes() {
         let mut bench = Bench::new(1);
-        bench.ask_for_a_token();
+        bench.request_a_token();
         let waiters = 5;
         for _ in 0..waiters {
-            bench.ask_for_a_token();
+            bench.request_a_token();
         }
         assert_eq!(bench.link.draws(), 1 + waiters);
         let effects = (0..).take_while(|_| {
@@ -678,7 +678,7 @@ mod draws {
     #[test]
     fn name_each_attempt_differently() {
         let mut bench = Bench::new(1);
-        bench.ask_for_a_token();
+        bench.request_a_token();
         assert!(bench.answer_until("login"));
         let lease = bench.record(&AccountName::parse("a").unwrap()).lease.unwrap();
         let permit = bench.limiter.permits.first().unwrap();

@@ -614,7 +614,7 @@ mod deadline {
 
     #[test]
     fn keeps_a_call_from_leaving_after_a_pause() {
-        let latest = POLICY.lease - POLICY.upstream_timeout - POLICY.clock_margin;
+        let latest = POLICY.lease.saturating_sub(POLICY.upstream_timeout + POLICY.clock_margin);
         let (mut left, mut kept) = (0, 0);
         for seed in 0..SEEDS {
             let mut bench = Bench::with_a_pair_that_is_due(seed);

@@ -56,8 +56,8 @@ oauth2_crate() {
     echo "$printed"
     return 1
 }
-for test in a_token_is_obtained_kept_and_renewed \
-    a_client_that_authenticates_in_the_form_and_asks_for_a_scope_is_served_as_well \
+for test in a_token_is_obtained_cached_and_renewed \
+    a_client_may_authenticate_in_the_form_and_send_a_scope \
     an_error_is_a_server_response_with_its_code_and_description; do
     check "oauth2 crate: ${test//_/ }" oauth2_crate "$test"
 done

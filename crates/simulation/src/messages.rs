@@ -25,7 +25,7 @@ pub(crate) struct Message {
     pub(crate) renews: bool,
 }
 
-/// Who waits for a reply.
+/// The caller of an effect.
 pub(crate) enum ReplyTo {
     Port { task: TaskId, reply: Reply },
     Baseline(InstanceId),
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// Replies to whoever waits for it. Only the first reply arrives.
+    /// Replies to the caller. Only the first reply arrives.
     fn reply_after(&mut self, span_ms: u64, message: &mut Message, event: Event) {
         if let Some(to) = message.to.take() {
             self.after(span_ms, Occurrence::Reply { to, event });

@@ -431,7 +431,7 @@ mod single_flight {
                 let deadline_ms = bench.requests[*task as usize].deadline.as_millis();
                 assert!(*at_ms <= deadline_ms, "seed {seed}: {result:?} after the deadline");
             }
-            // Whatever happened, nothing is blocked afterwards.
+            // Nothing is blocked afterwards.
             bench.advance_to(bench.now_ms + 120_000);
             let task = bench.request_a_token();
             bench.answer_all();

@@ -48,7 +48,11 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
     let world = World::start(Ports::default(), settings).await?;
     // Shorter than the defaults, so that a fault ends before the run.
-    let quick = [("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()), ("BROKER_LEASE_MS", "3000".to_owned())];
+    let quick = [
+        ("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()),
+        ("BROKER_CLOCK_MARGIN_MS", "500".to_owned()),
+        ("BROKER_LEASE_MS", "3000".to_owned()),
+    ];
     let config = wiring::config(&world, &quick)?;
 
     let shared = wiring::ports(&world, &config, Arc::new(load::SeededClock::new(options.seed))).await?;

@@ -54,6 +54,7 @@ impl Checks {
                 refreshes_by_account: vec![0; accounts],
                 failed_by_account: vec![0; accounts],
                 renewals_ms: vec![Vec::new(); accounts],
+                permits_ms: vec![Vec::new(); accounts],
                 ..Tally::default()
             },
             figures: Figures::default(),
@@ -165,11 +166,18 @@ impl Checks {
         self.tally.failed_by_account[account] += 1;
     }
 
-    /// A request waited for a token, or for an error with this code.
+    /// A request waited, for a token or for an error with this code.
     pub(crate) fn waited(&mut self, wait_ms: u64, code: Option<&'static str>) {
         self.tally.longest_wait_ms = self.tally.longest_wait_ms.max(wait_ms);
-        let longest_ms = self.tally.longest_waits_ms.entry(code.unwrap_or("answered")).or_default();
-        *longest_ms = wait_ms.max(*longest_ms);
+        if let Some(code) = code {
+            let longest_ms = self.tally.longest_failures_ms.entry(code).or_default();
+            *longest_ms = wait_ms.max(*longest_ms);
+        }
+    }
+
+    /// A request waited for a token that was there when it arrived.
+    pub(crate) fn held_back(&mut self, wait_ms: u64) {
+        self.tally.longest_hold_ms = self.tally.longest_hold_ms.max(wait_ms);
     }
 
     /// A run of the schedule has ended.
@@ -178,12 +186,12 @@ impl Checks {
         self.tally.postponed = self.tally.postponed.max(postponed);
     }
 
-    /// Counts the permits that a write of the limiter adds. No account holds more than its share.
-    pub(crate) fn permits_are_written(&mut self, limiter: &LoginLimiter) {
+    /// Notes the permit that a write of the limiter adds. No account holds more than its share.
+    pub(crate) fn permits_are_written(&mut self, account: usize, limiter: &LoginLimiter, now_ms: u64) {
         let share = self.login_budget.div_ceil(2);
         for permit in &limiter.permits {
             if self.permits.insert(permit.holder) {
-                self.tally.permits += 1;
+                self.tally.permits_ms[account].push(now_ms - START_MS);
             }
             let alike = limiter.permits.iter().filter(|other| other.account == permit.account);
             let held = alike.count();

@@ -183,7 +183,7 @@ impl World {
         let event = self.store.carry_out(account, effect);
         match (effect, &event) {
             (Effect::WriteLimiter { next, .. }, Event::Written(WriteOutcome::Applied)) => {
-                self.checks.permits_are_written(next);
+                self.checks.permits_are_written(account, next, self.now_ms);
             }
             (_, Event::Written(WriteOutcome::Conflict)) => self.checks.write_conflicts(account),
             (Effect::WriteAccount { .. }, Event::Written(WriteOutcome::Applied))

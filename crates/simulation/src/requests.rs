@@ -48,6 +48,11 @@ impl World {
         if !stopped {
             let code = result.as_ref().err().map(Failure::code);
             self.checks.waited(self.now_ms - arrived_ms, code);
+            if let Ok(Outcome::Token(answer)) = &result
+                && self.upstream.issued_at_ms(&answer.access_token) <= arrived_ms
+            {
+                self.checks.held_back(self.now_ms - arrived_ms);
+            }
         }
         match result {
             Ok(Outcome::Token(answer)) => self.answered(account, request, &answer, arrived_ms),

@@ -21,16 +21,18 @@ pub struct Tally {
     pub(crate) refreshes_by_account: Vec<u64>,
     /// When the upstream gave new pairs, in milliseconds of the run, by account.
     pub(crate) renewals_ms: Vec<Vec<u64>>,
-    /// Login permits that were acquired.
-    pub permits: u64,
+    /// When login permits were acquired, in milliseconds of the run, by account.
+    pub(crate) permits_ms: Vec<Vec<u64>>,
     /// Requests and replies that were lost, each of which may cost a login to repair.
     pub(crate) losses: u64,
     /// Conflicting writes, for each lease that was released or has lapsed.
     pub(crate) conflicts: Vec<usize>,
     /// The longest wait of a request whose instance was not stopped.
     pub longest_wait_ms: u64,
-    /// The same, by error code, and for answered requests.
-    pub(crate) longest_waits_ms: BTreeMap<&'static str, u64>,
+    /// The longest wait for a token that was there when the request arrived.
+    pub longest_hold_ms: u64,
+    /// The longest waits of failed requests, by error code.
+    pub(crate) longest_failures_ms: BTreeMap<&'static str, u64>,
     /// The longest run of the schedule.
     pub longest_maintenance_ms: u64,
     /// The most accounts that one run of the schedule left for the next.
@@ -53,13 +55,17 @@ impl Tally {
 
     /// New pairs that the upstream gave to an account within a part of the run.
     pub fn renewals(&self, account: usize, from_ms: u64, until_ms: u64) -> usize {
-        let within = |at_ms: &&u64| (from_ms..until_ms).contains(*at_ms);
-        self.renewals_ms.get(account).map_or(0, |times| times.iter().filter(within).count())
+        count(&self.renewals_ms, account, from_ms, until_ms)
     }
 
-    /// The longest wait of a request that failed with this code, or of an answered one.
-    pub fn longest_wait_ms(&self, code: Option<&'static str>) -> u64 {
-        self.longest_waits_ms.get(code.unwrap_or("answered")).copied().unwrap_or(0)
+    /// Login permits that an account acquired within a part of the run.
+    pub fn permits(&self, account: usize, from_ms: u64, until_ms: u64) -> usize {
+        count(&self.permits_ms, account, from_ms, until_ms)
+    }
+
+    /// The longest wait of a request that failed with this code.
+    pub fn longest_failure_ms(&self, code: &'static str) -> u64 {
+        self.longest_failures_ms.get(code).copied().unwrap_or(0)
     }
 
     /// Requests that got no token.
@@ -99,6 +105,11 @@ impl Tally {
             self.longest_wait_ms,
         )
     }
+}
+
+fn count(times_ms: &[Vec<u64>], account: usize, from_ms: u64, until_ms: u64) -> usize {
+    let within = |at_ms: &&u64| (from_ms..until_ms).contains(*at_ms);
+    times_ms.get(account).map_or(0, |times| times.iter().filter(within).count())
 }
 
 /// The number of each account, or the sum where there are many accounts.

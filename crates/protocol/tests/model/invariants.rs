@@ -167,7 +167,8 @@ impl Fleet {
                 let permits = &world.limiter.permits;
                 let own = permits.iter().filter(|permit| permit.account == name).count();
                 let exhausted = permits.len() >= self.setting.login_budget || own >= self.share();
-                !retry_after.is_zero() && exhausted
+                // The permits may have lapsed while the instance was paused.
+                !retry_after.is_zero() && (exhausted || paused)
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
             Failure::CredentialsRejected(version) => {

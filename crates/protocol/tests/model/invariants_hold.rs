@@ -71,7 +71,7 @@ fn during_an_outage_of_the_table() {
     check("an outage", setting, &sights);
 }
 
-/// Reads go on. The last record is that of a pair which is to be refreshed ahead of time.
+/// Reads go on. The last pair is to be refreshed ahead of time.
 #[test]
 fn while_the_table_refuses_writes() {
     for records in [vec![InitialRecord::Absent], vec![REFRESHABLE], vec![DUE]] {

@@ -82,22 +82,28 @@ impl Broker {
         // All lookups and the flow's first step share one draw: selection for early refresh happens once per request.
         let draw = clock.draw();
         let mut waiting_since = None;
+        // One place in the queue for the whole wait.
+        let mut locked = std::pin::pin!(entry.guard.lock());
         let guard = loop {
             match cache.borrow_and_update().look_up(&request, self.context(draw)) {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
-                Lookup::Fail(failure) => return Err(failure),
+                Lookup::Fail(failure) => {
+                    work.is_account_known = entry.has_record();
+                    return Err(failure);
+                }
                 Lookup::Miss { .. } => {}
             }
             let since = *waiting_since.get_or_insert_with(|| clock.now());
             tokio::select! {
                 biased;
-                guard = entry.guard.lock() => {
+                guard = &mut locked => {
                     work.waited = clock.now().since(since);
                     break guard;
                 }
                 Ok(()) = cache.changed() => work.waited = clock.now().since(since),
                 () = clock.sleep_until(request.deadline) => {
                     work.waited = clock.now().since(since);
+                    work.is_account_known = entry.has_record();
                     return Err(Failure::in_progress(request.deadline, request.deadline));
                 }
             }

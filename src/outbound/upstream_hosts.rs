@@ -1,14 +1,15 @@
 //! The hosts to which tokens and passwords may be sent.
 
 use super::convirza::V2_OAUTH_URL;
-use protocol::{Account, Origin, UpstreamUrl};
+use protocol::{Account, LimiterName, Origin, UpstreamUrl};
 
 /// The hosts of the settings. A secret or a stored item may name these and no others, so that write access to either does
 /// not suffice to have tokens or passwords sent elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamHosts {
-    /// Hosts, with their ports where these are not the scheme's own.
+    /// Hosts, with their ports where these are not the scheme's own. The first is the configured OAuth host.
     hosts: Vec<String>,
+    v2: Option<String>,
     /// Whether the settings themselves use http, which they may on loopback only.
     allows_http: bool,
 }
@@ -16,10 +17,10 @@ pub struct UpstreamHosts {
 impl UpstreamHosts {
     /// The hosts of the two configured URLs, of V2, and further ones.
     pub fn new(oauth_url: &UpstreamUrl, api_url: &UpstreamUrl, further: Vec<String>) -> Self {
-        let v2 = UpstreamUrl::parse(V2_OAUTH_URL).ok();
-        let own = [oauth_url, api_url].into_iter().chain(&v2).map(|url| url.host().to_owned());
-        let hosts = own.chain(further).collect();
-        Self { hosts, allows_http: [oauth_url, api_url].into_iter().any(is_http) }
+        let v2 = UpstreamUrl::parse(V2_OAUTH_URL).ok().map(|url| url.host().to_owned());
+        let own = [oauth_url, api_url].into_iter().map(|url| url.host().to_owned());
+        let hosts = own.chain(v2.clone()).chain(further).collect();
+        Self { hosts, v2, allows_http: [oauth_url, api_url].into_iter().any(is_http) }
     }
 
     /// Whether tokens and passwords may be sent to this URL.
@@ -34,6 +35,16 @@ impl UpstreamHosts {
         pair.chain(revocations).all(|origin| self.allow_origin(origin))
     }
 
+    /// The host whose logins a limiter counts; none for the configured one. A secret may name that host or V2's own, and
+    /// two limiters for one host would allow twice its budget.
+    pub(super) fn limited_by<'a>(&'a self, name: &'a LimiterName) -> Option<&'a str> {
+        let host = match name.key()? {
+            LimiterName::V2 => self.v2.as_deref()?,
+            host => host,
+        };
+        (self.hosts.first().map(String::as_str) != Some(host)).then_some(host)
+    }
+
     fn allow_origin(&self, origin: &Origin) -> bool {
         origin.oauth_url.iter().chain(&origin.api_url).all(|url| self.allow(url))
     }
@@ -46,6 +57,7 @@ fn is_http(url: &UpstreamUrl) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::ApiVersion;
 
     fn url(text: &str) -> UpstreamUrl {
         UpstreamUrl::parse(text).unwrap()
@@ -75,6 +87,23 @@ mod tests {
         ] {
             assert!(!hosts.allow(&url(unknown)), "{unknown}");
         }
+    }
+
+    #[test]
+    fn a_host_has_one_limiter_by_whatever_name() {
+        let hosts = UpstreamHosts::new(&url("https://a.example"), &url("https://b.example"), vec![]);
+        let limited_by = |api_version, oauth_url: Option<&str>| {
+            let origin = Origin { api_version, oauth_url: oauth_url.map(url), api_url: None };
+            hosts.limited_by(&LimiterName::of(&origin)).map(str::to_owned)
+        };
+        for version in [ApiVersion::V3, ApiVersion::V2] {
+            assert_eq!(limited_by(version, Some("https://A.example:443/other")), None);
+            let v2 = limited_by(version, Some("https://apicfa.convirza.com"));
+            assert_eq!(v2.as_deref(), Some("apicfa.convirza.com"));
+            assert_eq!(limited_by(version, Some("https://b.example")).as_deref(), Some("b.example"));
+        }
+        assert_eq!(limited_by(ApiVersion::V3, None), None);
+        assert_eq!(limited_by(ApiVersion::V2, None).as_deref(), Some("apicfa.convirza.com"));
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct InvocationLog {
 #[derive(Default)]
 struct Sums {
     answers_from_memory: u64,
+    /// How long these waited for a request of the same instance.
+    wait_ms: u64,
     /// Since when these are summed.
     since: Option<Timestamp>,
     /// Whether an invocation was recorded.
@@ -142,6 +144,7 @@ impl InvocationLog {
             let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
             if is_from_memory {
                 sums.answers_from_memory += 1;
+                sums.wait_ms += protocol::millis(record.work.waited);
                 sums.since.get_or_insert(record.at);
             }
             if !sums.is_warm {
@@ -151,7 +154,8 @@ impl InvocationLog {
             if sums.since.is_some_and(|since| record.at.since(since) >= SUMMED_FOR) {
                 metrics.add(Metric::Answers, sums.answers_from_memory);
                 metrics.add(Metric::AnswersFromMemory, sums.answers_from_memory);
-                (sums.answers_from_memory, sums.since) = (0, None);
+                metrics.add_some(Metric::WaitMilliseconds, sums.wait_ms);
+                (sums.answers_from_memory, sums.wait_ms, sums.since) = (0, 0, None);
             }
         }
         if is_from_memory {
@@ -252,14 +256,18 @@ mod tests {
 
     /// Records these answers, and returns the lines.
     fn lines(audit: Audit, style: Style, answers: &[(u64, ServedFrom)]) -> Vec<String> {
+        let records: Vec<_> =
+            answers.iter().map(|(seconds, served_from)| record(*seconds, *served_from)).collect();
+        written(audit, style, &records)
+    }
+
+    fn written(audit: Audit, style: Style, records: &[Record<'_>]) -> Vec<String> {
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
         let written = Arc::clone(&lines);
         let log = InvocationLog::new("f", audit, style, move |line| {
             written.lock().unwrap().push(line.to_owned());
         });
-        for (seconds, served_from) in answers {
-            log.record(&record(*seconds, *served_from));
-        }
+        records.iter().for_each(|record| log.record(record));
         lines.lock().unwrap().clone()
     }
 
@@ -287,6 +295,17 @@ mod tests {
             [json!(1), Value::Null],
         ];
         assert_eq!(sums, expected);
+    }
+
+    #[test]
+    fn a_wait_for_an_answer_from_memory_is_summed_too() {
+        let waiting = |seconds| {
+            let waited = Duration::from_millis(300);
+            Record { work: Work { waited, ..Work::default() }, ..record(seconds, ServedFrom::Memory) }
+        };
+        let lines = written(Audit::All, Style::Json, &[waiting(0), waiting(1), record(60, Memory)]);
+        let last: Value = serde_json::from_str(&lines[2]).unwrap();
+        assert_eq!(last["WaitMilliseconds"], 600);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::{collections::BTreeSet, fs};
 const UPSTREAM_BODIES: [&str; 4] = ["Bad Gateway", "frontend_token", "role_id", "org_unit_id"];
 const TELL_TALE: &str = "tell-tale-4711";
 const EVERYTHING: (&str, &str) = ("BROKER_LOG", "trace");
+/// All accounts have one OAuth host, V2's included, and so one budget.
+const WHOLE_LIMIT: (&str, &str) = ("BROKER_LOGIN_BUDGET", "10");
 
 /// One test's world, and everything that came out of the function in it.
 struct Observed {
@@ -135,8 +137,8 @@ async fn tokens_and_operators(observed: &mut Observed) {
         {"caller": "direct", "accounts": ["*"], "actions": ["*"], "audit": true},
         {"caller": "arn:aws:iam::123456789012:*", "accounts": ["*"], "actions": ["*"]},
     ]);
-    let instance =
-        instance::start(&observed.world, &[EVERYTHING, ("BROKER_CALLERS", &rules.to_string())]).await;
+    let settings = [EVERYTHING, WHOLE_LIMIT, ("BROKER_CALLERS", &rules.to_string())];
+    let instance = instance::start(&observed.world, &settings).await;
     for account in ["default", "emea", "legacy"] {
         for action in ["token", "token", "status", "refresh"] {
             observed.invoke(&instance, json!({"action": action, "account": account})).await;
@@ -167,7 +169,7 @@ async fn tokens_and_operators(observed: &mut Observed) {
 
 /// Every error.
 async fn failures(observed: &mut Observed) {
-    let instance = instance::start(&observed.world, &[EVERYTHING]).await;
+    let instance = instance::start(&observed.world, &[EVERYTHING, WHOLE_LIMIT]).await;
     let secret_in = |field: &str| json!({field: TELL_TALE, "password": TELL_TALE});
     for payload in [
         TELL_TALE.to_owned(),

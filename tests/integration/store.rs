@@ -120,7 +120,10 @@ mod stored_items {
             store.write_login_limiter(&limiter_name, Version(0), &limiter).await,
             WriteOutcome::Applied
         );
-        assert_eq!(store.read_login_limiter(&limiter_name).await, Ok(limiter));
+        assert_eq!(store.read_login_limiter(&limiter_name).await, Ok(limiter.clone()));
+        let configured = of(UpstreamUrl::parse(&format!("{}/base", world.convirza.url())).ok());
+        assert_ne!(configured, limiter_name);
+        assert_eq!(store.read_login_limiter(&configured).await, Ok(limiter), "the same host's");
         assert_eq!(store.read_login_limiter(&other).await, Ok(LoginLimiter::default()), "another host's");
 
         let account = Account { version: Version(1), ..Account::default() };

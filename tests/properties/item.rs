@@ -32,7 +32,7 @@ proptest! {
 
     #[test]
     fn the_login_limiter_survives_a_round_trip(limiter in limiter()) {
-        prop_assert_eq!(to_login_limiter(&from_login_limiter(&LimiterName::default(), &limiter)), Ok(limiter));
+        prop_assert_eq!(to_login_limiter(&from_login_limiter(None, &limiter)), Ok(limiter));
     }
 
     #[test]
@@ -43,7 +43,7 @@ proptest! {
     #[test]
     fn a_damaged_item_is_parsed_or_refused_by_name(
         account in account().prop_flat_map(|account| damaged(from_account(&AccountName::default(), &account))),
-        limiter in limiter().prop_flat_map(|limiter| damaged(from_login_limiter(&LimiterName::default(), &limiter)))
+        limiter in limiter().prop_flat_map(|limiter| damaged(from_login_limiter(None, &limiter)))
     ) {
         is_parsed_or_refused_by_name(&account)?;
         is_parsed_or_refused_by_name(&limiter)?;

@@ -3,29 +3,33 @@
 use crate::{AccountName, ApiVersion, Holder, Origin, Policy, Timestamp, Version, lies_ahead};
 use std::fmt;
 
-/// Names the limiter of one upstream. The upstream counts logins by host, so each host has its own.
+/// Names the limiter of one upstream. The upstream counts logins by host, so each host has its own. One host may have
+/// several names here: only the store knows the configured host, and keeps one limiter for all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimiterName(Option<String>);
 
 impl LimiterName {
+    /// The limiter of V2's own host.
+    pub const V2: &str = "convirza-v2";
+
     /// The limiter of the upstream that issues an account's pairs.
     pub fn of(origin: &Origin) -> Self {
         match (&origin.oauth_url, origin.api_version) {
             (Some(url), _) => Self(Some(url.host().to_owned())),
-            (None, ApiVersion::V2) => Self(Some("convirza-v2".to_owned())),
+            (None, ApiVersion::V2) => Self(Some(Self::V2.to_owned())),
             (None, ApiVersion::V3) => Self(None),
         }
     }
 
-    /// The host, where it is not the configured upstream.
-    pub fn host(&self) -> Option<&str> {
+    /// The host, or [`V2`](Self::V2); none for the configured upstream.
+    pub fn key(&self) -> Option<&str> {
         self.0.as_deref()
     }
 }
 
 impl fmt::Display for LimiterName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.host().unwrap_or("default"))
+        formatter.write_str(self.key().unwrap_or("default"))
     }
 }
 

@@ -39,8 +39,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    LimiterName, LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion,
-    Timestamp, TokenKind, UpstreamUrl, Verdict, Version,
+    LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
+    TokenKind, UpstreamUrl, Verdict, Version,
 };
 use std::collections::HashMap;
 
@@ -114,13 +114,13 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
     })
 }
 
-/// The partition key of a limiter.
-pub fn limiter_key(name: &LimiterName) -> String {
-    name.host().map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |host| format!("{LOGIN_LIMITER_KEY}#{host}"))
+/// The partition key of a limiter: of the configured upstream, or of another host.
+pub fn limiter_key(host: Option<&str>) -> String {
+    host.map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |host| format!("{LOGIN_LIMITER_KEY}#{host}"))
 }
 
 /// The limiter as an item.
-pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
+pub fn from_login_limiter(host: Option<&str>, limiter: &LoginLimiter) -> Item {
     let permits = limiter.permits.iter().map(|permit| {
         Item::from([
             text("account", permit.account.as_str()),
@@ -130,7 +130,7 @@ pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
         ])
     });
     let mut item = Item::from([
-        text("pk", limiter_key(name)),
+        text("pk", limiter_key(host)),
         number("version", limiter.version.0),
         list("permits", permits),
     ]);

@@ -82,9 +82,11 @@ impl Flow {
             if is_fresh(cx, permit.acquired_at) {
                 return Next::SendLogin(attempt.held, attempt.login, permit.acquired_at);
             }
-            if std::mem::replace(&mut attempt.redated, true) {
+            // A permit of another date is one that a conflict kept from being dated anew.
+            if attempt.redated && permit.acquired_at == attempt.acquired_at {
                 return Self::too_slow(cx, attempt.held);
             }
+            attempt.redated = true;
         }
         match limiter.try_acquire(cx.policy, &self.request.account, attempt.login.permit, cx.now) {
             Ok(next) => {

@@ -36,11 +36,17 @@ impl Flow {
 
     pub(super) fn revoked(
         &mut self,
-        held: Held,
+        mut held: Held,
         current: Revocation,
         mut failed: Vec<Revocation>,
         reply: &UpstreamReply,
     ) -> Next {
+        if let UpstreamReply::RateLimited(_) = reply {
+            // The others would be refused as well. They are tried by the next maintenance, and this one after them.
+            held.account.pending_revocations.append(&mut failed);
+            held.account.pending_revocations.push(current);
+            return Next::Save(held, Ending::Revoked);
+        }
         if *reply == UpstreamReply::Refused {
             self.notices.push(Notice::RevocationRefused);
         }

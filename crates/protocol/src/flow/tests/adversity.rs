@@ -204,6 +204,27 @@ fn one_slow_write_of_the_limiter_is_made_good() {
     assert_eq!((world.limiter.permits.len(), world.count("login"), world.grants), (1, 1, 1));
 }
 
+/// The write that dates the permit anew meets another account's. That makes it no slower.
+#[test]
+fn a_permit_that_meets_a_conflict_is_dated_anew_again() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    world
+        .run(&mut flow, |world, effect| match effect {
+            Effect::WriteLimiter { .. } if world.count("write limiter") == 1 => {
+                world.pass(Duration::from_millis(2_100));
+                Fate::Done
+            }
+            Effect::WriteLimiter { .. } if world.count("write limiter") == 2 => {
+                world.limiter.version = world.limiter.version.next(world.now);
+                Fate::Done
+            }
+            _ => Fate::Done,
+        })
+        .unwrap();
+    assert_eq!((world.limiter.permits.len(), world.count("write limiter"), world.grants), (1, 3, 1));
+}
+
 /// The lease is lost while the permit is written, or after a login that never left. The next login of the same request
 /// uses the permit.
 #[test]
@@ -310,6 +331,20 @@ fn an_operator_who_presses_often_refreshes_once_a_minute() {
     let mut later = Flow::new(world.request(Intent::Replace), Cache::default());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
     assert_eq!(world.count("refresh"), 2);
+}
+
+#[test]
+fn a_failed_refresh_of_an_operator_is_not_answered_as_if_it_had_succeeded() {
+    for reply in [UpstreamReply::Unclear, UpstreamReply::RateLimited(None)] {
+        let mut world = World::with_pair(WEEK);
+        world.pass(SECOND);
+        let mut first = Flow::new(world.request(Intent::Replace), Cache::default());
+        assert!(world.run(&mut first, answering("refresh", reply.clone())).is_err(), "{reply:?}");
+        world.pass(SECOND);
+        let mut second = Flow::new(world.request(Intent::Replace), Cache::default());
+        let result = world.run(&mut second, |_, _| Fate::Done);
+        assert!(result.is_err(), "{reply:?}: {result:?}");
+    }
 }
 
 #[test]
@@ -423,6 +458,16 @@ fn revocations_that_hang_do_not_starve_the_others() {
     let mut last = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut last, |_, _| Fate::Done).unwrap();
     assert_eq!(world.pending(), Vec::<&str>::new(), "expired tokens are given up");
+}
+
+#[test]
+fn a_rate_limited_revocation_is_the_last_of_its_run() {
+    let mut world = World::new();
+    let pending_revocations = ["first", "second", "third"].map(revocation).to_vec();
+    world.account = Account { version: Version(7), pending_revocations, ..Account::default() };
+    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    world.run(&mut flow, answering("revoke", UpstreamReply::RateLimited(None))).unwrap();
+    assert_eq!((world.count("revoke"), world.pending()), (1, vec!["second", "third", "first"]));
 }
 
 #[test]

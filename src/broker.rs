@@ -131,6 +131,21 @@ impl Broker {
         result
     }
 
+    /// Reads the records of these accounts, so that the first requests are answered from memory. Those that come earlier
+    /// wait for it. Where it fails, they read the records themselves.
+    pub async fn prefetch(&self, accounts: &[AccountName]) {
+        let reads = accounts.iter().map(|account| async move {
+            let entry = self.entry(account);
+            let _guard = entry.guard.lock().await;
+            let read_at = self.now();
+            if let Ok(record) = self.ports.store.read_account(account).await {
+                let cache = entry.cache.borrow().clone().with_prefetched(record, read_at);
+                entry.publish(&cache);
+            }
+        });
+        reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
+    }
+
     /// The record of one account or of all, and the login rate limiter.
     pub async fn status(
         &self,
@@ -160,8 +175,14 @@ impl Broker {
         for (account, record) in listed {
             match record {
                 Ok(record) => {
-                    let urgency = maintenance_urgency(&account, &record, self.context(Draw(0)));
-                    urgent.extend(urgency.map(|urgency| (urgency, account.clone())));
+                    match maintenance_urgency(&account, &record, self.context(Draw(0))) {
+                        Some(urgency) => urgent.push((urgency, account.clone())),
+                        None => {
+                            let pending_revocations = record.pending_revocations.len();
+                            let nothing = Outcome::Report { renewed: false, pending_revocations };
+                            outcomes.push((account.clone(), Ok(nothing)));
+                        }
+                    }
                     records.push((account, record));
                 }
                 Err(what) => outcomes.push((account, Err(Failure::UnreadableItem(what)))),

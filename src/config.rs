@@ -34,6 +34,8 @@ pub struct Config {
     pub callers: Callers,
     /// `BROKER_HTTP_ALIAS` and `BROKER_SCHEDULE_ALIAS`: the ways in.
     pub aliases: Aliases,
+    /// `BROKER_PREFETCH`: the accounts whose records are read while the function starts.
+    pub prefetch: Vec<AccountName>,
     /// `BROKER_AUDIT`: which answers have a line.
     pub audit: Audit,
     /// `AWS_LAMBDA_FUNCTION_NAME`: the dimension of the metrics.
@@ -90,6 +92,7 @@ impl Config {
         let further_hosts = read.hosts("BROKER_UPSTREAM_HOSTS");
         let aliases = read.aliases();
         let callers = read.callers("BROKER_CALLERS", &aliases);
+        let prefetch = read.prefetch("BROKER_PREFETCH");
         let audit = read.audit("BROKER_AUDIT");
         let function = read.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "token-broker".to_owned());
         let log = read.log("BROKER_LOG");
@@ -106,6 +109,7 @@ impl Config {
                     upstream_hosts,
                     callers,
                     aliases,
+                    prefetch,
                     audit,
                     function,
                     log,
@@ -240,6 +244,16 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             self.wrong("BROKER_SCHEDULE_ALIAS", "has to differ from BROKER_HTTP_ALIAS");
         }
         aliases
+    }
+
+    /// Unset, it is the default account. An empty value is an empty list.
+    fn prefetch(&mut self, variable: &'static str) -> Vec<AccountName> {
+        let Some(text) = (self.lookup)(variable) else { return vec![AccountName::default()] };
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(AccountName::parse).collect::<Option<_>>().unwrap_or_else(|| {
+            self.wrong(variable, "has to list account names, separated by commas");
+            Vec::new()
+        })
     }
 
     fn audit(&mut self, variable: &'static str) -> Audit {
@@ -436,6 +450,20 @@ mod tests {
         {
             assert!(!hosts(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_default_account_is_prefetched_unless_the_list_says_otherwise() {
+        let prefetched = |value: Option<&str>| {
+            let variables = value.map(|value| ("BROKER_PREFETCH", value));
+            let variables: Vec<_> = variables.into_iter().chain([("BROKER_TABLE", "t")]).collect();
+            let names = config(&variables).ok()?.prefetch;
+            Some(names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(prefetched(None).as_deref(), Some("default"));
+        assert_eq!(prefetched(Some("")).as_deref(), Some(""));
+        assert_eq!(prefetched(Some("emea, apac,")).as_deref(), Some("emea apac"));
+        assert_eq!(prefetched(Some("emea,EMEA")), None);
     }
 
     #[test]

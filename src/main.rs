@@ -6,7 +6,7 @@ use token_broker::{
     broker::Broker,
     config::{Config, ConfigErrors},
     inbound::{Handler, Payload},
-    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk},
+    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk, tls},
     ports::Ports,
     telemetry::{self, InvocationLog, Style},
 };
@@ -40,12 +40,14 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     }
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
-    let sdk = sdk::load().await;
+    let tls = tls::config(&tls::Roots::from_environment(lookup))?;
+    let sdk = sdk::load(tls.clone()).await?;
     let clock = Arc::new(SystemClock);
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
         upstream: Arc::new(Convirza::new(
+            tls,
             config.oauth_url,
             config.api_url,
             config.revoke_field,
@@ -58,6 +60,8 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
         .behind(config.aliases)
         .logging_to(log);
+    let prefetching = handler.clone();
+    tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
     lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
         let handler = handler.clone();
         async move { handler.handle(event).await }

@@ -5,16 +5,43 @@ use super::{
     authorization::{Action, Caller, Callers, Permission, alias_name},
     deadline::Entry,
     event::{Aliases, Payload, WrongAlias},
-    http::{self, HttpRequest},
+    http::{self, HttpRequest, HttpResponse},
     payload::{self, Command},
-    response::{self, RequestError},
+    response::{self, Reply, RequestError, TokenReply},
     status,
 };
 use crate::{broker::Broker, telemetry::InvocationLog};
+use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use protocol::{AccountName, Failure, Intent, Outcome, Request, Timestamp};
+use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
+
+/// The response to an invocation.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Response(Form);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Form {
+    Direct(Reply),
+    Http(HttpResponse),
+}
+
+/// Shows nothing: it may hold a token.
+impl fmt::Debug for Response {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Response")
+    }
+}
+
+impl From<Response> for Value {
+    fn from(response: Response) -> Self {
+        serde_json::to_value(response).unwrap_or_default()
+    }
+}
 
 /// Answers the function's invocations.
 #[derive(Clone)]
@@ -43,16 +70,22 @@ impl Handler {
         Self { log: Some(Arc::new(log)), ..self }
     }
 
+    /// Reads the records of these accounts ahead of the first event.
+    pub async fn prefetch(&self, accounts: &[AccountName]) {
+        self.broker.prefetch(accounts).await;
+    }
+
     /// Answers one invocation. An HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON
     /// answer.
     ///
     /// # Errors
     /// The error of a direct invoke. Its `errorType` is the contract's code.
-    pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Value, Diagnostic> {
+    pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Response, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let (payload, arrived_at) = (payload.into(), self.broker.now());
         let alias = alias_of(&context.invoked_function_arn).map(str::to_owned);
-        let is_http = payload.has_request_context();
+        let request = HttpRequest::parse(payload.text());
+        let is_http = request.is_some() || payload.has_request_context();
         let mut received = Received {
             arrived_at,
             entry: if is_http { Entry::Http } else { Entry::Direct },
@@ -66,19 +99,20 @@ impl Handler {
             received.caller = Some(Caller::Direct { alias: received.alias.clone() });
             let (result, details) = denied(wrong);
             self.record(&context, &received, &result, &details);
-            return result.map_err(Diagnostic::from);
+            return direct(result);
         }
         if is_http {
-            let request = HttpRequest::parse(payload.text());
-            received.caller = request.as_ref().ok().map(HttpRequest::caller);
-            let command = request.as_ref().map_err(Clone::clone).and_then(HttpRequest::command);
+            received.caller = request.as_ref().map(HttpRequest::caller);
+            let malformed =
+                || RequestError::invalid("the event is neither payload version 1 nor 2 of an HTTP request");
+            let command = request.as_ref().ok_or_else(malformed).and_then(HttpRequest::command);
             let (result, details) = self.answer(&context, &mut received, command).await;
             self.record(&context, &received, &result, &details);
             let request_id = &context.request_id;
-            Ok(match &request {
-                Ok(request) => request.respond(result, request_id),
-                Err(_) => http::respond(result, request_id),
-            })
+            Ok(Response(Form::Http(match &request {
+                Some(request) => request.respond(result, request_id),
+                None => http::respond(result, request_id),
+            })))
         } else {
             received.caller = Some(Caller::Direct { alias: received.alias.clone() });
             let command = payload::from_text(payload.text());
@@ -88,7 +122,7 @@ impl Handler {
             }
             let (result, details) = self.answer(&context, &mut received, command).await;
             self.record(&context, &received, &result, &details);
-            result.map_err(Diagnostic::from)
+            direct(result)
         }
     }
 
@@ -96,7 +130,7 @@ impl Handler {
         &self,
         context: &Context,
         received: &Received,
-        result: &Result<Value, RequestError>,
+        result: &Result<Reply, RequestError>,
         details: &Details,
     ) {
         if let Some(log) = &self.log {
@@ -104,14 +138,14 @@ impl Handler {
         }
     }
 
-    /// Runs on its own task, so that a panic becomes a defect with a code of the contract. The runtime would catch it
-    /// too, but show its text to the caller.
+    /// A panic becomes a defect with a code of the contract. The runtime would catch it too, but show its text to the
+    /// caller.
     async fn answer(
         &self,
         context: &Context,
         received: &mut Received,
         command: Result<Command, RequestError>,
-    ) -> (Result<Value, RequestError>, Details) {
+    ) -> (Result<Reply, RequestError>, Details) {
         let (command, caller) = match (command, &received.caller) {
             (Ok(command), Some(caller)) => (command, caller.clone()),
             (Err(error), _) => return (Err(error), Details::default()),
@@ -131,15 +165,12 @@ impl Handler {
             Permission::Audited(rule) => Some(rule),
         };
         let deadline = received.entry.deadline(Timestamp::from_millis(context.deadline), received.arrived_at);
-        let (handler, arrived_at) = (self.clone(), received.arrived_at);
-        let task = tokio::spawn(async move {
-            let mut details = Details { audit_rule, ..Details::default() };
-            let result = handler.carry_out(arrived_at, deadline, &caller, command, &mut details).await;
-            (result, details)
-        });
-        task.await.unwrap_or_else(|_panicked| {
-            (Err(Failure::Defect("the broker panicked").into()), Details::default())
-        })
+        let mut details = Details { audit_rule, ..Details::default() };
+        let result = self.carry_out(received.arrived_at, deadline, &caller, command, &mut details);
+        match AssertUnwindSafe(result).catch_unwind().await {
+            Ok(result) => (result, details),
+            Err(_panic) => (Err(Failure::Defect("the broker panicked").into()), Details::default()),
+        }
     }
 
     async fn carry_out(
@@ -149,7 +180,7 @@ impl Handler {
         caller: &Caller,
         command: Command,
         details: &mut Details,
-    ) -> Result<Value, RequestError> {
+    ) -> Result<Reply, RequestError> {
         let action = command.action();
         let (account, intent) = match command {
             Command::Token { account, min_ttl, rejected } => {
@@ -161,7 +192,8 @@ impl Handler {
             Command::Unblock { account } => (account, Intent::Unblock),
             Command::Status { account } => {
                 let (records, limiter) = self.broker.status(account.as_ref()).await?;
-                return Ok(status::answer(&records, &limiter, self.broker.policy(), self.broker.now()));
+                let (policy, now) = (self.broker.policy(), self.broker.now());
+                return Ok(Reply::Other(status::answer(&records, &limiter, policy, now)));
             }
             Command::Maintain => {
                 let maintenance = self.broker.maintain(arrived_at, deadline).await?;
@@ -169,7 +201,7 @@ impl Handler {
                     |account: &AccountName| self.callers.allow(caller, Action::Status, Some(account));
                 let answer = response::maintained(&maintenance, may_know);
                 details.maintenance = Some(maintenance);
-                return Ok(answer);
+                return Ok(Reply::Other(answer));
             }
         };
         let request = Request { account: account.clone(), intent, arrived_at, deadline };
@@ -177,23 +209,27 @@ impl Handler {
             Outcome::Token(answer) => {
                 // An operator who may refresh, but not get tokens, gets the answer without the token.
                 let may_have_it = self.callers.allow(caller, Action::Token, Some(&account));
-                let (answer, _) = details.answer.insert((answer, may_have_it));
-                if may_have_it {
-                    response::token(&account, answer)
-                } else {
-                    response::refreshed(&account, answer)
-                }
+                details.answer = Some((answer.clone(), may_have_it));
+                Reply::Token(TokenReply { account, answer, has_token: may_have_it, has_expires_at: true })
             }
-            Outcome::Report { .. } if action == Action::Unblock => response::unblocked(&account),
-            Outcome::Report { pending_revocations, .. } => response::revoked(&account, pending_revocations),
+            Outcome::Report { .. } if action == Action::Unblock => {
+                Reply::Other(response::unblocked(&account))
+            }
+            Outcome::Report { pending_revocations, .. } => {
+                Reply::Other(response::revoked(&account, pending_revocations))
+            }
         })
     }
 }
 
 /// The refusal of an event that came by a way that is not its own.
-fn denied(wrong: WrongAlias) -> (Result<Value, RequestError>, Details) {
+fn denied(wrong: WrongAlias) -> (Result<Reply, RequestError>, Details) {
     let details = Details { message: Some(wrong.message()), ..Details::default() };
     (Err(RequestError::AccessDenied), details)
+}
+
+fn direct(result: Result<Reply, RequestError>) -> Result<Response, Diagnostic> {
+    result.map(|reply| Response(Form::Direct(reply))).map_err(Diagnostic::from)
 }
 
 /// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version is no alias.

@@ -3,12 +3,15 @@
 use super::{
     authorization::{Action, Caller},
     payload::{self, Command, Fields},
-    response::RequestError,
+    response::{self, Reply, RequestError, TokenReply},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use std::{borrow::Cow, collections::HashMap};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData};
 
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -38,17 +41,17 @@ pub(super) struct HttpRequest<'a> {
 #[serde(rename_all = "camelCase")]
 struct HttpEvent<'a> {
     #[serde(borrow)]
-    request_context: RequestContext<'a>,
+    request_context: Option<RequestContext<'a>>,
     #[serde(borrow)]
     body: Option<Cow<'a, str>>,
     is_base64_encoded: Option<bool>,
-    headers: Option<HashMap<String, Option<String>>>,
+    headers: Option<ContentType<Option<String>>>,
     // Version 1.
     #[serde(borrow)]
     http_method: Option<Cow<'a, str>>,
     #[serde(borrow)]
     path: Option<Cow<'a, str>>,
-    multi_value_headers: Option<HashMap<String, Vec<String>>>,
+    multi_value_headers: Option<ContentType<Vec<String>>>,
     query_string_parameters: Option<HashMap<String, String>>,
     multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
     // Version 2.
@@ -90,20 +93,15 @@ struct Identity<'a> {
 }
 
 impl<'a> HttpRequest<'a> {
-    /// Parses the text of an event.
-    ///
-    /// # Errors
-    /// The event is of no known form.
-    pub(super) fn parse(text: &'a str) -> Result<Self, RequestError> {
-        let malformed =
-            || RequestError::invalid("the event is neither payload version 1 nor 2 of an HTTP request");
-        let event: HttpEvent<'a> = serde_json::from_str(text).map_err(|_| malformed())?;
+    /// Parses the event of an HTTP request; none if it is of no known form.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let event: HttpEvent<'a> = serde_json::from_str(text).ok()?;
         let media_type = event.media_type();
         let body = event.body.unwrap_or_default();
         let is_base64_encoded = event.is_base64_encoded.unwrap_or_default();
-        let context = event.request_context;
+        let context = event.request_context?;
         match (context.http, event.http_method) {
-            (Some(http), _) => Ok(Self {
+            (Some(http), _) => Some(Self {
                 method: http.method,
                 path: event.raw_path.unwrap_or_default(),
                 media_type,
@@ -123,7 +121,7 @@ impl<'a> HttpRequest<'a> {
                     };
                     multiple.into_iter().flat_map(each).collect()
                 };
-                Ok(Self {
+                Some(Self {
                     method,
                     path: event.path.unwrap_or_default(),
                     media_type,
@@ -133,7 +131,7 @@ impl<'a> HttpRequest<'a> {
                     user_arn: context.identity.and_then(|identity| identity.user_arn),
                 })
             }
-            (None, None) => Err(malformed()),
+            (None, None) => None,
         }
     }
 
@@ -184,49 +182,117 @@ impl<'a> HttpRequest<'a> {
     }
 
     /// The response to this request.
-    pub(super) fn respond(&self, result: Result<Value, RequestError>, request_id: &str) -> Value {
-        let result = result.map(|mut answer| {
-            // RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and Authlib up
-            // to 1.6.4 refuses an answer in which it is a date.
-            if let (FORM, Value::Object(fields)) = (self.media_type.as_str(), &mut answer) {
-                fields.remove("expires_at");
+    pub(super) fn respond(&self, result: Result<Reply, RequestError>, request_id: &str) -> HttpResponse {
+        let result = result.map(|reply| match reply {
+            Reply::Token(token) => {
+                let has_expires_at = token.has_expires_at && self.media_type != FORM;
+                Reply::Token(TokenReply { has_expires_at, ..token })
             }
-            answer
+            other @ Reply::Other(_) => other,
         });
         respond(result, request_id)
     }
 }
 
 /// A response in a form that both payload versions have.
-pub(super) fn respond(result: Result<Value, RequestError>, request_id: &str) -> Value {
-    let mut headers = Map::new();
-    let mut add = |name: &str, value: String| headers.insert(name.to_owned(), value.into());
-    add("content-type", "application/json".to_owned());
-    add("cache-control", "no-store".to_owned());
-    add("pragma", "no-cache".to_owned());
-    let (status, body) = match result {
-        Ok(answer) => (200, answer),
-        Err(error) => {
-            if let Some(seconds) = error.retry_after_seconds() {
-                add("retry-after", seconds.to_string());
-            }
-            if let RequestError::WrongMethod { allow } = error {
-                add("allow", allow.to_owned());
-            }
-            (error.status(), error.body(request_id))
-        }
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HttpResponse {
+    status_code: i64,
+    headers: ResponseHeaders,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ResponseHeaders {
+    content_type: &'static str,
+    cache_control: &'static str,
+    pragma: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow: Option<&'static str>,
+}
+
+/// The response to a request whose event was understood or not.
+pub(super) fn respond(result: Result<Reply, RequestError>, request_id: &str) -> HttpResponse {
+    let error = result.as_ref().err();
+    let retry_after = error.and_then(RequestError::retry_after_seconds).map(|seconds| seconds.to_string());
+    let allow = match error {
+        Some(RequestError::WrongMethod { allow }) => Some(*allow),
+        _ => None,
     };
-    json!({"statusCode": status, "headers": headers, "body": body.to_string(), "isBase64Encoded": false})
+    let headers = ResponseHeaders {
+        content_type: "application/json",
+        cache_control: "no-store",
+        pragma: "no-cache",
+        retry_after,
+        allow,
+    };
+    let (status_code, body) = match result {
+        Ok(reply) => (200, response::text(&reply)),
+        Err(error) => (error.status(), error.body(request_id).to_string()),
+    };
+    HttpResponse { status_code, headers, body, is_base64_encoded: false }
+}
+
+/// The value of the header `Content-Type`. The other headers are skipped.
+struct ContentType<T>(Option<T>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for ContentType<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Headers<T>(PhantomData<T>);
+        impl<'de, T: DeserializeOwned> Visitor<'de> for Headers<T> {
+            type Value = ContentType<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("headers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut content_type = None;
+                while let Some(IsContentType(is_it)) = map.next_key()? {
+                    if is_it && content_type.is_none() {
+                        content_type = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(ContentType(content_type))
+            }
+        }
+        deserializer.deserialize_map(Headers(PhantomData))
+    }
+}
+
+struct IsContentType(bool);
+
+impl<'de> Deserialize<'de> for IsContentType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = IsContentType;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a header")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(IsContentType(name.eq_ignore_ascii_case("content-type")))
+            }
+        }
+        deserializer.deserialize_str(Name)
+    }
 }
 
 impl HttpEvent<'_> {
     fn media_type(&self) -> String {
-        let is_content_type = |name: &str| name.eq_ignore_ascii_case("content-type");
-        let single = self.headers.iter().flatten().find(|(name, _)| is_content_type(name));
-        let multiple = self.multi_value_headers.iter().flatten().find(|(name, _)| is_content_type(name));
-        let content_type = single
-            .and_then(|(_, value)| value.as_deref())
-            .or_else(|| multiple.and_then(|(_, values)| values.first()).map(String::as_str));
+        let single = self.headers.as_ref().and_then(|ContentType(value)| value.as_ref()?.as_deref());
+        let multiple = self.multi_value_headers.as_ref();
+        let multiple = multiple.and_then(|ContentType(values)| values.as_ref()?.first()).map(String::as_str);
+        let content_type = single.or(multiple);
         let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
         media_type.trim().to_ascii_lowercase()
     }

@@ -23,6 +23,6 @@ mod response;
 mod status;
 
 pub use event::{Aliases, Payload};
-pub use handler::Handler;
+pub use handler::{Handler, Response};
 pub use http::ROUTES;
 pub use response::RequestError;

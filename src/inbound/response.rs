@@ -3,6 +3,7 @@
 use crate::{broker::Maintenance, rfc3339, telemetry};
 use lambda_runtime::Diagnostic;
 use protocol::{AccountName, Answer, Failure, Outcome, StoreError};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
 /// Why a request got no answer.
@@ -123,26 +124,55 @@ impl RequestError {
     }
 }
 
-/// A token answer. It is also a valid response of a token endpoint by RFC 6749 §5.1.
-pub(super) fn token(account: &AccountName, answer: &Answer) -> Value {
-    json!({
-        "access_token": answer.access_token.expose(),
-        "token_type": "Bearer",
-        "expires_in": answer.expires_in_seconds,
-        "expires_at": rfc3339::format(answer.expires_at),
-        "account": account.as_str(),
-        "generation": answer.generation.0,
-        "served_from": telemetry::served_from(answer.served_from),
-    })
+/// The answer to a request. It is serialised once, into what is sent.
+pub(super) enum Reply {
+    Token(TokenReply),
+    Other(Value),
 }
 
-/// The answer to a refresh by an operator who may not get tokens.
-pub(super) fn refreshed(account: &AccountName, answer: &Answer) -> Value {
-    let mut fields = token(account, answer);
-    if let Value::Object(fields) = &mut fields {
-        fields.remove("access_token");
+impl Serialize for Reply {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Token(token) => token.serialize(serializer),
+            Self::Other(value) => value.serialize(serializer),
+        }
     }
-    fields
+}
+
+/// The reply as JSON.
+pub(super) fn text(reply: &Reply) -> String {
+    // Neither strings nor numbers nor maps with text keys can fail.
+    serde_json::to_string(reply).unwrap_or_default()
+}
+
+/// A token answer. It is also a valid response of a token endpoint by RFC 6749 §5.1.
+pub(super) struct TokenReply {
+    pub(super) account: AccountName,
+    pub(super) answer: Answer,
+    /// Not for an operator who may refresh, but not get tokens.
+    pub(super) has_token: bool,
+    /// RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and Authlib up to 1.6.4
+    /// refuses an answer in which it is a date.
+    pub(super) has_expires_at: bool,
+}
+
+impl Serialize for TokenReply {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = &self.answer;
+        let mut fields = serializer.serialize_map(None)?;
+        if self.has_token {
+            fields.serialize_entry("access_token", answer.access_token.expose())?;
+        }
+        fields.serialize_entry("token_type", "Bearer")?;
+        fields.serialize_entry("expires_in", &answer.expires_in_seconds)?;
+        if self.has_expires_at {
+            fields.serialize_entry("expires_at", &rfc3339::format(answer.expires_at))?;
+        }
+        fields.serialize_entry("account", self.account.as_str())?;
+        fields.serialize_entry("generation", &answer.generation.0)?;
+        fields.serialize_entry("served_from", telemetry::served_from(answer.served_from))?;
+        fields.end()
+    }
 }
 
 /// The answer to a revocation.

@@ -2,18 +2,22 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | [`aws_http`] | the AWS SDK's HTTP client |
 //! | `clock` | the wall clock and random numbers |
 //! | [`convirza`] | the upstream: requests, responses, expiries |
 //! | [`dynamodb`] | conditional reads and writes; [`dynamodb::item`] is the form of the stored items |
 //! | [`sdk`] | the AWS SDK's settings |
 //! | `secrets_manager` | the accounts' credentials |
+//! | [`tls`] | the settings of every TLS connection |
 //! | `upstream_hosts` | the hosts to which tokens and passwords may be sent |
 
+pub mod aws_http;
 mod clock;
 pub mod convirza;
 pub mod dynamodb;
 pub mod sdk;
 mod secrets_manager;
+pub mod tls;
 mod upstream_hosts;
 
 pub use clock::SystemClock;

@@ -3,13 +3,18 @@
 //! `sam local` passes on an empty variable for every variable of the template that has no value, and the SDK would
 //! panic on an empty `AWS_ENDPOINT_URL_DYNAMODB`.
 
+use super::aws_http;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 /// Reads the settings that all services share.
-pub async fn load() -> SdkConfig {
-    let loaded = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    loaded.clone().into_builder().service_config(EmptyIsUnset(loaded)).build()
+///
+/// # Errors
+/// The HTTP library cannot be set up.
+pub async fn load(tls: rustls::ClientConfig) -> Result<SdkConfig, reqwest::Error> {
+    let http = aws_http::http_client(tls)?;
+    let loaded = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+    Ok(loaded.clone().into_builder().service_config(EmptyIsUnset(loaded)).build())
 }
 
 #[derive(Debug)]

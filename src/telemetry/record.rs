@@ -267,7 +267,9 @@ mod tests {
         let log = InvocationLog::new("f", audit, style, move |line| {
             written.lock().unwrap().push(line.to_owned());
         });
-        records.iter().for_each(|record| log.record(record));
+        for record in records {
+            log.record(record);
+        }
         lines.lock().unwrap().clone()
     }
 

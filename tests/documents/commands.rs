@@ -54,7 +54,7 @@ impl Stack {
             .map(|caller| format!(r#"{{"caller":"{caller}","accounts":["*"],"actions":["*"]}}"#));
         let rules = [("BROKER_CALLERS", format!("[{}]", everything.join(",")))];
         let config = wiring::config(&world, &rules).expect("a valid configuration");
-        let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters");
+        let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
         let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
         let broker = front::start(0, handler).await.expect("the front starts");
 

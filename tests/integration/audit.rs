@@ -30,7 +30,7 @@ async fn every_answer_has_a_line_with_the_tokens_fingerprint() {
     let first = instance::start(&world, &[]).await;
     let from_upstream = first.invoke_through(Some("live"), "{}").await.expect("a token");
     first.invoke_through(Some("live"), "{}").await.expect("a token");
-    let second = instance::start(&world, &[]).await;
+    let second = instance::start(&world, &[("BROKER_PREFETCH", "")]).await;
     let from_table = second.invoke(events::read("http-token")).await.expect("a response");
     let from_table: Value = serde_json::from_str(from_table["body"].as_str().expect("a body")).expect("JSON");
     assert_eq!(from_table["served_from"], "table");
@@ -102,7 +102,7 @@ async fn lines_are_short() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_carries_its_metrics_and_one_from_memory_none() {
     let world = world().await;
-    let instance = instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &[("BROKER_PREFETCH", "")]).await;
     for _ in 0..2 {
         instance.invoke(json!({})).await.expect("a token");
     }

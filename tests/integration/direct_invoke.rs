@@ -21,7 +21,7 @@ async fn a_token_answer_has_the_fields_of_the_contract() {
     let again =
         instance.invoke(json!({"action": "token", "account": "default", "min_ttl_seconds": 900})).await;
     assert_eq!(again.expect("a token")["served_from"], "memory");
-    let other = instance::start(&world, &[]).await;
+    let other = instance::start(&world, &[("BROKER_PREFETCH", "")]).await;
     assert_eq!(other.invoke(json!({})).await.expect("a token")["served_from"], "table");
 }
 

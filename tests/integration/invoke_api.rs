@@ -14,10 +14,10 @@ async fn invoke(front: &Server, function: &str, payload: &str) -> Response {
 }
 
 /// Allows only direct invokes through the alias `live`.
-async fn handler_for_the_alias(world: &World) -> Handler {
+fn handler_for_the_alias(world: &World) -> Handler {
     let rules = json!([{"caller": "direct:live", "accounts": ["*"], "actions": ["token"]}]).to_string();
     let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a valid configuration");
-    Handler::new(Broker::new(config.policy, ports(world).await), config.callers)
+    Handler::new(Broker::new(config.policy, ports(world)), config.callers)
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_function_error_is_marked_by_a_header() {
 #[tokio::test]
 async fn the_alias_is_taken_from_the_name_the_arn_or_the_qualifier() {
     let world = world().await;
-    let front = front::start(0, handler_for_the_alias(&world).await).await.expect("a front");
+    let front = front::start(0, handler_for_the_alias(&world)).await.expect("a front");
     let live = ["token-broker:live".to_owned(), "token-broker%3Alive".to_owned(), format!("{ARN}:live")];
     for function in live {
         assert_eq!(json_of(invoke(&front, &function, "{}").await).await["account"], "default", "{function}");

@@ -32,6 +32,7 @@ mod oauth;
 mod operator;
 mod panics;
 mod pinned;
+mod prefetch;
 mod processes;
 mod proxies;
 mod reports;
@@ -46,8 +47,17 @@ use emulators::{Aws, World, convirza::Settings, server::Server};
 use local::{front, wiring};
 use std::sync::Arc;
 use token_broker::{
-    broker::Broker, config::Config, inbound::Handler, outbound::SystemClock, ports::Ports as Adapters,
+    broker::Broker,
+    config::Config,
+    inbound::Handler,
+    outbound::{SystemClock, tls},
+    ports::Ports as Adapters,
 };
+
+/// No test uses TLS.
+fn tls() -> rustls::ClientConfig {
+    tls::config(&tls::Roots::default()).expect("the compiled list")
+}
 
 /// A world whose upstream has its default settings.
 async fn world() -> World {
@@ -66,19 +76,19 @@ fn config(world: &World) -> Config {
     wiring::config(world, &quick).expect("a valid configuration")
 }
 
-async fn ports(world: &World) -> Adapters {
-    wiring::ports(world, &config(world), Arc::new(SystemClock)).await.expect("the adapters")
+fn ports(world: &World) -> Adapters {
+    wiring::ports(world, &config(world), Arc::new(SystemClock)).expect("the adapters")
 }
 
 /// A broker in this process, with a cache of its own.
-async fn handler(world: &World) -> Handler {
+fn handler(world: &World) -> Handler {
     let config = config(world);
-    Handler::new(Broker::new(config.policy, ports(world).await), config.callers)
+    Handler::new(Broker::new(config.policy, ports(world)), config.callers)
 }
 
 /// A broker in this process, behind the local stack's front.
 async fn front(world: &World) -> Server {
-    front::start(0, handler(world).await).await.expect("a front")
+    front::start(0, handler(world)).await.expect("a front")
 }
 
 fn http_client() -> reqwest::Client {

@@ -13,7 +13,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::{Handler, Payload},
-    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk},
+    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk, tls},
     ports::{Ports, Secrets},
     telemetry::{self, InvocationLog, Style},
 };
@@ -44,9 +44,10 @@ fn panicking(ports: Ports, panics: usize) -> Ports {
 async fn its_text_is_not_shown_and_the_next_request_is_served() {
     let world = world().await;
     let config = config(&world);
-    let broker = Broker::new(config.policy, panicking(ports(&world).await, 2));
+    let broker = Broker::new(config.policy, panicking(ports(&world), 2));
     let handler = Handler::new(broker, config.callers);
-    let invoke = async |payload: Value| handler.handle(LambdaEvent::new(payload, context())).await;
+    let invoke =
+        async |payload: Value| handler.handle(LambdaEvent::new(payload, context())).await.map(Value::from);
 
     let error = invoke(json!({})).await.expect_err("a defect");
     assert_eq!(error.error_type, "internal");
@@ -71,10 +72,11 @@ async fn serve() {
     let config = Config::from_environment(|name| std::env::var(name).ok()).expect("a configuration");
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
-    let sdk = sdk::load().await;
+    let tls = tls::config(&tls::Roots::default()).expect("the authorities");
+    let sdk = sdk::load(tls.clone()).await.expect("a client");
     let (clock, timeout) = (Arc::new(SystemClock), config.policy.upstream_timeout);
     let convirza =
-        Convirza::new(config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
+        Convirza::new(tls, config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),

@@ -14,7 +14,7 @@ use serde_json::json;
 async fn a_secret_is_read_with_its_version() {
     let world = world().await;
     let version = world.put_secret("emea", &credentials_secret("who", "word")).await.expect("a version");
-    let secrets = ports(&world).await.secrets;
+    let secrets = ports(&world).secrets;
     let emea = AccountName::parse("emea").unwrap();
     let credentials = secrets.read(&emea).await.expect("credentials");
     assert_eq!(credentials.version.0, version);
@@ -24,7 +24,7 @@ async fn a_secret_is_read_with_its_version() {
 #[tokio::test]
 async fn missing_bad_and_unreachable_secrets_are_told_apart() {
     let world = world().await;
-    let secrets = ports(&world).await.secrets;
+    let secrets = ports(&world).secrets;
     let emea = AccountName::parse("emea").unwrap();
     assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing));
     world.put_secret("emea", "{}").await.expect("a version");
@@ -41,7 +41,7 @@ async fn missing_bad_and_unreachable_secrets_are_told_apart() {
 async fn the_secret_is_read_only_when_a_login_needs_it() {
     let settings = Settings { access_lifetime: std::time::Duration::from_secs(6), ..Settings::default() };
     let world = world_with(settings).await;
-    let handler = handler(&world).await;
+    let handler = handler(&world);
     let refresh = || handler.handle(LambdaEvent::new(json!({"action": "refresh"}), context()));
     refresh().await.expect("a login");
     assert_eq!(world.secrets_manager.counts().reads, 1);

@@ -70,7 +70,7 @@ fn full_account() -> Account {
 }
 
 async fn invoke(handler: &Handler, payload: Value) -> Result<Value, Diagnostic> {
-    handler.handle(LambdaEvent::new(payload, context())).await
+    handler.handle(LambdaEvent::new(payload, context())).await.map(Value::from)
 }
 
 mod stored_items {
@@ -81,7 +81,7 @@ mod stored_items {
         let world = world().await;
         let hosts = [("BROKER_UPSTREAM_HOSTS", "oauth.example,api.example".to_owned())];
         let config = wiring::config(&world, &hosts).expect("a valid configuration");
-        let store = wiring::ports(&world, &config, Arc::new(SystemClock)).await.expect("the adapters").store;
+        let store = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters").store;
         assert_eq!(store.read_account(&name()).await, Ok(Account::default()));
         let mut full = full_account();
         let mut expected = Version(0);
@@ -104,7 +104,7 @@ mod stored_items {
     #[tokio::test]
     async fn the_login_limiter_is_read_as_it_was_written() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let store = ports(&world).store;
         let of = |oauth_url| LimiterName::of(&Origin { oauth_url, ..Origin::default() });
         let (limiter_name, other) = (of(None), of(UpstreamUrl::parse("https://oauth.example").ok()));
         assert_eq!(store.read_login_limiter(&limiter_name).await, Ok(LoginLimiter::default()));
@@ -135,7 +135,7 @@ mod stored_items {
     #[tokio::test]
     async fn f16_the_ttl_is_in_seconds_and_does_not_expire_a_pair() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let store = ports(&world).store;
         let account = full_account();
         store.write_account(&name(), Version(0), &account).await;
         assert_eq!(
@@ -158,7 +158,7 @@ mod stored_items {
     #[tokio::test]
     async fn accounts_are_listed_page_by_page() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let store = ports(&world).store;
         let long = "t".repeat(300 * 1024);
         for index in 0..6 {
             let mut account = full_account();
@@ -183,7 +183,7 @@ mod conditional_writes {
     #[tokio::test]
     async fn need_the_version_that_was_read() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let store = ports(&world).store;
         let version = |version| Account { version: Version(version), ..Account::default() };
         for (expected, next, outcome) in [
             (4, 5, WriteOutcome::Conflict), // there is no item
@@ -201,7 +201,7 @@ mod conditional_writes {
     #[tokio::test(flavor = "multi_thread")]
     async fn of_several_at_once_on_one_version_one_is_applied() {
         let world = world().await;
-        let (store, account) = (ports(&world).await.store, name());
+        let (store, account) = (ports(&world).store, name());
         for version in 0..20 {
             let next = Account { version: Version(version + 1), ..Account::default() };
             let writers = (0..8).map(|_| store.write_account(&account, Version(version), &next));
@@ -216,7 +216,7 @@ mod conditional_writes {
         // The write that takes the lease, the permit and the commit: each is carried out, and its reply is lost.
         for lost in 1_u64..=3 {
             let world = world().await;
-            let handler = handler(&world).await;
+            let handler = handler(&world);
             let mut writes = 0;
             let invocation = invoke(&handler, json!({}));
             tokio::pin!(invocation);
@@ -249,7 +249,7 @@ mod outages {
     #[tokio::test]
     async fn make_reads_fail_and_the_outcome_of_writes_unknown() {
         let world = world().await;
-        let store = ports(&world).await.store;
+        let store = ports(&world).store;
         for fault in [
             AwsFault::Unavailable,
             AwsFault::Throttled,
@@ -267,11 +267,11 @@ mod outages {
     #[tokio::test]
     async fn f19_an_outage_is_bridged_by_the_cache_without_a_login() {
         let world = world().await;
-        let warm = handler(&world).await;
+        let warm = handler(&world);
         let request = json!({"min_ttl_seconds": 60});
         invoke(&warm, request.clone()).await.expect("a token");
         world.dynamodb.faults().set(Operations::All, AwsFault::Reset, None);
-        let cold = handler(&world).await;
+        let cold = handler(&world);
         let error = invoke(&cold, request.clone()).await.expect_err("no token");
         assert_eq!(error.error_type, "store_unavailable");
         assert_eq!(invoke(&warm, request.clone()).await.expect("a token")["served_from"], "memory");
@@ -310,7 +310,7 @@ mod unreadable_items {
         for (attribute, item) in garbage {
             let world = world().await;
             items::put(&world, &item).await;
-            let error = invoke(&handler(&world).await, json!({})).await.expect_err("no token");
+            let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
             assert_eq!(error.error_type, "internal");
             let message = error.error_message;
             assert!(
@@ -329,7 +329,7 @@ mod unreadable_items {
         let item =
             json!({"pk": {"S": items::LOGIN_LIMITER}, "version": {"N": "1"}, "permits": {"S": "none"}});
         items::put(&world, &item).await;
-        let error = invoke(&handler(&world).await, json!({})).await.expect_err("no token");
+        let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
         assert!(error.error_message.contains("item `login_limiter`"), "{}", error.error_message);
         assert_eq!(world.convirza.observed().logins_arrived, 0);
     }
@@ -337,7 +337,7 @@ mod unreadable_items {
     #[tokio::test]
     async fn hide_no_other_account() {
         let world = world().await;
-        let handler = handler(&world).await;
+        let handler = handler(&world);
         invoke(&handler, json!({})).await.expect("a token");
         let item = json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}});
         items::put(&world, &item).await;

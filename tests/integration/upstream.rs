@@ -31,7 +31,7 @@ fn upstream_url(text: &str) -> UpstreamUrl {
 
 async fn reply_to(world: &World, fault: Fault) -> UpstreamReply {
     world.convirza.faults().set(Endpoint::Login, fault, Some(1));
-    ports(world).await.upstream.send(&login()).await
+    ports(world).upstream.send(&login()).await
 }
 
 fn granted(reply: UpstreamReply) -> Granted {
@@ -44,7 +44,7 @@ fn granted(reply: UpstreamReply) -> Granted {
 #[tokio::test]
 async fn login_refresh_and_revoke_get_their_replies() {
     let world = world().await;
-    let upstream = ports(&world).await.upstream;
+    let upstream = ports(&world).upstream;
     let first = granted(upstream.send(&login()).await);
     let in_a_week = SystemClock.now().plus(Duration::from_secs(7 * 86_400));
     match first.access_expiry {
@@ -145,8 +145,15 @@ async fn a_request_that_never_left_is_told_apart() {
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
         let base = upstream_url(&url);
         let timeout = Duration::from_secs(5);
-        let upstream = Convirza::new(base.clone(), base, "token".to_owned(), timeout, Arc::new(SystemClock))
-            .expect("a client");
+        let upstream = Convirza::new(
+            crate::tls(),
+            base.clone(),
+            base,
+            "token".to_owned(),
+            timeout,
+            Arc::new(SystemClock),
+        )
+        .expect("a client");
         assert_eq!(upstream.send(&login()).await, UpstreamReply::NeverLeft, "{url}");
     }
     assert_eq!(world.convirza.observed().logins_arrived, 0);
@@ -155,7 +162,7 @@ async fn a_request_that_never_left_is_told_apart() {
 #[tokio::test]
 async fn an_account_may_have_its_own_oauth_host() {
     let (world, other) = (world().await, world().await);
-    let upstream = ports(&world).await.upstream;
+    let upstream = ports(&world).upstream;
     let Call::Login(credentials) = login() else { unreachable!("a login") };
     let elsewhere = Call::Login(Credentials {
         origin: Origin { oauth_url: Some(upstream_url(&other.convirza.url())), ..Origin::default() },

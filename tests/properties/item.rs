@@ -6,7 +6,7 @@ use crate::{
 };
 use generators::{account, limiter};
 use proptest::{prelude::*, test_runner::TestCaseResult};
-use protocol::{AccountName, LimiterName};
+use protocol::AccountName;
 use token_broker::outbound::dynamodb::item::{
     Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter,
 };

@@ -4,15 +4,14 @@ use dynoxide::Database;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::service::{Engine, Service};
+use crate::service::{Api, Engine, Service};
 use crate::{StartError, server};
 
 const SERVICE: &str = "DynamoDB";
 const THROTTLING_ERROR: &str = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
 
-/// Engines require a well-formed signature but do not check it. moto takes the service's name from it.
-const UNCHECKED_SIGNATURE: &str = "AWS4-HMAC-SHA256 \
-     Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=none";
+const API: Api =
+    Api { target: "DynamoDB_20120810", content_type: "application/x-amz-json-1.0", signing_name: "dynamodb" };
 
 /// The embedded DynamoDB. It stops when it is dropped.
 #[derive(Debug)]
@@ -61,19 +60,5 @@ pub(super) async fn create_table(dynamodb: &Service, name: &str) -> Result<(), S
 
 /// Sends an operation to the engine itself, in DynamoDB's JSON. It is not counted and meets no fault.
 pub async fn call(dynamodb: &Service, operation: &str, parameters: &Value) -> Result<Value, StartError> {
-    let response = dynamodb
-        .engine_request()
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
-        .header("x-amz-date", "20260101T000000Z")
-        .header("authorization", UNCHECKED_SIGNATURE)
-        .body(parameters.to_string())
-        .send()
-        .await?;
-    let status = response.status();
-    let text = response.text().await?;
-    match serde_json::from_str(&text) {
-        Ok(output) if status.is_success() => Ok(output),
-        _ => Err(StartError::Engine { reason: format!("{operation} returned {status}: {text}") }),
-    }
+    dynamodb.call(&API, operation, parameters).await?.map_err(|reason| StartError::Engine { reason })
 }

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -16,11 +14,16 @@ use serde_json::{Value, json};
 
 use crate::clock::now;
 use crate::server::Server;
-use crate::service::{Engine, Service};
+use crate::service::{Api, Engine, Service};
 use crate::{REGION, StartError, aws};
 
 const SERVICE: &str = "Secrets Manager";
 const THROTTLING_ERROR: &str = "ThrottlingException";
+const API: Api = Api {
+    target: "secretsmanager",
+    content_type: "application/x-amz-json-1.1",
+    signing_name: "secretsmanager",
+};
 
 /// The embedded Secrets Manager. It stops when it is dropped.
 #[derive(Debug)]
@@ -61,32 +64,24 @@ pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartErr
 
 /// Stores a new version of a secret, creating it if needed, and returns its version id.
 pub(super) async fn put(service: &Service, name: &str, text: &str) -> Result<String, StartError> {
-    let client = Client::new(&service.engine_sdk().await);
-    let version_id = match client.put_secret_value().secret_id(name).secret_string(text).send().await {
-        Ok(stored) => stored.version_id,
-        Err(error)
-            if matches!(
-                error.as_service_error(),
-                Some(PutSecretValueError::ResourceNotFoundException(_))
-            ) =>
-        {
-            let created = client.create_secret().name(name).secret_string(text).send().await;
-            created.map_err(|error| refused(&error))?.version_id
+    let value = json!({ "SecretId": name, "SecretString": text, "ClientRequestToken": random_version_id() });
+    let stored = match service.call(&API, "PutSecretValue", &value).await? {
+        Err(error) if error.contains(NOT_FOUND.0) => {
+            let secret =
+                json!({ "Name": name, "SecretString": text, "ClientRequestToken": random_version_id() });
+            service.call(&API, "CreateSecret", &secret).await?
         }
-        Err(error) => return Err(refused(&error)),
+        stored => stored,
     };
+    let stored = stored.map_err(|reason| StartError::Engine { reason })?;
+    let version_id = stored.get("VersionId").and_then(Value::as_str).map(str::to_owned);
     version_id.ok_or_else(|| StartError::Engine { reason: format!("the secret {name} has no version") })
 }
 
 /// Deletes a secret, with a recovery window.
 pub(super) async fn delete(service: &Service, name: &str) -> Result<(), StartError> {
-    let client = Client::new(&service.engine_sdk().await);
-    client.delete_secret().secret_id(name).send().await.map_err(|error| refused(&error))?;
-    Ok(())
-}
-
-fn refused(error: &dyn std::error::Error) -> StartError {
-    StartError::Engine { reason: format!("{error:?}") }
+    let deleted = service.call(&API, "DeleteSecret", &json!({ "SecretId": name })).await?;
+    deleted.map(|_| ()).map_err(|reason| StartError::Engine { reason })
 }
 
 /// The parameters of all supported operations.

@@ -85,12 +85,14 @@ async fn invoke(
 
 /// Runs an invocation on its own task. As in Lambda, it goes on if the client hangs up.
 async fn run(handler: Handler, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-    tokio::spawn(async move { handler.handle(event).await }).await.unwrap_or_else(|_panicked| {
-        Err(Diagnostic {
-            error_type: "internal".to_owned(),
-            error_message: "the handler panicked".to_owned(),
-        })
-    })
+    tokio::spawn(async move { handler.handle(event).await.map(Value::from) }).await.unwrap_or_else(
+        |_panicked| {
+            Err(Diagnostic {
+                error_type: "internal".to_owned(),
+                error_message: "the handler panicked".to_owned(),
+            })
+        },
+    )
 }
 
 /// The ARN that the function gets, from a name or an ARN, with or without an alias.

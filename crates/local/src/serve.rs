@@ -56,7 +56,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
     );
     let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
-    let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).await?;
+    let ports = wiring::ports(&world, &config, Arc::new(SystemClock))?;
     let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
     let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
         .behind(config.aliases)

@@ -1,10 +1,12 @@
 //! A real broker on emulated services, with the function's own adapters.
 
-use emulators::World;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use emulators::{REGION, World, service::Service};
 use std::{error::Error, sync::Arc};
 use token_broker::{
     config::Config,
-    outbound::{Convirza, SecretsManager, Table},
+    outbound::{Convirza, SecretsManager, Table, aws_http, tls},
     ports::{Clock, Ports},
 };
 
@@ -18,9 +20,20 @@ pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<
 }
 
 /// The adapters of a broker in this world. Brokers may share them, because they cache nothing.
-pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
-    let dynamodb = world.dynamodb.sdk().await;
-    let secrets_manager = world.secrets_manager.sdk().await;
+pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
+    let tls = tls::config(&tls::Roots::default())?;
+    let http = aws_http::http_client(tls.clone())?;
+    let sdk = |service: &Service| {
+        let credentials = Credentials::new("local", "local", None, None, "local");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(service.url())
+            .http_client(http.clone())
+            .build()
+    };
+    let (dynamodb, secrets_manager) = (sdk(&world.dynamodb), sdk(&world.secrets_manager));
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
         store: Arc::new(Table::new(&dynamodb, config.table.clone(), config.upstream_hosts.clone())),
@@ -30,6 +43,7 @@ pub async fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Res
             config.upstream_hosts.clone(),
         )),
         upstream: Arc::new(Convirza::new(
+            tls,
             config.oauth_url.clone(),
             config.api_url.clone(),
             config.revoke_field.clone(),

@@ -112,6 +112,13 @@ impl Cache {
         }
     }
 
+    /// The cache with a record that was read ahead of the first request. What a request has read or written meanwhile stays.
+    #[must_use]
+    pub fn with_prefetched(mut self, account: Account, read_at: Timestamp) -> Self {
+        self.record.get_or_insert(CachedRecord { account, read_at });
+        self
+    }
+
     /// Why the secret could not be read a moment ago.
     pub(crate) fn recent_secret_failure(&self, cx: Context<'_>) -> Option<&SecretError> {
         self.secret_failure.as_ref().filter(|(_, at)| within(*at, SECRET_RETRY, cx)).map(|(error, _)| error)

@@ -38,8 +38,9 @@ impl Convirza {
     /// most, connect included.
     ///
     /// # Errors
-    /// The TLS library cannot be set up.
+    /// The HTTP library cannot be set up.
     pub fn new(
+        tls: rustls::ClientConfig,
         oauth_url: UpstreamUrl,
         api_url: UpstreamUrl,
         revoke_field: String,
@@ -52,6 +53,7 @@ impl Convirza {
         #[cfg(target_os = "linux")]
         let builder = builder.tcp_user_timeout(timeout);
         let http = builder
+            .tls_backend_preconfigured(tls)
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
             .redirect(reqwest::redirect::Policy::none())
@@ -214,15 +216,16 @@ async fn read_limited(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::SystemClock;
+    use crate::outbound::{SystemClock, tls};
 
     #[test]
     fn each_api_version_has_its_own_oauth_host() {
         let url = |text| UpstreamUrl::parse(text).unwrap();
         let (oauth_url, api_url) = (url("https://oauth.example"), url("https://api.example"));
-        let timeout = Duration::from_secs(1);
+        let (tls, timeout) = (tls::config(&tls::Roots::default()).unwrap(), Duration::from_secs(1));
         let upstream =
-            Convirza::new(oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock)).unwrap();
+            Convirza::new(tls, oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock))
+                .unwrap();
         let v3 = Origin::default();
         let v2 = Origin { api_version: ApiVersion::V2, ..Origin::default() };
         let own = Origin { oauth_url: Some(url("https://own.example")), ..v2.clone() };

@@ -21,7 +21,7 @@ pub(super) fn url(text: &str) -> UpstreamUrl {
 /// A client whose OAuth host is the host, and whose API is below `/v3` of it.
 pub(super) fn client(base: &str, timeout: Duration) -> Convirza {
     let (oauth_url, api_url) = (url(base), url(&format!("{base}/v3")));
-    Convirza::new(oauth_url, api_url, "the_token".to_owned(), timeout, Arc::new(SystemClock))
+    Convirza::new(crate::tls(), oauth_url, api_url, "the_token".to_owned(), timeout, Arc::new(SystemClock))
         .expect("a client")
 }
 

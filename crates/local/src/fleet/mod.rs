@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     ];
     let config = wiring::config(&world, &quick)?;
 
-    let shared = wiring::ports(&world, &config, Arc::new(load::SeededClock::new(options.seed))).await?;
+    let shared = wiring::ports(&world, &config, Arc::new(load::SeededClock::new(options.seed)))?;
     let handlers: Vec<Handler> = (0..options.instances)
         .map(|instance| {
             let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(instance));

@@ -1,0 +1,203 @@
+//! A Lambda Runtime API on plain sockets, whose own share of a latency is small: one thread for each connection, no HTTP
+//! library, no allocation of note.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A program to measure.
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) command: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// A running instance of a program. It is killed when this is dropped.
+pub(crate) struct Function {
+    pub(crate) started_at: Instant,
+    process: Child,
+    events: Sender<Event>,
+    requested: Receiver<Instant>,
+}
+
+struct Event {
+    payload: Arc<[u8]>,
+    answered: Sender<Answer>,
+}
+
+/// What the program did with an event.
+pub(crate) struct Answer {
+    pub(crate) latency: Duration,
+    pub(crate) at: Instant,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Function {
+    pub(crate) fn start(program: &Program) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (events, waiting) = channel();
+        let (request_arrived, requested) = channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        thread::spawn(move || {
+            let sent = Arc::new(Sent::default());
+            while let Ok((stream, _)) = listener.accept() {
+                let (waiting, sent) = (Arc::clone(&waiting), Arc::clone(&sent));
+                let request_arrived = request_arrived.clone();
+                thread::spawn(move || serve(stream, &waiting, &request_arrived, &sent));
+            }
+        });
+        let started_at = Instant::now();
+        let process = spawn(program, address);
+        Self { started_at, process, events, requested }
+    }
+
+    /// Waits until the program requests its first event, and returns how long that took.
+    pub(crate) fn until_first_request(&self) -> Duration {
+        let requested_at =
+            self.requested.recv_timeout(Duration::from_secs(30)).expect("it requests an event");
+        requested_at - self.started_at
+    }
+
+    /// Invokes the program.
+    pub(crate) fn invoke(&self, payload: &Arc<[u8]>) -> Answer {
+        self.begin(payload).recv_timeout(Duration::from_secs(30)).expect("it answers")
+    }
+
+    /// Queues an event.
+    pub(crate) fn begin(&self, payload: &Arc<[u8]>) -> Receiver<Answer> {
+        let (answered, answer) = channel();
+        self.events.send(Event { payload: Arc::clone(payload), answered }).expect("it runs");
+        answer
+    }
+
+    /// The resident memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What the program prints is read, as Lambda reads it.
+fn spawn(program: &Program, api: SocketAddr) -> Child {
+    let (name, arguments) = program.command.split_first().expect("a command");
+    let mut process = Command::new(name)
+        .args(arguments)
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", api.to_string())
+        .env("AWS_LAMBDA_FUNCTION_NAME", "benchmark")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .envs(program.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("the program starts");
+    let mut output = process.stdout.take().expect("a pipe");
+    thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+    process
+}
+
+/// The events without an answer, by request id, and the number of all. The answer may come by another connection.
+#[derive(Default)]
+struct Sent {
+    waiting: Mutex<HashMap<String, (Sender<Answer>, Instant)>>,
+    count: AtomicU64,
+}
+
+/// Serves one connection of a program until it ends.
+fn serve(
+    stream: TcpStream,
+    waiting: &Mutex<Receiver<Event>>,
+    request_arrived: &Sender<Instant>,
+    sent: &Sent,
+) {
+    stream.set_nodelay(true).expect("an open connection");
+    let mut writer = stream.try_clone().expect("a socket");
+    let mut reader = BufReader::new(stream);
+    while let Some((answered_id, body)) = request(&mut reader) {
+        if let Some(id) = answered_id {
+            let at = Instant::now();
+            if writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").is_err() {
+                return;
+            }
+            let (answered, sent_at) =
+                sent.waiting.lock().expect("no thread panics").remove(&id).expect("an event was sent");
+            let _ = answered.send(Answer { latency: at - sent_at, at, body });
+            continue;
+        }
+        let _ = request_arrived.send(Instant::now());
+        let event = waiting.lock().expect("no thread panics").recv();
+        let Ok(event) = event else { return };
+        let id = format!("8476a536-e9f4-11e8-9739-{:012}", sent.count.fetch_add(1, Ordering::Relaxed));
+        let deadline_ms = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_millis() + 30_000;
+        let mut response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+             Lambda-Runtime-Aws-Request-Id: {id}\r\n\
+             Lambda-Runtime-Deadline-Ms: {deadline_ms}\r\n\
+             Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:us-east-1:123456789012:function:benchmark\r\n\
+             Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1\r\n\
+             Content-Length: {}\r\n\r\n",
+            event.payload.len()
+        )
+        .into_bytes();
+        response.extend_from_slice(&event.payload);
+        sent.waiting.lock().expect("no thread panics").insert(id, (event.answered, Instant::now()));
+        if writer.write_all(&response).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads a request: the id of the event that it answers, if it does, and its body.
+fn request(reader: &mut BufReader<TcpStream>) -> Option<(Option<String>, Vec<u8>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+    let answered_id = line.starts_with("POST").then(|| line.split('/').nth(4).unwrap_or_default().to_owned());
+    assert!(!line.contains("/error"), "the function failed: {line}");
+    let (mut length, mut is_chunked) = (0, false);
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+        let header = line.trim_end().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        is_chunked |= header == "transfer-encoding: chunked";
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    while is_chunked {
+        line.clear();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let start = body.len();
+        body.resize(start + length + 2, 0);
+        reader.read_exact(&mut body[start..]).ok()?;
+        body.truncate(start + length);
+        is_chunked = length > 0;
+    }
+    Some((answered_id, body))
+}

@@ -1,0 +1,103 @@
+//! TLS, set up once for every client.
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Which certificate authorities are trusted. By default it is Mozilla's list, which is compiled in: reading the
+/// system's takes longer than the rest of a cold start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roots {
+    files: Vec<PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+impl Roots {
+    /// The authorities that `SSL_CERT_FILE`, `SSL_CERT_DIR` and `AWS_CA_BUNDLE` name.
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let path = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            files: ["SSL_CERT_FILE", "AWS_CA_BUNDLE"].into_iter().filter_map(path).collect(),
+            folder: path("SSL_CERT_DIR"),
+        }
+    }
+
+    fn load(&self) -> Result<RootCertStore, TlsError> {
+        if self.files.is_empty() && self.folder.is_none() {
+            return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+        }
+        let mut store = RootCertStore::empty();
+        for file in &self.files {
+            let unusable = || TlsError::UnusableFile(file.clone());
+            for certificate in certificates(file).ok_or_else(unusable)? {
+                store.add(certificate).map_err(|_| unusable())?;
+            }
+        }
+        // A folder may hold other files as well.
+        for entry in self.folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
+            store.add_parsable_certificates(certificates(&entry.path()).unwrap_or_default());
+        }
+        if store.is_empty() { Err(TlsError::NoAuthority) } else { Ok(store) }
+    }
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// `SSL_CERT_FILE` or `AWS_CA_BUNDLE` names this file.
+    #[error("{} cannot be read, or is not a PEM file of certificates", .0.display())]
+    UnusableFile(PathBuf),
+    /// The files and the folder hold no certificate.
+    #[error("SSL_CERT_FILE, SSL_CERT_DIR and AWS_CA_BUNDLE name no certificate")]
+    NoAuthority,
+    /// The TLS library supports no version of the protocol.
+    #[error("the TLS library supports no version of the protocol")]
+    NoVersion,
+}
+
+/// The settings of every TLS connection. Clones share the authorities.
+///
+/// # Errors
+/// The environment names authorities that cannot be used.
+pub fn config(roots: &Roots) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| TlsError::NoVersion)?;
+    Ok(builder.with_root_certificates(roots.load()?).with_no_client_auth())
+}
+
+fn certificates(file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(file).ok()?.collect::<Result<_, _>>().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(variables: &[(&str, &str)]) -> Result<usize, TlsError> {
+        let value = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+        let roots = Roots::from_environment(|name| value(name).map(|(_, value)| (*value).to_owned()));
+        roots.load().map(|store| store.len())
+    }
+
+    #[test]
+    fn the_compiled_list_is_used_unless_the_environment_names_another() {
+        let compiled = webpki_roots::TLS_SERVER_ROOTS.len();
+        assert_eq!(named(&[]), Ok(compiled));
+        assert_eq!(
+            named(&[("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", ""), ("AWS_CA_BUNDLE", "")]),
+            Ok(compiled)
+        );
+        for variable in ["SSL_CERT_FILE", "AWS_CA_BUNDLE"] {
+            let missing = PathBuf::from("/does/not/exist");
+            assert_eq!(named(&[(variable, "/does/not/exist")]), Err(TlsError::UnusableFile(missing)));
+        }
+        assert_eq!(named(&[("SSL_CERT_DIR", "/does/not/exist")]), Err(TlsError::NoAuthority));
+    }
+}

@@ -1,0 +1,46 @@
+//! What an instance reads while it starts.
+
+use crate::{instance, world};
+use emulators::aws::{AwsFault, Operations};
+use serde_json::{Value, json};
+
+/// A world whose table holds the default account's pair.
+async fn world_with_pair() -> emulators::World {
+    let world = world().await;
+    let instance = instance::start(&world, &[("BROKER_PREFETCH", "")]).await;
+    let answer = instance.invoke(json!({})).await.expect("a token");
+    assert_eq!(answer["served_from"], "upstream");
+    world
+}
+
+/// Where the first answer of an instance comes from, and the reads of the table until then.
+async fn first_answer(world: &emulators::World, settings: &[(&str, &str)]) -> (Value, u64) {
+    let reads_before = world.dynamodb.counts().reads;
+    let instance = instance::start(world, settings).await;
+    let answer = instance.invoke(json!({})).await.expect("a token");
+    (answer["served_from"].clone(), world.dynamodb.counts().reads - reads_before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_answer_of_an_instance_comes_from_memory() {
+    let world = world_with_pair().await;
+    for (settings, source, reads) in [
+        (vec![], "memory", 1),
+        (vec![("BROKER_PREFETCH", "")], "table", 1),
+        (vec![("BROKER_PREFETCH", "emea")], "table", 2),
+        // What was read at the start may not be used any more.
+        (vec![("BROKER_MEMORY_TTL_SECONDS", "0")], "table", 2),
+    ] {
+        assert_eq!(first_answer(&world, &settings).await, (json!(source), reads), "{settings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_fails_at_the_start_is_made_up_for() {
+    let world = world_with_pair().await;
+    for fault in [AwsFault::AccessDenied, AwsFault::Hang] {
+        world.dynamodb.faults().set(Operations::Reads, fault, Some(1));
+        let instance = instance::start(&world, &[]).await;
+        instance.invoke(json!({})).await.expect("a token");
+    }
+}

@@ -39,6 +39,19 @@ pub struct Maintenance {
     pub postponed: usize,
 }
 
+impl Maintenance {
+    /// The accounts that got a new pair.
+    pub fn renewed(&self) -> usize {
+        let renewed = |outcome: &_| matches!(outcome, Ok(Outcome::Report { renewed: true, .. }));
+        self.outcomes.iter().filter(|(_, outcome)| renewed(outcome)).count()
+    }
+
+    /// The accounts that could not be maintained.
+    pub fn failed(&self) -> usize {
+        self.outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count()
+    }
+}
+
 /// The broker of one process.
 pub struct Broker {
     policy: Policy,

@@ -24,7 +24,7 @@ const PRIVATE_WORDS: [(&[&str], &str); 23] = [
     (&["spent"], "consumed"),
     (&["outrun"], "lease conflict"),
     (&["overtaken"], "lease lost"),
-    (&["ask"], "request"),
+    (&["ask", "asked", "unasked"], "request"),
     (&["goal", "goals"], "intent"),
     (&["problem", "problems"], "error"),
     (&["dialect", "dialects"], "API version"),

@@ -131,12 +131,9 @@ fn record_account(
 }
 
 fn counts(maintenance: &Maintenance) -> Vec<(&'static str, u64)> {
-    let outcomes = || maintenance.outcomes.iter().map(|(_, outcome)| outcome);
-    let renewed = outcomes().filter(|outcome| matches!(outcome, Ok(Outcome::Report { renewed: true, .. })));
-    let failed = outcomes().filter(|outcome| outcome.is_err());
     vec![
-        ("renewed", renewed.count() as u64),
-        ("failed", failed.count() as u64),
+        ("renewed", maintenance.renewed() as u64),
+        ("failed", maintenance.failed() as u64),
         ("postponed", maintenance.postponed as u64),
     ]
 }

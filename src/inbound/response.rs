@@ -207,12 +207,9 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
             "error_description": failure.to_string(),
         }),
     });
-    let renewed =
-        outcomes.iter().filter(|(_, outcome)| matches!(outcome, Ok(Outcome::Report { renewed: true, .. })));
-    let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
     json!({
-        "renewed": renewed.count(),
-        "failed": failed.count(),
+        "renewed": maintenance.renewed(),
+        "failed": maintenance.failed(),
         "postponed": maintenance.postponed,
         "accounts": accounts.collect::<Vec<_>>(),
     })

@@ -67,11 +67,11 @@ impl Reply {
         &self.0
     }
 
-    /// Reads a token answer to a call that left at `asked_at`.
+    /// Reads a token answer to a call that left at `requested_at`.
     ///
     /// The token's time counts from when the call left, so that neither a slow network nor a frozen process makes the
     /// token seem to live longer than it does.
-    pub(crate) fn token(&self, account: &AccountName, asked_at: Timestamp) -> Result<Token, Error> {
+    pub(crate) fn token(&self, account: &AccountName, requested_at: Timestamp) -> Result<Token, Error> {
         let answer: TokenAnswer = serde_json::from_slice(&self.0)
             .map_err(|_quotes_the_text| Error::Unreadable("it is not a token answer"))?;
         let access_token = Secret::new(answer.access_token);
@@ -86,7 +86,7 @@ impl Reply {
             access_token,
             generation: Generation(answer.generation),
             account: account.clone(),
-            expires_at: asked_at.plus(granted),
+            expires_at: requested_at.plus(granted),
             served_from: match answer.served_from.as_str() {
                 "table" => ServedFrom::Table,
                 "upstream" => ServedFrom::Upstream,

@@ -146,9 +146,9 @@ impl Entry {
         }
         let in_a_row = self.failure.as_ref().map_or(0, |failed| failed.in_a_row.saturating_add(1));
         let backoff = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(in_a_row.min(16)));
-        let asked = error.retry_after().unwrap_or_default();
-        let pause = draw.jittered(backoff.min(LONGEST_COOLDOWN)).max(asked.min(LONGEST_COOLDOWN));
-        let renewal_pause = draw.stretched(asked.max(backoff).min(LONGEST_RENEWAL_PAUSE));
+        let requested = error.retry_after().unwrap_or_default();
+        let pause = draw.jittered(backoff.min(LONGEST_COOLDOWN)).max(requested.min(LONGEST_COOLDOWN));
+        let renewal_pause = draw.stretched(requested.max(backoff).min(LONGEST_RENEWAL_PAUSE));
         self.failure = Some(Failed {
             error: error.clone(),
             until: now.plus(pause),

@@ -100,8 +100,8 @@ impl BrokerClient {
         if let Some(region) = aws::planned_region(&self.environment) {
             return Ok(region);
         }
-        let asked = aws::instance_region(&self.http, &self.environment).await;
-        asked.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
+        let requested = aws::instance_region(&self.http, &self.environment).await;
+        requested.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
     }
 
     async fn carry(&self, call: &Call) -> Result<Reply, Error> {

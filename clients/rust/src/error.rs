@@ -106,7 +106,7 @@ pub enum Error {
     #[error("the broker has not answered within {} s; try again", .0.as_secs())]
     StillWaiting(Duration),
     /// The broker's token does not live as long as the caller demands.
-    #[error("the account's token may be kept for {valid_for} s only, and {wanted} s were asked for")]
+    #[error("the account's token may be kept for {valid_for} s only, and {wanted} s were requested for")]
     TooShort {
         /// The token's lifetime, in seconds.
         valid_for: u64,

@@ -259,8 +259,8 @@ impl Shared {
             min_ttl: demand.min_ttl,
             rejected: demand.rejected,
         };
-        let asked_at = self.clock.now();
-        self.call(&call).await?.token(account, asked_at)
+        let requested_at = self.clock.now();
+        self.call(&call).await?.token(account, requested_at)
     }
 
     async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {

@@ -28,7 +28,7 @@ pub struct Cache {
 pub struct CachedRecord {
     /// The record.
     pub account: Account,
-    /// When the read was asked for. The copy contains every write that ended before.
+    /// When the read was requested. The copy contains every write that ended before.
     pub read_at: Timestamp,
 }
 
@@ -94,14 +94,15 @@ impl Cache {
             && rejected > cached.account.generation();
         // A record that led to a secret which cannot be read says so again for a while, without another read of either.
         let refused = self.recent_secret_failure(cx).filter(|_| within(cached.read_at, SECRET_RETRY, cx));
-        if !read_since_arrival && (superseded || !young) && refused.is_none() {
+        let stale = !read_since_arrival && (superseded || !young);
+        if stale && refused.is_none() {
             return MISS;
         }
         match decide(request, progress, &cached.account, cx) {
             Decision::LogIn if refused.is_some_and(|_| self.answer(request, progress, cx).is_none()) => {
                 refused.cloned().map_or(MISS, |error| Lookup::Fail(error.into()))
             }
-            _ if !read_since_arrival && (superseded || !young) => MISS,
+            _ if stale => MISS,
             Decision::Answer(answer) => Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer }),
             // If the cached pair is usable, it was the draw that decided.
             Decision::Refresh { .. } | Decision::LogIn => {

@@ -4,7 +4,7 @@
 //! the same code runs in production, under a model checker and in a simulation.
 //!
 //! A request is one [`Flow`]. [`Flow::begin`] and [`Flow::step`] return the next [`Step`]: an [`Effect`] to perform,
-//! or the outcome. Whoever drives the flow performs the effect and feeds the [`Event`] back.
+//! or the outcome. What drives the flow performs the effect and feeds the [`Event`] back.
 //!
 //! | module | contents |
 //! | --- | --- |

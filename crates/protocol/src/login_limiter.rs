@@ -62,7 +62,7 @@ pub struct LoginLimiter {
 pub enum LoginDelay {
     /// The budget is exhausted until this instant.
     BudgetExhausted(Timestamp),
-    /// The upstream answered 429 and asked for a pause until this instant.
+    /// The upstream answered 429 and requested a pause until this instant.
     Blocked(Timestamp),
 }
 

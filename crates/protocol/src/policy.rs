@@ -8,7 +8,7 @@ pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
 /// Kept free for the conditional write that follows an upstream call. If the store takes longer, the pair is handed
 /// out before it is saved, and the next request saves it.
 pub const COMMIT_RESERVE: Duration = Duration::from_secs(1);
-/// After the store failed, the cache answers for this long before the store is asked again.
+/// After the store failed, the cache answers for this long before the store is read again.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How long an instance trusts that a rejected secret version still is the current one.
 pub const REJECTED_SECRET_RECHECK: Duration = Duration::from_secs(30);
@@ -181,8 +181,8 @@ impl Policy {
 
     /// The cooldown after a 429: what the upstream asks for, at least the minute over which it counts, at most an
     /// hour, and up to a tenth more.
-    pub fn rate_limit_pause(&self, asked: Option<Duration>, draw: Draw) -> Duration {
-        draw.stretched(asked.unwrap_or_default().clamp(LOGIN_WINDOW, LONGEST_RATE_LIMIT))
+    pub fn rate_limit_pause(&self, retry_after: Option<Duration>, draw: Draw) -> Duration {
+        draw.stretched(retry_after.unwrap_or_default().clamp(LOGIN_WINDOW, LONGEST_RATE_LIMIT))
     }
 
     /// How long a request pauses before it goes for the lease of a used-up pair. Of a herd that finds the same pair

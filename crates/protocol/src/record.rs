@@ -217,7 +217,7 @@ pub struct Pair {
     pub expires_at: Timestamp,
     /// For operators: a login is counted against the limit, a refresh is not.
     pub obtained_by: Grant,
-    /// The pair that stood in the record when this one was asked for. It proves whether an orphan was ever saved.
+    /// The pair that the record held when this one was requested. It proves whether an orphan was ever saved.
     pub replaces: Option<Generation>,
     /// The upstream that issued it.
     pub origin: Origin,

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// One request for one account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// The account whose pair is asked for.
+    /// The account whose pair is requested.
     pub account: AccountName,
     /// What is to be done.
     pub intent: Intent,
@@ -37,7 +37,7 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// How long the token must be valid. Zero where no token is asked for.
+    /// How long the token must be valid. Zero where no token is requested.
     pub fn min_ttl(self) -> Duration {
         match self {
             Self::Token { min_ttl, .. } => min_ttl,

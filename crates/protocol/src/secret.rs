@@ -2,7 +2,7 @@
 //!
 //! Tokens, passwords and client secrets live in [`Secret`] from the moment they are read until the moment
 //! they are sent. It has no `Display` and no `Serialize`, its `Debug` says nothing, and its memory is wiped
-//! when the last copy goes. Whoever needs the text has to call [`Secret::expose`], which is easy to search for.
+//! when the last copy goes. Code that needs the text has to call [`Secret::expose`], which is easy to search for.
 
 use std::{
     fmt,

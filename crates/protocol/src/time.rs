@@ -49,7 +49,7 @@ pub const fn seconds_rounded_up(span: Duration) -> u64 {
     span.as_secs() + if span.subsec_nanos() > 0 { 1 } else { 0 }
 }
 
-/// One uniformly random number, drawn by the shell for each step: the only source of chance in the core.
+/// One uniformly random number, drawn for each step by what drives the flow: the only source of chance in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Draw(pub u64);
 

@@ -78,7 +78,7 @@ pub enum UpstreamReply {
     /// 400 or 403: refused, for whatever reason. A firewall or a maintenance page answers like that, so it says nothing
     /// certain about a password.
     Refused,
-    /// 429, with the pause that was asked for, where it can be read.
+    /// 429, with the pause that was requested, where it can be read.
     RateLimited(Option<Duration>),
     /// A timeout, a 5xx, an unreadable response: the call may have been carried out.
     Unclear,

@@ -131,10 +131,10 @@ impl Baseline {
             (State::Calling { sent_at, secret }, Event::Replied(reply)) => match reply {
                 UpstreamReply::Granted(granted) => self.save(cx, granted, sent_at, secret),
                 UpstreamReply::Unauthorized | UpstreamReply::Refused => self.was_refused(cx, secret),
-                UpstreamReply::RateLimited(asked) => {
-                    let retry_after = asked.unwrap_or_default();
-                    self.retry_until = asked.map(|span| cx.now.plus(span)).max(self.retry_until);
-                    self.try_again(cx, Failure::UpstreamRateLimited { retry_after }, asked)
+                UpstreamReply::RateLimited(retry_after) => {
+                    let pause = retry_after.unwrap_or_default();
+                    self.retry_until = retry_after.map(|span| cx.now.plus(span)).max(self.retry_until);
+                    self.try_again(cx, Failure::UpstreamRateLimited { retry_after: pause }, retry_after)
                 }
                 _ => {
                     let retry_after = Duration::ZERO;
@@ -221,9 +221,9 @@ impl Baseline {
         self.renew(cx)
     }
 
-    fn try_again(&mut self, cx: Context<'_>, failure: Failure, asked: Option<Duration>) -> Step {
+    fn try_again(&mut self, cx: Context<'_>, failure: Failure, retry_after: Option<Duration>) -> Step {
         let backoff = cx.draw.jittered(FIRST_BACKOFF * 2_u32.pow(self.tries));
-        let until = cx.now.plus(asked.unwrap_or(backoff));
+        let until = cx.now.plus(retry_after.unwrap_or(backoff));
         self.tries += 1;
         let gives_up = self.tries >= TRIES;
         let then = if gives_up { fail(failure) } else { self.pause_before_call(cx, until, failure) };
@@ -292,7 +292,7 @@ fn is_usable(pair: &Pair, request: &Request, cx: Context<'_>) -> bool {
     cx.policy.usable(pair, SHORTEST_TTL, cx.now) && rejected != Some(pair.generation)
 }
 
-/// Hands out a pair, even if it lives shorter than was asked for.
+/// Hands out a pair, even if it lives shorter than was requested.
 fn answer(cx: Context<'_>, pair: &Pair) -> Step {
     let answer = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table);
     let nothing_left = Failure::UpstreamUnavailable { retry_after: Duration::ZERO };

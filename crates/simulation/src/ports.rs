@@ -39,7 +39,7 @@ struct State {
     stops_at: Option<u32>,
     rng: Rng,
     journal: Vec<Entry>,
-    asked: u64,
+    requested: u64,
     draws: u64,
     known: BTreeSet<AccountName>,
 }
@@ -56,7 +56,7 @@ pub struct Entry {
 #[allow(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 pub enum Deed {
     /// It waits for an effect.
-    Asked {
+    Requested {
         /// Names the effect.
         number: u64,
         /// The account, where the port is told.
@@ -106,7 +106,7 @@ impl Link {
             stops_at: None,
             rng,
             journal: Vec::new(),
-            asked: 0,
+            requested: 0,
             draws: 0,
             known: BTreeSet::new(),
         };
@@ -195,9 +195,9 @@ impl SimulatedPorts {
             if !matches!(effect, Effect::Send { .. }) {
                 state.point(true);
             }
-            state.asked += 1;
-            let number = state.asked;
-            state.note(Deed::Asked { number, account: account.cloned(), effect, reply });
+            state.requested += 1;
+            let number = state.requested;
+            state.note(Deed::Requested { number, account: account.cloned(), effect, reply });
             number
         };
         let mut under_way = UnderWay { link, number, answered: false };
@@ -205,7 +205,7 @@ impl SimulatedPorts {
         let event = match delivery {
             Ok(Delivery::Event(event)) => event,
             Ok(Delivery::Panic) => resume_unwind(Box::new(PlannedPanic)),
-            Ok(Delivery::Accounts(_)) | Err(_) => unasked(),
+            Ok(Delivery::Accounts(_)) | Err(_) => unexpected(),
         };
         under_way.answered = true;
         let has_record = match &event {
@@ -221,7 +221,7 @@ impl SimulatedPorts {
 }
 
 /// A defect of the simulation.
-fn unasked() -> ! {
+fn unexpected() -> ! {
     panic!("a port got no reply, or one to another question")
 }
 
@@ -230,7 +230,7 @@ impl Store for SimulatedPorts {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
         match self.perform(Some(name), Effect::ReadAccount).await {
             Event::Account(read) => read,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 
@@ -238,14 +238,14 @@ impl Store for SimulatedPorts {
         let effect = Effect::WriteAccount { expected, next: next.clone() };
         match self.perform(Some(name), effect).await {
             Event::Written(outcome) => outcome,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 
     async fn read_login_limiter(&self, name: &LimiterName) -> Result<LoginLimiter, StoreError> {
         match self.perform(None, Effect::ReadLimiter(name.clone())).await {
             Event::Limiter(read) => read,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 
@@ -258,7 +258,7 @@ impl Store for SimulatedPorts {
         let effect = Effect::WriteLimiter { name: name.clone(), expected, next: next.clone() };
         match self.perform(None, effect).await {
             Event::Written(outcome) => outcome,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 
@@ -268,7 +268,7 @@ impl Store for SimulatedPorts {
         match delivery.await {
             Ok(Delivery::Accounts(read)) => read,
             Ok(Delivery::Panic) => resume_unwind(Box::new(PlannedPanic)),
-            Ok(Delivery::Event(_)) | Err(_) => unasked(),
+            Ok(Delivery::Event(_)) | Err(_) => unexpected(),
         }
     }
 }
@@ -278,7 +278,7 @@ impl Secrets for SimulatedPorts {
     async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError> {
         match self.perform(Some(name), Effect::ReadSecret).await {
             Event::Secret(read) => read,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 }
@@ -289,7 +289,7 @@ impl Upstream for SimulatedPorts {
         let effect = Effect::Send { call: call.clone(), not_after: CHECKED };
         match self.perform(None, effect).await {
             Event::Replied(reply) => reply,
-            _ => unasked(),
+            _ => unexpected(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl World {
         let half_ms = self.plan.token_life_ms.min(assumed_ms) / 2 - millis(self.policy.clock_margin);
         let wanted_ms = millis(min_ttl).min(half_ms);
         self.checks.hold("I4", answer.expires_in_seconds >= wanted_ms / SECOND, || {
-            format!("{} s, but {wanted_ms} ms were asked for", answer.expires_in_seconds)
+            format!("{} s, but {wanted_ms} ms were requested for", answer.expires_in_seconds)
         });
         let alive = self.upstream.is_alive(&answer.access_token, now_ms);
         self.checks.tally.dead_tokens += u64::from(!alive);

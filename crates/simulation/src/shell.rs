@@ -21,7 +21,7 @@ pub(crate) enum Ended {
 }
 
 /// An effect that a process asks for.
-pub(crate) struct Asked {
+pub(crate) struct Requested {
     task: TaskId,
     number: u64,
     account: usize,
@@ -129,14 +129,14 @@ impl World {
     fn follow_journal(&mut self, task: TaskId, journal: Vec<Entry>) {
         for Entry { stopped_ms, deed } in journal {
             match deed {
-                Deed::Asked { number, account, effect, reply } => {
+                Deed::Requested { number, account, effect, reply } => {
                     let account = self.account_of(task, account.as_ref(), &effect);
                     self.effect_begins(number, account, task, &effect);
-                    let asked = Asked { task, number, account, effect, reply };
+                    let requested = Requested { task, number, account, effect, reply };
                     if stopped_ms == 0 {
-                        self.submit(asked);
+                        self.submit(requested);
                     } else {
-                        self.after(stopped_ms, Occurrence::Asked(Box::new(asked)));
+                        self.after(stopped_ms, Occurrence::Requested(Box::new(requested)));
                     }
                 }
                 Deed::List(reply) => {
@@ -191,8 +191,8 @@ impl World {
     }
 
     /// Performs an effect of a process.
-    pub(crate) fn submit(&mut self, asked: Asked) {
-        let Asked { task, number, account, effect, reply } = asked;
+    pub(crate) fn submit(&mut self, requested: Requested) {
+        let Requested { task, number, account, effect, reply } = requested;
         let Some(process) = self.process(task.process) else { return };
         if !process.under_way.contains_key(&number) {
             return;

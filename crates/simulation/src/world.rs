@@ -11,7 +11,7 @@ use crate::{
     ports::{Delivery, Reply},
     process::TaskId,
     secrets::Secrets,
-    shell::{Asked, Ended},
+    shell::{Ended, Requested},
     store::Store,
     upstream::Upstream,
 };
@@ -71,7 +71,7 @@ pub(crate) enum Occurrence {
         generation: Generation,
     },
     /// A process asks for an effect, after it was stopped.
-    Asked(Box<Asked>),
+    Requested(Box<Requested>),
     /// A request for a list of all records arrives at the store.
     List {
         task: TaskId,
@@ -211,7 +211,7 @@ impl World {
             Occurrence::Arrival(arrival) => self.dispatch(arrival),
             Occurrence::Maintenance => self.maintenance(),
             Occurrence::Herd { account, generation } => self.herd(account, generation),
-            Occurrence::Asked(asked) => self.submit(*asked),
+            Occurrence::Requested(requested) => self.submit(*requested),
             Occurrence::List { task, reply } => self.list(task, reply),
             Occurrence::Delivered { task, reply, delivery } => self.deliver_to_port(task, reply, *delivery),
             Occurrence::Resumed(id) => self.resume_process(id),

@@ -149,7 +149,7 @@ impl Bench {
         let (journal, stopped_ms) = self.link.end();
         for Entry { stopped_ms, deed } in journal {
             match deed {
-                Deed::Asked { number, effect, reply, .. } => {
+                Deed::Requested { number, effect, reply, .. } => {
                     let account = self.requests[task as usize].account.clone();
                     let runner = self.runners.insert(account.clone(), task);
                     let alone = runner.is_none_or(|runner| runner == task)
@@ -621,12 +621,12 @@ mod deadline {
             bench.request("a", Intent::Maintain);
             bench.run();
             assert!(bench.answer_until("write account"));
-            let asked_ms = bench.under_way[0].since_ms;
+            let requested_ms = bench.under_way[0].since_ms;
             bench.stops = true;
             bench.answer(0);
             match bench.find("refresh") {
                 Some(index) => {
-                    let after = Duration::from_millis(bench.under_way[index].since_ms - asked_ms);
+                    let after = Duration::from_millis(bench.under_way[index].since_ms - requested_ms);
                     assert!(after <= latest, "seed {seed}: sent {after:?} after the lease was taken");
                     left += 1;
                 }

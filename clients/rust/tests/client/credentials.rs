@@ -68,12 +68,12 @@ async fn a_container_gives_keys_to_the_holder_of_its_token() {
 }
 
 #[tokio::test]
-async fn keys_are_asked_for_once_and_again_when_they_expire() {
+async fn keys_are_requested_once_and_again_when_they_expire() {
     let broker = Broker::start().await;
     // No answer is cached, so that each request is a signed call.
     broker.set_mode(BrokerMode::Failing("invalid_request", None));
-    let asked = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&asked);
+    let requested = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&requested);
     let container = Server::start(move |_| {
         let number = counter.fetch_add(1, Ordering::Relaxed);
         async move { respond(200, keys("TASK", if number == 0 { PAST } else { FAR })) }
@@ -84,7 +84,7 @@ async fn keys_are_asked_for_once_and_again_when_they_expire() {
     for (call, total) in [(1, 1), (2, 2), (3, 2), (4, 2)] {
         let min_ttl = std::time::Duration::from_secs(call);
         source.get_for(&AccountName::default(), min_ttl).await.unwrap_err();
-        assert_eq!(asked.load(Ordering::Relaxed), total);
+        assert_eq!(requested.load(Ordering::Relaxed), total);
     }
 }
 

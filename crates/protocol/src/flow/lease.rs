@@ -128,8 +128,8 @@ impl Flow {
         Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
     }
 
-    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, asked_at: Timestamp) -> Next {
-        self.remember(attempt.next.clone(), asked_at);
+    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, requested_at: Timestamp) -> Next {
+        self.remember(attempt.next.clone(), requested_at);
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
         let held = Held { account: attempt.next, lease: attempt.lease, refused: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));

@@ -27,10 +27,10 @@ impl Flow {
         }
     }
 
-    pub(super) fn looked(&mut self, cx: Context<'_>, asked_at: Timestamp, read: Read<Account>) -> Next {
+    pub(super) fn looked(&mut self, cx: Context<'_>, requested_at: Timestamp, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
-                self.remember(account, asked_at);
+                self.remember(account, requested_at);
                 Next::Decide
             }
             Err(error) => self.store_failed(cx, error),

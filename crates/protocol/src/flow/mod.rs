@@ -1,6 +1,6 @@
 //! One request as a state machine, from its arrival to its answer.
 //!
-//! An event goes in, the next step comes out. Whoever drives the flow performs the effect and feeds back what became
+//! An event goes in, the next step comes out. What drives the flow performs the effect and feeds back what became
 //! of it. A crash is a flow that is not stepped any more; "carried out, but the reply was lost" is an event like any
 //! other. `docs/PROTOCOL.md` has the diagram, which a test generates from this code.
 //!
@@ -74,11 +74,11 @@ pub struct Flow {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Start,
-    ReadingRecord { asked_at: Timestamp },
+    ReadingRecord { requested_at: Timestamp },
     Waiting,
     CheckingSecret,
-    Writing { write: ConditionalWrite, asked_at: Timestamp },
-    ReadingBack { write: ConditionalWrite, asked_at: Timestamp },
+    Writing { write: ConditionalWrite, requested_at: Timestamp },
+    ReadingBack { write: ConditionalWrite, requested_at: Timestamp },
     BackingOff(ConditionalWrite),
     Leased { held: Held, work: Work },
     Done,
@@ -185,21 +185,23 @@ impl Flow {
     /// with a defect.
     pub fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
         let next = match (std::mem::replace(&mut self.state, State::Done), event) {
-            (State::ReadingRecord { asked_at }, Event::Account(read)) => self.looked(cx, asked_at, read),
+            (State::ReadingRecord { requested_at }, Event::Account(read)) => {
+                self.looked(cx, requested_at, read)
+            }
             (State::Waiting, Event::Resumed) => Next::Look,
             (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(cx, read),
-            (State::Writing { write, asked_at }, Event::Written(outcome)) => {
-                self.written(cx, write, asked_at, outcome)
+            (State::Writing { write, requested_at }, Event::Written(outcome)) => {
+                self.written(cx, write, requested_at, outcome)
             }
-            (State::ReadingBack { write, asked_at }, Event::Account(read)) => {
-                self.read_back_account(cx, write, asked_at, read)
+            (State::ReadingBack { write, requested_at }, Event::Account(read)) => {
+                self.read_back_account(cx, write, requested_at, read)
             }
             (State::ReadingBack { write, .. }, Event::Limiter(read)) => {
                 self.read_back_limiter(cx, write, read)
             }
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
             (State::Leased { held, work }, event) => self.worked(cx, held, work, event),
-            _ => Next::Done(Err(Failure::Defect(UNASKED))),
+            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
         };
         self.enter(cx, next)
     }
@@ -215,17 +217,17 @@ impl Flow {
             (Work::Revoking { current, failed }, Event::Replied(reply)) => {
                 self.revoked(held, current, failed, &reply)
             }
-            _ => Next::Done(Err(Failure::Defect(UNASKED))),
+            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
         }
     }
 
     /// Goes where a handler said, until an effect has to be performed or the request has ended.
     fn enter(&mut self, cx: Context<'_>, mut next: Next) -> Step {
-        let asked_at = cx.now;
+        let requested_at = cx.now;
         loop {
             next = match next {
                 Next::Look => {
-                    return self.wait_for(State::ReadingRecord { asked_at }, Effect::ReadAccount);
+                    return self.wait_for(State::ReadingRecord { requested_at }, Effect::ReadAccount);
                 }
                 Next::LookAt(until) => {
                     return self.wait_for(State::Waiting, Effect::Pause { until });
@@ -234,11 +236,11 @@ impl Flow {
                     return self.wait_for(State::CheckingSecret, Effect::ReadSecret);
                 }
                 Next::Write(write, effect) => {
-                    return self.wait_for(State::Writing { write, asked_at }, effect);
+                    return self.wait_for(State::Writing { write, requested_at }, effect);
                 }
                 Next::ReadBack(write) => {
                     let effect = write.read_effect();
-                    return self.wait_for(State::ReadingBack { write, asked_at }, effect);
+                    return self.wait_for(State::ReadingBack { write, requested_at }, effect);
                 }
                 Next::BackOff(write, until) => {
                     return self.wait_for(State::BackingOff(write), Effect::Pause { until });
@@ -268,4 +270,4 @@ impl Flow {
     }
 }
 
-const UNASKED: &str = "an event came that does not answer the last effect";
+const UNEXPECTED: &str = "an event came that does not answer the last effect";

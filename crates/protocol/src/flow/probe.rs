@@ -25,8 +25,8 @@ impl Flow {
             }
             // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no
             // cooldown: the API's trouble is not the OAuth host's.
-            UpstreamReply::RateLimited(asked) => {
-                let pause = cx.policy.rate_limit_pause(*asked, cx.draw);
+            UpstreamReply::RateLimited(retry_after) => {
+                let pause = cx.policy.rate_limit_pause(*retry_after, cx.draw);
                 Verdict::Inconclusive { probe_after: cx.now.plus(pause) }
             }
             UpstreamReply::Unclear

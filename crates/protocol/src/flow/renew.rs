@@ -45,9 +45,9 @@ impl Flow {
                 self.notices.push(Notice::RefreshRefused);
                 self.log_in_if_time_allows(cx, held)
             }
-            UpstreamReply::RateLimited(asked) => {
+            UpstreamReply::RateLimited(retry_after) => {
                 let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
-                Self::rate_limited(cx, restored(held), &origin, asked)
+                Self::rate_limited(cx, restored(held), &origin, retry_after)
             }
             // It may have been carried out: the token stays consumed.
             UpstreamReply::Unclear | UpstreamReply::Revoked | UpstreamReply::Alive => {
@@ -122,7 +122,9 @@ impl Flow {
                 let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
                 self.cool_down(cx, held, cooldown)
             }
-            UpstreamReply::RateLimited(asked) => Self::rate_limited(cx, held, &credentials.origin, asked),
+            UpstreamReply::RateLimited(retry_after) => {
+                Self::rate_limited(cx, held, &credentials.origin, retry_after)
+            }
             UpstreamReply::Unclear
             | UpstreamReply::Revoked
             | UpstreamReply::Alive
@@ -186,8 +188,8 @@ impl Flow {
         Next::Save(held, Ending::Failed(Failure::cooling_down(cooldown, cx.now)))
     }
 
-    fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, asked: Option<Duration>) -> Next {
-        let until = cx.now.plus(cx.policy.rate_limit_pause(asked, cx.draw));
+    fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, retry_after: Option<Duration>) -> Next {
+        let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
         let failures = held.account.failures();
         let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
         let name = LimiterName::of(origin);

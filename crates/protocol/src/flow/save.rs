@@ -44,12 +44,12 @@ pub(super) struct SaveAttempt {
     /// When the first try was made.
     since: Timestamp,
     /// When the last try was made.
-    asked_at: Timestamp,
+    requested_at: Timestamp,
 }
 
 impl SaveAttempt {
     fn new(cx: Context<'_>, expected: Version, next: Account, ending: Ending) -> Self {
-        Self { expected, next, ending, since: cx.now, asked_at: cx.now }
+        Self { expected, next, ending, since: cx.now, requested_at: cx.now }
     }
 
     fn write(self, tries: u32) -> Next {
@@ -58,7 +58,7 @@ impl SaveAttempt {
     }
 
     pub(super) fn write_again(self, cx: Context<'_>, tries: u32) -> Next {
-        Self { asked_at: cx.now, ..self }.write(tries)
+        Self { requested_at: cx.now, ..self }.write(tries)
     }
 
     fn brings_a_pair(&self) -> bool {
@@ -125,7 +125,7 @@ impl Flow {
         cx: Context<'_>,
         attempt: SaveAttempt,
         account: Account,
-        asked_at: Timestamp,
+        requested_at: Timestamp,
     ) -> Next {
         if let Some(generation) = attempt.next.generation().filter(|_| attempt.brings_a_pair()) {
             self.renewed = true;
@@ -135,7 +135,7 @@ impl Flow {
             self.cache.pending_write = None;
         }
         self.cache.writes_failed_at = None;
-        self.remember(account, asked_at);
+        self.remember(account, requested_at);
         match attempt.ending {
             Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
             Ending::Failed(failure) => self.finish(cx, failure),
@@ -155,7 +155,7 @@ impl Flow {
             Ending::Obtained => {
                 self.notices.extend(attempt.next.generation().map(Notice::WritePending));
                 let account = attempt.next.clone();
-                self.cache.record = Some(CachedRecord { account, read_at: attempt.asked_at });
+                self.cache.record = Some(CachedRecord { account, read_at: attempt.requested_at });
                 let next = attempt.next.clone();
                 self.cache.pending_write = Some(PendingWrite { expected: attempt.expected, next });
                 self.hand_out(cx, &attempt.next)
@@ -173,7 +173,7 @@ impl Flow {
         &mut self,
         attempt: &SaveAttempt,
         account: Account,
-        asked_at: Timestamp,
+        requested_at: Timestamp,
     ) -> Next {
         if attempt.brings_a_pair() {
             self.notices.extend(attempt.next.generation().map(Notice::LeaseLost));
@@ -187,11 +187,11 @@ impl Flow {
             self.progress.unblocked = false;
         }
         self.cache.pending_write = None;
-        self.remember(account, asked_at);
+        self.remember(account, requested_at);
         Next::Decide
     }
 
-    /// Answers with the pair that was just obtained, even if it lives shorter than was asked for.
+    /// Answers with the pair that was just obtained, even if it lives shorter than was requested.
     fn hand_out(&mut self, cx: Context<'_>, account: &Account) -> Next {
         if self.request.intent == Intent::Maintain {
             return Next::Decide;

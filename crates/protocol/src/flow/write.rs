@@ -4,7 +4,7 @@
 //! proves nothing by itself: the client library's own retry may have met the first try, whose reply was lost.
 
 use super::{
-    Flow, Next, UNASKED,
+    Flow, Next, UNEXPECTED,
     lease::LeaseAttempt,
     permit::{BlockAttempt, PermitAttempt},
     save::{Ending, SaveAttempt},
@@ -72,14 +72,14 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         write: ConditionalWrite,
-        asked_at: Timestamp,
+        requested_at: Timestamp,
         outcome: WriteOutcome,
     ) -> Next {
         match (outcome, write.kind) {
-            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt, asked_at),
+            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt, requested_at),
             (WriteOutcome::Applied, Kind::Save(attempt)) => {
                 let account = attempt.next.clone();
-                self.saved(cx, attempt, account, asked_at)
+                self.saved(cx, attempt, account, requested_at)
             }
             (WriteOutcome::Applied, Kind::Permit(attempt)) => Self::use_permit(cx, attempt, write.tries),
             (WriteOutcome::Applied, Kind::Block(attempt)) => {
@@ -99,29 +99,30 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         write: ConditionalWrite,
-        asked_at: Timestamp,
+        requested_at: Timestamp,
         read: Read<Account>,
     ) -> Next {
         match (write.kind, read) {
             (Kind::Lease(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.lease_taken(attempt, asked_at),
-                verdict => {
+                ReadBack::Applied => self.lease_taken(attempt, requested_at),
+                ReadBack::Unchanged => {
+                    self.remember(account, requested_at);
+                    self.lease_not_written(cx)
+                }
+                ReadBack::Superseded => {
                     self.notices.push(Notice::LeaseConflict);
-                    self.remember(account, asked_at);
-                    match verdict {
-                        ReadBack::Unchanged => self.lease_not_written(cx),
-                        _ => Next::Decide,
-                    }
+                    self.remember(account, requested_at);
+                    Next::Decide
                 }
             },
             (Kind::Lease(_), Err(error)) => self.store_failed(cx, error),
             (Kind::Save(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.saved(cx, attempt, account, asked_at),
+                ReadBack::Applied => self.saved(cx, attempt, account, requested_at),
                 ReadBack::Unchanged => self.retry(cx, Kind::Save(attempt), write.tries),
-                ReadBack::Superseded => self.lease_lost(&attempt, account, asked_at),
+                ReadBack::Superseded => self.lease_lost(&attempt, account, requested_at),
             },
             (kind @ Kind::Save(_), Err(_)) => self.retry(cx, kind, write.tries),
-            (Kind::Permit(_) | Kind::Block(_), _) => Next::Done(Err(Failure::Defect(UNASKED))),
+            (Kind::Permit(_) | Kind::Block(_), _) => Next::Done(Err(Failure::Defect(UNEXPECTED))),
         }
     }
 
@@ -138,7 +139,7 @@ impl Flow {
             (Kind::Block(attempt), Ok(limiter)) => attempt.write(cx, write.tries, &limiter),
             // The account itself is in cooldown at least.
             (Kind::Block(attempt), Err(_)) => self.cool_down(cx, attempt.held, attempt.cooldown),
-            (Kind::Lease(_) | Kind::Save(_), _) => Next::Done(Err(Failure::Defect(UNASKED))),
+            (Kind::Lease(_) | Kind::Save(_), _) => Next::Done(Err(Failure::Defect(UNEXPECTED))),
         }
     }
 

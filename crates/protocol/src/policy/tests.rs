@@ -115,7 +115,8 @@ fn pauses_double_up_to_a_limit_and_are_jittered() {
     let millis: Vec<u128> = (0..=6).map(|looks| POLICY.poll_pause(looks, LOWEST).as_millis()).collect();
     assert_eq!(millis, [25, 50, 100, 200, 400, 500, 500]);
     assert_eq!(POLICY.poll_pause(0, MIDDLE), ms(37) + Duration::from_micros(500));
-    let pauses = [None, Some(ms(5_000)), Some(2 * HOUR)].map(|asked| POLICY.rate_limit_pause(asked, MIDDLE));
+    let pauses =
+        [None, Some(ms(5_000)), Some(2 * HOUR)].map(|requested| POLICY.rate_limit_pause(requested, MIDDLE));
     assert_eq!(pauses, [ms(63_000), ms(63_000), ms(3_780_000)]);
 }
 

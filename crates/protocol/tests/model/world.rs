@@ -227,7 +227,7 @@ impl World {
         &mut self.instances[who].running.as_mut().expect("a request").under_lease
     }
 
-    /// Lets time pass until an instant, rounded up to whole seconds. Every pause may take longer than asked for.
+    /// Lets time pass until an instant, rounded up to whole seconds. Every pause may take longer than requested.
     pub(crate) fn pass_until(&mut self, instant: Timestamp) {
         let rounded = Timestamp::from_millis(instant.as_millis().div_ceil(1000) * 1000);
         self.now = self.now.max(rounded);

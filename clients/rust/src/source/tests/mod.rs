@@ -43,9 +43,9 @@ impl Clock for TestClock {
     }
 }
 
-type Asked = (Call, oneshot::Sender<Result<Reply, Error>>);
+type Requested = (Call, oneshot::Sender<Result<Reply, Error>>);
 
-struct ScriptedBroker(mpsc::UnboundedSender<Asked>);
+struct ScriptedBroker(mpsc::UnboundedSender<Requested>);
 
 impl Broker for ScriptedBroker {
     fn call<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Reply, Error>> {
@@ -58,15 +58,15 @@ impl Broker for ScriptedBroker {
 struct Bench {
     source: TokenSource,
     clock: TestClock,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    requested: mpsc::UnboundedReceiver<Requested>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let (calls, asked) = mpsc::unbounded_channel();
+        let (calls, requested) = mpsc::unbounded_channel();
         let clock = TestClock::new();
         let source = TokenSource::with(ScriptedBroker(calls), clock.clone(), Limits::default());
-        Self { source, clock, asked }
+        Self { source, clock, requested }
     }
 
     /// A source that holds generation 7 for 900 s.
@@ -88,8 +88,8 @@ impl Bench {
         tokio::spawn(async move { source.report(&AccountName::default(), Generation(generation)).await })
     }
 
-    async fn next(&mut self) -> Asked {
-        self.asked.recv().await.unwrap()
+    async fn next(&mut self) -> Requested {
+        self.requested.recv().await.unwrap()
     }
 
     /// Whether no call is waiting, after all tasks that can run have run.
@@ -97,7 +97,7 @@ impl Bench {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        self.asked.try_recv().is_err()
+        self.requested.try_recv().is_err()
     }
 }
 

@@ -26,7 +26,7 @@ async fn failing_leaves_the_token_until_it_expires() {
     let mut calls = 0;
     while began.elapsed() < Duration::from_secs(839) {
         tokio::select! {
-            (_, answer) = async { bench.asked.recv().await.unwrap() } => {
+            (_, answer) = async { bench.requested.recv().await.unwrap() } => {
                 calls += 1;
                 answer.send(Err(down())).unwrap();
             }

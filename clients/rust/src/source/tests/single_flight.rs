@@ -43,8 +43,8 @@ async fn accounts_do_not_wait_for_each_other() {
     let (first, _answer) = bench.next().await;
     let source = bench.source.clone();
     let emea = AccountName::parse("emea").unwrap();
-    let asked = emea.clone();
-    tokio::spawn(async move { source.get(&asked).await });
+    let requested = emea.clone();
+    tokio::spawn(async move { source.get(&requested).await });
     let (second, _) = bench.next().await;
     assert_eq!((first.account, second.account), (Some(AccountName::default()), Some(emea)));
 }

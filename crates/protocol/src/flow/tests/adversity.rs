@@ -138,7 +138,7 @@ fn a_table_that_refuses_writes_is_told_as_such() {
         assert_eq!(world.run(&mut flow, refusing_writes(takes_ms)), Err(Failure::StoreUnavailable));
         let waited = world.now.since(START);
         assert!(waited < 8 * SECOND, "{waited:?}");
-        world.asked.clear();
+        world.requested.clear();
         let mut next = Flow::new(world.request(TOKEN), flow.cache().clone());
         assert_eq!(world.run(&mut next, refusing_writes(takes_ms)), Err(Failure::StoreUnavailable));
         assert_eq!(world.count("write account"), 0, "the next request does not start over");
@@ -394,10 +394,10 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
         Cooldown { until: world.now.plus(SECOND * 3000), reason: CooldownReason::Unavailable, failures: 9 };
     world.account.cooldown = Some(cooldown);
     world.account.young_deaths = 4;
-    world.asked.clear();
+    world.requested.clear();
     let mut unblock = Flow::new(world.request(Intent::Unblock), Cache::default());
     world.run(&mut unblock, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.asked, ["read account", "write account"], "nothing is sent");
+    assert_eq!(world.requested, ["read account", "write account"], "nothing is sent");
     let Account { rejected_secret, cooldown, young_deaths, .. } = &world.account;
     assert_eq!((rejected_secret, cooldown, young_deaths), (&None, &None, &0));
     world.token().unwrap();
@@ -485,7 +485,7 @@ fn a_revocation_never_ends_the_current_pair() {
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut flow, answering("login", UpstreamReply::Granted(same))).unwrap();
     assert_eq!(world.pending(), Vec::<&str>::new());
-    world.asked.clear();
+    world.requested.clear();
     world.account.pending_revocations = vec![revocation("access 0"), revocation("other")];
     let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut schedule, |_, _| Fate::Done).unwrap();
@@ -605,7 +605,7 @@ fn an_invented_generation_does_not_reach_the_table() {
     let mut world = World::with_pair(WEEK);
     let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
-    world.asked.clear();
+    world.requested.clear();
     for (ahead_ms, reads) in [(2_001, 0), (u64::MAX / 2, 0), (2_000, 1)] {
         let rejected = Some(Generation(world.now.as_millis() + ahead_ms));
         let request = world.request(Intent::Token { min_ttl: Duration::from_secs(60), rejected });

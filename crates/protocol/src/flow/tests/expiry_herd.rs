@@ -29,7 +29,7 @@ fn herd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
             }
             Step::Done(other) => panic!("no token: {other:?}"),
         };
-        world.asked.push(effect.name().to_owned());
+        world.requested.push(effect.name().to_owned());
         let (until, event) = match effect {
             Effect::Pause { until } => (until, Event::Resumed),
             Effect::Send { .. } => (at.plus(call_takes), world.perform(effect)),

@@ -8,7 +8,7 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
     let first = world.token().unwrap();
     assert_eq!(first.served_from, ServedFrom::Upstream);
     assert_eq!(
-        world.asked,
+        world.requested,
         [
             "read account",
             "read secret",
@@ -40,11 +40,11 @@ fn a_warm_cache_answers_without_io() {
     let mut world = World::new();
     let mut first = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut first, |_, _| Fate::Done).unwrap();
-    world.asked.clear();
+    world.requested.clear();
     let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
     let answer = world.run(&mut second, |_, _| Fate::Done).unwrap();
     assert_eq!(answer.served_from, ServedFrom::Memory);
-    assert_eq!(world.asked, Vec::<String>::new());
+    assert_eq!(world.requested, Vec::<String>::new());
     world.pass(POLICY.memory_ttl);
     let mut third = Flow::new(world.request(TOKEN), first.cache().clone());
     assert_eq!(world.run(&mut third, |_, _| Fate::Done).unwrap().served_from, ServedFrom::Table);
@@ -172,7 +172,7 @@ fn no_renewal_starts_that_cannot_end_in_time() {
     let request = Request { deadline: world.now.plus(Duration::from_secs(5)), ..world.request(TOKEN) };
     let result = world.run(&mut Flow::new(request, Cache::default()), |_, _| Fate::Done);
     assert_eq!(result, Err(Failure::TooLittleTime));
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn f02_contention_jitter_happens_once_and_lets_few_go_first() {
     let policy = POLICY;
     let spans: Vec<Duration> =
         (1..=1000_u64).map(|part| policy.contention_jitter(Draw(u64::MAX / 1000 * part))).collect();
-    let within = |span| spans.iter().filter(|stood| **stood <= Duration::from_millis(span)).count();
+    let within = |most| spans.iter().filter(|span| **span <= Duration::from_millis(most)).count();
     assert!((1..=5).contains(&within(50)), "{}", within(50));
     assert_eq!(within(250), 1000);
 

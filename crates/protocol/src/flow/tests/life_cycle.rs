@@ -14,7 +14,7 @@ fn f12_a_revoked_token_is_not_served_until_its_expiry() {
     let answer = world.run(&mut flow, answering("probe", UpstreamReply::Unauthorized)).unwrap();
     assert!(answer.generation > Generation(7));
     assert_eq!(
-        world.asked,
+        world.requested,
         [
             "read account",
             "pause",
@@ -40,7 +40,7 @@ fn f13_a_thousand_reports_on_a_live_token_are_one_probe() {
         assert_eq!(answer.generation, Generation(7));
     }
     assert_eq!((world.count("probe"), world.count("refresh"), world.count("login")), (1, 0, 0));
-    assert!(!world.consumed(), "a probe spends nothing");
+    assert!(!world.consumed(), "a probe consumes nothing");
     world.pass(Duration::from_secs(15));
     let mut later = Flow::new(reporting(&world, 7), Cache::default());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
@@ -52,7 +52,7 @@ fn a_report_on_an_old_generation_asks_no_upstream() {
     let mut world = World::with_pair(WEEK);
     let mut flow = Flow::new(reporting(&world, 6), Cache::default());
     world.run(&mut flow, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn nothing_to_revoke_or_to_maintain_writes_nothing() {
         let mut flow = Flow::new(world.request(intent), Cache::default());
         world.run(&mut flow, |_, _| Fate::Done).unwrap();
         assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 0 }));
-        assert_eq!(world.asked, ["read account"]);
+        assert_eq!(world.requested, ["read account"]);
     }
 }
 
@@ -284,10 +284,10 @@ fn the_schedule_leaves_an_account_in_cooldown_alone() {
     let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
     let failure = world.run(&mut flow, answering("refresh", UpstreamReply::Unclear)).unwrap_err();
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
-    world.asked.clear();
+    world.requested.clear();
     let mut again = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut again, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ struct World {
     limiter: LoginLimiter,
     secret: Result<Credentials, SecretError>,
     /// The names of all effects so far.
-    asked: Vec<String>,
+    requested: Vec<String>,
     grants: u64,
     draws: u64,
     /// The outcome of the last flow.
@@ -52,7 +52,7 @@ impl World {
             account: Account::default(),
             limiter: LoginLimiter::default(),
             secret: Ok(credentials("v1")),
-            asked: Vec::new(),
+            requested: Vec::new(),
             grants: 0,
             draws: 0,
             report: None,
@@ -98,7 +98,7 @@ impl World {
                     });
                 }
             };
-            self.asked.push(effect.name().to_owned());
+            self.requested.push(effect.name().to_owned());
             event = Some(match fate(self, &effect) {
                 Fate::Done => self.perform(effect),
                 Fate::DoneBut(event) => {
@@ -108,7 +108,7 @@ impl World {
                 Fate::Lost(event) => event,
             });
         }
-        panic!("the flow does not end: {:?}", self.asked);
+        panic!("the flow does not end: {:?}", self.requested);
     }
 
     /// Begins a flow, or goes on with an event.
@@ -129,13 +129,13 @@ impl World {
             let Step::Perform(effect) = self.step(flow, event) else {
                 break;
             };
-            self.asked.push(effect.name().to_owned());
+            self.requested.push(effect.name().to_owned());
             if effect.name() == wanted {
                 return effect;
             }
             event = Some(self.perform(effect));
         }
-        panic!("it never asks for {wanted}: {:?}", self.asked);
+        panic!("it never asks for {wanted}: {:?}", self.requested);
     }
 
     fn perform(&mut self, effect: Effect) -> Event {
@@ -190,7 +190,7 @@ impl World {
     }
 
     fn count(&self, name: &str) -> usize {
-        self.asked.iter().filter(|asked| *asked == name).count()
+        self.requested.iter().filter(|requested| *requested == name).count()
     }
 }
 

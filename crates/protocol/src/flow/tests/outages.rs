@@ -15,13 +15,13 @@ fn an_unknown_account_writes_nothing() {
         let mut world = World::new();
         world.secret = Err(error);
         assert_eq!(world.token(), Err(failure));
-        assert_eq!(world.asked, ["read account", "read secret"]);
+        assert_eq!(world.requested, ["read account", "read secret"]);
     }
 }
 
 #[test]
 fn a_request_that_waited_shares_the_failure_of_the_other() {
-    for (lead, asked) in
+    for (lead, requested) in
         [(Duration::from_millis(1), &[][..]), (Duration::ZERO, &["read account".to_owned()][..])]
     {
         let mut world = World::new();
@@ -29,11 +29,14 @@ fn a_request_that_waited_shares_the_failure_of_the_other() {
         world.pass(lead);
         let mut first = Flow::new(world.request(TOKEN), Cache::default());
         world.run(&mut first, answering("login", UpstreamReply::Unclear)).unwrap_err();
-        world.asked.clear();
+        world.requested.clear();
         let mut second = Flow::new(waiting, first.cache().clone());
         let result = world.run(&mut second, |_, _| Fate::Done);
         assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
-        assert_eq!(world.asked, asked, "a copy is as good as a look only if it is younger than the request");
+        assert_eq!(
+            world.requested, requested,
+            "a copy is as good as a look only if it is younger than the request"
+        );
     }
 }
 
@@ -46,7 +49,7 @@ fn f19_a_store_outage_causes_no_login() {
     let mut world = World::new();
     let mut empty = Flow::new(world.request(TOKEN), Cache::default());
     assert_eq!(world.run(&mut empty, unreachable), Err(Failure::StoreUnavailable));
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 
     let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
@@ -62,7 +65,7 @@ fn f11_an_expired_token_is_not_served_during_an_outage() {
     let mut world = World::with_pair(Duration::from_secs(600));
     let mut warm = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut warm, |_, _| Fate::Done).unwrap();
-    // It has to live for the minute that was asked for, and for the margin between two clocks.
+    // It has to live for the minute that was requested, and for the margin between two clocks.
     for (passed_s, served) in [(538, true), (539, false), (600, false), (6_000, false)] {
         world.now = START.plus(Duration::from_secs(passed_s));
         let mut later = Flow::new(world.request(TOKEN), warm.cache().clone());
@@ -79,7 +82,7 @@ fn an_unreadable_item_is_never_overwritten() {
     let result =
         world.run(&mut flow, |_, _| Fate::Lost(Event::Account(Err(StoreError::Unreadable(what.clone())))));
     assert_eq!(result, Err(Failure::UnreadableItem(what)));
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let answer = world.token().unwrap();
     assert_eq!(
-        world.asked,
+        world.requested,
         ["read account", "pause", "read account", "write account", "refresh", "write account"]
     );
     assert!(answer.generation > Generation(7));
@@ -72,7 +72,7 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let answer = world.run(&mut flow, answering("refresh", UpstreamReply::Unauthorized)).unwrap();
     assert_eq!(
-        world.asked,
+        world.requested,
         [
             "read account",
             "pause",
@@ -104,7 +104,7 @@ fn a_refused_refresh_leads_to_a_login_while_time_allows() {
                 _ => Fate::Done,
             })
             .unwrap();
-        let after = world.asked.iter().skip_while(|asked| *asked != "refresh").nth(1);
+        let after = world.requested.iter().skip_while(|requested| *requested != "refresh").nth(1);
         assert_eq!(after.map(String::as_str), Some(next), "{late_ms} ms too late");
     }
 }
@@ -145,7 +145,7 @@ fn f20_a_rejected_password_is_not_tried_again() {
     assert_eq!(
         (world.count("login"), world.count("read secret")),
         (1, 2),
-        "it was read again before parking"
+        "it was read again before the version was rejected"
     );
     for _ in 0..3 {
         assert!(matches!(world.token(), Err(Failure::CredentialsRejected(_))));
@@ -193,10 +193,10 @@ fn a_rejected_secret_is_reread_after_a_while_only() {
     let mut world = World::new();
     let mut first = Flow::new(world.request(TOKEN), Cache::default());
     world.run(&mut first, answering("login", UpstreamReply::Unauthorized)).unwrap_err();
-    world.asked.clear();
+    world.requested.clear();
     let mut soon = Flow::new(world.request(TOKEN), first.cache().clone());
     world.run(&mut soon, |_, _| Fate::Done).unwrap_err();
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
     let mut memory = first.cache().clone();
     memory.rejected_secret =
         memory.rejected_secret.map(|(version, at)| (version, at.plus(Duration::from_secs(1))));
@@ -210,12 +210,13 @@ fn a_rejected_secret_is_reread_after_a_while_only() {
 
 #[test]
 fn f03_a_429_puts_the_whole_fleet_into_cooldown() {
-    for (asked, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
+    for (requested, at_least) in [(None, 60), (Some(5), 60), (Some(120), 120), (Some(1_000_000), 3600)] {
         let mut world = World::new();
-        let failure = fails(&mut world, "login", UpstreamReply::RateLimited(asked.map(Duration::from_secs)));
+        let failure =
+            fails(&mut world, "login", UpstreamReply::RateLimited(requested.map(Duration::from_secs)));
         assert!(matches!(failure, Failure::UpstreamRateLimited { .. }));
         let seconds = failure.retry_after_seconds().unwrap();
-        assert!((at_least..=at_least * 11 / 10).contains(&seconds), "{asked:?}: {seconds}");
+        assert!((at_least..=at_least * 11 / 10).contains(&seconds), "{requested:?}: {seconds}");
         assert!(world.limiter.blocked_until.is_some());
         // Another account of the fleet, a moment later.
         world.account = Account::default();
@@ -233,10 +234,10 @@ fn f03_after_a_429_the_next_request_finds_the_others_pair() {
     // An instance that was paused beyond its lease saves its pair after all.
     world.account.pair = Some(pair(WEEK));
     world.pass(Duration::from_secs(1));
-    world.asked.clear();
+    world.requested.clear();
     let mut later = Flow::new(world.request(TOKEN), limited.cache().clone());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.asked, ["read account"]);
+    assert_eq!(world.requested, ["read account"]);
 }
 
 #[test]

@@ -123,21 +123,21 @@ fn an_orphan_that_cannot_be_recorded_delays_no_answer() {
         let mut world = World::new();
         let mut paused = Flow::new(world.request(TOKEN), Cache::default());
         let mut lost = false;
-        let mut asked = 0;
+        let mut requested = 0;
         world
             .run(&mut paused, |world, effect| {
                 if effect.name() == "write account" && world.count("login") == 1 && !lost {
                     lost = true;
                     world.pass(Duration::from_secs(15));
                     world.token().unwrap();
-                    asked = world.asked.len();
+                    requested = world.requested.len();
                 } else if effect.name() == "write account" && lost {
                     return Fate::Lost(Event::Written(outcome));
                 }
                 Fate::Done
             })
             .unwrap();
-        assert_eq!(&world.asked[asked..], ["read account", "write account"], "{outcome:?}");
+        assert_eq!(&world.requested[requested..], ["read account", "write account"], "{outcome:?}");
     }
 }
 

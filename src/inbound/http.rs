@@ -34,6 +34,7 @@ pub(super) struct HttpRequest<'a> {
     body: Cow<'a, str>,
     is_base64_encoded: bool,
     user_arn: Option<Cow<'a, str>>,
+    is_version_2: bool,
 }
 
 /// The fields of an event that the broker reads: payload version 1 of REST APIs, version 2 of HTTP APIs and Function URLs.
@@ -109,6 +110,7 @@ impl<'a> HttpRequest<'a> {
                 body,
                 is_base64_encoded,
                 user_arn: context.authorizer.and_then(|authorizer| authorizer.iam?.user_arn),
+                is_version_2: true,
             }),
             (None, Some(method)) => {
                 let single = event.query_string_parameters.unwrap_or_default().into_iter();
@@ -129,6 +131,7 @@ impl<'a> HttpRequest<'a> {
                     body,
                     is_base64_encoded,
                     user_arn: context.identity.and_then(|identity| identity.user_arn),
+                    is_version_2: false,
                 })
             }
             (None, None) => None,
@@ -190,11 +193,11 @@ impl<'a> HttpRequest<'a> {
             }
             other @ Reply::Other(_) => other,
         });
-        respond(result, request_id)
+        HttpResponse { cookies: self.is_version_2.then_some([]), ..respond(result, request_id) }
     }
 }
 
-/// A response in a form that both payload versions have.
+/// A response to either payload version.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HttpResponse {
@@ -202,6 +205,9 @@ pub(super) struct HttpResponse {
     headers: ResponseHeaders,
     body: String,
     is_base64_encoded: bool,
+    /// Version 2 only, where cargo-lambda's emulator insists on it. The broker sets no cookies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[&'static str; 0]>,
 }
 
 #[derive(Serialize)]
@@ -235,7 +241,7 @@ pub(super) fn respond(result: Result<Reply, RequestError>, request_id: &str) -> 
         Ok(reply) => (200, response::text(&reply)),
         Err(error) => (error.status(), error.body(request_id).to_string()),
     };
-    HttpResponse { status_code, headers, body, is_base64_encoded: false }
+    HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies: None }
 }
 
 /// The value of the header `Content-Type`. The other headers are skipped.

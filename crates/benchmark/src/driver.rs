@@ -81,6 +81,13 @@ impl Function {
         answer
     }
 
+    /// Ends the program as Lambda ends an instance, and waits for it.
+    pub(crate) fn terminate(&mut self) {
+        let id = self.process.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().expect("kill");
+        self.process.wait().expect("it ends");
+    }
+
     /// The resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");

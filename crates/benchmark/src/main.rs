@@ -3,6 +3,8 @@
 //! Every figure is compared with that of a function that does nothing, on the same runtime, alternately in the same run.
 //! Where Python with boto3 and Node with the AWS SDK are installed, functions that cache the token as one usually does are
 //! started as well. `cargo benchmark` prints the table of docs/PERFORMANCE.md; it has to be alone on the machine.
+//! `cargo benchmark instructions` counts instructions instead, and compares them with `instructions.txt`.
+//! `cargo benchmark adversity` takes seven minutes, and prints what half-broken dependencies and lying callers cost.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +16,9 @@
     reason = "a benchmark measures and prints, and fails by panicking"
 )]
 
+mod adversity;
 mod driver;
+mod instructions;
 mod report;
 mod table;
 
@@ -23,7 +27,7 @@ use report::{Ratio, Report};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitCode},
     sync::Arc,
     time::Duration,
 };
@@ -33,8 +37,12 @@ const STARTS_OF_OTHERS: usize = 10;
 const WARM_UP: usize = 1_000;
 const REQUESTS: usize = 10_000;
 
-fn main() {
+fn main() -> ExitCode {
     let broker = build();
+    if std::env::args().any(|argument| argument == "adversity") {
+        adversity::measure(&broker);
+        return ExitCode::SUCCESS;
+    }
     let table = table::Table::start(&broker);
     let program = |path: PathBuf| Program {
         command: vec![path.display().to_string()],
@@ -42,12 +50,18 @@ fn main() {
     };
     let nothing = program(broker.with_file_name("do-nothing"));
     let broker = program(broker);
+    if std::env::args().any(|argument| argument == "instructions") {
+        let events =
+            [("direct", direct()), ("HTTP API", event("http-token")), ("REST API", event("rest-token"))];
+        return ExitCode::from(u8::from(!instructions::check(&broker, &events)));
+    }
     let mut report = Report::default();
     starts(&mut report, &broker, &nothing);
     others(&mut report, &broker, &table);
     warm(&mut report, &broker, &nothing);
     throughput(&mut report, &broker, &nothing);
     report.print(&broker.command[0]);
+    ExitCode::SUCCESS
 }
 
 /// Builds the function as it is shipped, by itself: other packages would add features to its dependencies. The function that

@@ -1,0 +1,64 @@
+//! The processor's instructions of a cold start and of warm invocations, counted by Callgrind. Unlike times they hardly
+//! depend on the machine, so that CI compares them with the numbers in `instructions.txt`.
+
+use crate::driver::{Function, Program};
+use std::{fmt::Write as _, path::Path, sync::Arc};
+
+const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
+/// A change that adds more than this has to change the numbers, too.
+const TOLERANCE_PERCENT: u64 = 3;
+const INVOCATIONS: u64 = 200;
+
+/// Counts and compares. The result says whether all numbers are within the tolerance.
+pub(crate) fn check(broker: &Program, events: &[(&str, Arc<[u8]>)]) -> bool {
+    let mut measured =
+        vec![("start", count(broker, None)), ("first answer", count(broker, Some((&events[0].1, 1))))];
+    for (name, event) in events {
+        let [few, many] = [100, 100 + INVOCATIONS].map(|times| count(broker, Some((event, times))));
+        measured.push((*name, (many - few) / INVOCATIONS));
+    }
+    let budget = std::fs::read_to_string(BUDGET).unwrap_or_default();
+    let allowed = |name: &str| {
+        let line = budget.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|number| number.parse::<u64>().ok())
+    };
+    let (mut all_within, mut now) = (true, String::new());
+    for (name, instructions) in measured {
+        let allowed = allowed(name).unwrap_or(0);
+        let within = 100 * instructions <= (100 + TOLERANCE_PERCENT) * allowed;
+        all_within &= within;
+        let verdict = if within { "" } else { "  MORE THAN 3 % ABOVE" };
+        println!("{name:20} {instructions:>12}, in the file {allowed:>12}{verdict}");
+        let _ = writeln!(now, "{name}: {instructions}");
+    }
+    if !all_within {
+        println!("\nIf that is meant, {} has to say:\n{now}", Path::new(BUDGET).display());
+    }
+    all_within
+}
+
+/// The instructions until the program has requested its first event, or has answered it that many times.
+fn count(broker: &Program, events: Option<(&Arc<[u8]>, u64)>) -> u64 {
+    let out = std::env::temp_dir().join(format!("callgrind-{}.out", std::process::id()));
+    let valgrind = [
+        "valgrind".to_owned(),
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", out.display()),
+    ];
+    let command = valgrind.into_iter().chain(broker.command.iter().cloned()).collect();
+    // An invocation that reads the table again would be counted as a warm one.
+    let memory = ("BROKER_MEMORY_TTL_SECONDS".to_owned(), "3600".to_owned());
+    let path = ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default());
+    let environment = broker.environment.iter().cloned().chain([memory, path]).collect();
+    let mut function = Function::start(&Program { command, environment });
+    match events {
+        None => drop(function.until_first_request()),
+        Some((event, times)) => (0..times).for_each(|_| drop(function.invoke(event))),
+    }
+    function.terminate();
+    let profile = std::fs::read_to_string(&out).expect("Callgrind's profile");
+    let _ = std::fs::remove_file(&out);
+    let total =
+        profile.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    total.and_then(|total| total.trim().parse().ok()).expect("a total")
+}

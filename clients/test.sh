@@ -93,7 +93,7 @@ run_node() {
         mkdir "$work/node_modules/token-broker" &&
             npm pack --silent --pack-destination "$work" ./clients/node &&
             tar -xzf "$work"/token-broker-*.tgz -C "$work/node_modules/token-broker" --strip-components=1 &&
-            cp -R clients/node/test "$work/test"
+            cp -R clients/node/test "$work/test" && cp clients/codes.json "$WORK/codes.json"
     ) >>"$LOG" 2>&1 || { fail node "the package cannot be packed"; return; }
     # Once with the types of Node.js alone, and once with those of browsers too.
     local lib

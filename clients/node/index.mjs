@@ -548,6 +548,9 @@ async function awsCall(action, call) {
     } catch (error) {
         const name = error?.name ?? "Error";
         if (name === "AccessDeniedException") throw brokerError("access_denied", `IAM does not allow ${action}`);
+        if ([401, 403].includes(error?.$metadata?.httpStatusCode)) {
+            throw brokerError("access_denied", `AWS refused ${action}: ${name}`);
+        }
         if (name === "CredentialsProviderError" || error?.message === "Region is missing") {
             throw brokerError("not_configured", `${action}: there are no AWS credentials, or there is no AWS Region`);
         }

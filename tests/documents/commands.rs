@@ -1,19 +1,18 @@
 //! Commands that a document marks as runnable run, and print what it says.
 //!
 //! The mark is a comment before the block: `<!-- runs: local; prints: "access_token" -->`. Each block runs in a shell of
-//! its own against a new local stack with an agent, as if `cargo local` and the agent of the README were running.
+//! its own against a new local stack, as if `cargo local` were running.
 
 use crate::page::pages;
 use emulators::{Ports, World, convirza::Settings};
-use local::{front, wiring};
-use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
+use local::{
+    agent::{self, LocalAgent},
+    front, wiring,
+};
+use std::{path::PathBuf, process::Command, sync::Arc};
 use token_broker::{broker::Broker, inbound::Handler, outbound::SystemClock};
-use token_broker_agent::{Agent, Listening};
-use token_broker_client::{BrokerClient, Environment, TokenSource, http::HttpClient};
-use tokio::sync::oneshot;
 
 const MARK: &str = "<!-- runs: local; prints: ";
-const GUARD: &str = "guard";
 
 /// A block that can be run, and the texts that it prints.
 struct Example {
@@ -39,12 +38,11 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// The local stack and an agent, at any free ports.
+/// The local stack, at any free ports.
 struct Stack {
     world: World,
     broker: emulators::server::Server,
-    agent: u16,
-    _stop_agent: oneshot::Sender<()>,
+    agent: LocalAgent,
 }
 
 impl Stack {
@@ -57,29 +55,8 @@ impl Stack {
         let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
         let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
         let broker = front::start(0, handler).await.expect("the front starts");
-
-        let environment: Environment = [
-            ("TOKEN_BROKER_TOKEN", GUARD.to_owned()),
-            ("CONVIRZA_API_URL", world.convirza.url()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ]
-        .into_iter()
-        .collect();
-        let settings = token_broker_agent::Settings::parse(&environment).expect("valid settings");
-        let client = BrokerClient::http_api(&environment, &broker.url()).expect("a URL");
-        let http =
-            HttpClient::new(token_broker_client::SystemClock, environment.roots(), Duration::from_secs(5));
-        let agent = Arc::new(Agent::new(&settings, TokenSource::new(client), http));
-        let listening = Listening::on(0).await.expect("a free port");
-        let port = listening.address().port();
-        let (stop_agent, stopped) = oneshot::channel();
-        let until = async {
-            let _ = stopped.await;
-        };
-        tokio::spawn(listening.serve(agent, until, Duration::ZERO));
-        Self { world, broker, agent: port, _stop_agent: stop_agent }
+        let agent = agent::start(&world, &broker.url(), Some("0")).await.expect("the agent starts");
+        Self { world, broker, agent }
     }
 
     /// The script, with the addresses of this stack for those of the documents.
@@ -87,7 +64,7 @@ impl Stack {
         script
             .replace("http://127.0.0.1:7070", &self.broker.url())
             .replace("http://127.0.0.1:7071", &self.world.convirza.url())
-            .replace("http://127.0.0.1:2774", &format!("http://127.0.0.1:{}", self.agent))
+            .replace("http://127.0.0.1:2774", &self.agent.url())
     }
 }
 

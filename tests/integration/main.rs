@@ -16,6 +16,7 @@ mod items;
 mod lines;
 mod recorder;
 
+mod agents;
 mod audit;
 mod bounds;
 mod callers;

@@ -672,6 +672,30 @@ fn the_apis_access_logs_are_json() {
     }
 }
 
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_agents_layers_are_off_unless_a_bucket_has_its_archives() {
+    assert_eq!(Stack::read(DEFAULTS).all("AWS::Lambda::LayerVersion").len(), 0);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
+    let script = fs::read_to_string(script).expect("the script");
+    assert!(script.contains(r#"programs+=("token-broker-agent extensions/token-broker-agent")"#));
+    assert!(script.contains(r#"zip "$dist/$name-$arch.zip" "${program#* }""#));
+    let processors = script.lines().find_map(|line| line.strip_prefix("[ $# -gt 0 ] || set -- "));
+    let everything = Stack::read(EVERYTHING);
+    let layers = everything.all("AWS::Lambda::LayerVersion");
+    let published: Vec<_> = layers
+        .values()
+        .map(|layer| {
+            let [architecture] = many(&layer["CompatibleArchitectures"])[..] else { panic!("{layer}") };
+            let architecture = text(architecture);
+            let key = format!("token-broker/token-broker-agent-{architecture}.zip");
+            assert_eq!(layer["Content"], json!({"S3Bucket": "archives", "S3Key": key}));
+            architecture
+        })
+        .collect();
+    assert_eq!(Some(published.join(" ").as_str()), processors, "a layer for each archive");
+}
+
 /// The texts of all Rust files of a directory.
 fn sources(directory: &Path) -> String {
     let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());

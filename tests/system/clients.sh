@@ -3,9 +3,8 @@
 # shellcheck shell=bash
 
 clients=tests/system/clients
-need "installing Authlib and requests-oauthlib" venv clients \
-    authlib==1.9.9 oauthlib==4.0.1 requests==2.34.2 requests-aws4auth==1.4.0 requests-oauthlib==2.0.0
-need "installing simple-oauth2" node_modules clients simple-oauth2@5.1.0
+need "installing Authlib and requests-oauthlib" oauth_clients_in_python
+need "installing simple-oauth2" oauth_clients_in_node
 need "building the oauth2 crate's tests" cargo test --quiet --locked --test integration --no-run
 
 # Both libraries insist on https, but for these.
@@ -30,16 +29,6 @@ each() {
 
 need "starting the local stack" start_local
 each obtains_a_token_and_keeps_it
-# The lines of docs/API.md. The broker's front stands in for the agent, since it has the same endpoint and asks for no
-# secret; the API is another one.
-document_lines() {
-    AGENT_URL=$BROKER_URL "$SYSTEM_DIR/clients/bin/python" -c "import os
-from authlib.integrations.requests_client import OAuth2Session
-AGENT_URL, guard_token = os.environ['AGENT_URL'], 'any'
-$(document_block python OAuth2Session | sed "s|https://platform-api.convirza.com|$CONVIRZA_URL|")
-assert session.token['token_type'] == 'Bearer'"
-}
-check "the document's lines with Authlib get a token" document_lines
 check "requests_oauthlib signs its request where IAM guards the API" \
     requests_oauthlib signs_its_request_where_iam_guards_the_api
 each reports_errors

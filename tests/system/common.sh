@@ -175,15 +175,25 @@ apt_install() {
 # A port of loopback that nothing listens on.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL and CONVIRZA_URL, and writes the variables that
-# a function needs to use its services to $LOCAL_ENV, as lines NAME=value.
+# The stock OAuth 2.0 clients.
+oauth_clients_in_python() {
+    venv clients authlib==1.9.9 oauthlib==4.0.1 requests==2.34.2 requests-aws4auth==1.4.0 requests-oauthlib==2.0.0
+}
+oauth_clients_in_node() { node_modules clients simple-oauth2@5.1.0; }
+
+# start_local [OPTION...]: `cargo local` on free ports. Sets BROKER_URL, CONVIRZA_URL, and the agent's AGENT_URL,
+# AGENT_PORT and GUARD_TOKEN, and writes the variables that a function needs to use its services to $LOCAL_ENV, as lines
+# NAME=value.
 start_local() {
     LOCAL_ENV=$SYSTEM_DIR/local.env
     local log=$LOGS/local.log
     cargo build --quiet --locked --package token-broker-local || return
-    background local target/debug/token-broker-local --port 0 "$@"
+    background local env -u TOKEN_BROKER_PORT target/debug/token-broker-local --port 0 "$@"
     wait_for 30 grep -q '(UTC):$' "$log" || return
     BROKER_URL=$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")
     CONVIRZA_URL=$(sed -n 's/^  Convirza  *\([^ ]*\).*/\1/p' "$log")
+    AGENT_URL=$(sed -n 's/^  the agent  *\([^ ]*\).*/\1/p' "$log")
+    AGENT_PORT=${AGENT_URL##*:}
+    GUARD_TOKEN=$(sed -n 's/^  the agent .*TOKEN_BROKER_TOKEN=//p' "$log")
     sed -n 's/^  export //p' "$log" >"$LOCAL_ENV"
 }

@@ -1,6 +1,7 @@
-"""Whether a zip is what Lambda takes for a function on provided.al2023. Says what is wrong, or what is in it.
+"""Whether a zip is what Lambda takes: one program for provided.al2023. Says what is wrong, or what is in it.
 
-    package.py ZIP arm64|x86_64
+    package.py ZIP arm64|x86_64            a function: `bootstrap`
+    package.py ZIP arm64|x86_64 NAME       a layer: a program with this name
 """
 
 import io
@@ -19,24 +20,24 @@ MACHINES = {
 }
 
 
-def faults(archive, architecture):
+def faults(archive, architecture, name="bootstrap"):
     machine, loader = MACHINES[architecture]
-    if archive.namelist() != ["bootstrap"]:
+    if archive.namelist() != [name]:
         return [f"it holds {archive.namelist()}"]
     [entry] = archive.infolist()
     elf = ELFFile(io.BytesIO(archive.read(entry)))
     found = []
     if entry.external_attr >> 16 & 0o555 != 0o555:
-        found.append(f"bootstrap is not executable for all: {entry.external_attr >> 16:o}")
+        found.append(f"{name} is not executable for all: {entry.external_attr >> 16:o}")
     if elf["e_machine"] != machine:
-        found.append(f"bootstrap is made for {elf['e_machine']}")
+        found.append(f"{name} is made for {elf['e_machine']}")
     sections = list(elf.iter_sections())
     left = [section.name for section in sections if section.name == ".symtab" or section.name.startswith(".debug")]
     if left:
-        found.append(f"bootstrap is not stripped: {left}")
+        found.append(f"{name} is not stripped: {left}")
     needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
     if needed - LIBRARIES - {loader}:
-        found.append(f"bootstrap needs {sorted(needed - LIBRARIES - {loader})}")
+        found.append(f"{name} needs {sorted(needed - LIBRARIES - {loader})}")
     versions = [
         version.name.removeprefix("GLIBC_")
         for section in sections
@@ -47,7 +48,7 @@ def faults(archive, architecture):
     ]
     newest = max(versions, key=numbers)
     if numbers(newest) > GLIBC:
-        found.append(f"bootstrap needs glibc {newest}")
+        found.append(f"{name} needs glibc {newest}")
     print(f"zip {sum(e.compress_size for e in archive.infolist())} bytes, program {entry.file_size} bytes")
     print(f"glibc {newest}, {sorted(needed)}")
     return found
@@ -57,5 +58,5 @@ def numbers(version):
     return tuple(int(part) for part in version.split("."))
 
 
-wrong = faults(zipfile.ZipFile(sys.argv[1]), sys.argv[2])
+wrong = faults(zipfile.ZipFile(sys.argv[1]), *sys.argv[2:])
 sys.exit("\n".join(wrong) or 0)

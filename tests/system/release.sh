@@ -20,7 +20,9 @@ other_cargo_home() { mkdir -p "$1" && ln -s "$CRATES/registry" "$1/registry"; }
 same_bytes() { cat "$RELEASE/here/dist/SHA256SUMS" && diff --recursive "$RELEASE/here/dist" "$RELEASE/some/where/else/dist"; }
 
 names_no_directory() {
-    unzip -o -q -d "$RELEASE" "$ARCHIVE" && ! grep --text --only-matching -F -e "$PWD" -e "$CRATES" "$RELEASE/bootstrap"
+    unzip -o -q -d "$RELEASE" "$ARCHIVE" && unzip -o -q -d "$RELEASE" "$AGENT" &&
+        ! grep --text --only-matching -F -e "$PWD" -e "$CRATES" "$RELEASE/bootstrap" \
+            "$RELEASE/extensions/token-broker-agent"
 }
 
 is_cyclonedx() {
@@ -45,5 +47,11 @@ check "release: build them again, in another place" release "$RELEASE/some/where
 check "release: both builds made the same bytes" same_bytes
 ARCHIVE=$RELEASE/here/dist/token-broker-x86_64.zip
 check "release: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$ARCHIVE" x86_64
-check "release: the program names no directory of this machine" names_no_directory
-check "release: the bill of materials is CycloneDX" is_cyclonedx "${ARCHIVE%.zip}.cdx.json"
+AGENT=$RELEASE/here/dist/token-broker-agent-x86_64.zip
+check "release: the agent's zip is a layer" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$AGENT" x86_64 \
+    extensions/token-broker-agent
+check "release: the programs name no directory of this machine" names_no_directory
+for archive in "$ARCHIVE" "$AGENT"; do
+    name=$(basename "${archive%.zip}.cdx.json")
+    check "release: $name is CycloneDX" is_cyclonedx "$(dirname "$archive")/$name"
+done

@@ -33,6 +33,7 @@ PSEUDO = {
 KEY = "arn:aws:kms:us-east-1:123456789012:key/of-the-"
 # Every parameter that may be left empty, with a value.
 EVERYTHING = {
+    "AgentLayerBucket": "archives",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     "Callers": '[{"caller":"direct:live","accounts":["*"],"actions":["*"]}]',
     "Canary": "Canary10Percent5Minutes",
@@ -51,6 +52,7 @@ EVERYTHING = {
 }
 # Another value for the parameters whose declaration does not suggest one.
 OTHERS = {
+    "AgentLayerPrefix": "token-broker/2/",
     "ApiUrl": "https://api.example.invalid",
     "Log": "debug",
     "MaintenanceRate": "rate(1 hour)",

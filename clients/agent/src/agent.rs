@@ -95,7 +95,7 @@ impl Agent {
         for account in &self.accounts {
             if let Err(error) = self.source.get(account).await {
                 let description = format!("account {account}: {}", error.description());
-                return reply::error(503, error.code().as_str(), &description, error.retry_after());
+                return reply::error(503, reply::code(&error).as_str(), &description, error.retry_after());
             }
         }
         reply::json(200, full(r#"{"status":"ready"}"#))

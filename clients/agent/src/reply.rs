@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_broker_client::{
-    Error, Token,
+    Code, Error, Token,
     http::{Body, full},
 };
 use zeroize::Zeroizing;
@@ -58,9 +58,20 @@ fn with_request_id(
     response
 }
 
+/// The broker's code that stands for a failed call. The client's own codes are no answers of a broker.
+pub(crate) fn code(error: &Error) -> Code {
+    match error.code() {
+        Code::BrokerUnavailable if matches!(error, Error::StillWaiting(_)) => Code::RefreshInProgress,
+        Code::BrokerUnavailable | Code::TokenExpiresTooSoon | Code::NotConfigured => {
+            Code::UpstreamUnavailable
+        }
+        code => code,
+    }
+}
+
 /// Why there is no token.
 pub(crate) fn no_token(error: &Error) -> Response<Body> {
-    let code = error.code();
+    let code = code(error);
     let request_id = error.request_id().map_or_else(request_id, str::to_owned);
     with_request_id(code.http_status(), code.as_str(), &error.description(), error.retry_after(), request_id)
 }

@@ -166,9 +166,9 @@ async function httpFront(fakes, request, body) {
 }
 
 async function invokeFront(fakes, url, body) {
-    if (url.pathname.split("/")[3] === "forbidden") {
-        return [403, { Message: "secret" }, { "x-amzn-errortype": "AccessDeniedException" }];
-    }
+    const refusals = { forbidden: "AccessDeniedException", expired: "ExpiredTokenException" };
+    const refusal = refusals[url.pathname.split("/")[3]];
+    if (refusal) return [403, { Message: "secret" }, { "x-amzn-errortype": refusal }];
     const failed = { "x-amz-function-error": "Unhandled" };
     if (fakes.broker.raw) return [...fakes.broker.raw, failed];
     const [status, answer] = await fakes.broker.answer(JSON.parse(body));

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -110,6 +110,19 @@ for (const [name, skip, make] of TRANSPORTS) {
         }
     });
 }
+
+// What every client makes of these answers; see docs/API.md.
+const CODES = JSON.parse(await readFile(new URL("../../codes.json", import.meta.url), "utf8"));
+
+describe("the code of every client", () => {
+    for (const { of, status, body, min_ttl_seconds: minTtlSeconds, code } of CODES) {
+        test(`of ${of}`, async (t) => {
+            const fakes = await startFakes(t);
+            fakes.broker.raw = [status, body];
+            await assert.rejects(createTokenSource({ transport: fakes.agent }).get({ minTtlSeconds }), { code });
+        });
+    }
+});
 
 describe("agent", () => {
     for (const variables of [
@@ -219,6 +232,13 @@ describe("lambda", { skip: skipLambda }, () => {
         const fakes = await startFakes(t);
         const transport = lambda({ functionName: "forbidden", client: lambdaClient(fakes) });
         const message = "access_denied: IAM does not allow lambda:InvokeFunction on forbidden";
+        await assert.rejects(createTokenSource({ transport }).get(), { name: "AccessDeniedError", message });
+    });
+
+    test("reports keys that AWS refuses", async (t) => {
+        const fakes = await startFakes(t);
+        const transport = lambda({ functionName: "expired", client: lambdaClient(fakes) });
+        const message = "access_denied: AWS refused lambda:InvokeFunction on expired: ExpiredTokenException";
         await assert.rejects(createTokenSource({ transport }).get(), { name: "AccessDeniedError", message });
     });
 

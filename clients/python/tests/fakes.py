@@ -196,8 +196,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(*self.fakes.broker.answer(fields))
 
     def _invoke(self, body: bytes) -> None:
-        if self.path.split("/")[3] == "forbidden":
-            self._send(403, {"Message": "secret"}, {"x-amzn-ErrorType": "AccessDeniedException"})
+        refusals = {"forbidden": "AccessDeniedException", "expired": "ExpiredTokenException"}
+        if refusal := refusals.get(self.path.split("/")[3]):
+            self._send(403, {"Message": "secret"}, {"x-amzn-ErrorType": refusal})
             return
         if self.fakes.broker.raw is not None:
             self._send(*self.fakes.broker.raw, {"X-Amz-Function-Error": "Unhandled"})

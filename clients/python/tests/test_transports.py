@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,19 @@ class TestEveryTransport:
         assert caught.value.code == "broker_unavailable"
 
 
+#: What every client makes of these answers; see docs/API.md.
+CODES = json.loads((Path(__file__).parents[2] / "codes.json").read_text())
+
+
+class TestCodes:
+    @pytest.mark.parametrize("case", CODES, ids=lambda case: case["of"])
+    def test_is_that_of_every_client(self, fakes: Fakes, case: dict[str, Any]) -> None:
+        fakes.broker.raw = (case["status"], case["body"].encode())
+        with pytest.raises(TokenBrokerError) as caught:
+            TokenSource(Agent(port=fakes.port, token=GUARD)).get(min_ttl_seconds=case.get("min_ttl_seconds"))
+        assert caught.value.code == case["code"]
+
+
 class TestAgent:
     @pytest.mark.parametrize(
         "variables",
@@ -188,6 +202,10 @@ class TestLambda:
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
             TokenSource(Lambda("forbidden", client=invoke._client)).get()
+
+    def test_reports_keys_that_aws_refuses(self, invoke: Lambda) -> None:
+        with pytest.raises(AccessDenied, match=r"AWS refused .*: ExpiredTokenException"):
+            TokenSource(Lambda("expired", client=invoke._client)).get()
 
     @pytest.mark.parametrize(
         "payload",

@@ -46,10 +46,13 @@ impl BrokerClient {
     /// There is no guard token, or the port is malformed.
     pub fn agent(environment: &Environment) -> Result<Self, Error> {
         let port = environment.get("TOKEN_BROKER_PORT").unwrap_or(AGENT_PORT);
+        if !port.parse().is_ok_and(|port: u16| port > 0) {
+            return Err(Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()));
+        }
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
-        let guard = environment.guard_token().map_err(|error| Error::InvalidCall(error.to_string()))?;
+        let guard = environment.guard_token().map_err(|error| Error::NotConfigured(error.to_string()))?;
         let mut guard = HeaderValue::from_str(guard.expose())
-            .map_err(|_| Error::InvalidCall("the guard token is no header value".to_owned()))?;
+            .map_err(|_| Error::NotConfigured("the guard token is no header value".to_owned()))?;
         guard.set_sensitive(true);
         Ok(Self::new(environment, PlannedTransport::Agent { base, guard }))
     }
@@ -139,5 +142,5 @@ impl Broker for BrokerClient {
 }
 
 fn base_url(text: &str, what: &str) -> Result<BaseUrl, Error> {
-    BaseUrl::parse(text).map_err(|error| Error::InvalidCall(format!("{what} is wrong: {error}")))
+    BaseUrl::parse(text).map_err(|error| Error::NotConfigured(format!("{what} is wrong: {error}")))
 }

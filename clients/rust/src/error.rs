@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 /// Longer texts of others are cut, so that an error fits into a log line.
 const LONGEST_TEXT: usize = 500;
 
-/// The contract's error codes.
+/// The broker's error codes, and three of the client itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "docs/API.md explains each code")]
 pub enum Code {
@@ -22,12 +22,18 @@ pub enum Code {
     StoreUnavailable,
     SecretUnavailable,
     Internal,
-    /// A code that this version of the client does not know, such as a fault of the Lambda runtime.
+    /// The client's: broker or agent is out of reach, too slow, failed, or answered unexpectedly.
+    BrokerUnavailable,
+    /// The client's: the broker's token is valid for less time than the caller asked for.
+    TokenExpiresTooSoon,
+    /// The client's: a setting, a credential or a Region is missing.
+    NotConfigured,
+    /// A code of the broker that this version of the client does not know.
     Other(String),
 }
 
 impl Code {
-    const NAMES: [(Self, &'static str, u16); 13] = [
+    const NAMES: [(Self, &'static str, u16); 16] = [
         (Self::InvalidRequest, "invalid_request", 400),
         (Self::UnsupportedGrantType, "unsupported_grant_type", 400),
         (Self::AccessDenied, "access_denied", 403),
@@ -41,15 +47,23 @@ impl Code {
         (Self::StoreUnavailable, "store_unavailable", 503),
         (Self::SecretUnavailable, "secret_unavailable", 503),
         (Self::Internal, "internal", 500),
+        (Self::BrokerUnavailable, "broker_unavailable", 503),
+        (Self::TokenExpiresTooSoon, "token_expires_too_soon", 503),
+        (Self::NotConfigured, "not_configured", 500),
     ];
 
-    /// Parses the contract's text.
-    pub fn parse(text: &str) -> Self {
+    /// Parses the text of a code: lower-case words with underscores between them. `None` for other texts, such as the
+    /// name of a fault of the Lambda runtime.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+        if !text.split('_').all(is_word) {
+            return None;
+        }
         let known = Self::NAMES.into_iter().find(|(_, name, _)| *name == text);
-        known.map_or_else(|| Self::Other(cut(text)), |(code, ..)| code)
+        Some(known.map_or_else(|| Self::Other(cut(text)), |(code, ..)| code))
     }
 
-    /// The contract's text.
+    /// The text of the code.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Other(text) => text,
@@ -59,7 +73,7 @@ impl Code {
         }
     }
 
-    /// The HTTP status of the code. A code that is not in the contract is 502.
+    /// The HTTP status of the code; 502 for an unknown one.
     pub fn http_status(&self) -> u16 {
         Self::NAMES.iter().find(|(code, ..)| code == self).map_or(502, |(.., status)| *status)
     }
@@ -96,6 +110,9 @@ pub enum Error {
         /// From the header `Retry-After`.
         retry_after: Option<Duration>,
     },
+    /// The function failed without an answer of the broker, for example because it ran out of time.
+    #[error("the function failed: {0}")]
+    Crashed(String),
     /// No connection, a broken connection, or no answer in time.
     #[error("the broker is out of reach: {0}")]
     Unreachable(String),
@@ -116,23 +133,27 @@ pub enum Error {
     /// The call needs AWS credentials or a Region, and none was found.
     #[error("cannot sign the call to the broker: {0}")]
     Unsigned(String),
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    NotConfigured(String),
     /// The chosen transport cannot carry this call.
     #[error("{0}")]
     InvalidCall(String),
 }
 
 impl Error {
-    /// The contract's code that stands for this error.
+    /// The broker's code, or the client's own.
     pub fn code(&self) -> Code {
         match self {
             Self::Refused { code, .. } => code.clone(),
             Self::Intercepted { status: 401 | 403, .. } => Code::AccessDenied,
             Self::Intercepted { .. }
+            | Self::Crashed(_)
             | Self::Unreachable(_)
             | Self::Unreadable(_)
-            | Self::TooShort { .. }
-            | Self::Unsigned(_) => Code::UpstreamUnavailable,
-            Self::StillWaiting(_) => Code::RefreshInProgress,
+            | Self::StillWaiting(_) => Code::BrokerUnavailable,
+            Self::TooShort { .. } => Code::TokenExpiresTooSoon,
+            Self::Unsigned(_) | Self::NotConfigured(_) => Code::NotConfigured,
             Self::InvalidCall(_) => Code::InvalidRequest,
         }
     }
@@ -184,22 +205,30 @@ mod tests {
     #[test]
     fn every_code_parses_back_and_has_its_status() {
         for (code, name, status) in Code::NAMES {
-            assert_eq!(Code::parse(name), code);
             assert_eq!((code.as_str(), code.http_status()), (name, status));
+            assert_eq!(Code::parse(name), Some(code));
         }
-        let other = Code::parse("Runtime.ExitError");
-        assert_eq!((other.as_str(), other.http_status()), ("Runtime.ExitError", 502));
+        let later = Code::parse("a_later_code").unwrap();
+        assert_eq!((later.as_str(), later.http_status()), ("a_later_code", 502));
+        for text in ["Runtime.ExitError", "", "_", "a__code", "a_code_", "a code"] {
+            assert_eq!(Code::parse(text), None, "{text}");
+        }
     }
 
     #[test]
-    fn every_error_has_a_code_of_the_contract() {
+    fn every_error_has_its_code() {
         let intercepted =
             |status| Error::Intercepted { status, reason: "AccessDeniedException".into(), retry_after: None };
         for (error, code) in [
             (intercepted(403), "access_denied"),
-            (intercepted(429), "upstream_unavailable"),
-            (Error::Unreachable("refused".into()), "upstream_unavailable"),
-            (Error::StillWaiting(Duration::from_secs(5)), "refresh_in_progress"),
+            (intercepted(429), "broker_unavailable"),
+            (Error::Crashed("Runtime.ExitError".into()), "broker_unavailable"),
+            (Error::Unreachable("refused".into()), "broker_unavailable"),
+            (Error::Unreadable("no token"), "broker_unavailable"),
+            (Error::StillWaiting(Duration::from_secs(5)), "broker_unavailable"),
+            (Error::TooShort { valid_for: 45, wanted: 60 }, "token_expires_too_soon"),
+            (Error::Unsigned("no Region".into()), "not_configured"),
+            (Error::NotConfigured("no guard token".into()), "not_configured"),
             (Error::InvalidCall("no".into()), "invalid_request"),
         ] {
             assert_eq!(error.code().as_str(), code, "{error}");

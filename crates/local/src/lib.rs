@@ -1,4 +1,5 @@
-//! A real broker on emulated services. `cargo local` and the integration tests share it.
+//! A real broker and its agent on emulated services. `cargo local` and the integration tests share them.
 
+pub mod agent;
 pub mod front;
 pub mod wiring;

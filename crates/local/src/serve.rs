@@ -14,7 +14,9 @@ use token_broker::{
     outbound::SystemClock,
     telemetry::{InvocationLog, Style},
 };
+use token_broker_client::Environment;
 use token_broker_local::{
+    agent::{self, GUARD_TOKEN},
     front::{self, FUNCTION, LOCAL_IDENTITY},
     wiring,
 };
@@ -27,7 +29,8 @@ const SECOND_ACCOUNT: &str = "emea";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The broker's port; Convirza, DynamoDB and Secrets Manager take the next three. 0: any free ports
+    /// The broker's port; Convirza, DynamoDB and Secrets Manager take the next three. 0: any free ports. The agent's
+    /// port is TOKEN_BROKER_PORT, or 2774
     #[arg(long, default_value_t = 7070)]
     port: u16,
     /// How long an access token lives after its last use
@@ -62,8 +65,12 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         .behind(config.aliases)
         .logging_to(log);
     let broker = front::start(options.port, handler).await?;
+    let environment = Environment::of_process();
+    let any_port = (options.port == 0).then_some("0");
+    let agent_port = environment.get("TOKEN_BROKER_PORT").or(any_port);
+    let agent = agent::start(&world, &broker.url(), agent_port).await?;
     let mut events = world.convirza.subscribe();
-    print_welcome(&world, &broker.url(), options.gateway);
+    print_welcome(&world, &broker.url(), &agent.url(), options.gateway);
     loop {
         tokio::select! {
             stopped = tokio::signal::ctrl_c() => {
@@ -86,7 +93,7 @@ fn is_logged(event: &Event) -> bool {
     event.outcome != Outcome::Arrived && (changes_tokens || event.fault.is_some())
 }
 
-fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
+fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Option<IpAddr>) {
     let convirza_url = world.convirza.url();
     let open_to = gateway.map(|address| format!(", and open to all who reach {address}")).unwrap_or_default();
     println!(
@@ -95,6 +102,9 @@ fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!(
         "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
+    );
+    println!(
+        "  the agent        {agent_url}  its guard token is {GUARD_TOKEN}; its clients need TOKEN_BROKER_TOKEN={GUARD_TOKEN}"
     );
     println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
     println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
@@ -105,7 +115,9 @@ fn print_welcome(world: &World, broker_url: &str, gateway: Option<IpAddr>) {
         world.secret_name(SECOND_ACCOUNT),
         world.secret_name(V2_ACCOUNT),
     );
-    println!("\nGet a token, in another terminal:\n\n  curl -s -X POST {broker_url}/token\n");
+    println!("\nGet a token, in another terminal, or call Convirza with one through the agent:\n");
+    println!("  curl -s -X POST {broker_url}/token");
+    println!("  curl -s {agent_url}/proxy/default/v3/users/list -H 'X-Token-Broker-Token: {GUARD_TOKEN}'\n");
     println!("Run the function itself on these services, such as with sam local:\n");
     for (name, value) in world.environment() {
         // A container can be told that `localhost` is this machine, but 127.0.0.1 is always its own.

@@ -99,9 +99,10 @@ class Lambda:
             return _read_invocation("FunctionError" in response, response["Payload"].read())
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code"))
+            refused = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403)
         except Exception as error:  # botocore raises exceptions of many types for a malformed response
-            code = type(error).__name__
-        return _aws_error(code, f"lambda:InvokeFunction on {function_name}")
+            code, refused = type(error).__name__, False
+        return _aws_error(code, f"lambda:InvokeFunction on {function_name}", refused)
 
 
 class HttpApi:
@@ -242,9 +243,11 @@ def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
     return TokenBrokerError.of(code, message, int(retry_after[1]) if retry_after else None)
 
 
-def _aws_error(code: str, action: str) -> TokenBrokerError:
+def _aws_error(code: str, action: str, refused: bool = False) -> TokenBrokerError:
     if code in ("AccessDeniedException", "AccessDenied"):
         return TokenBrokerError.of("access_denied", f"IAM does not allow {action}")
+    if refused:
+        return TokenBrokerError.of("access_denied", f"AWS refused {action}: {code}")
     if code in ("NoCredentialsError", "NoRegionError", "PartialCredentialsError", "ProfileNotFound"):
         return NotConfigured("not_configured", f"{action}: {code}")
     return Unavailable("broker_unavailable", f"{action} failed: {code}")

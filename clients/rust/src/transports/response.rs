@@ -33,11 +33,12 @@ pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     if status == StatusCode::OK {
         return Ok(Reply::new(body));
     }
-    let Ok(error) = serde_json::from_slice::<HttpError>(&body) else {
+    let error = serde_json::from_slice::<HttpError>(&body).ok();
+    let Some((code, error)) = error.and_then(|error| Some((Code::parse(&error.error)?, error))) else {
         return Err(intercepted(status, headers, &body));
     };
     Err(Error::Refused {
-        code: Code::parse(&error.error),
+        code,
         description: cut(&error.error_description),
         retry_after: error.retry_after.map(Duration::from_secs).or_else(|| retry_after(headers)),
         request_id: error.request_id,
@@ -54,9 +55,14 @@ pub(super) fn invoke(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> 
     }
     let error: FunctionError = serde_json::from_slice(&body)
         .map_err(|_may_quote_the_body| Error::Unreadable("it is a function error without JSON"))?;
+    let Some(code) = Code::parse(&error.error_type) else {
+        // Lambda's own: a type such as Runtime.ExitError, or the message of a timeout, which has no type.
+        let own = if error.error_type.is_empty() { &error.error_message } else { &error.error_type };
+        return Err(Error::Crashed(cut(own)));
+    };
     let (description, retry_after) = split_retry_after(&error.error_message);
     Err(Error::Refused {
-        code: Code::parse(&error.error_type),
+        code,
         description: cut(description),
         retry_after,
         request_id: text(headers, "x-amzn-requestid").map(str::to_owned),
@@ -122,11 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_runtime_is_another_code() {
+    fn a_fault_of_the_runtime_is_no_answer_of_the_broker() {
         let function_error = headers(&[("x-amz-function-error", "Unhandled")]);
-        let body = br#"{"errorType":"Sandbox.Timedout","errorMessage":"Task timed out after 30.00 seconds"}"#;
-        let error = invoke(StatusCode::OK, &function_error, body.to_vec()).unwrap_err();
-        assert_eq!(error.code(), Code::Other("Sandbox.Timedout".into()));
+        for (body, named) in [
+            (r#"{"errorType":"Runtime.ExitError","errorMessage":"exit status 1"}"#, "Runtime.ExitError"),
+            (
+                r#"{"errorMessage":"Task timed out after 30.00 seconds"}"#,
+                "Task timed out after 30.00 seconds",
+            ),
+        ] {
+            let error = invoke(StatusCode::OK, &function_error, body.as_bytes().to_vec()).unwrap_err();
+            assert_eq!(error, Error::Crashed(named.to_owned()));
+            assert_eq!(error.code(), Code::BrokerUnavailable);
+        }
         assert!(invoke(StatusCode::OK, &function_error, b"?".to_vec()).is_err());
     }
 
@@ -141,7 +155,7 @@ mod tests {
         let error = http(StatusCode::TOO_MANY_REQUESTS, &throttled, b"<html>".to_vec()).unwrap_err();
         assert_eq!(
             (error.code(), error.retry_after()),
-            (Code::UpstreamUnavailable, Some(Duration::from_secs(2)))
+            (Code::BrokerUnavailable, Some(Duration::from_secs(2)))
         );
     }
 }

@@ -97,6 +97,7 @@ async fn a_broker_that_is_not_there_is_out_of_reach() {
     let source = TokenSource::new(BrokerClient::invoke(&environment(&url), "token-broker"));
     let error = source.get(&AccountName::default()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+    assert_eq!(error.code(), Code::BrokerUnavailable);
 }
 
 #[tokio::test]
@@ -104,4 +105,50 @@ async fn an_answer_that_is_too_long_is_given_up() {
     let broker = Server::start(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
     let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker"));
     assert!(matches!(source.get(&AccountName::default()).await, Err(Error::Unreachable(_))));
+}
+
+/// `clients/codes.json`: what every client makes of these answers.
+#[derive(serde::Deserialize)]
+struct Case {
+    of: String,
+    status: u16,
+    body: String,
+    min_ttl_seconds: Option<u64>,
+    code: String,
+}
+
+#[tokio::test]
+async fn codes_are_those_of_every_client() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../../codes.json")).unwrap();
+    assert!(cases.len() > 10);
+    for Case { of, status, body, min_ttl_seconds, code } in cases {
+        let agent = Server::start(move |_| std::future::ready(respond(status, body.clone()))).await;
+        let port = agent.address().port().to_string();
+        let variables = [("TOKEN_BROKER_PORT", port.as_str()), ("TOKEN_BROKER_TOKEN", "guard")];
+        let environment: Environment = variables.into_iter().collect();
+        let source = TokenSource::new(BrokerClient::agent(&environment).unwrap());
+        let account = AccountName::default();
+        let result = match min_ttl_seconds {
+            None => source.get(&account).await,
+            Some(seconds) => source.get_for(&account, Duration::from_secs(seconds)).await,
+        };
+        assert_eq!(result.unwrap_err().code().as_str(), code, "{of}");
+    }
+}
+
+#[test]
+fn without_its_settings_a_client_is_not_configured() {
+    let without_guard = Environment::default();
+    let guard = ("TOKEN_BROKER_TOKEN", "guard");
+    let at_port = |port| [guard, ("TOKEN_BROKER_PORT", port)].into_iter().collect::<Environment>();
+    let errors = [
+        BrokerClient::agent(&without_guard).unwrap_err(),
+        BrokerClient::agent(&at_port("http")).unwrap_err(),
+        BrokerClient::agent(&at_port("0")).unwrap_err(),
+        BrokerClient::agent(&at_port("65536")).unwrap_err(),
+        BrokerClient::http_api(&environment(""), "http://broker.example.com").unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.code(), Code::NotConfigured, "{error}");
+    }
 }

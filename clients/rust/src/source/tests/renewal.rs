@@ -42,7 +42,7 @@ async fn failing_leaves_the_token_until_it_expires() {
     if let Ok((_, answer)) = tokio::time::timeout(Duration::from_secs(1), bench.next()).await {
         answer.send(Err(down())).unwrap();
     }
-    assert_eq!(got.await.unwrap().unwrap_err().code(), Code::UpstreamUnavailable);
+    assert_eq!(got.await.unwrap().unwrap_err().code(), Code::BrokerUnavailable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,125 @@
+//! `cargo local` as a user starts it, and the agent that it serves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use http::Request;
+use serde_json::Value;
+use std::{process::Stdio, time::Duration};
+use token_broker_client::{
+    AccountName, BrokerClient, Environment, SystemClock, TokenSource,
+    http::{BaseUrl, Body, HttpClient, Roots, collect, full},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_token-broker-local"));
+    command.args(["--port", "0"]).env_clear().envs(variables.iter().copied());
+    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running `cargo local`, and what it says of itself.
+struct Local {
+    _process: Child,
+    broker: String,
+    agent: String,
+    guard: String,
+}
+
+impl Local {
+    async fn start(variables: &[(&str, &str)]) -> Self {
+        let mut process = command(variables).spawn().expect("the program");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let mut welcome = String::new();
+        while !welcome.ends_with("(UTC):\n") {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time");
+            welcome += &(line.expect("a pipe").expect("it runs") + "\n");
+        }
+        // Goes on reading, since a full pipe would stop the program.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let after = |text: &str| {
+            let rest = welcome.split(text).nth(1).unwrap_or_else(|| panic!("{text} is missing:\n{welcome}"));
+            rest.split_whitespace().next().expect("a word").to_owned()
+        };
+        Self {
+            broker: after("\n  the broker"),
+            agent: after("\n  the agent"),
+            guard: after("TOKEN_BROKER_TOKEN="),
+            _process: process,
+        }
+    }
+}
+
+/// Status and JSON of a response.
+async fn send(base: &str, request: Request<Body>) -> (u16, Value) {
+    let target = BaseUrl::parse(base).expect("a URL").target;
+    let http = HttpClient::new(SystemClock, Roots::default(), PATIENCE);
+    let response = tokio::time::timeout(PATIENCE, http.send(&target, request)).await.expect("in time");
+    let (head, body) = response.expect("a response").into_parts();
+    let body = collect(body, 1 << 20).await.expect("a body");
+    (head.status.as_u16(), serde_json::from_slice(&body).expect("JSON"))
+}
+
+fn get(path: &str, guard: &str) -> Request<Body> {
+    Request::get(path).header("x-token-broker-token", guard).body(full("")).expect("a request")
+}
+
+#[tokio::test]
+async fn the_agent_hands_out_the_brokers_token() {
+    let local = Local::start(&[]).await;
+    let post = Request::post("/token").body(full("")).expect("a request");
+    let (_, of_the_broker) = send(&local.broker, post).await;
+    let (status, token) = send(&local.agent, get("/v1/token", &local.guard)).await;
+    assert_eq!((status, &token["access_token"]), (200, &of_the_broker["access_token"]));
+
+    let form = format!("grant_type=client_credentials&client_id=any&client_secret={}", local.guard);
+    let post = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
+    let (status, token) = send(&local.agent, post.body(full(form)).expect("a request")).await;
+    assert_eq!((status, &token["access_token"]), (200, &of_the_broker["access_token"]));
+
+    let (status, users) = send(&local.agent, get("/proxy/default/v3/users/list", &local.guard)).await;
+    assert_eq!((status, &users["result"]), (200, &"success".into()));
+    let (status, refusal) = send(&local.agent, get("/v1/token", "another")).await;
+    assert_eq!((status, &refusal["error"]), (401, &"access_denied".into()));
+}
+
+#[tokio::test]
+async fn a_client_of_the_agent_finds_it_by_its_own_variables() {
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = free.local_addr().expect("an address").port().to_string();
+    drop(free);
+    let local = Local::start(&[("TOKEN_BROKER_PORT", &port)]).await;
+    assert_eq!(local.agent, format!("http://127.0.0.1:{port}"));
+    let caller = [("TOKEN_BROKER_PORT", port.as_str()), ("TOKEN_BROKER_TOKEN", &local.guard)];
+    let caller: Environment = caller.into_iter().collect();
+    let source = TokenSource::new(BrokerClient::agent(&caller).expect("a guard token and a port"));
+    for account in ["default", "emea", "legacy"] {
+        let account = AccountName::parse(account).expect("a name");
+        assert_eq!(source.get(&account).await.expect("a token").account, account);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_reported_with_its_variable() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    for (port, message) in
+        [(port.as_str(), "set TOKEN_BROKER_PORT to another port"), ("x", "has to be a number")]
+    {
+        let output = command(&[("TOKEN_BROKER_PORT", port)]).output();
+        let output = tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("the program");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && printed.contains(message), "{printed}");
+    }
+}

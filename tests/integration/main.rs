@@ -20,6 +20,7 @@ mod audit;
 mod bounds;
 mod callers;
 mod configuration;
+mod costs;
 mod credentials;
 mod direct_invoke;
 mod entries;

@@ -19,10 +19,12 @@ class Chromium:
             os.set_inheritable(3, True)
             os.set_inheritable(4, True)
 
+        # In a container, or as root, there is no sandbox. The only page is our own.
         arguments = ["--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
                      "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe",
                      f"--user-data-dir={profile}", "about:blank"]
-        self.process = subprocess.Popen(["chromium", *arguments], preexec_fn=descriptors, close_fds=False,
+        program = os.environ.get("CHROMIUM", "chromium")
+        self.process = subprocess.Popen([program, *arguments], preexec_fn=descriptors, close_fds=False,
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_read)
         os.close(to_write)

@@ -149,6 +149,10 @@ def a_fault_is_switched_on_and_off(console):
     console.click("call")
     console.wait_for(callers("failed"))
     console.wait_for(f'{text("account-default")}.includes("upstream_rate_limited")')
+    console.wait_for(f'{text("account-default")}.includes("dead")')
+    console.resize(390, 844)
+    fits = "(tile) => tile.scrollWidth <= tile.clientWidth"
+    assert console.evaluate(f'[...document.querySelectorAll("#callers li, .card")].every({fits})'), "tiles overflow"
     console.wait_for(f'{text("log")}.includes("login answered 429 (fault: rate_limited)")')
     console.switch("login", "")
     assert all(place["planned"] is None for place in console.state()["faults"])

@@ -1,10 +1,13 @@
 # The console of the local stack, in a headless Chromium.
 # shellcheck shell=bash
 
-if ! command -v chromium >/dev/null && ! { may_install && apt_install chromium; } >"$LOGS/chromium.log" 2>&1; then
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! browser >/dev/null && ! { may_install && apt_install chromium; } >"$LOGS/chromium.log" 2>&1; then
     skip "console" "Chromium is not installed, and cannot be"
     return
 fi
+CHROMIUM=$(browser)
+export CHROMIUM
 console() { PYTHONDONTWRITEBYTECODE=1 timeout 120 python3 tests/system/console.py "$@"; }
 
 # Each promise on a stack of its own: the login limiter remembers the minute before.

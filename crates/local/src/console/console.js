@@ -55,12 +55,14 @@ function accountCard(account, now) {
   const until = (time) => span(Date.parse(time) - now);
   const { generation, issued_at: issued, expires_at: expires, due_at: due, cooldown } = account;
   const alive = generation !== null && generation !== undefined;
-  const [left, life] = alive ? [Date.parse(expires) - now, Date.parse(expires) - Date.parse(issued)] : [0, 1];
+  const dead = account.verdict === "dead";
+  const [left, life] = alive && !dead ? [Date.parse(expires) - now, Date.parse(expires) - Date.parse(issued)] : [0, 1];
   const meter = element("div", { className: "bar" }, element("i"));
   meter.firstChild.style.width = `${Math.max(0, Math.min(100, (100 * left) / life))}%`;
   return card(`account-${account.account}`, `Account ${account.account}: life left`,
-    alive ? until(expires) : "no token", meter, [
+    dead ? "dead" : alive ? until(expires) : "no token", meter, [
       ["generation", alive ? `${generation}` : "none"],
+      ["last probe", account.verdict ?? "–", dead],
       ["refresh", alive ? `due in ${until(due)}` : "–"],
       ["lease", account.lease_until ? `held, ends in ${until(account.lease_until)}` : "free", account.lease_until],
       ["cooldown", cooldown ? `${until(cooldown.until)}: ${cooldown.reason}` : "none", cooldown],
@@ -73,7 +75,7 @@ function showCallers(callers) {
   const tiles = callers.map(({ generation, state, note }, index) =>
     element("li", { className: state },
       element("b", {}, `${index + 1}: ${generation === null ? "no token" : short(generation)}`),
-      element("span", {}, note || "has not called yet")));
+      element("span", {}, note.replaceAll("_", " ") || "has not called yet")));
   byId("callers").replaceChildren(...tiles);
   const healed = callers.filter(({ state }) => state === "healed").length;
   byId("hint").textContent = healed

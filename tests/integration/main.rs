@@ -40,6 +40,7 @@ mod secrecy;
 mod secrets;
 mod store;
 mod template;
+mod upgrade;
 mod upstream;
 mod v2;
 

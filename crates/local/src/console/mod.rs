@@ -66,7 +66,7 @@ pub struct Console {
 enum Command {
     /// Every caller uses the API once.
     Call,
-    /// Convirza ends all sessions, and tells nobody.
+    /// Convirza ends all sessions without notice.
     Revoke,
     /// A fault from now on, or none.
     Fault { place: String, fault: Option<String> },
@@ -114,7 +114,7 @@ impl Console {
         self.revocations.load(Ordering::Relaxed)
     }
 
-    /// Waits until somebody has the page open.
+    /// Waits until a browser has loaded the page.
     pub async fn opened(&self) {
         // The semaphore is never closed.
         let _ = self.opened.acquire().await;
@@ -168,7 +168,7 @@ impl Console {
                 self.revocations.fetch_add(1, Ordering::Relaxed);
                 let now = rfc3339::format(SystemClock.now());
                 let time = now.get(11..19).unwrap_or_default();
-                self.add_event(format!("{time} convirza revoked all sessions, and told nobody"));
+                self.add_event(format!("{time} convirza revoked all sessions without notice"));
             }
             Command::Fault { place, fault } => faults::set(&self.world, &place, fault.as_deref())?,
         }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The broker on other people's runtimes, cloud emulators and clients.
 #
-#   tests/system.sh                 every part but `release`, which builds twice
+#   tests/system.sh                 every part but `release` and `upgrade`, which build the function anew
 #   tests/system.sh moto callers    these parts only
 #
 # Each part is a file of tests/system/. It installs its tools (with apt-get where that is allowed, into target/system
@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tests/system/common.sh
 
-all=(template operations cargo_lambda moto clients agent callers sam)
+all=(template operations console cargo_lambda moto clients agent callers sam)
 parts=("$@")
 [ $# -gt 0 ] || parts=("${all[@]}")
 for part in "${parts[@]}"; do

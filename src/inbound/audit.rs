@@ -11,7 +11,7 @@ use crate::{
     work::Work,
 };
 use lambda_runtime::Context;
-use protocol::{Account, AccountName, Answer, Failure, Outcome, RefreshToken, Timestamp, Verdict, millis};
+use protocol::{Account, AccountName, Answer, Failure, Outcome, Timestamp, millis};
 
 /// What came in, as far as it was understood.
 pub(super) struct Received {
@@ -98,22 +98,8 @@ fn record_account(
     let failure = outcome.and_then(|outcome| outcome.as_ref().err());
     let description = failure.map(Failure::to_string);
     let renewed = matches!(outcome, Some(Ok(Outcome::Report { renewed: true, .. })));
+    let levels = found.map(|account| AccountRecord::of(account, invocation.at)).unwrap_or_default();
     let pair = found.and_then(|account| account.pair.as_ref());
-    let seconds_left = |until: Timestamp| until.since(invocation.at).as_secs();
-    let levels = AccountRecord {
-        token_seconds_left: pair.map(|pair| match pair.verdict {
-            Verdict::Dead => 0,
-            Verdict::Unverified | Verdict::Alive { .. } | Verdict::Inconclusive { .. } => {
-                seconds_left(pair.expires_at)
-            }
-        }),
-        refresh_token_seconds_left: pair.and_then(|pair| match pair.refresh_token {
-            RefreshToken::Available { expires_at, .. } => expires_at.map(seconds_left),
-            RefreshToken::Absent | RefreshToken::Consumed { .. } => None,
-        }),
-        pending_revocations: found.map(|account| account.pending_revocations.len() as u64),
-        is_secret_rejected: found.map(|account| account.rejected_secret.is_some()),
-    };
     log.record_account(
         &Record {
             severity: if failure.is_some() { Severity::Warn } else { Severity::Info },

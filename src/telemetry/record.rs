@@ -5,7 +5,7 @@ use super::{
     metrics::{Metric, Metrics},
 };
 use crate::work::Work;
-use protocol::{Secret, ServedFrom, Timestamp};
+use protocol::{Account, RefreshToken, Secret, ServedFrom, Timestamp, Verdict};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -95,6 +95,28 @@ pub struct AccountRecord {
     pub refresh_token_seconds_left: Option<u64>,
     pub pending_revocations: Option<u64>,
     pub is_secret_rejected: Option<bool>,
+}
+
+impl AccountRecord {
+    /// What a record says at this time.
+    pub fn of(account: &Account, at: Timestamp) -> Self {
+        let seconds_left = |until: Timestamp| until.since(at).as_secs();
+        let pair = account.pair.as_ref();
+        Self {
+            token_seconds_left: pair.map(|pair| match pair.verdict {
+                Verdict::Dead => 0,
+                Verdict::Unverified | Verdict::Alive { .. } | Verdict::Inconclusive { .. } => {
+                    seconds_left(pair.expires_at)
+                }
+            }),
+            refresh_token_seconds_left: pair.and_then(|pair| match pair.refresh_token {
+                RefreshToken::Available { expires_at, .. } => expires_at.map(seconds_left),
+                RefreshToken::Absent | RefreshToken::Consumed { .. } => None,
+            }),
+            pending_revocations: Some(account.pending_revocations.len() as u64),
+            is_secret_rejected: Some(account.rejected_secret.is_some()),
+        }
+    }
 }
 
 /// Writes the lines of one instance.

@@ -1,6 +1,6 @@
 //! Each page has one reader, and no more text than that reader reads.
 
-use crate::page::page;
+use crate::page::{files, page, root};
 
 /// The most words of a page.
 const WORDS: [(&str, usize); 6] = [
@@ -23,4 +23,14 @@ fn pages_are_no_longer_than_their_reader_is_patient() {
 fn the_readme_has_150_lines_at_most() {
     let lines = page("README.md").text.lines().count();
     assert!(lines <= 150, "{lines} lines");
+}
+
+#[test]
+fn pictures_have_150_kb_at_most() {
+    let sizes: Vec<_> = files("docs", "png")
+        .into_iter()
+        .map(|path| (std::fs::metadata(root().join(&path)).unwrap().len(), path))
+        .collect();
+    let too_large: Vec<_> = sizes.iter().filter(|(bytes, _)| *bytes > 150_000).collect();
+    assert!(!sizes.is_empty() && too_large.is_empty(), "bytes, path: {too_large:?}");
 }

@@ -9,7 +9,8 @@ fn fault(from: &Page, link: &str) -> Option<String> {
     let folder = from.path.parent().unwrap();
     let target = if path.is_empty() { from.path.clone() } else { folder.join(path) };
     let Ok(text) = std::fs::read_to_string(root().join(&target)) else {
-        return (!root().join(&target).is_dir()).then(|| "there is no such file".to_owned());
+        // A folder or a picture.
+        return (!root().join(&target).exists()).then(|| "there is no such file".to_owned());
     };
     let page = Page { path: target, text };
     let is_there = anchor.is_none_or(|anchor| page.anchors().iter().any(|found| found == anchor));

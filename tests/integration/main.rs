@@ -21,6 +21,7 @@ mod audit;
 mod bounds;
 mod callers;
 mod configuration;
+mod costs;
 mod credentials;
 mod direct_invoke;
 mod entries;
@@ -41,6 +42,7 @@ mod secrecy;
 mod secrets;
 mod store;
 mod template;
+mod upgrade;
 mod upstream;
 mod v2;
 

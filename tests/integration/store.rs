@@ -10,7 +10,7 @@ use protocol::{
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
-use token_broker::{inbound::Handler, outbound::SystemClock};
+use token_broker::{inbound::Handler, outbound::SystemClock, ports::Store};
 
 const AT: Timestamp = Timestamp::from_millis(1_775_478_896_123);
 
@@ -69,6 +69,27 @@ fn full_account() -> Account {
     }
 }
 
+/// A limiter with every attribute set.
+fn full_limiter() -> LoginLimiter {
+    let permits = [1, 2].map(|holder| Permit {
+        account: name(),
+        acquired_at: AT,
+        counts_until: AT.plus(Duration::from_secs(60)),
+        holder: Holder(holder),
+    });
+    LoginLimiter { version: Version(3), permits: permits.to_vec(), blocked_until: Some(AT) }
+}
+
+/// Writes every attribute that there is, except those that exclude each other.
+pub(crate) async fn write_everything(store: &dyn Store) {
+    let mut account = full_account();
+    account.pair.as_mut().unwrap().verdict = Verdict::Alive { at: AT };
+    assert_eq!(store.write_account(&name(), Version(0), &account).await, WriteOutcome::Applied);
+    let limiter_name = LimiterName::default();
+    let written = store.write_login_limiter(&limiter_name, Version(0), &full_limiter()).await;
+    assert_eq!(written, WriteOutcome::Applied);
+}
+
 async fn invoke(handler: &Handler, payload: Value) -> Result<Value, Diagnostic> {
     handler.handle(LambdaEvent::new(payload, context())).await.map(Value::from)
 }
@@ -108,14 +129,7 @@ mod stored_items {
         let of = |oauth_url| LimiterName::of(&Origin { oauth_url, ..Origin::default() });
         let (limiter_name, other) = (of(None), of(UpstreamUrl::parse("https://oauth.example").ok()));
         assert_eq!(store.read_login_limiter(&limiter_name).await, Ok(LoginLimiter::default()));
-        let permits = [1, 2].map(|holder| Permit {
-            account: name(),
-            acquired_at: AT,
-            counts_until: AT.plus(Duration::from_secs(60)),
-            holder: Holder(holder),
-        });
-        let limiter =
-            LoginLimiter { version: Version(3), permits: permits.to_vec(), blocked_until: Some(AT) };
+        let limiter = full_limiter();
         assert_eq!(
             store.write_login_limiter(&limiter_name, Version(0), &limiter).await,
             WriteOutcome::Applied

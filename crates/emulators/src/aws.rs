@@ -57,6 +57,27 @@ impl Operations {
 }
 
 impl AwsFault {
+    /// Every fault.
+    pub const ALL: [Self; 6] =
+        [Self::Unavailable, Self::Throttled, Self::AccessDenied, Self::LostReply, Self::Reset, Self::Hang];
+
+    /// Finds a fault by name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// The name in options and in the console.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Throttled => "throttled",
+            Self::AccessDenied => "access_denied",
+            Self::LostReply => "lost_reply",
+            Self::Reset => "reset",
+            Self::Hang => "hang",
+        }
+    }
+
     /// The response of a request that is not carried out. None for [`AwsFault::LostReply`], which carries it out.
     pub(crate) async fn response(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
         Some(match self {

@@ -34,6 +34,20 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         }
     }
 
+    /// Injects `fault` at `place` until it is cleared, or clears what was planned there.
+    pub fn put(&self, place: P, fault: Option<F>) {
+        match fault {
+            Some(fault) => self.set(place, fault, None),
+            None => self.lock().retain(|other| other.place != place),
+        }
+    }
+
+    /// The fault that is planned at `place`.
+    pub fn planned(&self, place: &P) -> Option<F> {
+        let planned = self.lock();
+        planned.iter().find(|planned| planned.place == *place).map(|planned| planned.fault.clone())
+    }
+
     /// Clears all faults. Requests that hang already keep hanging.
     pub fn clear(&self) {
         self.lock().clear();

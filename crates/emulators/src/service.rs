@@ -108,6 +108,11 @@ impl Service {
         &self.front.faults
     }
 
+    /// The engine's own endpoint URL, whose requests are not counted and meet no fault.
+    pub fn engine_url(&self) -> &str {
+        &self.front.engine.url
+    }
+
     /// Sends an operation to the engine itself, in the service's JSON. It is not counted and meets no fault. An error of
     /// the engine is its text.
     pub(crate) async fn call(

@@ -26,11 +26,16 @@ const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the contract's routes and Lambda's Invoke API on this port of 127.0.0.1.
 pub async fn start(port: u16, handler: Handler) -> Result<Server, StartError> {
+    start_with(port, handler, Router::new()).await
+}
+
+/// Like [`start`], with further routes.
+pub async fn start_with(port: u16, handler: Handler, further: Router) -> Result<Server, StartError> {
     let routes = Router::new()
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
         .fallback(http_api)
         .with_state(handler);
-    Server::start("the broker", port, routes).await
+    Server::start("the broker", port, routes.merge(further)).await
 }
 
 /// The invocation context of a local request.

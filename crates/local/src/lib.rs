@@ -1,5 +1,6 @@
 //! A real broker and its agent on emulated services. `cargo local` and the integration tests share them.
 
 pub mod agent;
+pub mod console;
 pub mod front;
 pub mod wiring;

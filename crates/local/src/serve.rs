@@ -4,7 +4,7 @@ use crate::gateway;
 use clap::Args;
 use emulators::{
     DEFAULT_ACCOUNT, Ports, World,
-    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Event, Outcome, Settings},
+    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings},
     v2_secret,
 };
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
@@ -17,6 +17,7 @@ use token_broker::{
 use token_broker_client::Environment;
 use token_broker_local::{
     agent::{self, GUARD_TOKEN},
+    console::{CALLERS, Console, is_logged},
     front::{self, FUNCTION, LOCAL_IDENTITY},
     wiring,
 };
@@ -48,7 +49,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let ports = Ports { convirza: port(1)?, dynamodb: port(2)?, secrets_manager: port(3)? };
     let settings =
         Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
-    let world = World::start(ports, settings).await?;
+    let world = Arc::new(World::start(ports, settings).await?);
     world.put_secret(V2_ACCOUNT, &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
     world.add_account(SECOND_ACCOUNT, "emea@example.invalid", "local-emea").await?;
     if let Some(address) = options.gateway {
@@ -61,10 +62,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
     let ports = wiring::ports(&world, &config, Arc::new(SystemClock))?;
     let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
-    let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
-        .behind(config.aliases)
-        .logging_to(log);
-    let broker = front::start(options.port, handler).await?;
+    let instance = || Handler::new(Broker::new(config.policy, ports.clone()), config.callers.clone());
+    let console = Console::new(&world, &config, std::iter::repeat_with(instance).take(CALLERS))?;
+    let handler = instance().behind(config.aliases.clone()).logging_to(log);
+    let broker = front::start_with(options.port, handler, console.routes()).await?;
     let environment = Environment::of_process();
     let any_port = (options.port == 0).then_some("0");
     let agent_port = environment.get("TOKEN_BROKER_PORT").or(any_port);
@@ -87,18 +88,13 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// One line per login, refresh, revocation and fault, when it ends.
-fn is_logged(event: &Event) -> bool {
-    let changes_tokens = matches!(event.endpoint, Endpoint::Login | Endpoint::Refresh | Endpoint::Revoke);
-    event.outcome != Outcome::Arrived && (changes_tokens || event.fault.is_some())
-}
-
 fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Option<IpAddr>) {
     let convirza_url = world.convirza.url();
     let open_to = gateway.map(|address| format!(", and open to all who reach {address}")).unwrap_or_default();
     println!(
         "token-broker on emulated services. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
+    println!("  the console      {broker_url}/  watch it, and cause faults, in a browser");
     println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
     println!(
         "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"

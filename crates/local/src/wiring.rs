@@ -2,7 +2,8 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use emulators::{REGION, World, service::Service};
+use emulators::{REGION, World};
+use rustls::ClientConfig;
 use std::{error::Error, sync::Arc};
 use token_broker::{
     config::Config,
@@ -22,18 +23,8 @@ pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<
 /// The adapters of a broker in this world. Brokers may share them, because they cache nothing.
 pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
     let tls = tls::config(&tls::Roots::default())?;
-    let http = aws_http::http_client(tls.clone())?;
-    let sdk = |service: &Service| {
-        let credentials = Credentials::new("local", "local", None, None, "local");
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(service.url())
-            .http_client(http.clone())
-            .build()
-    };
-    let (dynamodb, secrets_manager) = (sdk(&world.dynamodb), sdk(&world.secrets_manager));
+    let dynamodb = sdk(world.dynamodb.url(), tls.clone())?;
+    let secrets_manager = sdk(world.secrets_manager.url(), tls.clone())?;
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
         store: Arc::new(Table::new(&dynamodb, config.table.clone(), config.upstream_hosts.clone())),
@@ -52,4 +43,21 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
         )?),
         clock,
     })
+}
+
+/// The table, read and written past the front, so that nothing is counted and no fault is met.
+pub fn unobserved_table(world: &World, config: &Config) -> Result<Table, Box<dyn Error>> {
+    let sdk = sdk(world.dynamodb.engine_url().to_owned(), tls::config(&tls::Roots::default())?)?;
+    Ok(Table::new(&sdk, config.table.clone(), config.upstream_hosts.clone()))
+}
+
+fn sdk(endpoint_url: String, tls: ClientConfig) -> Result<SdkConfig, Box<dyn Error>> {
+    let credentials = Credentials::new("local", "local", None, None, "local");
+    Ok(SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(endpoint_url)
+        .http_client(aws_http::http_client(tls)?)
+        .build())
 }

@@ -24,7 +24,7 @@
 //! | `faults` | what can go wrong |
 //! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza |
 //! | `checks`, `tally` | the invariants, and the counts of a run |
-//! | `figures` | the data of the charts |
+//! | `figures`, `telemetry` | the data of the charts; the log lines of a run |
 //! | `time` | spans in milliseconds |
 #![allow(
     clippy::unwrap_used,
@@ -51,6 +51,7 @@ mod simulation;
 mod store;
 mod strategy;
 mod tally;
+mod telemetry;
 mod time;
 mod upstream;
 mod world;
@@ -62,4 +63,4 @@ pub use simulation::Simulation;
 pub use strategy::Strategy;
 pub use tally::Tally;
 pub use time::{DAY, HOUR, MINUTE, SECOND};
-pub use world::Trace;
+pub use world::{START_MS, Trace};

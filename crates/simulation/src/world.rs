@@ -13,6 +13,7 @@ use crate::{
     secrets::Secrets,
     shell::{Ended, Requested},
     store::Store,
+    telemetry::Telemetry,
     upstream::Upstream,
 };
 use fastrand::Rng;
@@ -20,7 +21,7 @@ use protocol::{AccountName, Effect, Event, Generation, Policy};
 use std::{collections::BTreeMap, time::Duration};
 
 /// When every run starts, in milliseconds of the Unix epoch, like the instants of the protocol.
-pub(crate) const START_MS: u64 = 1_800_000_000_000;
+pub const START_MS: u64 = 1_800_000_000_000;
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(crate) holder_died_ms: u64,
     pub(crate) load: Load,
     pub(crate) checks: Checks,
+    /// The log, if the run has one.
+    pub(crate) telemetry: Option<Telemetry>,
     /// When all faults and their after-effects are over.
     pub(crate) settled_ms: u64,
 }
@@ -176,6 +179,7 @@ impl World {
             holder_died_ms: 0,
             instances,
             load: Load::new(plan.accounts),
+            telemetry: None,
             checks: Checks::new(simulation, strategy, &policy),
             settled_ms: START_MS,
             rng,

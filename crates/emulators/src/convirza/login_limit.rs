@@ -42,6 +42,18 @@ impl LoginLimit {
         Some(wait.unsigned_abs().as_secs() + 1)
     }
 
+    pub(super) fn limit_per_minute(&self) -> u32 {
+        self.limit_per_minute
+    }
+
+    /// The logins of the last minute, from the address that sent the most.
+    pub(super) fn in_the_last_minute(&self, now: OffsetDateTime) -> usize {
+        let recent = |arrivals: &VecDeque<OffsetDateTime>| {
+            arrivals.iter().filter(|arrival| **arrival + WINDOW > now).count()
+        };
+        self.arrivals.values().map(recent).max().unwrap_or_default()
+    }
+
     pub(super) fn most_in_a_minute(&self) -> usize {
         self.most_in_a_minute
     }

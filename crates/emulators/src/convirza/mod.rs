@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::StartError;
+use crate::clock::now;
 use crate::server::Server;
 use login_limit::LoginLimit;
 use sessions::Sessions;
@@ -188,6 +189,16 @@ impl Convirza {
     /// The requests so far.
     pub fn observed(&self) -> Observed {
         self.emulator.observed()
+    }
+
+    /// The logins that arrived in the last minute, from the address that sent the most.
+    pub fn logins_in_the_last_minute(&self) -> usize {
+        self.emulator.state().login_limit.in_the_last_minute(now())
+    }
+
+    /// The login limit, for each address.
+    pub fn login_limit_per_minute(&self) -> u32 {
+        self.emulator.state().login_limit.limit_per_minute()
     }
 
     /// The events from now on. An arrival is sent after the request is counted in [`Convirza::observed`], an end after

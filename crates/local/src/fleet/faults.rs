@@ -17,13 +17,9 @@ pub(super) enum Planned {
 /// The least time between two faults.
 const PAUSE: Duration = Duration::from_millis(100);
 
-const STORE: [(&str, AwsFault); 5] = [
-    ("unavailable", AwsFault::Unavailable),
-    ("throttled", AwsFault::Throttled),
-    ("lost_reply", AwsFault::LostReply),
-    ("reset", AwsFault::Reset),
-    ("hang", AwsFault::Hang),
-];
+/// A permission that is missing for one request is no fault that happens.
+const STORE: [AwsFault; 5] =
+    [AwsFault::Unavailable, AwsFault::Throttled, AwsFault::LostReply, AwsFault::Reset, AwsFault::Hang];
 
 /// The upstream faults that may be drawn. Faults that stop an account for a minute have to be named.
 const DRAWN: [&str; 6] = ["server_error", "lost_reply", "reset", "hang", "truncated", "expiry_missing"];
@@ -39,7 +35,7 @@ pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<
         let place =
             ["login", "refresh", "refresh", "store"].get(chance.usize(..4)).copied().unwrap_or("store");
         let what = if place == "store" {
-            STORE.get(chance.usize(..STORE.len())).map_or("reset", |(name, _)| name)
+            STORE.get(chance.usize(..STORE.len())).map_or("reset", |fault| fault.name())
         } else {
             DRAWN.get(chance.usize(..DRAWN.len())).copied().unwrap_or("reset")
         };
@@ -52,7 +48,7 @@ pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<
 pub(super) fn help() -> String {
     let names = |names: Vec<&str>| names.join(" ");
     let upstream = Fault::ALL.iter().filter(|fault| fault.fits(Endpoint::Login)).map(Fault::name).collect();
-    let store = STORE.iter().map(|(name, _)| *name).collect();
+    let store = STORE.iter().map(|fault| fault.name()).collect();
     format!("login=, refresh=: {}\nstore=: {}", names(upstream), names(store))
 }
 
@@ -60,7 +56,7 @@ fn parse(text: &str) -> Result<Planned, String> {
     let unknown = || format!("there is no fault {text}; there are:\n{}", help());
     let (place, what) = text.split_once('=').ok_or_else(unknown)?;
     if place == "store" {
-        let fault = STORE.iter().find(|(name, _)| *name == what).map(|(_, fault)| *fault);
+        let fault = AwsFault::from_name(what).filter(|fault| STORE.contains(fault));
         return fault.map(Planned::Store).ok_or_else(unknown);
     }
     let endpoint =

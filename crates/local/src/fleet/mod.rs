@@ -5,11 +5,14 @@ mod load;
 mod report;
 
 use clap::Args;
-use emulators::{Ports, World, convirza::Settings};
+use emulators::{Ports, World, convirza::Settings, server::Server};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{broker::Broker, inbound::Handler};
-use token_broker_local::wiring;
+use token_broker_local::{
+    console::{CALLERS, Console},
+    wiring,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -30,6 +33,12 @@ pub(crate) struct Options {
     /// The number of random faults, drawn from the seed
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     random_faults: u32,
+    /// The console's port. 0: any free port
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Waits until the console is open in a browser, and keeps it open until Ctrl-C
+    #[arg(long)]
+    watch: bool,
     /// Makes a run repeatable, as far as the machine's timing allows
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -46,7 +55,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let lifetime = options.token_lifetime.map(Duration::from_secs);
     let defaults = Settings::default();
     let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
-    let world = World::start(Ports::default(), settings).await?;
+    let world = Arc::new(World::start(Ports::default(), settings).await?);
     // Shorter than the defaults, so that a fault ends before the run.
     let quick = [
         ("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()),
@@ -67,6 +76,13 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         })
         .collect();
 
+    let console = Console::new(&world, &config, handlers.iter().take(CALLERS).cloned())?;
+    let server = Server::start("the console", options.port, console.routes()).await?;
+    println!("Watch it in a browser: {}/", server.url());
+    if options.watch {
+        println!("The run starts when the page is open, and the page stays until Ctrl-C.");
+        console.opened().await;
+    }
     let bar = ProgressBar::new(options.requests).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} requests, {per_sec}, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -76,5 +92,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let running = load::run(handlers, options.requests, spread, options.seed, &bar);
     let (outcome, ()) = tokio::join!(running, injecting);
     bar.finish_and_clear();
-    Ok(report::print(&world, &options, &outcome))
+    let result = report::print(&world, &options, &outcome, console.revocations());
+    if options.watch {
+        tokio::signal::ctrl_c().await?;
+    }
+    Ok(result)
 }

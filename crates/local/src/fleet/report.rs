@@ -5,14 +5,14 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use std::{process::ExitCode, time::Duration};
 
 /// Prints the table. Fails if the upstream's limit was hit, a login was sent without need, a refresh token was sent
-/// twice, or a request failed without a fault.
-pub(super) fn print(world: &World, options: &Options, outcome: &Outcome) -> ExitCode {
+/// twice, or a request failed without a fault. `revocations` counts how often all sessions were revoked.
+pub(super) fn print(world: &World, options: &Options, outcome: &Outcome, revocations: u64) -> ExitCode {
     let upstream = world.convirza.observed();
     let store = world.dynamodb.counts();
     let failures: u64 = outcome.failures.values().sum();
-    // The first pair takes a login. Each fault may cost one more.
+    // The first pair takes a login. Each fault and each revocation of all sessions may cost one more.
     let faults = upstream.faults_injected + store.faults_injected;
-    let needed = 1 + faults;
+    let needed = 1 + faults + revocations;
 
     let mut sorted = outcome.latencies.clone();
     sorted.sort_unstable();

@@ -1,8 +1,10 @@
-//! Charts: one for each plan, in four panels, and one for all plans.
+//! Charts: one for each plan, in four panels, and one for all plans. The picture of the dashboard.
 
+mod dashboard;
 mod overview;
 mod panels;
 
+pub(crate) use dashboard::dashboard;
 pub(crate) use overview::overview;
 
 use crate::{outcome::Outcome, table};

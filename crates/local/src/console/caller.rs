@@ -1,0 +1,117 @@
+//! A caller on the page: it keeps a token, uses Convirza's API, and reports a token that the API refused.
+
+use lambda_runtime::LambdaEvent;
+use protocol::{Call, Origin, Secret, Timestamp, UpstreamReply};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use token_broker::{
+    inbound::Handler,
+    outbound::SystemClock,
+    ports::{Clock, Upstream},
+};
+
+pub(super) struct Caller {
+    /// Its instance of the broker.
+    instance: Handler,
+    api: Arc<dyn Upstream>,
+    /// Locked while the caller is at work.
+    held: tokio::sync::Mutex<Option<Held>>,
+    shown: Mutex<Shown>,
+}
+
+struct Held {
+    token: Secret,
+    generation: u64,
+    until: Timestamp,
+}
+
+/// What the page shows of a caller.
+#[derive(Clone, Default, Serialize)]
+pub(super) struct Shown {
+    generation: Option<u64>,
+    state: State,
+    note: String,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    #[default]
+    Idle,
+    Busy,
+    Accepted,
+    Healed,
+    Failed,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    generation: u64,
+    expires_in: u64,
+}
+
+impl Caller {
+    pub(super) fn new(instance: Handler, api: Arc<dyn Upstream>) -> Self {
+        Self { instance, api, held: tokio::sync::Mutex::default(), shown: Mutex::default() }
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses the API once, unless the last time has not ended.
+    pub(super) async fn call(self: Arc<Self>) {
+        let Ok(mut held) = self.held.try_lock() else { return };
+        self.show(held.as_ref(), State::Busy, "waits".to_owned());
+        let (state, note) = match self.use_api(&mut held).await {
+            Ok(done) => done,
+            Err(note) => (State::Failed, note),
+        };
+        self.show(held.as_ref(), state, note);
+    }
+
+    async fn use_api(&self, held: &mut Option<Held>) -> Result<(State, String), String> {
+        let current = match held.take().filter(|held| held.until > SystemClock.now()) {
+            Some(current) => current,
+            None => self.token(json!({})).await?,
+        };
+        let generation = current.generation;
+        let reply = self.send(held.insert(current)).await;
+        if reply != UpstreamReply::Unauthorized {
+            return accepted(&reply).map(|()| (State::Accepted, "200".to_owned()));
+        }
+        let current = self.token(json!({"rejected_generation": generation})).await?;
+        accepted(&self.send(held.insert(current)).await)?;
+        Ok((State::Healed, "401, then 200".to_owned()))
+    }
+
+    async fn token(&self, payload: Value) -> Result<Held, String> {
+        let event = LambdaEvent::new(payload, crate::front::context());
+        let answer = self.instance.handle(event).await.map_err(|error| error.error_type)?;
+        let answer: Answer =
+            serde_json::from_value(answer.into()).map_err(|_| "unreadable answer".to_owned())?;
+        Ok(Held {
+            token: Secret::from(answer.access_token.as_str()),
+            generation: answer.generation,
+            until: SystemClock.now().plus(Duration::from_secs(answer.expires_in)),
+        })
+    }
+
+    async fn send(&self, held: &Held) -> UpstreamReply {
+        self.api.send(&Call::Probe { access_token: held.token.clone(), origin: Origin::default() }).await
+    }
+
+    fn show(&self, held: Option<&Held>, state: State, note: String) {
+        let generation = held.map(|held| held.generation);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown { generation, state, note };
+    }
+}
+
+fn accepted(reply: &UpstreamReply) -> Result<(), String> {
+    if *reply == UpstreamReply::Alive { Ok(()) } else { Err(format!("API: {}", reply.name())) }
+}

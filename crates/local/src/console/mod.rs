@@ -1,0 +1,207 @@
+//! The console of the local stack: a page that shows the fleet live, with switches for the emulators' faults.
+//!
+//! | path | answers |
+//! | --- | --- |
+//! | `GET /` | the page; its script and style lie beside it |
+//! | `GET /console.json` | the state, without tokens and credentials |
+//! | `POST /console.json` | carries out a command, then as above |
+
+mod caller;
+mod faults;
+
+use crate::wiring;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use caller::Caller;
+use emulators::{
+    World,
+    convirza::{Endpoint, Event, Outcome, Revoke},
+};
+use lambda_runtime::LambdaEvent;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    error::Error,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use token_broker::{
+    broker::Broker,
+    config::Config,
+    inbound::{Handler, authorization::Callers},
+    outbound::SystemClock,
+    ports::{Clock, Ports},
+    rfc3339,
+};
+use tokio::sync::{Semaphore, broadcast::error::RecvError};
+
+/// Callers on the page. More than Convirza's login limit, so logins of their own would exceed it.
+pub const CALLERS: usize = 12;
+const EVENTS_KEPT: usize = 30;
+
+/// The page may load nothing from elsewhere.
+const POLICY: &str = "default-src 'self'; img-src data:; frame-ancestors 'none'";
+
+/// The console of one world.
+pub struct Console {
+    world: Arc<World>,
+    /// Reads the table past the front, so that looking is neither counted nor disturbed by a fault.
+    observer: Handler,
+    callers: Vec<Arc<Caller>>,
+    events: Mutex<VecDeque<String>>,
+    revocations: AtomicU64,
+    opened: Semaphore,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum Command {
+    /// Every caller uses the API once.
+    Call,
+    /// Convirza ends all sessions without notice.
+    Revoke,
+    /// A fault from now on, or none.
+    Fault { place: String, fault: Option<String> },
+}
+
+impl Console {
+    /// A console for this world. Each of the handlers is an instance of the broker, and gets a caller.
+    pub fn new(
+        world: &Arc<World>,
+        config: &Config,
+        instances: impl IntoIterator<Item = Handler>,
+    ) -> Result<Arc<Self>, Box<dyn Error>> {
+        let ports = wiring::ports(world, config, Arc::new(SystemClock))?;
+        let callers = instances
+            .into_iter()
+            .map(|instance| Arc::new(Caller::new(instance, Arc::clone(&ports.upstream))))
+            .collect();
+        let ports = Ports { store: Arc::new(wiring::unobserved_table(world, config)?), ..ports };
+        let console = Arc::new(Self {
+            world: Arc::clone(world),
+            observer: Handler::new(Broker::new(config.policy, ports), Callers::default()),
+            callers,
+            events: Mutex::default(),
+            revocations: AtomicU64::new(0),
+            opened: Semaphore::new(0),
+        });
+        tokio::spawn(Arc::clone(&console).keep_events());
+        Ok(console)
+    }
+
+    /// The page and its data.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/", get(page))
+            .route("/console.css", get(async || file("text/css", include_str!("console.css"))))
+            .route("/console.js", get(async || file("text/javascript", include_str!("console.js"))))
+            .route("/console.json", get(state).post(command))
+            .with_state(Arc::clone(self))
+    }
+
+    /// How often the sessions were revoked with the button. Each time takes a login.
+    pub fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a browser has loaded the page.
+    pub async fn opened(&self) {
+        // The semaphore is never closed.
+        let _ = self.opened.acquire().await;
+    }
+
+    async fn keep_events(self: Arc<Self>) {
+        let mut events = self.world.convirza.subscribe();
+        loop {
+            match events.recv().await {
+                Ok(event) if is_logged(&event) => self.add_event(event.to_string()),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn add_event(&self, text: String) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push_front(text);
+        events.truncate(EVENTS_KEPT);
+    }
+
+    /// Only of counters, the status answer and fixed texts, so no token can get in.
+    async fn state(&self) -> Value {
+        let status = LambdaEvent::new(json!({"action": "status"}), crate::front::context());
+        let status = self.observer.handle(status).await.map(Value::from);
+        let status = status.unwrap_or_else(|error| json!({"error": error.error_type}));
+        let convirza = &self.world.convirza;
+        json!({
+            "logins": {
+                "last_minute": convirza.logins_in_the_last_minute(),
+                "limit": convirza.login_limit_per_minute(),
+            },
+            "status": status,
+            "convirza": convirza.observed(),
+            "table": self.world.dynamodb.counts(),
+            "callers": self.callers.iter().map(|caller| caller.shown()).collect::<Vec<_>>(),
+            "faults": faults::state(&self.world),
+            "events": *self.events.lock().unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+
+    fn carry_out(&self, command: Command) -> Result<(), &'static str> {
+        match command {
+            // Not awaited: with a fault, a call may take half a minute.
+            Command::Call => self.callers.iter().for_each(|caller| {
+                tokio::spawn(Arc::clone(caller).call());
+            }),
+            Command::Revoke => {
+                self.world.convirza.revoke_all_sessions(Revoke::AllTokens);
+                self.revocations.fetch_add(1, Ordering::Relaxed);
+                let now = rfc3339::format(SystemClock.now());
+                let time = now.get(11..19).unwrap_or_default();
+                self.add_event(format!("{time} convirza revoked all sessions without notice"));
+            }
+            Command::Fault { place, fault } => faults::set(&self.world, &place, fault.as_deref())?,
+        }
+        Ok(())
+    }
+}
+
+/// One line per login, refresh, revocation and fault, when it ends.
+pub fn is_logged(event: &Event) -> bool {
+    let changes_tokens = matches!(event.endpoint, Endpoint::Login | Endpoint::Refresh | Endpoint::Revoke);
+    event.outcome != Outcome::Arrived && (changes_tokens || event.fault.is_some())
+}
+
+async fn page(State(console): State<Arc<Console>>) -> Response {
+    console.opened.add_permits(1);
+    file("text/html", include_str!("console.html"))
+}
+
+fn file(kind: &str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, format!("{kind}; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, text).into_response()
+}
+
+async fn state(State(console): State<Arc<Console>>) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(console.state().await)).into_response()
+}
+
+/// The extractor insists on the content type of JSON, so no page of another site can send a command.
+async fn command(State(console): State<Arc<Console>>, Json(command): Json<Command>) -> Response {
+    match console.carry_out(command) {
+        Ok(()) => state(State(console)).await,
+        Err(reason) => (StatusCode::BAD_REQUEST, Json(json!({"error": reason}))).into_response(),
+    }
+}

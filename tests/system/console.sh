@@ -1,0 +1,31 @@
+# The console of the local stack, in a headless Chromium.
+# shellcheck shell=bash
+
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! browser >/dev/null && ! { may_install && apt_install chromium; } >"$LOGS/chromium.log" 2>&1; then
+    skip "console" "Chromium is not installed, and cannot be"
+    return
+fi
+CHROMIUM=$(browser)
+export CHROMIUM
+console() { PYTHONDONTWRITEBYTECODE=1 timeout 120 python3 tests/system/console.py "$@"; }
+
+# Each promise on a stack of its own: the login limiter remembers the minute before.
+on_a_new_stack() {
+    start_local && console "$1" "$(sed -n 's/^  the console  *\([^ ]*\).*/\1/p' "$LOGS/local.log")"
+}
+
+for promise in one_report_heals_all_callers_with_one_login works_with_the_keyboard_alone fits_a_phone_in_light_and_dark \
+    shows_no_token_and_no_password notices_that_the_stack_is_gone takes_no_command_from_another_site \
+    a_fault_is_switched_on_and_off; do
+    check "console: ${promise//_/ }" on_a_new_stack "$promise"
+done
+
+# watched: a fleet starts when its console is opened, and its end can be seen there.
+watched() {
+    background fleet target/debug/token-broker-local fleet --watch --instances 20 --requests 2000
+    wait_for 30 grep -q 'starts when the page is open' "$LOGS/fleet.log" || return
+    console a_fleet_logs_in_once "$(sed -n 's/^Watch it in a browser: //p' "$LOGS/fleet.log")" || return
+    wait_for 30 grep -q '^PASSED' "$LOGS/fleet.log"
+}
+check "console: a fleet is watched" watched

@@ -24,7 +24,7 @@ const REQUIRED_IN_PAIR: [&str; 7] = [
 ];
 
 async fn invoke(world: &World, payload: Value) -> Result<Value, Diagnostic> {
-    handler(world).await.handle(LambdaEvent::new(payload, context())).await
+    handler(world).handle(LambdaEvent::new(payload, context())).await.map(Value::from)
 }
 
 /// The stored forms of a kind of item, the oldest first.
@@ -72,7 +72,7 @@ mod forms {
     #[tokio::test]
     async fn are_what_this_build_writes() {
         let world = world().await;
-        let store = crate::ports(&world).await.store;
+        let store = crate::ports(&world).store;
         crate::store::write_everything(&*store).await;
         for (kind, key) in [("account", items::DEFAULT_ACCOUNT), ("login_limiter", items::LOGIN_LIMITER)] {
             let written = items::get(&world, key).await;
@@ -99,7 +99,7 @@ mod forms {
             let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
             let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
             let answer = handler.handle(LambdaEvent::new(json!({}), context())).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            let answer: Value = answer.unwrap_or_else(|error| panic!("{name}: {error:?}")).into();
             let token = &item["pair"]["M"]["access_token"]["S"];
             assert_eq!((&answer["access_token"], &answer["served_from"]), (token, &json!("table")), "{name}");
             assert_eq!(world.convirza.observed().logins_arrived, 0, "{name}");

@@ -80,7 +80,6 @@ impl Flow {
     /// Forgets everything that keeps the next request from trying again.
     pub(super) fn unblock(&mut self, cx: Context<'_>, account: Account) -> Next {
         self.progress.unblocked = true;
-        self.notices.push(Notice::Unblocked);
         let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
         let next = Account { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, ..account };
         Self::write_record(cx, next, Ending::Unblocked)

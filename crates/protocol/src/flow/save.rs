@@ -139,7 +139,11 @@ impl Flow {
         match attempt.ending {
             Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
             Ending::Failed(failure) => self.finish(cx, failure),
-            Ending::Pending | Ending::OrphanRecorded | Ending::Unblocked => Next::Decide,
+            Ending::Pending | Ending::OrphanRecorded => Next::Decide,
+            Ending::Unblocked => {
+                self.notices.push(Notice::Unblocked);
+                Next::Decide
+            }
             Ending::Released => Next::Look,
             Ending::Revoked => {
                 self.progress.tried_revocations = true;

@@ -126,8 +126,6 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
     if let (Intent::Replace, Some(at), Some(pair)) = (request.intent, account.replaced_at, &account.pair)
         && lease.is_none()
         && lately(at, REPLACE_INTERVAL, cx)
-        // Otherwise the attempt failed, and the pair is the one that was to be replaced.
-        && pair.issued_at >= at
         && pair.verdict != Verdict::Dead
         && let Some(answer) = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table)
     {

@@ -334,20 +334,6 @@ fn an_operator_who_presses_often_refreshes_once_a_minute() {
 }
 
 #[test]
-fn a_failed_refresh_of_an_operator_is_not_answered_as_if_it_had_succeeded() {
-    for reply in [UpstreamReply::Unclear, UpstreamReply::RateLimited(None)] {
-        let mut world = World::with_pair(WEEK);
-        world.pass(SECOND);
-        let mut first = Flow::new(world.request(Intent::Replace), Cache::default());
-        assert!(world.run(&mut first, answering("refresh", reply.clone())).is_err(), "{reply:?}");
-        world.pass(SECOND);
-        let mut second = Flow::new(world.request(Intent::Replace), Cache::default());
-        let result = world.run(&mut second, |_, _| Fate::Done);
-        assert!(result.is_err(), "{reply:?}: {result:?}");
-    }
-}
-
-#[test]
 fn an_operators_refresh_logs_in_with_a_changed_secret() {
     let mut world = World::new();
     world.token().unwrap();

@@ -41,7 +41,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
     let tls = tls::config(&tls::Roots::from_environment(lookup))?;
-    let sdk = sdk::load(tls.clone()).await?;
+    let sdk = sdk::load(lookup, tls.clone()).await?;
     let clock = Arc::new(SystemClock);
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
@@ -53,7 +53,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
             config.revoke_field,
             config.policy.upstream_timeout,
             clock.clone(),
-        )?),
+        )),
         clock,
     };
     let log = InvocationLog::new(&config.function, config.audit, Style::Json, telemetry::write_to_stdout);

@@ -4,17 +4,31 @@
 //! panic on an empty `AWS_ENDPOINT_URL_DYNAMODB`.
 
 use super::aws_http;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{
+    BehaviorVersion, SdkConfig,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-/// Reads the settings that all services share.
+/// Reads the settings that all services share. Region and credentials come from Lambda's variables where these are set, so
+/// that a cold start builds no chain of providers.
 ///
 /// # Errors
 /// The HTTP library cannot be set up.
-pub async fn load(tls: rustls::ClientConfig) -> Result<SdkConfig, reqwest::Error> {
-    let http = aws_http::http_client(tls)?;
-    let loaded = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
-    Ok(loaded.clone().into_builder().service_config(EmptyIsUnset(loaded)).build())
+pub async fn load(
+    lookup: impl Fn(&str) -> Option<String>,
+    tls: rustls::ClientConfig,
+) -> Result<SdkConfig, reqwest::Error> {
+    let is_set = |name| lookup(name).is_some_and(|value| !value.is_empty());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(aws_http::http_client(tls)?);
+    if is_set("AWS_REGION") {
+        loader = loader.region(EnvironmentVariableRegionProvider::new());
+    }
+    if is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY") {
+        loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
+    }
+    let settings = loader.load().await;
+    Ok(settings.clone().into_builder().service_config(EmptyIsUnset(settings)).build())
 }
 
 #[derive(Debug)]

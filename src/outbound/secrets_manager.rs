@@ -14,7 +14,7 @@ use protocol::{
     UpstreamUrl,
 };
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 use zeroize::Zeroizing;
 
 const ATTEMPT: Duration = Duration::from_millis(1500);
@@ -23,7 +23,8 @@ const ALL_ATTEMPTS: Duration = Duration::from_millis(4000);
 
 /// The secrets whose names begin with a prefix.
 pub struct SecretsManager {
-    client: Client,
+    /// Built with the first read: most instances never log in.
+    client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     prefix: String,
     hosts: UpstreamHosts,
 }
@@ -40,7 +41,7 @@ impl SecretsManager {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard())
             .build();
-        Self { client: Client::from_conf(config), prefix, hosts }
+        Self { client: LazyLock::new(Box::new(|| Client::from_conf(config))), prefix, hosts }
     }
 }
 

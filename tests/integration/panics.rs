@@ -69,18 +69,19 @@ pub(crate) async fn start_panicking(environment: Vec<(&'static str, String)>) ->
 #[ignore = "the process that other tests start"]
 #[expect(clippy::disallowed_methods, reason = "this is the function's process")]
 async fn serve() {
-    let config = Config::from_environment(|name| std::env::var(name).ok()).expect("a configuration");
+    let lookup = |name: &str| std::env::var(name).ok();
+    let config = Config::from_environment(lookup).expect("a configuration");
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
     let tls = tls::config(&tls::Roots::default()).expect("the authorities");
-    let sdk = sdk::load(tls.clone()).await.expect("a client");
+    let sdk = sdk::load(lookup, tls.clone()).await.expect("a client");
     let (clock, timeout) = (Arc::new(SystemClock), config.policy.upstream_timeout);
     let convirza =
         Convirza::new(tls, config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
-        upstream: Arc::new(convirza.expect("a client")),
+        upstream: Arc::new(convirza),
         clock,
     };
     let log = InvocationLog::new(&config.function, config.audit, Style::Json, telemetry::write_to_stdout);

@@ -152,8 +152,7 @@ async fn a_request_that_never_left_is_told_apart() {
             "token".to_owned(),
             timeout,
             Arc::new(SystemClock),
-        )
-        .expect("a client");
+        );
         assert_eq!(upstream.send(&login()).await, UpstreamReply::NeverLeft, "{url}");
     }
     assert_eq!(world.convirza.observed().logins_arrived, 0);

@@ -10,25 +10,20 @@ const TOLERANCE_PERCENT: u64 = 3;
 const INVOCATIONS: u64 = 200;
 
 /// Counts and compares. The result says whether all numbers are within the tolerance.
-pub(crate) fn check(broker: &Program, events: &[(&str, Arc<[u8]>)]) -> bool {
-    let mut measured =
-        vec![("start", count(broker, None)), ("first answer", count(broker, Some((&events[0].1, 1))))];
-    for (name, event) in events {
-        let [few, many] = [100, 100 + INVOCATIONS].map(|times| count(broker, Some((event, times))));
-        measured.push((*name, (many - few) / INVOCATIONS));
-    }
+pub(crate) fn check(broker: &Program, nothing: &Program, events: &[(&str, Arc<[u8]>)]) -> bool {
+    let (measured, floor) = (measure(broker, events), measure(nothing, events));
     let budget = std::fs::read_to_string(BUDGET).unwrap_or_default();
     let allowed = |name: &str| {
         let line = budget.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|number| number.parse::<u64>().ok())
     };
     let (mut all_within, mut now) = (true, String::new());
-    for (name, instructions) in measured {
+    for ((name, instructions), (_, floor)) in measured.into_iter().zip(floor) {
         let allowed = allowed(name).unwrap_or(0);
         let within = 100 * instructions <= (100 + TOLERANCE_PERCENT) * allowed;
         all_within &= within;
         let verdict = if within { "" } else { "  MORE THAN 3 % ABOVE" };
-        println!("{name:20} {instructions:>12}, in the file {allowed:>12}{verdict}");
+        println!("{name:14}{instructions:>10}, in the file {allowed:>10}, do-nothing {floor:>10}{verdict}");
         let _ = writeln!(now, "{name}: {instructions}");
     }
     if !all_within {
@@ -37,19 +32,31 @@ pub(crate) fn check(broker: &Program, events: &[(&str, Arc<[u8]>)]) -> bool {
     all_within
 }
 
+fn measure<'a>(program: &Program, events: &[(&'a str, Arc<[u8]>)]) -> Vec<(&'a str, u64)> {
+    let first = |(_, event): &(&str, Arc<[u8]>)| count(program, Some((event, 1)));
+    let mut measured =
+        vec![("start", count(program, None)), ("first answer", events.first().map_or(0, first))];
+    for (name, event) in events {
+        let [few, many] = [100, 100 + INVOCATIONS].map(|times| count(program, Some((event, times))));
+        measured.push((*name, (many - few) / INVOCATIONS));
+    }
+    measured
+}
+
 /// The instructions until the program has requested its first event, or has answered it that many times.
-fn count(broker: &Program, events: Option<(&Arc<[u8]>, u64)>) -> u64 {
+fn count(program: &Program, events: Option<(&Arc<[u8]>, u64)>) -> u64 {
     let out = std::env::temp_dir().join(format!("callgrind-{}.out", std::process::id()));
     let valgrind = [
         "valgrind".to_owned(),
+        "--quiet".to_owned(),
         "--tool=callgrind".to_owned(),
         format!("--callgrind-out-file={}", out.display()),
     ];
-    let command = valgrind.into_iter().chain(broker.command.iter().cloned()).collect();
+    let command = valgrind.into_iter().chain(program.command.iter().cloned()).collect();
     // An invocation that reads the table again would be counted as a warm one.
     let memory = ("BROKER_MEMORY_TTL_SECONDS".to_owned(), "3600".to_owned());
     let path = ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default());
-    let environment = broker.environment.iter().cloned().chain([memory, path]).collect();
+    let environment = program.environment.iter().cloned().chain([memory, path]).collect();
     let mut function = Function::start(&Program { command, environment });
     match events {
         None => drop(function.until_first_request()),

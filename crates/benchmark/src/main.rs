@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "instructions") {
         let events =
             [("direct", direct()), ("HTTP API", event("http-token")), ("REST API", event("rest-token"))];
-        return ExitCode::from(u8::from(!instructions::check(&broker, &events)));
+        return ExitCode::from(u8::from(!instructions::check(&broker, &nothing, &events)));
     }
     let mut report = Report::default();
     starts(&mut report, &broker, &nothing);

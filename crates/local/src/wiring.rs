@@ -40,7 +40,7 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
             config.revoke_field.clone(),
             timeout,
             Arc::clone(&clock),
-        )?),
+        )),
         clock,
     })
 }

@@ -13,8 +13,12 @@ use protocol::{
     ApiVersion, Call, Credentials, Origin, Revocation, Secret, TokenKind, UpstreamReply, UpstreamUrl,
 };
 use reqwest::{RequestBuilder, Response, StatusCode, header};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 /// Far above the size of any documented response of these endpoints.
@@ -25,7 +29,9 @@ pub(crate) const V2_OAUTH_URL: &str = "https://apicfa.convirza.com";
 
 /// The client of the upstream.
 pub struct Convirza {
-    http: reqwest::Client,
+    tls: ClientConfig,
+    /// Built with the first call: most instances send none.
+    http: OnceLock<reqwest::Client>,
     oauth_url: UpstreamUrl,
     api_url: UpstreamUrl,
     revoke_field: String,
@@ -36,24 +42,35 @@ pub struct Convirza {
 impl Convirza {
     /// A client for the given V3 hosts. `revoke_field` carries the token in a revoke call. A call takes `timeout` at
     /// most, connect included.
-    ///
-    /// # Errors
-    /// The HTTP library cannot be set up.
     pub fn new(
-        tls: rustls::ClientConfig,
+        tls: ClientConfig,
         oauth_url: UpstreamUrl,
         api_url: UpstreamUrl,
         revoke_field: String,
         timeout: Duration,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Self {
+        Self { tls, http: OnceLock::new(), oauth_url, api_url, revoke_field, timeout, clock }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, UpstreamReply> {
+        if self.http.get().is_none() {
+            let client = self.client().map_err(|error| failed(&error))?;
+            // Another request may have been faster.
+            let _ = self.http.set(client);
+        }
+        self.http.get().ok_or(UpstreamReply::NeverLeft)
+    }
+
+    fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let timeout = self.timeout;
         let builder = reqwest::Client::builder();
         // Limits how long the kernel keeps delivering a request that the client has given up. Lambda runs Linux;
         // other systems run the local stack only.
         #[cfg(target_os = "linux")]
         let builder = builder.tcp_user_timeout(timeout);
-        let http = builder
-            .tls_backend_preconfigured(tls)
+        builder
+            .tls_backend_preconfigured(self.tls.clone())
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
             .redirect(reqwest::redirect::Policy::none())
@@ -64,8 +81,7 @@ impl Convirza {
             // The login limit counts by address, so a proxy would change which logins count together.
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, oauth_url, api_url, revoke_field, timeout, clock })
+            .build()
     }
 
     async fn log_in(&self, credentials: &Credentials) -> Result<UpstreamReply, UpstreamReply> {
@@ -83,7 +99,7 @@ impl Convirza {
                     .append_pair("client_id", client.id.expose())
                     .append_pair("client_secret", client.secret.expose())
                     .finish();
-                let request = self.http.post(self.oauth_url(&credentials.origin, "/oauth/token"));
+                let request = self.http()?.post(self.oauth_url(&credentials.origin, "/oauth/token"));
                 let form =
                     request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
                 self.send_request(form).await?
@@ -123,7 +139,7 @@ impl Convirza {
             _ => return Err(UpstreamReply::Unclear),
         };
         for path in ["/auth/profile", "/users/list?limit=1"] {
-            let request = self.http.get(format!("{api_url}{path}")).bearer_auth(access_token.expose());
+            let request = self.http()?.get(format!("{api_url}{path}")).bearer_auth(access_token.expose());
             let response = request.send().await.map_err(|error| failed(&error))?;
             match response.status() {
                 status if status.is_success() => {
@@ -151,7 +167,7 @@ impl Convirza {
     }
 
     async fn post_json(&self, origin: &Origin, path: &str, body: &Value) -> Result<Response, UpstreamReply> {
-        let request = self.http.post(self.oauth_url(origin, path));
+        let request = self.http()?.post(self.oauth_url(origin, path));
         self.send_request(request.header(header::CONTENT_TYPE, "application/json").body(body.to_string()))
             .await
     }
@@ -224,8 +240,7 @@ mod tests {
         let (oauth_url, api_url) = (url("https://oauth.example"), url("https://api.example"));
         let (tls, timeout) = (tls::config(&tls::Roots::default()).unwrap(), Duration::from_secs(1));
         let upstream =
-            Convirza::new(tls, oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock))
-                .unwrap();
+            Convirza::new(tls, oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock));
         let v3 = Origin::default();
         let v2 = Origin { api_version: ApiVersion::V2, ..Origin::default() };
         let own = Origin { oauth_url: Some(url("https://own.example")), ..v2.clone() };

@@ -22,7 +22,6 @@ pub(super) fn url(text: &str) -> UpstreamUrl {
 pub(super) fn client(base: &str, timeout: Duration) -> Convirza {
     let (oauth_url, api_url) = (url(base), url(&format!("{base}/v3")));
     Convirza::new(crate::tls(), oauth_url, api_url, "the_token".to_owned(), timeout, Arc::new(SystemClock))
-        .expect("a client")
 }
 
 pub(super) async fn send(host: &Host, call: &Call) -> UpstreamReply {

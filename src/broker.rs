@@ -98,7 +98,9 @@ impl Broker {
         // One place in the queue for the whole wait.
         let mut locked = std::pin::pin!(entry.guard.lock());
         let guard = loop {
-            match cache.borrow_and_update().look_up(&request, self.context(draw)) {
+            // Its borrow ends here: a second one beside it could wait for a writer that waits for the first.
+            let lookup = cache.borrow_and_update().look_up(&request, self.context(draw));
+            match lookup {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
                 Lookup::Fail(failure) => {
                     work.is_account_known = entry.has_record();

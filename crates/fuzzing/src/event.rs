@@ -79,7 +79,7 @@ fn check_deployed(invocation: &Invocation, alias: &str, shape: &Shape) {
             }
         }
         (_, Shape::Direct(_) | Shape::Broken) => {
-            assert_eq!(invocation.code().as_deref(), Some("invalid_request"))
+            assert_eq!(invocation.code().as_deref(), Some("invalid_request"));
         }
         (_, Shape::Unknown) => {
             if invocation.http().is_none() {

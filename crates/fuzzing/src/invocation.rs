@@ -59,17 +59,15 @@ pub(crate) fn invoke(payload: &[u8], alias: &str, aliases: Aliases, callers: Cal
         Handler::new(Broker::new(Policy::DEFAULT, memory.ports()), callers).behind(aliases).logging_to(log);
     let mut context = Context::default();
     "00000000-0000-4000-8000-000000000001".clone_into(&mut context.request_id);
+    let function = "arn:aws:lambda:eu-central-1:123456789012:function:token-broker";
     context.invoked_function_arn =
-        "arn:aws:lambda:eu-central-1:123456789012:function:token-broker".to_owned();
-    if !alias.is_empty() {
-        context.invoked_function_arn = context.invoked_function_arn + ":" + alias;
-    }
+        if alias.is_empty() { function.to_owned() } else { format!("{function}:{alias}") };
     let text = String::from_utf8_lossy(payload);
     // As the runtime does it.
     let mut json = serde_json::Deserializer::from_slice(payload);
     let payload = Payload::deserialize(&mut json).expect("every payload is accepted");
-    let handled = handler.handle(LambdaEvent::new(payload, context));
-    let result = handled.now_or_never().expect("nothing waits").map(Value::from);
+    let answer = handler.handle(LambdaEvent::new(payload, context));
+    let result = answer.now_or_never().expect("nothing waits").map(Value::from);
     let lines = lines.lock().expect("no other thread");
     let answer = result.as_ref().map_or_else(|error| error.error_message.clone(), Value::to_string);
     // The fuzzer finds these texts, and names a field like one of them.

@@ -1,5 +1,5 @@
 //! The seeds of each target, and changes of them that are random but the same each time.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 use token_broker_fuzzing::{TARGETS, Target};

@@ -285,9 +285,9 @@ fn role_of_session(arn: &str) -> Option<String> {
     let (head, rest) = arn.split_once(":assumed-role/")?;
     let (name, _session) = rest.split_once('/')?;
     let mut parts = head.split(':');
-    let (_arn, partition, service, _region, account) =
+    let (arn, partition, service, region, account) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    (service == "sts" && parts.next().is_none())
+    (arn == "arn" && service == "sts" && region.is_empty() && parts.next().is_none())
         .then(|| format!("arn:{partition}:iam::{account}:role/{name}"))
 }
 

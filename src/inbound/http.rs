@@ -96,7 +96,9 @@ struct Identity<'a> {
 impl<'a> HttpRequest<'a> {
     /// Parses the event of an HTTP request; none if it is of no known form.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let event: HttpEvent<'a> = serde_json::from_str(text).ok()?;
+        // An array would be accepted too, as the fields in their order. It has no key `requestContext`, so it is a
+        // direct payload.
+        let event: HttpEvent<'a> = serde_json::from_str(text).ok().filter(|_| text.starts_with('{'))?;
         let media_type = event.media_type();
         let body = event.body.unwrap_or_default();
         let is_base64_encoded = event.is_base64_encoded.unwrap_or_default();

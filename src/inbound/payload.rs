@@ -261,6 +261,7 @@ mod tests {
             (json!({"min_ttl_seconds": 1.5}), "`min_ttl_seconds`"),
             (json!({"rejected_generation": {}}), "`rejected_generation`"),
             (json!({"action": "status", "min_ttl_seconds": 1}), "`min_ttl_seconds`"),
+            (json!({"action": "maintain", "account": "tell-tale"}), "`account`"),
             (json!("tell-tale"), "JSON object"),
             (json!(null), "JSON object"),
         ] {

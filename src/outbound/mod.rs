@@ -23,5 +23,5 @@ mod upstream_hosts;
 pub use clock::SystemClock;
 pub use convirza::Convirza;
 pub use dynamodb::Table;
-pub use secrets_manager::SecretsManager;
+pub use secrets_manager::{SecretsManager, parse as parse_secret};
 pub use upstream_hosts::UpstreamHosts;

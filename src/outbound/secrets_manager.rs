@@ -72,7 +72,10 @@ impl Secrets for SecretsManager {
 }
 
 /// Parses the JSON of a secret. An error names the field that is missing or of another form, and never its value.
-fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Result<Credentials, String> {
+///
+/// # Errors
+/// The first rule that the text breaks.
+pub fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Result<Credentials, String> {
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
     let api_version = match fields.remove("dialect").as_ref().map(Value::as_str) {

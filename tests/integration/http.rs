@@ -125,7 +125,9 @@ async fn a_request_without_an_iam_identity_is_denied() {
     http["requestContext"]["authorizer"] = json!({});
     let mut url = events::read("url-token");
     url["requestContext"].as_object_mut().unwrap().remove("authorizer");
-    for anonymous in [rest, http, url] {
+    let mut empty = events::read("http-token");
+    empty["requestContext"]["authorizer"]["iam"]["userArn"] = json!("");
+    for anonymous in [rest, http, url, empty] {
         let (status, body) = status_of(&handler, anonymous).await;
         assert_eq!((status, &body["error"]), (403, &json!("access_denied")));
     }

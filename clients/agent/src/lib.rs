@@ -15,10 +15,13 @@
 //! | `agent`, `server` | handles a request; accepts connections |
 //! | `extension` | Lambda's Extensions API |
 //! | `cli` | the command line |
+//! | `fuzzing` | the pure parts, for `crates/fuzzing` |
 
 mod agent;
 pub mod cli;
 mod extension;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod log;
 mod oauth;

@@ -158,7 +158,12 @@ fn actions_and_callers_have_their_documented_names() {
 
 #[test]
 fn only_an_sts_session_counts_as_a_role() {
-    for arn in ["arn:aws:iam::1:assumed-role/billing/x", "arn:aws:sts::1:more:assumed-role/billing/x"] {
+    for arn in [
+        "arn:aws:iam::1:assumed-role/billing/x",
+        "arn:aws:sts::1:more:assumed-role/billing/x",
+        "xarn:aws:sts::1:assumed-role/billing/x",
+        "arn:aws:sts:eu-central-1:1:assumed-role/billing/x",
+    ] {
         assert_eq!(Caller::from_arn(arn), Caller::Iam { arn: arn.to_owned() });
     }
 }

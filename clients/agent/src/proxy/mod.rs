@@ -1,7 +1,7 @@
 //! Passes requests on to the API, with the account's token.
 
 mod body;
-mod headers;
+pub(crate) mod headers;
 mod path;
 mod retry;
 
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use protocol::AccountName;
 use std::time::Duration;
 use token_broker_client::{
-    Token, TokenSource,
+    Error, Token, TokenSource,
     http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
 };
 
@@ -59,11 +59,9 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let target = path::target(&self.api.path, rest, head.uri.query());
-        let target = match target.map(|target| target.parse::<Uri>()) {
-            Ok(Ok(target)) if head.method != Method::CONNECT => target,
-            Ok(_) => return reply::no_token(&invalid("the request cannot be passed on".to_owned())),
-            Err(error) => return reply::no_token(&invalid(error.description().to_owned())),
+        let target = match target(&self.api.path, rest, &head.method, &head.uri) {
+            Ok(target) => target,
+            Err(error) => return reply::no_token(&error),
         };
         let outgoing = Outgoing { method: head.method, target, headers: headers::for_api(head.headers) };
         let token = match source.get(account).await {
@@ -138,6 +136,14 @@ enum Failed {
     Send(SendError),
     /// The token is no header value.
     Token,
+}
+
+/// The request target for the API.
+pub(crate) fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Result<Uri, Error> {
+    let target =
+        path::target(base, rest, uri.query()).map_err(|error| invalid(error.description().to_owned()))?;
+    let target = target.parse().ok().filter(|_| *method != Method::CONNECT);
+    target.ok_or_else(|| invalid("the request cannot be passed on".to_owned()))
 }
 
 /// 503 if the request was certainly not sent, and 502 if the API may have acted on it.

@@ -1,0 +1,48 @@
+//! What the agent makes of a request before it needs a token or a connection, for `crates/fuzzing`. No part of the API.
+
+use crate::{
+    gate, proxy,
+    query::{TokenQuery, Unknown, parameters},
+    route::{Route, route},
+};
+use http::{HeaderMap, Method, Uri, request::Parts};
+use protocol::{AccountName, Generation, Secret};
+use std::time::Duration;
+use token_broker_client::Error;
+
+/// Whether the request comes straight from a process on this machine.
+pub fn is_local(head: &Parts) -> bool {
+    gate::check_origin(head).is_ok()
+}
+
+/// The account and the request target for the API, if the request is one for the proxy. `base` is the API's path.
+pub fn proxied(base: &str, method: &Method, uri: &Uri) -> Option<(AccountName, Result<Uri, Error>)> {
+    match route(method, uri.path()) {
+        Route::Proxy { account, rest } => Some((account, proxy::target(base, rest, method, uri))),
+        _ => None,
+    }
+}
+
+/// The options of a token request: of the query, which is strict, or of an OAuth 2.0 form.
+pub fn token_request(
+    text: &[u8],
+    is_form: bool,
+) -> Result<(AccountName, Option<Duration>, Option<Generation>), Error> {
+    let unknown = if is_form { Unknown::Ignore } else { Unknown::Refuse };
+    TokenQuery::parse(&parameters(text), unknown).map(|query| (query.account, query.min_ttl, query.rejected))
+}
+
+/// The headers with which a request reaches the API, apart from the token.
+pub fn headers_for_api(headers: HeaderMap) -> HeaderMap {
+    proxy::headers::for_api(headers)
+}
+
+/// Whether a header carries the guard token.
+pub fn is_guarded(headers: &HeaderMap, guard: &Secret) -> bool {
+    gate::is_guarded(headers, guard)
+}
+
+/// Whether the client of an OAuth 2.0 request presents the guard token.
+pub fn is_client(headers: &HeaderMap, secret_in_form: Option<&str>, guard: &Secret) -> bool {
+    gate::is_client(headers, secret_in_form, guard)
+}

@@ -1,0 +1,72 @@
+//! Rules for any bytes from outside. Each target checks one parser, in the code that the function and the agent run.
+//!
+//! | target | bytes |
+//! | --- | --- |
+//! | `event` | payloads of Lambda, through every alias |
+//! | `body` | bodies and queries of HTTP requests: OAuth 2.0 forms, JSON |
+//! | `response` | responses of the upstream |
+//! | `item` | stored items: accounts and the login rate limiter |
+//! | `secret` | the accounts' secrets |
+//! | `configuration` | the function's environment |
+//! | `agent` | requests to the agent |
+//!
+//! `fuzz/run.sh` searches for a counterexample by coverage. The test `fixed_seed` runs the seeds and random changes of
+//! them.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a broken rule is reported by a panic"
+)]
+
+mod agent;
+mod body;
+mod configuration;
+mod event;
+mod invocation;
+mod item;
+mod ports;
+mod response;
+mod secret;
+
+use serde_json::Value;
+
+/// A parser under test.
+pub struct Target {
+    /// Its name, which is that of its folder of seeds.
+    pub name: &'static str,
+    /// Checks one input.
+    ///
+    /// # Panics
+    /// A rule is broken.
+    pub check: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    Target { name: "event", check: event::check },
+    Target { name: "body", check: body::check },
+    Target { name: "response", check: response::check },
+    Target { name: "item", check: item::check },
+    Target { name: "secret", check: secret::check },
+    Target { name: "configuration", check: configuration::check },
+    Target { name: "agent", check: agent::check },
+];
+
+/// Marks a value that must not appear in an answer or an error. It makes a value of the input wrong.
+const MARK: &str = "Tell-Tale";
+
+/// Whether an input has the mark already, maybe where it is repeated: in the name of a field.
+fn has_mark(bytes: &[u8]) -> bool {
+    bytes.windows(MARK.len()).any(|part| part == MARK.as_bytes())
+}
+
+/// Appends a text to every text within a value, but not to the names of fields.
+fn append(value: &mut Value, mark: &str) {
+    match value {
+        Value::String(text) => text.push_str(mark),
+        Value::Array(values) => values.iter_mut().for_each(|value| append(value, mark)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| append(value, mark)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,47 @@
+//! Responses of the upstream.
+
+use protocol::{Expiry, Timestamp};
+use serde_json::Value;
+use token_broker::{
+    outbound::convirza::response::{is_v2_error, parse_expiry, parse_grant},
+    rfc3339,
+};
+
+/// The last instant of the year 9999.
+const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_000);
+const SENT_AT: Timestamp = Timestamp::from_millis(1_775_478_896_000);
+
+/// Checks one body.
+pub(crate) fn check(body: &[u8]) {
+    let value = serde_json::from_slice::<Value>(body).ok();
+    let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
+    if is_v2_error(body) {
+        assert!(field("result").is_none_or(|result| result == "error"));
+    }
+    if let Some(granted) = parse_grant(body) {
+        let token = granted.access_token.expose();
+        assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
+        assert!(field("access_token").is_none_or(|sent| sent == token));
+        let refresh = granted.refresh_token.as_ref().map_or("", |token| token.expose());
+        assert!(field("refresh_token").is_none_or(|sent| sent == refresh));
+        granted_in_future(granted.access_expiry);
+        granted_in_future(granted.refresh_expiry);
+        let shown = format!("{granted:?}");
+        for secret in [token, refresh] {
+            // A shorter one may be a part of the rest.
+            assert!(secret.len() < 24 || !shown.contains(secret), "{shown}");
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(body) {
+        granted_in_future(parse_expiry(&Value::from(text)));
+        for at in [rfc3339::parse(text), rfc3339::parse_http_date(text)].into_iter().flatten() {
+            let whole_seconds = Timestamp::from_millis(at.as_millis() / 1000 * 1000);
+            let again = rfc3339::parse(&rfc3339::format(at));
+            assert_eq!(again, Some(whole_seconds.min(LAST)), "{text}");
+        }
+    }
+}
+
+fn granted_in_future(expiry: Expiry) {
+    assert!(expiry.resolve(SENT_AT).is_none_or(|at| at > SENT_AT));
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Fuzzes everything that reads bytes from outside, guided by coverage: libFuzzer, on the stable toolchain.
+#
+#     fuzz/run.sh item                              # 10 million executions of one target
+#     fuzz/run.sh all 100000                        # every target, so many executions each
+#     fuzz/run.sh item 10000000 -max_total_time=720 # options of libFuzzer
+#     fuzz/run.sh item 0 crash-…                    # this input only
+#
+# `crates/fuzzing` has the targets, what each checks, and the seeds. The corpus grows in `fuzz/corpus/TARGET`, is reduced
+# afterwards to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in
+# `fuzz/crash-…`; put it into `crates/fuzzing/seeds/TARGET` with the fix, and `cargo test` runs it from then on.
+# A C++ compiler is needed. The last line of each target is a row of the table in docs/EVIDENCE.md.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+target=${1:?which target, or all}
+executions=${2:-10000000}
+shift $(($# < 2 ? $# : 2))
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+RUSTC_WRAPPER=$PWD/rustc.sh cargo build --release --target "$host"
+binary=${CARGO_TARGET_DIR:-target}/$host/release/token-broker-fuzz
+
+fuzz() {
+    local name=$1 seeds=("../crates/fuzzing/seeds/$1") log=corpus/$1.log
+    shift
+    if [ "$name" = event ]; then seeds+=(../events); fi
+    mkdir -p "corpus/$name"
+    export FUZZ_TARGET=$name
+    if [ -f "${1:-}" ]; then "$binary" "$1"; return; fi
+    "$binary" -runs="$executions" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -dict=../crates/fuzzing/dictionary.txt \
+        -artifact_prefix=./ "$@" "corpus/$name" "${seeds[@]}" >"$log" 2>&1 || {
+        grep -m 1 -A 1 'panicked\|ERROR: libFuzzer' "$log"
+        echo "$name: a rule is broken; see fuzz/$log"
+        return 1
+    }
+    rm -rf "corpus/$name.least" && mkdir "corpus/$name.least"
+    "$binary" -merge=1 "corpus/$name.least" "corpus/$name" "${seeds[@]}" >"corpus/$name.merge.log" 2>&1
+    rm -rf "corpus/$name" && mv "corpus/$name.least" "corpus/$name"
+    local done_line edges executed files bytes
+    done_line=$(grep -E '^#[0-9]+\s+DONE' "$log")
+    executed=$(sed -E 's/^#([0-9]+).*/\1/' <<<"$done_line")
+    edges=$(sed -E 's/.*cov: ([0-9]+).*/\1/' <<<"$done_line")
+    files=$(find "corpus/$name" -type f | wc -l)
+    bytes=$(cat "corpus/$name"/* | wc -c)
+    echo "| \`$name\` | $executed | $edges | $files inputs, $((bytes / 1024)) KiB | $(date -u +%F) |"
+}
+
+mkdir -p corpus
+names=$target
+if [ "$target" = all ]; then names=$(ls ../crates/fuzzing/seeds); fi
+for name in $names; do fuzz "$name" "$@"; done

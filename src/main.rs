@@ -4,7 +4,7 @@ use lambda_runtime::LambdaEvent;
 use std::{process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     broker::Broker,
-    config::{Config, ConfigErrors},
+    config::Config,
     inbound::{Handler, Payload},
     outbound::{Convirza, SecretsManager, SystemClock, Table, sdk, tls},
     ports::Ports,
@@ -40,7 +40,13 @@ async fn run() -> Result<(), lambda_runtime::Error> {
     }
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
-    let tls = tls::config(&tls::Roots::from_environment(lookup))?;
+    let tls = match tls::config(&tls::Roots::from_environment(lookup)) {
+        Ok(tls) => tls,
+        Err(error) => {
+            report_init_error(lookup("AWS_LAMBDA_RUNTIME_API"), &error).await;
+            return Err(error.into());
+        }
+    };
     let sdk = sdk::load(lookup, tls.clone()).await?;
     let clock = Arc::new(SystemClock);
     let ports = Ports {
@@ -70,11 +76,11 @@ async fn run() -> Result<(), lambda_runtime::Error> {
 }
 
 /// Tells Lambda why the function does not start, so that a direct caller reads the same text as the log.
-async fn report_init_error(runtime_api: Option<String>, errors: &ConfigErrors) {
+async fn report_init_error(runtime_api: Option<String>, error: &impl std::fmt::Display) {
     let Some(runtime_api) = runtime_api else { return };
     // Lambda gives host and port alone, cargo-lambda's emulator a URL.
     let host = runtime_api.strip_prefix("http://").unwrap_or(&runtime_api);
-    let body = serde_json::json!({"errorType": "Configuration", "errorMessage": errors.to_string()});
+    let body = serde_json::json!({"errorType": "Configuration", "errorMessage": error.to_string()});
     let report = reqwest::Client::new()
         .post(format!("http://{host}/2018-06-01/runtime/init/error"))
         .header("lambda-runtime-function-error-type", "Configuration")

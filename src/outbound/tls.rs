@@ -87,6 +87,21 @@ mod tests {
     }
 
     #[test]
+    fn a_named_authority_is_the_only_one() {
+        let authority = rcgen::generate_simple_self_signed(["authority.example".to_owned()]).unwrap();
+        let folder = std::env::temp_dir().join(format!("token-broker-roots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("authority.pem");
+        std::fs::write(&file, authority.cert.pem()).unwrap();
+        std::fs::write(folder.join("other.txt"), "no certificate").unwrap();
+        let (file, folder) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        for variable in [("SSL_CERT_FILE", file), ("AWS_CA_BUNDLE", file), ("SSL_CERT_DIR", folder)] {
+            assert_eq!(named(&[variable]), Ok(1), "{variable:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn the_compiled_list_is_used_unless_the_environment_names_another() {
         let compiled = webpki_roots::TLS_SERVER_ROOTS.len();
         assert_eq!(named(&[]), Ok(compiled));

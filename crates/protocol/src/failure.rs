@@ -55,7 +55,7 @@ pub enum Failure {
     StoreUnavailable,
     /// A stored item is not in the form that the broker writes. It is left as it is.
     #[error(
-        "a stored item cannot be read and was left as it is; delete it from the table to start afresh: {0}"
+        "a stored item cannot be read and was left as it is; go back to the release that wrote it, or replace the table: {0}"
     )]
     UnreadableItem(String),
     /// The broker itself is wrong.

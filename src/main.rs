@@ -14,7 +14,7 @@ use token_broker::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run().await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the log may not be set up, and the process ends here")]
             {
@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), lambda_runtime::Error> {
+async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let config = match Config::from_environment(lookup) {
@@ -68,11 +68,16 @@ async fn run() -> Result<(), lambda_runtime::Error> {
         .logging_to(log);
     let prefetching = handler.clone();
     tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
-    lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
-        let handler = handler.clone();
-        async move { handler.handle(event).await }
-    }))
-    .await
+    let ended =
+        lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
+            let handler = handler.clone();
+            async move { handler.handle(event).await }
+        }));
+    if ended.await.is_err() {
+        telemetry::runtime_failed();
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells Lambda why the function does not start, so that a direct caller reads the same text as the log.

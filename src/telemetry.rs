@@ -39,6 +39,12 @@ pub fn write_to_stdout(line: &str) {
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
+/// Logs that the Lambda runtime has failed, which ends the process. The runtime's error may repeat what a caller sent, such
+/// as a client context that it cannot read, so it is not shown.
+pub fn runtime_failed() {
+    write_to_stdout(&line::of_failed_runtime(SystemClock.now()));
+}
+
 /// Logs each panic by its place in the code. Its text may hold anything, so it is not shown. The default hook would
 /// print it to standard error.
 pub fn hide_panic_texts() {

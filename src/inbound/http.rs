@@ -10,7 +10,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::Value;
+
 use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData};
 
 /// The media type of an OAuth 2.0 token request.
@@ -167,10 +167,7 @@ impl<'a> HttpRequest<'a> {
         match self.media_type.as_str() {
             FORM if action == Action::Token => fields_of_form(&body),
             "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
-            "application/json" => match payload::json(&body, "body")? {
-                Value::Object(object) => Fields::from_object(object),
-                _ => Err(RequestError::invalid("the body has to be a JSON object")),
-            },
+            "application/json" => Fields::from_object(payload::json(&body, "body")?),
             _ => Err(RequestError::invalid(
                 "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
             )),

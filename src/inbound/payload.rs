@@ -170,11 +170,12 @@ impl Fields {
 /// # Errors
 /// As [`from_json`], and the form of the text.
 pub fn from_text(text: &str) -> Result<Command, RequestError> {
-    from_json(json(text.as_bytes(), "payload")?)
+    command(json(text.as_bytes(), "payload")?)
 }
 
-/// Parses the JSON of a payload or of a body.
-pub(super) fn json(text: &[u8], what: &str) -> Result<Value, RequestError> {
+/// Parses the JSON object of a payload or of a body. Parsed as a `Value`, an object with the one key
+/// `$serde_json::private::RawValue` would stand for what its text holds.
+pub(super) fn json(text: &[u8], what: &str) -> Result<Map<String, Value>, RequestError> {
     serde_json::from_slice(text).map_err(|error| {
         // serde_json gives this error no other mark. Its texts never repeat the input.
         let is_deep = error.to_string().starts_with("recursion limit");
@@ -194,6 +195,10 @@ pub fn from_json(payload: Value) -> Result<Command, RequestError> {
     let Value::Object(object) = payload else {
         return Err(RequestError::invalid("the payload has to be a JSON object"));
     };
+    command(object)
+}
+
+fn command(object: Map<String, Value>) -> Result<Command, RequestError> {
     let fields = Fields::from_object(object)?;
     let action = fields.action.unwrap_or(Action::Token);
     fields.command(action)
@@ -246,6 +251,17 @@ mod tests {
             }
         );
         assert_eq!(from_json(json!({"action": "status"})).unwrap(), Command::Status { account: None });
+    }
+
+    #[test]
+    fn no_text_is_taken_for_another() {
+        for text in [
+            r#"{"$serde_json::private::RawValue":"{\"action\":\"token\"}"}"#,
+            r#"{"\u0024serde_json::private::RawValue":"{}"}"#,
+        ] {
+            let error = from_text(text).unwrap_err().description();
+            assert!(error.contains("unprintable"), "{error}");
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub(super) fn of_invocation(
     }
 }
 
+/// The line of a process that the Lambda runtime ends.
+pub(super) fn of_failed_runtime(at: Timestamp) -> String {
+    let at = rfc3339::format_millis(at);
+    format!(
+        "{{\"timestamp\":\"{at}\",\"level\":\"ERROR\",\"message\":\"the Lambda runtime failed, and the instance ends\"}}\n"
+    )
+}
+
 /// The line of a panic.
 pub(super) fn of_panic(at: Timestamp, place: &str) -> String {
     let mut line = format!(

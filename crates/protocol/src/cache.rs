@@ -87,8 +87,8 @@ impl Cache {
         };
         let young = within(cached.read_at, cx.policy.memory_ttl, cx);
         let read_since_arrival = cached.read_at > request.arrived_at;
-        // A generation is the version of a write, so none is ahead of the clock by more than the margin: a caller cannot
-        // make the table be read with numbers that it invents.
+        // A generation is the version of a write, so none is ahead of the clock by more than the margin. With numbers
+        // between the current generation and the present, a caller can have the table read, and nothing else.
         let possible = cx.now.plus(cx.policy.clock_margin).as_millis();
         let superseded = rejected.is_some_and(|generation| generation.0 <= possible)
             && rejected > cached.account.generation();

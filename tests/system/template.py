@@ -57,6 +57,7 @@ OTHERS = {
     "Log": "debug",
     "MaintenanceRate": "rate(1 hour)",
     "OauthUrl": "https://oauth.example.invalid",
+    "Prefetch": "default,emea",
     "RevokeField": "access_token",
     "RunbookUrl": "https://runbooks.example.invalid",
     "SecretPrefix": "other/",

@@ -3,10 +3,10 @@
 use super::{
     audit::{self, Details, Received},
     authorization::{Action, Caller, Callers, Permission, alias_name},
+    command::{self, Command},
     deadline::Entry,
     event::{Aliases, Payload, WrongAlias},
     http::{self, HttpRequest, HttpResponse},
-    payload::{self, Command},
     response::{self, Reply, RequestError, TokenReply},
     status,
 };
@@ -115,7 +115,7 @@ impl Handler {
             })))
         } else {
             received.caller = Some(Caller::Direct { alias: received.alias.clone() });
-            let command = payload::from_text(payload.text());
+            let command = command::from_text(payload.text());
             let action = command.as_ref().ok().map(Command::action);
             if self.aliases.is_schedule(received.alias.as_deref(), action) {
                 received.entry = Entry::Schedule;
@@ -184,7 +184,7 @@ impl Handler {
         let action = command.action();
         let (account, intent) = match command {
             Command::Token { account, min_ttl, rejected } => {
-                let min_ttl = payload::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
+                let min_ttl = command::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
                 (account, Intent::Token { min_ttl, rejected })
             }
             Command::Refresh { account } => (account, Intent::Replace),

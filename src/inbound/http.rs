@@ -2,7 +2,7 @@
 
 use super::{
     authorization::{Action, Caller},
-    payload::{self, Command, Fields},
+    command::{self, Command, Fields},
     response::{self, Reply, RequestError, TokenReply},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -167,7 +167,7 @@ impl<'a> HttpRequest<'a> {
         match self.media_type.as_str() {
             FORM if action == Action::Token => fields_of_form(&body),
             "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
-            "application/json" => Fields::from_object(payload::json(&body, "body")?),
+            "application/json" => Fields::from_object(command::json(&body, "body")?),
             _ => Err(RequestError::invalid(
                 "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
             )),

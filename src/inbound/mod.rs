@@ -6,7 +6,7 @@
 //! | `event` | the text of an event, and the way in |
 //! | `audit` | records what became of it |
 //! | `http` | HTTP requests and responses |
-//! | [`payload`] | the fields of a request |
+//! | [`command`] | what a request asks for: the fields of a payload, a body, a query |
 //! | `response` | the contract's answers and errors |
 //! | `status` | the status answer |
 //! | [`authorization`] | who may do what |
@@ -14,11 +14,11 @@
 
 mod audit;
 pub mod authorization;
+pub mod command;
 pub mod deadline;
 mod event;
 mod handler;
 mod http;
-pub mod payload;
 mod response;
 mod status;
 

@@ -26,8 +26,8 @@ use token_broker::{
     inbound::{
         ROUTES,
         authorization::{Action, Caller},
+        command::{self, Command},
         deadline::Entry,
-        payload::{self, Command},
     },
     telemetry::Metric,
 };
@@ -302,7 +302,7 @@ fn each_way_in_has_its_alias() {
             (&json!("${ScheduleAlias}"), &json!("${MaintenanceRole.Arn}"))
         );
         let input = serde_json::from_str(target["Input"].as_str().expect("a text")).expect("JSON");
-        assert_eq!(payload::from_json(input).ok(), Some(Command::Maintain));
+        assert_eq!(command::from_json(input).ok(), Some(Command::Maintain));
         let statement = &stack.resource("MaintenanceRole")["Policies"][0]["PolicyDocument"]["Statement"];
         let invoking = json!([
             {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "${ScheduleAlias}"}

@@ -1,4 +1,4 @@
-//! The fields of a request: of the direct payload, of a query, and of an OAuth 2.0 token request.
+//! What a request asks for, from its fields: of the direct payload, of a JSON body, of a query, and of an OAuth 2.0 token request.
 //!
 //! The parser is written by hand, so that every error names its field and none repeats a value.
 

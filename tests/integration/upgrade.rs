@@ -221,7 +221,8 @@ mod two_builds {
     /// A new instance of this build, or of the other one. It has an empty memory, so it reads what is stored.
     async fn start(world: &World, is_this_build: bool) -> Instance {
         if is_this_build {
-            return instance::start(world, &[]).await;
+            // What it reads at its start would be served from memory.
+            return instance::start(world, &[("BROKER_PREFETCH", "")]).await;
         }
         #[expect(clippy::disallowed_methods, reason = "a switch of this test, read only here")]
         let program = std::env::var("BROKER_TEST_OTHER_BUILD").expect("tests/system.sh upgrade sets it");

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_account_is_prefetched_unless_the_list_says_otherwise() {
+    fn the_default_account_is_prefetched_if_no_list_is_given() {
         let prefetched = |value: Option<&str>| {
             let variables = value.map(|value| ("BROKER_PREFETCH", value));
             let variables: Vec<_> = variables.into_iter().chain([("BROKER_TABLE", "t")]).collect();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compiled_list_is_used_unless_the_environment_names_another() {
+    fn the_compiled_list_is_the_default() {
         let compiled = webpki_roots::TLS_SERVER_ROOTS.len();
         assert_eq!(named(&[]), Ok(compiled));
         assert_eq!(

@@ -28,7 +28,7 @@ async fn the_first_answer_of_an_instance_comes_from_memory() {
         (vec![], "memory", 1),
         (vec![("BROKER_PREFETCH", "")], "table", 1),
         (vec![("BROKER_PREFETCH", "emea")], "table", 2),
-        // What was read at the start may not be used any more.
+        // With a memory TTL of zero, what was read at the start is already too old.
         (vec![("BROKER_MEMORY_TTL_SECONDS", "0")], "table", 2),
     ] {
         assert_eq!(first_answer(&world, &settings).await, (json!(source), reads), "{settings:?}");

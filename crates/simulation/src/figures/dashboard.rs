@@ -114,7 +114,7 @@ impl Metrics {
         periods.entry(at_ms / PERIOD_MS).or_default().push(value);
     }
 
-    /// Each invocation that runs has an execution environment of its own.
+    /// Every running invocation has its own execution environment.
     fn add_concurrency(&mut self, requests: &[(u64, u64)]) {
         let begins = requests.iter().map(|(from_ms, _)| (*from_ms, 1));
         let ends = requests.iter().map(|(_, until_ms)| (until_ms + 1, -1));

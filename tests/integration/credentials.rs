@@ -74,3 +74,22 @@ async fn a_login_refused_during_rotation_tries_the_new_version() {
     answer.await.expect("an answer").expect("a token");
     assert_eq!(world.convirza.observed().logins_arrived, 2);
 }
+
+/// What a firewall or a maintenance page answers says nothing about the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_refused_with_400_or_403_rejects_no_secret() {
+    for fault in [Fault::BadRequest, Fault::Forbidden] {
+        let world = world().await;
+        world.convirza.faults().set(Endpoint::Login, fault, Some(1));
+        let instance = instance::start(&world, &[]).await;
+        for _ in 0..2 {
+            let error = instance.invoke(json!({})).await.expect_err("no token");
+            assert_eq!(error["errorType"], "upstream_unavailable");
+        }
+        assert_eq!(world.convirza.observed().logins_arrived, 1, "the account is in cooldown");
+        let status = instance.invoke(json!({"action": "status"})).await.expect("the status");
+        assert_eq!(status["accounts"][0]["rejected_secret_version"], json!(null));
+        instance.invoke(json!({"action": "unblock"})).await.expect("an answer");
+        instance.invoke(json!({})).await.expect("a token");
+    }
+}

@@ -25,7 +25,7 @@ aws() {
     command aws "${arguments[@]}"
 }
 OPERATOR=token-broker:operator LIVE=token-broker:live TABLE=$BROKER_TABLE
-EMAIL=local@example.invalid PASSWORD=local-only
+export EMAIL=local@example.invalid PASSWORD=local-only
 END
 
 # run_page FILE: runs its commands after those of OPERATIONS.md that define functions. Fails on the broker's errors too.

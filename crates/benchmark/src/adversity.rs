@@ -21,6 +21,9 @@ pub(crate) fn measure(broker: &Path) {
     runtime.block_on(async {
         presses(broker).await;
         refused_writes(broker).await;
+        slow_limiter(broker).await;
+        refused_logins(broker, Fault::BadRequest).await;
+        refused_logins(broker, Fault::Forbidden).await;
         lies(broker).await;
     });
 }
@@ -66,6 +69,60 @@ async fn refused_writes(broker: &Path) {
         let writes = world.dynamodb.counts().writes - before;
         println!("writes refused, {what}: {outcome} after {:.1?}, {writes} writes so far", began.elapsed());
     }
+}
+
+/// Writes of the login limiter are answered later than the broker waits for them. Every process needs a login.
+async fn slow_limiter(broker: &Path) {
+    let (world, instances) = start(broker).await;
+    world.dynamodb.faults().set(Operations::WritesOf("login_limiter"), AwsFault::Slow, None);
+    let began = Instant::now();
+    let requests = instances.iter().map(|instance| instance.invoke(json!({})));
+    let outcomes = futures_util::future::join_all(requests).await;
+    let (elapsed, logins) = (began.elapsed(), world.convirza.observed().logins_arrived);
+    let tokens = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    println!(
+        "slow writes of the limiter: {tokens} of {PROCESSES} requests got a token, the last after {elapsed:.1?}; {} permits, {logins} logins",
+        permits(&instances[0]).await
+    );
+    world.dynamodb.faults().clear();
+    let began = Instant::now();
+    for instance in &instances {
+        while instance.invoke(json!({})).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    println!("  once they are fast again: every process has a token after {:.1?}", began.elapsed());
+}
+
+async fn permits(instance: &Instance) -> Value {
+    let status = instance.invoke(json!({"action": "status"})).await.expect("the status");
+    status["login_limiter"]["permits"].clone()
+}
+
+/// Logins are answered with 400 or 403 for three minutes, while all processes go on asking.
+async fn refused_logins(broker: &Path, fault: Fault) {
+    let (world, instances) = start(broker).await;
+    let name = fault.name();
+    world.convirza.faults().set(Endpoint::Login, fault, None);
+    let (began, mut round) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_mins(3) {
+        let error = instances[round % PROCESSES].invoke(json!({})).await.expect_err("no token");
+        assert_eq!(error["errorType"], "upstream_unavailable", "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        round += 1;
+    }
+    let logins = world.convirza.observed().logins_arrived;
+    world.convirza.faults().clear();
+    let status = instances[0].invoke(json!({"action": "status"})).await.expect("the status");
+    let rejected = &status["accounts"][0]["rejected_secret_version"];
+    let began = Instant::now();
+    instances[0].invoke(json!({"action": "unblock"})).await.expect("an answer");
+    instances[1].invoke(json!({})).await.expect("a token");
+    println!(
+        "logins answered with {name} for 3 min: {round} requests, {logins} logins, rejected secret {rejected}; \
+         a token {:.1?} after `unblock`",
+        began.elapsed()
+    );
 }
 
 /// Every caller reports every generation, and every probe is answered with 401.

@@ -3,6 +3,7 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use std::time::Duration;
 
 use crate::faults::Faults;
 use crate::server::Peer;
@@ -21,11 +22,16 @@ pub enum AwsFault {
     AccessDenied,
     /// The request is carried out, and the connection is closed without a response.
     LostReply,
+    /// The request is carried out, and the response comes after [`SLOW`].
+    Slow,
     /// The connection is reset; the request is not carried out.
     Reset,
     /// No response while the client stays connected; the request is not carried out.
     Hang,
 }
+
+/// How late a response of [`AwsFault::Slow`] is: later than the broker waits for one attempt.
+pub const SLOW: Duration = Duration::from_millis(2500);
 
 /// The operations that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub enum Operations {
     Reads,
     /// Operations that change items or secrets.
     Writes,
+    /// Operations that change an item or a secret, and whose body contains this text, such as an item's key.
+    WritesOf(&'static str),
 }
 
 /// The kind of an operation.
@@ -47,19 +55,29 @@ pub(crate) enum Kind {
 }
 
 impl Operations {
-    pub(crate) fn cover(self, kind: Kind) -> bool {
+    pub(crate) fn cover(self, kind: Kind, body: &[u8]) -> bool {
         match self {
             Self::All => true,
             Self::Reads => kind == Kind::Read,
             Self::Writes => kind == Kind::Write,
+            Self::WritesOf(text) => {
+                kind == Kind::Write && body.windows(text.len()).any(|part| part == text.as_bytes())
+            }
         }
     }
 }
 
 impl AwsFault {
     /// Every fault.
-    pub const ALL: [Self; 6] =
-        [Self::Unavailable, Self::Throttled, Self::AccessDenied, Self::LostReply, Self::Reset, Self::Hang];
+    pub const ALL: [Self; 7] = [
+        Self::Unavailable,
+        Self::Throttled,
+        Self::AccessDenied,
+        Self::LostReply,
+        Self::Slow,
+        Self::Reset,
+        Self::Hang,
+    ];
 
     /// Finds a fault by name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -73,12 +91,13 @@ impl AwsFault {
             Self::Throttled => "throttled",
             Self::AccessDenied => "access_denied",
             Self::LostReply => "lost_reply",
+            Self::Slow => "slow",
             Self::Reset => "reset",
             Self::Hang => "hang",
         }
     }
 
-    /// The response of a request that is not carried out. None for [`AwsFault::LostReply`], which carries it out.
+    /// The response of a request that is not carried out. None for faults that carry it out.
     pub(crate) async fn response(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
         Some(match self {
             Self::Unavailable => error(
@@ -96,7 +115,7 @@ impl AwsFault {
             ),
             Self::Reset => peer.reset(),
             Self::Hang => std::future::pending().await,
-            Self::LostReply => return None,
+            Self::LostReply | Self::Slow => return None,
         })
     }
 }

@@ -179,7 +179,7 @@ async fn pass_on(
         Kind::Write => front.writes.fetch_add(1, Ordering::Relaxed),
         Kind::Other => 0,
     };
-    let fault = front.faults.next(|operations| operations.cover(kind));
+    let fault = front.faults.next(|operations| operations.cover(kind, &body));
     if let Some(fault) = fault
         && let Some(response) = fault.response(&peer, front.throttling_error).await
     {
@@ -187,8 +187,10 @@ async fn pass_on(
     }
     // As in AWS, a request that has arrived is carried out even if the client hangs up.
     let response = tokio::spawn(Arc::clone(&front).carry_out(kind, headers, body)).await;
-    if fault == Some(AwsFault::LostReply) {
-        return peer.close();
+    match fault {
+        Some(AwsFault::LostReply) => return peer.close(),
+        Some(AwsFault::Slow) => tokio::time::sleep(aws::SLOW).await,
+        _ => {}
     }
     response.unwrap_or_else(|panicked| bad_gateway(&panicked))
 }

@@ -53,6 +53,10 @@ impl Endpoint {
 pub enum Fault {
     /// 401; the request is not carried out.
     WrongPassword,
+    /// 400 with a JSON body; the request is not carried out.
+    BadRequest,
+    /// 403 with an HTML body, as from a firewall; the request is not carried out.
+    Forbidden,
     /// 429; the request is not carried out.
     RateLimited {
         /// The value of `Retry-After`, well-formed or not.
@@ -92,8 +96,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::WrongPassword,
+        Self::BadRequest,
+        Self::Forbidden,
         Self::RateLimited { retry_after: None },
         Self::ServerError,
         Self::BadGatewayHtml,
@@ -125,6 +131,8 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Self::WrongPassword => "wrong_password",
+            Self::BadRequest => "bad_request",
+            Self::Forbidden => "forbidden",
             Self::RateLimited { .. } => "rate_limited",
             Self::ServerError => "server_error",
             Self::BadGatewayHtml => "bad_gateway_html",

@@ -53,6 +53,12 @@ impl Reply {
     pub(super) fn instead_of_work(fault: &Fault) -> Option<Self> {
         Some(match fault {
             Fault::WrongPassword => Self::error(StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Fault::BadRequest => Self::error(StatusCode::BAD_REQUEST, "Bad Request"),
+            Fault::Forbidden => Self::new(
+                StatusCode::FORBIDDEN,
+                HTML,
+                "<html><head><title>403 Forbidden</title></head></html>".to_owned(),
+            ),
             Fault::RateLimited { retry_after } => Self::rate_limited(retry_after.as_deref()),
             Fault::ServerError => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "Internal Server Error".to_owned())

@@ -1,7 +1,7 @@
 //! When the cache answers, when it refuses, and when the table has to be read.
 
 use super::*;
-use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, test_pair};
+use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, Verdict, test_pair};
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -86,6 +86,44 @@ fn a_report_on_an_unknown_generation_reads_the_table() {
         assert_eq!(answers(&cache, &Request { intent, ..request(NOW) }), answered, "generation {generation}");
         assert!(answers(&cache, &Request { intent, ..request(ago(2 * MS)) }), "it was read since");
     }
+}
+
+#[test]
+fn a_report_on_a_token_found_alive_lately_reads_nothing() {
+    let mut alive = cache(ago(MS), FRESH);
+    let pair = alive.record.as_mut().unwrap().account.pair.as_mut().unwrap();
+    pair.verdict = Verdict::Alive { at: ago(MS) };
+    let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(pair.generation) };
+    assert!(answers(&alive, &Request { intent, ..request(NOW) }));
+}
+
+#[test]
+fn a_missing_secret_refuses_only_what_the_table_could_not_answer() {
+    let failed =
+        |left| Cache { secret_failure: Some((SecretError::Unreachable, ago(MS))), ..cache(ago(MS), left) };
+    let refused = Lookup::Fail(SecretError::Unreachable.into());
+    let consumed = |left| {
+        let mut cache: Cache = failed(left);
+        let pair = cache.record.as_mut().unwrap().account.pair.as_mut().unwrap();
+        pair.refresh_token = pair.refresh_token.clone().consumed();
+        cache
+    };
+    assert_eq!(looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES), refused);
+    assert_eq!(looked_up(&consumed(DUE), &request(NOW), SELECTS), Lookup::Miss { early_refresh: true });
+    let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(8)) };
+    assert_eq!(
+        looked_up(&failed(FRESH), &Request { intent, ..request(NOW) }, SPARES),
+        MISS,
+        "another's pair"
+    );
+}
+
+#[test]
+fn a_prefetched_record_answers_and_replaces_no_other() {
+    let record = record(NOW, FRESH);
+    let prefetched = Cache::default().with_prefetched(record.account.clone(), NOW);
+    assert_eq!(prefetched.record, Some(record));
+    assert_eq!(prefetched.clone().with_prefetched(Account::default(), NOW.plus(MS)), prefetched);
 }
 
 #[test]

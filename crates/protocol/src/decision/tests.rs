@@ -44,6 +44,15 @@ fn account(pair: Option<Pair>, leased: bool, cooling: bool) -> Account {
     }
 }
 
+fn revocation() -> Revocation {
+    Revocation {
+        token: Secret::from("t"),
+        kind: TokenKind::Access,
+        origin: Origin::default(),
+        expires_at: NOW.plus(DAY),
+    }
+}
+
 fn decided(intent: Intent, account: &Account, draw: Draw) -> Decision {
     decide(&request(intent), Progress::default(), account, cx(NOW, draw))
 }
@@ -238,15 +247,8 @@ fn a_dead_pair_is_never_usable_whatever_its_expiry() {
 
 #[test]
 fn pending_revocations_are_finished_by_operator_and_schedule() {
-    let revocation = Revocation {
-        token: Secret::from("t"),
-        kind: TokenKind::Access,
-        origin: Origin::default(),
-        expires_at: NOW.plus(DAY),
-    };
     let decided = |intent, leased, pair| {
-        let account =
-            Account { pending_revocations: vec![revocation.clone()], ..account(pair, leased, false) };
+        let account = Account { pending_revocations: vec![revocation()], ..account(pair, leased, false) };
         let progress = Progress { target: Target::Seen(Some(Generation(7))), ..Progress::default() };
         decide(&request(intent), progress, &account, cx(NOW, SPARES))
     };
@@ -256,6 +258,53 @@ fn pending_revocations_are_finished_by_operator_and_schedule() {
     assert_eq!(decided(Intent::Maintain, false, fresh.clone()), Decision::Revoke { withdraw: false });
     assert_eq!(decided(Intent::Maintain, true, fresh.clone()), Decision::Finish, "the lease is held");
     assert!(answers(&decided(token(None), false, fresh)), "token requests are not disturbed");
+}
+
+#[test]
+fn maintenance_renews_the_most_urgent_pair_first() {
+    let urgency = |account: &Account| maintenance_urgency(&AccountName::default(), account, cx(NOW, SPARES));
+    let with = |pair| account(Some(pair), false, false);
+    let dead = Pair { verdict: Verdict::Dead, ..pair(6 * DAY) };
+    assert_eq!(urgency(&with(dead.clone())), Some(Timestamp::default()));
+    assert_eq!(urgency(&with(pair(DAY / 2))), Some(NOW.plus(DAY / 2)));
+    let revoking = |pair| Account { pending_revocations: vec![revocation()], ..account(pair, false, false) };
+    assert_eq!(urgency(&revoking(None)), Some(Timestamp::from_millis(u64::MAX)));
+    assert_eq!(urgency(&revoking(Some(pair(6 * DAY)))), Some(Timestamp::from_millis(u64::MAX)));
+    for (idle, why) in [
+        (with(pair(6 * DAY)), "fresh"),
+        (account(None, false, false), "no pair"),
+        (account(Some(dead.clone()), true, false), "leased"),
+        (account(Some(dead), false, true), "cooling"),
+    ] {
+        assert_eq!(urgency(&idle), None, "{why}");
+    }
+}
+
+#[test]
+fn a_failed_early_refresh_is_not_repeated_before_its_time() {
+    let refreshed = |left, pause| {
+        let early_refresh_after = Some(NOW.plus(pause));
+        let account = Account { early_refresh_after, ..account(Some(pair(left)), false, false) };
+        [(Intent::Maintain, SPARES), (token(None), SELECTS)]
+            .map(|(intent, draw)| refreshes(&decided(intent, &account, draw)))
+    };
+    let moment = Duration::from_millis(1);
+    assert_eq!(refreshed(DAY / 2, moment), [false; 2]);
+    assert_eq!(refreshed(DAY / 2, Duration::ZERO), [true; 2]);
+    assert_eq!(refreshed(Duration::ZERO, moment), [true; 2], "an unusable pair does not wait");
+}
+
+#[test]
+fn unblocking_changes_only_a_blocked_account() {
+    let decided = |account: Account| named(&decided(Intent::Unblock, &account, SPARES));
+    let free = || account(None, false, false);
+    assert_eq!(decided(free()), "finish");
+    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    assert_eq!(decided(Account { rejected_secret: rejected_secret.clone(), ..free() }), "unblock");
+    assert_eq!(decided(Account { early_refresh_after: Some(NOW), ..free() }), "unblock");
+    assert_eq!(decided(Account { young_deaths: 1, ..free() }), "unblock");
+    assert_eq!(decided(account(None, false, true)), "unblock");
+    assert_eq!(decided(Account { rejected_secret, ..account(None, true, false) }), "wait");
 }
 
 #[test]

@@ -48,11 +48,21 @@ impl Hash for Secret {
 #[cfg(test)]
 mod tests {
     use super::Secret;
+    use std::collections::hash_map::RandomState;
+    use std::hash::BuildHasher;
 
     #[test]
     fn a_secret_says_nothing_when_it_is_printed() {
         let secret = Secret::from("the text");
         assert_eq!(format!("{secret:?} {secret:#?}"), "Secret Secret");
         assert_eq!(secret.expose(), "the text");
+    }
+
+    #[test]
+    fn secrets_have_the_same_hash_if_they_are_equal() {
+        let state = RandomState::new();
+        let hash = |text| state.hash_one(Secret::from(text));
+        assert_eq!(hash("the text"), hash("the text"));
+        assert_ne!(hash("the text"), hash("another"));
     }
 }

@@ -68,11 +68,14 @@ mod tests {
         {
             assert!(UpstreamUrl::parse(good).is_ok(), "{good}");
         }
-        assert_eq!(UpstreamUrl::parse("https://x.example/base/").unwrap().as_str(), "https://x.example/base");
+        let url = UpstreamUrl::parse("https://x.example:8443/base/").unwrap();
+        assert_eq!((url.as_str(), url.host()), ("https://x.example:8443/base", "x.example:8443"));
+        assert_eq!(url.to_string(), url.as_str());
         for bad in [
             "",
             "x.example",
             "ftp://x.example",
+            "ftp://127.0.0.1",
             "http://x.example",
             "http://127.0.0.1.x.example",
             "http://10.0.0.1",

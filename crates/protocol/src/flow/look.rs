@@ -46,9 +46,9 @@ impl Flow {
         }
         let draw = if self.early_refresh { Draw(0) } else { cx.draw };
         match decide(&self.request, self.progress, &account, Context { draw, ..cx }) {
-            Decision::Answer(answer) => self.discard_orphan(cx).unwrap_or_else(|| {
-                Next::Done(Ok(Outcome::Token(Answer { served_from: self.source, ..answer })))
-            }),
+            Decision::Answer(answer) => {
+                self.discard_orphan(cx).unwrap_or_else(|| Next::Done(Ok(Outcome::Token(answer))))
+            }
             Decision::Fail(failure) => self.discard_orphan(cx).unwrap_or_else(|| self.finish(cx, failure)),
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),

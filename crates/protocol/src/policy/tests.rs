@@ -121,6 +121,12 @@ fn pauses_double_up_to_a_limit_and_are_jittered() {
 }
 
 #[test]
+fn a_failed_early_refresh_pauses_for_a_part_of_what_is_left() {
+    let pause = |left| POLICY.early_refresh_pause(&pair(7, left + POLICY.clock_margin), NOW);
+    assert_eq!([pause(12 * HOUR), pause(24 * HOUR), pause(100 * HOUR)], [HOUR / 2, HOUR, HOUR]);
+}
+
+#[test]
 fn contention_jitter_lets_a_doubling_number_go_ahead() {
     let jitter = |draw| POLICY.contention_jitter(draw).as_micros();
     assert_eq!(jitter(LOWEST), 0);

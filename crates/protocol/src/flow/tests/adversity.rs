@@ -92,6 +92,20 @@ fn the_first_deaths_are_believed_at_once_and_a_long_life_forgets_them() {
 }
 
 #[test]
+fn a_pair_that_dies_within_two_hours_died_young() {
+    let two_hours = Duration::from_secs(2 * 3600);
+    for (age, young_deaths) in [(two_hours.saturating_sub(Duration::from_secs(60)), 1), (two_hours, 0)] {
+        let mut world = World::with_pair(WEEK);
+        world.account.pair.as_mut().unwrap().issued_at = START.minus(age);
+        let rejected = world.account.generation();
+        let request = world.request(Intent::Token { min_ttl: Duration::from_secs(60), rejected });
+        let mut flow = Flow::new(request, Cache::default());
+        world.run(&mut flow, answering("probe", UpstreamReply::Unauthorized)).unwrap();
+        assert_eq!(world.account.young_deaths, young_deaths, "after {age:?}");
+    }
+}
+
+#[test]
 fn a_pair_that_lives_until_it_is_due_forgets_young_deaths() {
     let mut world = World::with_pair(Duration::from_secs(30));
     world.account.young_deaths = 5;
@@ -498,6 +512,12 @@ fn a_withdrawn_pair_beyond_the_cap_is_reported() {
     world.run(&mut flow, answering("revoke", UpstreamReply::NeverLeft)).unwrap();
     assert_eq!(world.pending().len(), MAX_PENDING_REVOCATIONS);
     assert!(flow.take_notices().contains(&Notice::RevocationsDropped(2)));
+
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    let notices = flow.take_notices();
+    assert!(!notices.iter().any(|notice| matches!(notice, Notice::RevocationsDropped(_))), "{notices:?}");
 }
 
 #[test]

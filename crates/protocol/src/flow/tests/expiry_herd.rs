@@ -1,6 +1,7 @@
 //! A thundering herd: many instances that ask at the same instant, stepped side by side.
 
 use super::*;
+use crate::CachedRecord;
 
 /// The duration of one read or write. The test gives that of an upstream call.
 const STORE_TAKES: Duration = Duration::from_millis(10);
@@ -51,6 +52,21 @@ fn f02_a_herd_at_expiry_does_not_fight_for_the_lease() {
     assert!(all_got_one_pair(&answers, 500));
     let conflicts = world.count("write account") - 2;
     assert!(conflicts <= 5, "{conflicts} of 499 went for a lease that was taken");
+}
+
+#[test]
+fn a_request_that_the_cache_selected_is_not_drawn_again() {
+    let mut world = World::with_pair(Duration::from_secs(3600));
+    let record = Some(CachedRecord { account: world.account.clone(), read_at: world.now });
+    let mut flow = Flow::new(world.request(TOKEN), Cache { record, ..Cache::default() });
+    world.eager = true;
+    world
+        .run(&mut flow, |world, _| {
+            world.eager = false;
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!(world.count("refresh"), 1);
 }
 
 #[test]

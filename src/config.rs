@@ -143,7 +143,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             lease: self.millis("BROKER_LEASE_MS", DEFAULT.lease, 200, 600_000),
             clock_margin: self.millis("BROKER_CLOCK_MARGIN_MS", DEFAULT.clock_margin, 0, 60_000),
         };
-        if policy.lease <= policy.upstream_timeout * 2 + policy.clock_margin {
+        if !policy.has_long_enough_lease() {
             let rule = "has to exceed twice BROKER_UPSTREAM_TIMEOUT_MS plus BROKER_CLOCK_MARGIN_MS";
             self.wrong("BROKER_LEASE_MS", rule);
         }

@@ -1,6 +1,5 @@
-//! What arrives: the text of an event, and the way in by which it came.
+//! The text of an event.
 
-use super::authorization::Action;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -69,67 +68,6 @@ enum Key {
     RequestContext,
     #[serde(other)]
     Other,
-}
-
-/// The aliases that decide the way in. Where one is not set, the shape of the event decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Aliases {
-    /// The alias that HTTP events come through, and nothing else.
-    pub http: Option<String>,
-    /// The only alias through which `maintain` is accepted.
-    pub schedule: Option<String>,
-}
-
-/// An event that came by a way that is not its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WrongAlias {
-    HttpElsewhere,
-    DirectAtHttp,
-    MaintainElsewhere,
-}
-
-impl WrongAlias {
-    /// For the log. The caller learns only that access is denied.
-    pub(super) const fn message(self) -> &'static str {
-        match self {
-            Self::HttpElsewhere => {
-                "access denied: a direct invoke with the event of an HTTP request, which is accepted through BROKER_HTTP_ALIAS only"
-            }
-            Self::DirectAtHttp => "access denied: a direct payload through BROKER_HTTP_ALIAS",
-            Self::MaintainElsewhere => {
-                "access denied: maintain is accepted through BROKER_SCHEDULE_ALIAS only"
-            }
-        }
-    }
-}
-
-impl Aliases {
-    /// Checks that an event came through the alias for its shape.
-    pub(super) fn check(&self, alias: Option<&str>, is_http: bool) -> Result<(), WrongAlias> {
-        match &self.http {
-            Some(http) if is_http && alias != Some(http) => Err(WrongAlias::HttpElsewhere),
-            Some(http) if !is_http && alias == Some(http) => Err(WrongAlias::DirectAtHttp),
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that an action came through the alias for it.
-    pub(super) fn check_action(&self, alias: Option<&str>, action: Action) -> Result<(), WrongAlias> {
-        match &self.schedule {
-            Some(schedule) if action == Action::Maintain && alias != Some(schedule) => {
-                Err(WrongAlias::MaintainElsewhere)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether a direct invoke is the schedule's.
-    pub(super) fn is_schedule(&self, alias: Option<&str>, action: Option<Action>) -> bool {
-        match &self.schedule {
-            Some(schedule) => alias == Some(schedule),
-            None => action == Some(Action::Maintain),
-        }
-    }
 }
 
 #[cfg(test)]

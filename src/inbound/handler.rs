@@ -1,11 +1,12 @@
 //! Answers the function's invocations.
 
 use super::{
+    aliases::{Aliases, WrongAlias},
     audit::{self, Details, Received},
     authorization::{Action, Caller, Callers, Permission, alias_name},
     command::{self, Command},
     deadline::Entry,
-    event::{Aliases, Payload, WrongAlias},
+    event::Payload,
     http::{self, HttpRequest, HttpResponse},
     response::{self, Reply, RequestError, TokenReply},
     status,

@@ -3,7 +3,8 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `handler` | an event in, an answer out |
-//! | `event` | the text of an event, and the way in |
+//! | `event` | the text of an event |
+//! | `aliases` | the alias that each way in uses |
 //! | `audit` | records what became of it |
 //! | `http` | HTTP requests and responses |
 //! | [`command`] | what a request asks for: the fields of a payload, a body, a query |
@@ -12,6 +13,7 @@
 //! | [`authorization`] | who may do what |
 //! | [`deadline`] | how long the caller waits |
 
+mod aliases;
 mod audit;
 pub mod authorization;
 pub mod command;
@@ -22,7 +24,8 @@ mod http;
 mod response;
 mod status;
 
-pub use event::{Aliases, Payload};
+pub use aliases::Aliases;
+pub use event::Payload;
 pub use handler::{Handler, Response};
 pub use http::ROUTES;
 pub use response::RequestError;

@@ -77,6 +77,12 @@ impl Policy {
         clock_margin: Duration::from_secs(2),
     };
 
+    /// Whether a lease outlasts a refresh and the login after it, by any clock within the margin. The protocol is safe
+    /// with such a policy only.
+    pub fn has_long_enough_lease(&self) -> bool {
+        self.lease > self.upstream_timeout * 2 + self.clock_margin
+    }
+
     /// When a pair is due for renewal: the configured time before its expiry, or half of its lifetime where that is
     /// shorter, and later by up to a tenth of that. The spread keeps accounts that logged in together from renewing
     /// together, and is the same for every instance.

@@ -91,6 +91,12 @@ fn a_pair_that_is_due_and_used_up_selects_every_request() {
 }
 
 #[test]
+fn a_lease_outlasts_two_calls_and_the_margin() {
+    let with = |lease| Policy { lease, ..POLICY };
+    assert!(!with(ms(12_000)).has_long_enough_lease() && with(ms(12_001)).has_long_enough_lease());
+}
+
+#[test]
 fn a_call_leaves_while_lease_and_caller_outlast_it() {
     let lease = Lease { holder: Holder(1), until: NOW.plus(POLICY.lease) };
     let latest = |left| POLICY.latest_send(&lease, NOW.plus(ms(left))).since(NOW);

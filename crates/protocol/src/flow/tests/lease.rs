@@ -27,6 +27,16 @@ fn the_first_request_logs_in_and_the_second_finds_the_pair() {
 }
 
 #[test]
+fn f01_a_token_that_a_dead_instance_may_have_sent_is_consumed() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let mut dead = Flow::new(world.request(TOKEN), Cache::default());
+    world.drive_to(&mut dead, "refresh");
+    world.pass(POLICY.lease);
+    world.token().unwrap();
+    assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
+}
+
+#[test]
 fn notices_are_reported_once() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());

@@ -31,16 +31,6 @@ fn f01_two_instances_do_not_send_the_same_refresh_token() {
 }
 
 #[test]
-fn f01_a_token_that_a_dead_instance_may_have_sent_is_consumed() {
-    let mut world = World::with_pair(Duration::from_secs(30));
-    let mut dead = Flow::new(world.request(TOKEN), Cache::default());
-    world.drive_to(&mut dead, "refresh");
-    world.pass(POLICY.lease);
-    world.token().unwrap();
-    assert_eq!((world.count("refresh"), world.count("login")), (1, 1));
-}
-
-#[test]
 fn a_refresh_is_not_resent_after_a_lost_reply() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let failure = fails(&mut world, "refresh", UpstreamReply::Unclear);

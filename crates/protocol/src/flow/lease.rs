@@ -116,7 +116,7 @@ impl Flow {
             Purpose::Revoke { withdraw: true } => {
                 self.notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();
-                self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
+                self.report_dropped(dropped);
             }
             Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe { .. } => {}
         }

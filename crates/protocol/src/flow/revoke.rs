@@ -24,7 +24,7 @@ impl Flow {
             revocation.expires_at > cx.now && !pair.is_some_and(|pair| pair.holds(&revocation.token))
         });
         let dropped = before - held.account.pending_revocations.len();
-        self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
+        self.report_dropped(dropped);
         if cx.now > not_after || held.account.pending_revocations.is_empty() {
             held.account.pending_revocations.append(&mut failed);
             return Next::Save(held, Ending::Revoked);
@@ -73,8 +73,15 @@ impl Flow {
             |revocation: &Revocation| !pair.as_ref().is_some_and(|pair| pair.holds(&revocation.token));
         let mut next = account;
         let dropped = next.add_revocations(orphan.revocations().filter(unused));
-        self.notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
+        self.report_dropped(dropped);
         Some(Self::write_record(cx, next, Ending::OrphanRecorded))
+    }
+
+    /// Reports that so many tokens were given up, if any were.
+    pub(super) fn report_dropped(&mut self, tokens: usize) {
+        if tokens > 0 {
+            self.notices.push(Notice::RevocationsDropped(tokens));
+        }
     }
 
     /// Forgets everything that keeps the next request from trying again.

@@ -513,6 +513,19 @@ fn a_malformed_revocation_is_told_from_a_revoked_token() {
 }
 
 #[test]
+fn tokens_that_expired_before_their_revocation_are_reported() {
+    let mut world = World::new();
+    let expired = |token| Revocation { expires_at: START, ..revocation(token) };
+    world.account.pending_revocations = vec![expired("a"), revocation("b"), expired("c")];
+    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    assert_eq!((world.count("revoke"), world.pending()), (1, vec![]));
+    let dropped = |notice: &&Notice| matches!(notice, Notice::RevocationsDropped(_));
+    let notices = flow.take_notices();
+    assert_eq!(notices.iter().filter(dropped).collect::<Vec<_>>(), [&Notice::RevocationsDropped(2)]);
+}
+
+#[test]
 fn a_withdrawn_pair_beyond_the_cap_is_reported() {
     let mut world = World::with_pair(WEEK);
     world.account.pending_revocations =

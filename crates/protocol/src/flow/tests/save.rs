@@ -1,7 +1,7 @@
 //! A pair is saved, served from the cache, or revoked, but never lost.
 
 use super::*;
-use crate::PendingWrite;
+use crate::{MAX_PENDING_REVOCATIONS, PendingWrite};
 
 #[test]
 fn f10_a_save_whose_reply_was_lost_is_recognised() {
@@ -51,22 +51,28 @@ fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_later() {
     assert_eq!(world.count("login"), 1);
 }
 
+/// A flow obtains a pair, and is paused beyond its lease before it can save it.
+fn lose_lease(world: &mut World, flow: &mut Flow, mut meanwhile: impl FnMut(&mut World)) -> Answer {
+    let mut lost = false;
+    let answer = world.run(flow, |world, effect| {
+        if effect.name() == "write account" && world.count("login") == 1 && !lost {
+            lost = true;
+            world.pass(Duration::from_secs(15));
+            meanwhile(world);
+        }
+        Fate::Done
+    });
+    assert!(lost);
+    answer.unwrap()
+}
+
 #[test]
 fn f07_a_late_holder_does_not_overwrite_the_next_pair() {
     let mut world = World::new();
     let mut paused = Flow::new(world.request(TOKEN), Cache::default());
-    let mut lost = false;
-    let answer = world
-        .run(&mut paused, |world, effect| {
-            if effect.name() == "write account" && world.count("login") == 1 && !lost {
-                // It obtained a pair, and is paused beyond its lease before it can save it.
-                lost = true;
-                world.pass(Duration::from_secs(15));
-                world.token().unwrap();
-            }
-            Fate::Done
-        })
-        .unwrap();
+    let answer = lose_lease(&mut world, &mut paused, |world| {
+        world.token().unwrap();
+    });
     assert_eq!(world.pair().access_token, Secret::from("access 2"), "the later pair stays");
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.pending(), ["refresh 1", "access 1"], "the late pair is to be revoked");
@@ -101,19 +107,33 @@ fn an_orphan_is_not_revoked_if_a_caller_may_hold_its_tokens() {
     for (what, meanwhile) in meanwhiles {
         let mut world = World::new();
         let mut paused = Flow::new(world.request(TOKEN), Cache::default());
-        let mut lost = false;
-        world
-            .run(&mut paused, |world, effect| {
-                if effect.name() == "write account" && world.count("login") == 1 && !lost {
-                    lost = true;
-                    world.pass(Duration::from_secs(15));
-                    meanwhile(world);
-                }
-                Fate::Done
-            })
-            .unwrap();
-        assert!(lost);
+        lose_lease(&mut world, &mut paused, meanwhile);
         assert_eq!((world.count("revoke"), world.pending().len()), (0, 0), "{what}");
+    }
+}
+
+#[test]
+fn an_orphan_beyond_the_cap_of_pending_revocations_is_reported() {
+    let revocation = |number| Revocation {
+        token: Secret::new(format!("t{number}")),
+        kind: TokenKind::Access,
+        origin: Origin::default(),
+        expires_at: START.plus(WEEK),
+    };
+    for (pending, dropped) in [(MAX_PENDING_REVOCATIONS - 2, None), (MAX_PENDING_REVOCATIONS - 1, Some(1))] {
+        let mut world = World::new();
+        let mut paused = Flow::new(world.request(TOKEN), Cache::default());
+        lose_lease(&mut world, &mut paused, |world| {
+            world.token().unwrap();
+            world.account.pending_revocations = (0..pending).map(revocation).collect();
+        });
+        assert_eq!(world.pending().len(), MAX_PENDING_REVOCATIONS);
+        let notices = paused.take_notices();
+        let reported = notices.iter().find_map(|notice| match notice {
+            Notice::RevocationsDropped(tokens) => Some(*tokens),
+            _ => None,
+        });
+        assert_eq!(reported, dropped, "{notices:?}");
     }
 }
 

@@ -5,7 +5,7 @@
 #   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
 #
 # The protocol's unit tests run first, since they build in seconds. The model checker, the simulation and the property
-# tests get the mutants that the unit tests miss. A mutant that survives needs a test, or a reason in docs/MUTANTS.md.
+# tests get the mutants that the unit tests miss. A mutant that survives needs a test, or a reason in docs/EVIDENCE.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -371,6 +371,42 @@ mod tests {
     }
 
     #[test]
+    fn a_number_has_bounds() {
+        for (variable, least, most) in [
+            ("BROKER_LOGIN_BUDGET", 1, 10),
+            ("BROKER_REFRESH_AHEAD_SECONDS", 0, 180 * 86_400),
+            ("BROKER_MAX_TTL_SECONDS", 1, 7 * 86_400),
+            ("BROKER_MEMORY_TTL_SECONDS", 0, 3600),
+            ("BROKER_UPSTREAM_TIMEOUT_MS", 100, 6_499),
+            ("BROKER_LEASE_MS", 12_001, 600_000),
+            ("BROKER_CLOCK_MARGIN_MS", 0, 4_999),
+        ] {
+            let is_wrong = |value: i64| !wrong(&[(variable, &value.to_string())]).is_empty();
+            assert!(!is_wrong(least) && !is_wrong(most), "{variable}");
+            assert!(is_wrong(least - 1) && is_wrong(most + 1), "{variable}");
+        }
+        let slow = |timeout: &str, lease| {
+            [("BROKER_UPSTREAM_TIMEOUT_MS", timeout.to_owned()), ("BROKER_LEASE_MS", lease)]
+        };
+        let wrong = |[(one, timeout), (other, lease)]: [(&str, String); 2]| {
+            wrong(&[(one, &timeout), (other, &lease)])
+        };
+        assert!(wrong(slow("25000", "52001".to_owned())).is_empty());
+        assert_eq!(wrong(slow("25001", "600000".to_owned())), ["BROKER_UPSTREAM_TIMEOUT_MS"]);
+    }
+
+    #[test]
+    fn the_revoke_field_is_a_plain_name() {
+        let field = |name: &str| wrong(&[("BROKER_REVOKE_FIELD", name)]).is_empty();
+        assert!(field("token") && field("access_token2") && field(&"x".repeat(64)));
+        for bad in ["token_type", "a b", "a-b", "a\"b", "ä", &"x".repeat(65)] {
+            assert!(!field(bad), "{bad}");
+        }
+        let config = config(&[("BROKER_TABLE", "t"), ("BROKER_REVOKE_FIELD", "access_token")]).unwrap();
+        assert_eq!(config.revoke_field, "access_token");
+    }
+
+    #[test]
     fn all_errors_are_reported_together() {
         let errors = config(&[
             ("BROKER_LOGIN_BUDGET", "11"),

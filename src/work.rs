@@ -65,3 +65,91 @@ impl Work {
 pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
     u64::try_from(policy.login_budget.saturating_sub(acquired)).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{
+        Call, Credentials, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version,
+    };
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn send(call: Call) -> Effect {
+        Effect::Send { call, not_after: NOW }
+    }
+
+    fn calls() -> [Effect; 3] {
+        let (token, origin) = (|| Secret::from("t"), Origin::default);
+        let credentials = Credentials {
+            version: SecretVersion("v1".to_owned()),
+            email: token(),
+            password: token(),
+            client: None,
+            origin: origin(),
+        };
+        [
+            send(Call::Login(credentials)),
+            send(Call::Refresh { refresh_token: token(), origin: origin() }),
+            send(Call::Probe { access_token: token(), origin: origin() }),
+        ]
+    }
+
+    fn added(effects: &[(&Effect, Event)]) -> Work {
+        let mut work = Work::default();
+        for (effect, event) in effects {
+            let performing = Performing::of(effect, &Policy::DEFAULT, NOW);
+            work.add(performing, event, NOW.plus(MS));
+        }
+        work
+    }
+
+    #[test]
+    fn a_call_counts_if_it_was_sent() {
+        let all = calls();
+        let replies = |reply: UpstreamReply| {
+            let twice = all.iter().chain(&all).map(|call| (call, Event::Replied(reply.clone())));
+            let work = added(&twice.collect::<Vec<_>>());
+            [work.logins, work.refreshes, work.probes]
+        };
+        assert_eq!(replies(UpstreamReply::Unclear), [2; 3]);
+        assert_eq!(replies(UpstreamReply::TooLate), [0; 3]);
+    }
+
+    #[test]
+    fn conflicts_and_pauses_add_up() {
+        let write = Effect::WriteAccount { expected: Version(1), next: protocol::Account::default() };
+        let pause = Effect::Pause { until: NOW };
+        let conflict = || Event::Written(WriteOutcome::Conflict);
+        let failed = || Event::Account(Err(StoreError::Unreachable));
+        let work = added(&[
+            (&write, conflict()),
+            (&write, conflict()),
+            (&write, Event::Written(WriteOutcome::Applied)),
+            (&pause, Event::Resumed),
+            (&pause, Event::Resumed),
+            (&Effect::ReadAccount, failed()),
+        ]);
+        assert_eq!(work, Work { write_conflicts: 2, waited: 2 * MS, ..Work::default() });
+    }
+
+    #[test]
+    fn the_permits_left_are_those_of_the_configured_upstream() {
+        let permit = Permit {
+            account: protocol::AccountName::default(),
+            holder: protocol::Holder(1),
+            acquired_at: NOW,
+            counts_until: NOW.plus(MS),
+        };
+        let next = LoginLimiter { permits: vec![permit], ..LoginLimiter::default() };
+        let write = |name| Effect::WriteLimiter { name, expected: Version(1), next: next.clone() };
+        let left = |name, outcome| added(&[(&write(name), Event::Written(outcome))]).login_permits_left;
+        assert_eq!(left(LimiterName::default(), WriteOutcome::Applied), Some(4));
+        assert_eq!(left(LimiterName::default(), WriteOutcome::Unknown), None);
+        let oauth_url = protocol::UpstreamUrl::parse("https://x.example").ok();
+        let other = LimiterName::of(&Origin { oauth_url, ..Origin::default() });
+        assert_eq!(left(other, WriteOutcome::Applied), None);
+        assert_eq!(permits_left(&Policy::DEFAULT, 9), 0);
+    }
+}

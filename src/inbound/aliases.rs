@@ -62,3 +62,63 @@ impl Aliases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aliases() -> Aliases {
+        Aliases { http: Some("http".to_owned()), schedule: Some("schedule".to_owned()) }
+    }
+
+    #[test]
+    fn http_events_and_the_http_alias_belong_together() {
+        for (alias, is_http, expected) in [
+            (Some("http"), true, Ok(())),
+            (Some("live"), true, Err(WrongAlias::HttpElsewhere)),
+            (None, true, Err(WrongAlias::HttpElsewhere)),
+            (Some("http"), false, Err(WrongAlias::DirectAtHttp)),
+            (Some("live"), false, Ok(())),
+            (None, false, Ok(())),
+        ] {
+            assert_eq!(aliases().check(alias, is_http), expected, "{alias:?}, HTTP: {is_http}");
+            assert_eq!(Aliases::default().check(alias, is_http), Ok(()), "not set");
+        }
+    }
+
+    #[test]
+    fn maintain_comes_through_the_schedules_alias_only() {
+        for (alias, action, expected) in [
+            (Some("schedule"), Action::Maintain, Ok(())),
+            (Some("live"), Action::Maintain, Err(WrongAlias::MaintainElsewhere)),
+            (None, Action::Maintain, Err(WrongAlias::MaintainElsewhere)),
+            (Some("live"), Action::Token, Ok(())),
+            (Some("schedule"), Action::Token, Ok(())),
+        ] {
+            assert_eq!(aliases().check_action(alias, action), expected, "{alias:?}, {action:?}");
+            assert_eq!(Aliases::default().check_action(alias, action), Ok(()), "not set");
+        }
+    }
+
+    #[test]
+    fn the_schedule_is_known_by_its_alias_or_by_its_action() {
+        let (set, unset) = (aliases(), Aliases::default());
+        assert!(
+            set.is_schedule(Some("schedule"), None) && set.is_schedule(Some("schedule"), Some(Action::Token))
+        );
+        assert!(!set.is_schedule(Some("live"), Some(Action::Maintain)));
+        assert!(unset.is_schedule(None, Some(Action::Maintain)));
+        assert!(!unset.is_schedule(None, Some(Action::Token)) && !unset.is_schedule(None, None));
+    }
+
+    #[test]
+    fn each_refusal_says_what_is_wrong() {
+        for (wrong, what) in [
+            (WrongAlias::HttpElsewhere, "HTTP request"),
+            (WrongAlias::DirectAtHttp, "direct payload"),
+            (WrongAlias::MaintainElsewhere, "maintain"),
+        ] {
+            assert!(wrong.message().starts_with("access denied: ") && wrong.message().contains(what));
+        }
+    }
+}

@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn the_policy_is_asked_about_the_account_of_the_command() {
+        let emea = AccountName::parse("emea");
+        for action in ["token", "status", "refresh", "revoke", "unblock"] {
+            let command = from_json(json!({"action": action, "account": "emea"})).unwrap();
+            assert_eq!((command.action().name(), command.account()), (action, emea.as_ref()));
+        }
+        let all = from_json(json!({"action": "status"})).unwrap();
+        let maintain = from_json(json!({"action": "maintain"})).unwrap();
+        assert_eq!((all.account(), maintain.account()), (None, None));
+    }
+
+    #[test]
     fn no_text_is_taken_for_another() {
         for text in [
             r#"{"$serde_json::private::RawValue":"{\"action\":\"token\"}"}"#,
@@ -295,9 +307,12 @@ mod tests {
             [pair("scope", "x"), pair("scope", "y"), pair("account", "emea"), pair("min_ttl_seconds", "5")];
         let fields = Fields::from_parameters(&known).unwrap();
         assert_eq!(
-            (fields.account, fields.min_ttl),
-            (AccountName::parse("emea"), Some(Duration::from_secs(5)))
+            (fields.account, fields.min_ttl, fields.rejected),
+            (AccountName::parse("emea"), Some(Duration::from_secs(5)), None)
         );
+        let report = Fields::from_parameters(&[pair("rejected_generation", "7")]).unwrap();
+        assert_eq!(report.rejected, Some(Generation(7)));
+        assert!(Fields::from_parameters(&[pair("rejected_generation", "-7")]).is_err());
         let twice = Fields::from_parameters(&[pair("account", "a"), pair("account", "a")]);
         assert!(twice.unwrap_err().description().contains("`account` is given twice"));
     }

@@ -1,0 +1,431 @@
+//! The template deploys what the code serves, reads and calls.
+//!
+//! `tests/system.sh template` transforms the template as SAM does, for several choices of parameters, and runs these
+//! tests.
+
+mod alarms;
+mod encryption;
+mod permissions;
+mod releases;
+
+use crate::{
+    events,
+    front::context,
+    handler, instance,
+    recorder::{Calls, Recorder},
+};
+use emulators::{World, dynamodb};
+use lambda_runtime::LambdaEvent;
+use protocol::Timestamp;
+use serde_json::{Value, json};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use token_broker::{
+    config::{Config, ConfigErrors},
+    inbound::{
+        ROUTES,
+        authorization::{Action, Caller},
+        command::{self, Command},
+        deadline::Entry,
+    },
+    telemetry::Metric,
+};
+
+/// A public API, with the default of every parameter.
+const DEFAULTS: &str = "defaults";
+/// A private API, with a value for every parameter that may be left empty.
+const EVERYTHING: &str = "everything";
+
+/// The resources of a stack.
+struct Stack(Value);
+
+impl Stack {
+    fn read(name: &str) -> Self {
+        let path = format!("{}/target/system/template/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).expect("`tests/system.sh template` transforms the template");
+        Self(serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn resource(&self, name: &str) -> &Value {
+        &self.0[name]["Properties"]
+    }
+
+    fn environment(&self) -> Vec<(&str, String)> {
+        let variables = self.resource("BrokerFunction")["Environment"]["Variables"].as_object();
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        variables.expect("variables").iter().map(|(name, value)| (name.as_str(), text(value))).collect()
+    }
+
+    fn config(&self) -> Result<Config, ConfigErrors> {
+        config(&self.environment())
+    }
+
+    /// The description of the HTTP API, or of the private API.
+    fn api(&self) -> &Value {
+        let apis = ["HttpApi", "PrivateApi"].map(|name| &self.resource(name)["Body"]);
+        apis.into_iter().find(|body| body.is_object()).expect("an API")
+    }
+
+    /// Each route of the API: its method, its path, and its settings.
+    fn routes(&self) -> Vec<(String, &str, &Value)> {
+        let paths = self.api()["paths"].as_object().expect("paths");
+        paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().expect("methods");
+                methods.iter().map(move |(method, route)| (method.to_uppercase(), path.as_str(), route))
+            })
+            .collect()
+    }
+
+    /// The resources of a type: their names and properties.
+    fn all(&self, kind: &str) -> BTreeMap<&str, &Value> {
+        let resources = self.0.as_object().expect("resources").iter();
+        let of_kind = resources.filter(|(_, resource)| resource["Type"] == kind);
+        of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    }
+
+    /// The permissions of the function's role: actions and their resources.
+    fn allowed(&self) -> BTreeSet<(String, String)> {
+        let inline = self.resource("BrokerRole")["Policies"].as_array().into_iter().flatten();
+        let attached = self.all("AWS::IAM::Policy").into_values();
+        let attached = attached.filter(|policy| policy["Roles"] == json!(["${BrokerRole}"]));
+        let statements =
+            inline.chain(attached).flat_map(|policy| many(&policy["PolicyDocument"]["Statement"]));
+        statements
+            .filter(|statement| statement["Effect"] == "Allow")
+            .flat_map(|statement| {
+                many(&statement["Action"]).into_iter().flat_map(|action| {
+                    many(&statement["Resource"])
+                        .into_iter()
+                        .map(move |resource| (text(action), text(resource)))
+                })
+            })
+            .collect()
+    }
+}
+
+/// The elements of a list; a single value counts as a list of one.
+fn many(value: &Value) -> Vec<&Value> {
+    value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+fn config(variables: &[(&str, String)]) -> Result<Config, ConfigErrors> {
+    Config::from_environment(|name| {
+        variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
+    })
+}
+
+#[tokio::test]
+#[ignore = "tests/system.sh template runs it"]
+async fn each_api_has_the_handlers_routes_behind_iam() {
+    let world = crate::world().await;
+    let handler = handler(&world);
+    for (stack, event) in [(DEFAULTS, "http-token"), (EVERYTHING, "rest-token")] {
+        let stack = Stack::read(stack);
+        let routed: BTreeSet<_> =
+            stack.routes().into_iter().map(|(method, path, _)| (method, path.to_owned())).collect();
+        let paths = ROUTES.iter().map(|(_, action)| action).chain(&Action::ALL);
+        let paths = paths.map(|action| format!("/{}", action.name()));
+        let paths: BTreeSet<_> = paths.chain(routed.iter().map(|(_, path)| path.clone())).collect();
+        let mut served = BTreeSet::new();
+        for path in paths {
+            for method in ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"] {
+                let event = LambdaEvent::new(request(event, method, &path), context());
+                let answer = handler.handle(event).await.map(Value::from).expect("an HTTP response");
+                if !matches!(answer["statusCode"].as_u64(), Some(404 | 405)) {
+                    served.insert((method.to_owned(), path.clone()));
+                }
+            }
+        }
+        assert_eq!(routed, served);
+
+        for (method, path, route) in stack.routes() {
+            assert_eq!(route["security"], json!([{"AWS_IAM": []}]), "{method} {path}");
+            let integration = &route["x-amazon-apigateway-integration"];
+            let uri = text(&integration["uri"]);
+            assert!(uri.ends_with("/functions/${BrokerFunction.Arn}:http/invocations"), "{uri}");
+        }
+        let scheme = &stack.api()["components"]["securitySchemes"]["AWS_IAM"];
+        assert_eq!(scheme["x-amazon-apigateway-authtype"], "awsSigv4");
+    }
+}
+
+/// An event of `events/`, with another method and path.
+fn request(event: &str, method: &str, path: &str) -> Value {
+    let mut event = events::read(event);
+    if event["requestContext"]["http"].is_object() {
+        event["rawPath"] = path.into();
+        event["requestContext"]["http"]["method"] = method.into();
+    } else {
+        event["path"] = path.into();
+        event["httpMethod"] = method.into();
+    }
+    event
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn exactly_the_variables_that_the_code_reads_are_set() {
+    let read = RefCell::new(BTreeSet::new());
+    let _ = Config::from_environment(|name| {
+        // Lambda itself sets the others.
+        if name.starts_with("BROKER_") {
+            read.borrow_mut().insert(name.to_owned());
+        }
+        None
+    });
+    let stack = Stack::read(EVERYTHING);
+    let set: BTreeSet<_> = stack.environment().into_iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(read.into_inner(), set);
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn its_defaults_are_the_codes_and_its_extremes_are_accepted() {
+    let stack = Stack::read(DEFAULTS);
+    // The template's own: it knows the table, the aliases and the AWS account.
+    let own = ["BROKER_TABLE", "BROKER_CALLERS", "BROKER_HTTP_ALIAS", "BROKER_SCHEDULE_ALIAS"];
+    let mut variables = stack.environment();
+    variables.retain(|(name, _)| own.contains(name));
+    assert_eq!(stack.config().expect("a valid configuration"), config(&variables).unwrap());
+    for extreme in ["least", "most", EVERYTHING] {
+        let accepted = Stack::read(extreme).config();
+        assert!(accepted.is_ok(), "{extreme}: {}", accepted.unwrap_err());
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn sam_local_sets_no_alias_and_no_callers() {
+    let Stack(variables) = Stack::read("sam-local");
+    for variable in ["BROKER_HTTP_ALIAS", "BROKER_SCHEDULE_ALIAS", "BROKER_CALLERS"] {
+        // An empty text counts as unset.
+        assert_eq!(variables[variable], "", "{variable}");
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn timeouts_fit_the_deadlines_of_the_code() {
+    let arrived_at = Timestamp::from_millis(1_000_000);
+    let takes = |entry: Entry| entry.deadline(Timestamp::from_millis(0), arrived_at).since(arrived_at);
+    for stack in [DEFAULTS, EVERYTHING] {
+        let stack = Stack::read(stack);
+        let function = stack.resource("BrokerFunction");
+        let timeout = Duration::from_secs(function["Timeout"].as_u64().expect("seconds"));
+        let direct = takes(Entry::Direct);
+        assert!(direct < timeout && timeout < direct + Duration::from_secs(1), "{timeout:?}, {direct:?}");
+        for (_, path, route) in stack.routes() {
+            let waits = &route["x-amazon-apigateway-integration"]["timeoutInMillis"];
+            let waits = Duration::from_millis(waits.as_u64().expect("milliseconds"));
+            assert!(waits > takes(Entry::Http) && waits < timeout, "{path}: {waits:?}");
+        }
+        assert_eq!(
+            (&function["Handler"], &function["Runtime"], &function["Architectures"]),
+            (&json!("bootstrap"), &json!("provided.al2023"), &json!(["arm64"]))
+        );
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_default_callers_are_told_apart_by_alias_and_account() {
+    let callers = Stack::read(DEFAULTS).config().expect("a valid configuration").callers;
+    let alias = |name: &str| Caller::Direct { alias: Some(name.to_owned()) };
+    let role = |account: &str| Caller::Iam { arn: format!("arn:aws:iam::{account}:role/caller") };
+    let may = |caller: &Caller| {
+        let of_callers = Action::ALL.into_iter().filter(|action| *action != Action::Maintain);
+        of_callers.filter(|action| callers.allow(caller, *action, None)).collect::<Vec<_>>()
+    };
+    let reading = vec![Action::Token, Action::Status];
+    assert_eq!(may(&alias("live")), reading);
+    assert_eq!(may(&role("123456789012")), reading);
+    assert_eq!(may(&alias("operator")).len(), Action::ALL.len() - 1);
+    let others = [alias("http"), alias("schedule"), alias("other"), Caller::Direct { alias: None }];
+    for other in others.iter().chain([&role("210987654321"), &Caller::Anonymous]) {
+        assert_eq!(may(other), [], "{other}");
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn each_way_in_has_its_alias() {
+    for (stack, api) in [(DEFAULTS, "${HttpApi}/$default"), (EVERYTHING, "${PrivateApi}/prod")] {
+        let stack = Stack::read(stack);
+        let aliases: BTreeMap<_, _> = stack
+            .all("AWS::Lambda::Alias")
+            .into_iter()
+            .map(|(resource, alias)| (text(&alias["Name"]), resource))
+            .collect();
+        let expected = [
+            ("http", "HttpAlias"),
+            ("live", "LiveAlias"),
+            ("operator", "BrokerFunctionAliasoperator"),
+            ("schedule", "ScheduleAlias"),
+        ];
+        assert_eq!(aliases, expected.map(|(name, resource)| (name.to_owned(), resource)).into());
+        let environment = stack.environment();
+        let variable =
+            |wanted: &str| environment.iter().find(|(name, _)| *name == wanted).expect("a value").1.as_str();
+        assert_eq!((variable("BROKER_HTTP_ALIAS"), variable("BROKER_SCHEDULE_ALIAS")), ("http", "schedule"));
+
+        // API Gateway may invoke `http`, for each route of this stage and for no other.
+        let permissions = stack.all("AWS::Lambda::Permission");
+        let sources: BTreeSet<_> = permissions
+            .values()
+            .map(|permission| {
+                assert_eq!(permission["Action"], "lambda:InvokeFunction");
+                assert_eq!(permission["FunctionName"], "${HttpAlias}");
+                assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
+                text(&permission["SourceArn"])
+            })
+            .collect();
+        let routes: BTreeSet<_> = stack
+            .routes()
+            .into_iter()
+            .map(|(method, path, _)| {
+                format!("arn:aws:execute-api:us-east-1:123456789012:{api}/{method}{path}")
+            })
+            .collect();
+        assert_eq!(sources, routes);
+
+        // The schedule may invoke `schedule`, and nothing else.
+        let target = &stack.resource("MaintenanceSchedule")["Target"];
+        assert_eq!(
+            (&target["Arn"], &target["RoleArn"]),
+            (&json!("${ScheduleAlias}"), &json!("${MaintenanceRole.Arn}"))
+        );
+        let input = serde_json::from_str(target["Input"].as_str().expect("a text")).expect("JSON");
+        assert_eq!(command::from_json(input).ok(), Some(Command::Maintain));
+        let statement = &stack.resource("MaintenanceRole")["Policies"][0]["PolicyDocument"]["Statement"];
+        let invoking = json!([
+            {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "${ScheduleAlias}"}
+        ]);
+        assert_eq!(*statement, invoking);
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_api_and_the_function_bound_what_callers_can_use() {
+    for stack in [DEFAULTS, EVERYTHING] {
+        let stack = Stack::read(stack);
+        let http =
+            stack.all("AWS::ApiGatewayV2::Stage").into_values().map(|stage| &stage["DefaultRouteSettings"]);
+        let rest = stack.all("AWS::ApiGateway::Stage").into_values().map(|stage| {
+            let settings = &stage["MethodSettings"][0];
+            assert_eq!((&settings["HttpMethod"], &settings["ResourcePath"]), (&json!("*"), &json!("/*")));
+            settings
+        });
+        let limits: Vec<_> = http.chain(rest).collect();
+        let [limits] = limits.as_slice() else { panic!("{limits:?}") };
+        let limit = |name: &str| limits[name].as_u64().expect("a number");
+        let (rate, burst) = (limit("ThrottlingRateLimit"), limit("ThrottlingBurstLimit"));
+        // A request that waits holds an execution for 28 s. An AWS account has 1,000 by default.
+        assert!(28 * rate + burst < 1000, "{rate} requests per second and {burst} at once");
+    }
+    let reserved =
+        |stack: &str| Stack::read(stack).resource("BrokerFunction")["ReservedConcurrentExecutions"].clone();
+    assert_eq!((reserved(DEFAULTS), reserved(EVERYTHING)), (Value::Null, json!("10")));
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn another_generation_replaces_the_table() {
+    let name = |stack: &str| Stack::read(stack).resource("TokenTable")["TableName"].clone();
+    assert_eq!(name(DEFAULTS), Value::Null, "CloudFormation chooses it");
+    assert_eq!(name("changes/TableGeneration"), "token-broker-tokens-1");
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_platform_logs_no_line_of_its_own_per_invocation() {
+    let logging = Stack::read(DEFAULTS).resource("BrokerFunction")["LoggingConfig"].clone();
+    assert_eq!((&logging["LogFormat"], &logging["SystemLogLevel"]), (&json!("JSON"), &json!("WARN")));
+    assert_eq!(logging["ApplicationLogLevel"], "TRACE", "BROKER_LOG decides");
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_apis_access_logs_are_json() {
+    for (stack, kind) in [(DEFAULTS, "AWS::ApiGatewayV2::Stage"), (EVERYTHING, "AWS::ApiGateway::Stage")] {
+        let stack = Stack::read(stack);
+        let (_, stage) = stack.all(kind).pop_first().expect("a stage");
+        let settings = ["AccessLogSettings", "AccessLogSetting"].map(|name| &stage[name]["Format"]);
+        let format = text(settings.into_iter().find(|format| format.is_string()).expect("a format"));
+        assert!(!format.contains("messageString"), "that one comes with quotes");
+        let filled = format.split("$context.").enumerate().map(|(index, part)| match index {
+            0 => part.to_owned(),
+            _ => format!("-{}", part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.')),
+        });
+        let line: Value = serde_json::from_str(&filled.collect::<String>()).expect("JSON");
+        assert_eq!(
+            (&line["caller"], &line["status"], &line["error"]),
+            (&json!("-"), &json!("-"), &json!("-"))
+        );
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_agents_layers_are_off_unless_a_bucket_has_its_archives() {
+    assert_eq!(Stack::read(DEFAULTS).all("AWS::Lambda::LayerVersion").len(), 0);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
+    let script = fs::read_to_string(script).expect("the script");
+    assert!(script.contains(r#"programs+=("token-broker-agent extensions/token-broker-agent")"#));
+    assert!(script.contains(r#"zip "$dist/$name-$arch.zip" "${program#* }""#));
+    let processors = script.lines().find_map(|line| line.strip_prefix("[ $# -gt 0 ] || set -- "));
+    let everything = Stack::read(EVERYTHING);
+    let layers = everything.all("AWS::Lambda::LayerVersion");
+    let published: Vec<_> = layers
+        .values()
+        .map(|layer| {
+            let [architecture] = many(&layer["CompatibleArchitectures"])[..] else { panic!("{layer}") };
+            let architecture = text(architecture);
+            let key = format!("token-broker/token-broker-agent-{architecture}.zip");
+            assert_eq!(layer["Content"], json!({"S3Bucket": "archives", "S3Key": key}));
+            architecture
+        })
+        .collect();
+    assert_eq!(Some(published.join(" ").as_str()), processors, "a layer for each archive");
+}
+
+/// The texts of all Rust files of a directory.
+fn sources(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries
+        .map(|path| match path.extension().and_then(|extension| extension.to_str()) {
+            _ if path.is_dir() => sources(&path),
+            Some("rs") => fs::read_to_string(&path).expect("a text"),
+            _ => String::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn each_promise_of_the_security_page_names_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests: String = ["src", "tests/integration"].map(|directory| sources(&root.join(directory))).concat();
+    let page = fs::read_to_string(root.join("docs/SECURITY.md")).expect("the page");
+    let promises = page.split("\n## ").find(|section| section.starts_with("Promises")).expect("the promises");
+    let rows: Vec<_> = promises.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() >= 15, "{}", rows.len());
+    for row in rows {
+        let (_, named) = row.trim_end_matches(" |").rsplit_once("| ").expect("two columns");
+        for test in named.split('`').skip(1).step_by(2) {
+            let name = test.rsplit("::").next().expect("a name");
+            assert!(tests.contains(&format!("fn {name}()")), "there is no test {test}");
+        }
+    }
+}

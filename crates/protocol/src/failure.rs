@@ -18,7 +18,7 @@ pub enum Failure {
     SecretUnavailable,
     /// The upstream refused email and password of this version of the secret.
     #[error(
-        "the upstream refused the email and password of secret version {0}; they are not tried again until the secret has a new version"
+        "the upstream refused the email and password of secret version {0}; they are not tried again until the secret has a new version or an operator unblocks the account"
     )]
     CredentialsRejected(SecretVersion),
     /// A login now would exceed the fleet's budget.

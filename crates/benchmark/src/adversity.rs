@@ -130,6 +130,7 @@ async fn lies(broker: &Path) {
     let (world, instances) = start(broker).await;
     world.convirza.faults().set(Endpoint::Profile, Fault::WrongPassword, None);
     let mut generation = instances[0].invoke(json!({})).await.expect("a token")["generation"].clone();
+    instances[1].invoke(json!({"account": "emea"})).await.expect("a token");
     let (began, mut unserved) = (Instant::now(), 0);
     let issued_at_first = world.convirza.observed().issued_pairs;
     let mut issued_soon = None;
@@ -153,7 +154,7 @@ async fn lies(broker: &Path) {
     }
     let observed = world.convirza.observed();
     println!(
-        "lying callers and probes: {} new pairs in 90 s, {} in 6 min, {} logins, {unserved} requests unserved",
+        "lying callers and probes: {} renewals in 90 s, {} in 6 min, {} logins in all, {unserved} requests unserved",
         issued_soon.unwrap_or_default(),
         observed.issued_pairs - issued_at_first,
         observed.logins_arrived

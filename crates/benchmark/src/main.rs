@@ -4,7 +4,7 @@
 //! Where Python with boto3 and Node with the AWS SDK are installed, functions that cache the token as one usually does are
 //! started as well. `cargo benchmark` prints the table of docs/PERFORMANCE.md; it has to be alone on the machine.
 //! `cargo benchmark instructions` counts instructions instead, and compares them with `instructions.txt`.
-//! `cargo benchmark adversity` takes seven minutes, and prints what half-broken dependencies and lying callers cost.
+//! `cargo benchmark adversity` takes thirteen minutes, and prints what half-broken dependencies and lying callers cost.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -80,6 +80,8 @@ mod tests {
             "http://127.0.0.1.x.example",
             "http://10.0.0.1",
             "https://user:word@x.example",
+            "https://user@x.example",
+            "https://:word@x.example",
             "https://x.example/?q",
             "https://x.example/#f",
         ] {

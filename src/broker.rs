@@ -26,6 +26,7 @@ const ACCOUNTS_AT_ONCE: usize = 8;
 const ENTRIES_KEPT: usize = 256;
 
 /// What a run of maintenance did.
+#[derive(Default)]
 pub struct Maintenance {
     /// The accounts that were maintained, or could not be.
     pub outcomes: Vec<(AccountName, Result<Outcome, Failure>)>,

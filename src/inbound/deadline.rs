@@ -54,6 +54,12 @@ mod tests {
     }
 
     #[test]
+    fn the_log_names_each_way_in() {
+        let names = [Entry::Direct, Entry::Http, Entry::Schedule].map(Entry::name);
+        assert_eq!(names, ["direct", "http", "schedule"]);
+    }
+
+    #[test]
     fn the_earlier_of_invocation_and_gateway_ends_the_wait() {
         let within = |entry: Entry, lambda| entry.deadline(NOW.plus(ms(lambda)), NOW).since(NOW);
         assert_eq!(within(Entry::Direct, 60_000), ms(59_700));

@@ -214,3 +214,90 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
         "accounts": accounts.collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::SecretVersion;
+    use std::time::Duration;
+
+    #[test]
+    fn each_failure_has_the_contracts_code_and_status() {
+        let retry_after = Duration::from_millis(11_001);
+        let failed = RequestError::Failed;
+        for (error, status, code, retry) in [
+            (RequestError::invalid("what"), 400, "invalid_request", None),
+            (RequestError::UnsupportedGrantType, 400, "unsupported_grant_type", None),
+            (RequestError::AccessDenied, 403, "access_denied", None),
+            (RequestError::NoSuchPath, 404, "invalid_request", None),
+            (RequestError::WrongMethod { allow: "POST" }, 405, "invalid_request", None),
+            (failed(Failure::UnknownAccount), 404, "unknown_account", None),
+            (failed(Failure::BadSecret(String::new())), 502, "bad_secret", None),
+            (
+                failed(Failure::CredentialsRejected(SecretVersion("v".to_owned()))),
+                502,
+                "credentials_rejected",
+                None,
+            ),
+            (failed(Failure::LoginBudgetExhausted { retry_after }), 503, "login_budget_exhausted", Some(12)),
+            (failed(Failure::UpstreamRateLimited { retry_after }), 503, "upstream_rate_limited", Some(12)),
+            (failed(Failure::UpstreamUnavailable { retry_after }), 503, "upstream_unavailable", Some(12)),
+            (failed(Failure::RefreshInProgress { retry_after }), 503, "refresh_in_progress", Some(12)),
+            (failed(Failure::TooLittleTime), 503, "refresh_in_progress", Some(1)),
+            (failed(Failure::StoreUnavailable), 503, "store_unavailable", Some(1)),
+            (failed(Failure::SecretUnavailable), 503, "secret_unavailable", Some(1)),
+            (failed(Failure::UnreadableItem(String::new())), 500, "internal", None),
+            (failed(Failure::Defect("what")), 500, "internal", None),
+        ] {
+            assert_eq!(
+                (error.status(), error.code(), error.retry_after_seconds()),
+                (status, code, retry),
+                "{error:?}"
+            );
+            let mut body = json!({
+                "error": code,
+                "error_description": error.description(),
+                "request_id": "id",
+            });
+            if let Some(retry) = retry {
+                body["retry_after"] = json!(retry);
+            }
+            assert_eq!(error.body("id"), body);
+            let suffix = retry.map(|retry| format!(" (retry_after={retry})")).unwrap_or_default();
+            let expected = (code.to_owned(), error.description() + &suffix);
+            let direct = Diagnostic::from(error);
+            assert_eq!((direct.error_type, direct.error_message), expected);
+        }
+    }
+
+    #[test]
+    fn maintenance_names_accounts_to_those_who_may_know() {
+        let account = |name| AccountName::parse(name).unwrap();
+        let outcome = |renewed| Ok(Outcome::Report { renewed, pending_revocations: 3 });
+        let maintenance = Maintenance {
+            outcomes: vec![
+                (account("a"), outcome(true)),
+                (account("b"), outcome(false)),
+                (account("c"), Err(Failure::StoreUnavailable)),
+            ],
+            postponed: 4,
+            ..Maintenance::default()
+        };
+        let all = maintained(&maintenance, |_| true);
+        assert_eq!((&all["renewed"], &all["failed"], &all["postponed"]), (&json!(1), &json!(1), &json!(4)));
+        assert_eq!(
+            all["accounts"],
+            json!([
+                {"account": "a", "renewed": true, "pending_revocations": 3},
+                {"account": "b", "renewed": false, "pending_revocations": 3},
+                {
+                    "account": "c",
+                    "renewed": false,
+                    "error": "store_unavailable",
+                    "error_description": Failure::StoreUnavailable.to_string(),
+                },
+            ])
+        );
+        assert_eq!(maintained(&maintenance, |name| *name == account("b"))["accounts"][0]["account"], "b");
+    }
+}

@@ -232,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_an_instance_is_a_json_line() {
+        let at = Timestamp::from_millis(1_775_478_896_000);
+        for (line, message, place) in [
+            (of_panic(at, "src/a \"b\".rs:7"), "the broker panicked", Some("src/a \"b\".rs:7")),
+            (of_failed_runtime(at), "the Lambda runtime failed, and the instance ends", None),
+        ] {
+            assert!(line.ends_with("}\n"), "{line}");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!((&line["level"], &line["message"]), (&"ERROR".into(), &message.into()));
+            assert_eq!(
+                (&line["timestamp"], line["place"].as_str()),
+                (&"2026-04-06T12:34:56.000Z".into(), place)
+            );
+        }
+    }
+
+    #[test]
     fn only_the_root_of_a_trace_is_logged() {
         let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
         assert_eq!(root_of(header), "1-5759e988-bd862e3fe1be46a994272793");

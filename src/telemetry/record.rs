@@ -88,7 +88,7 @@ pub struct Record<'a> {
 
 /// What maintenance found in one account. Each account has a line, because a line can state metrics by account for one
 /// account only.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct AccountRecord {
     pub token_seconds_left: Option<u64>,
@@ -247,6 +247,7 @@ fn add_work(metrics: &mut Metrics, work: &Work) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::{Generation, Grant, Origin, Pair};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -384,6 +385,84 @@ mod tests {
             log.record(&longest);
             log.record_account(&longest, &AccountRecord::default());
         }
+    }
+
+    #[test]
+    fn a_line_has_every_field_and_metric() {
+        let (token, work) =
+            (Secret::from("abc"), Work { logins: 1, is_account_known: true, ..Work::default() });
+        let work = Work { waited: Duration::from_millis(5), login_permits_left: Some(4), ..work };
+        let record = Record {
+            trace_id: Some("Root=1-2;Sampled=0"),
+            alias: Some("live"),
+            token: Some(&token),
+            audit_rule: Some(2),
+            counts: &[("renewed", 9)],
+            outcome: "credentials_rejected",
+            is_failure: true,
+            work,
+            ..record(0, ServedFrom::Upstream)
+        };
+        let expected = concat!(
+            r#"{"timestamp":"2026-04-06T12:34:56.000Z","level":"INFO","message":"answered","#,
+            r#""request_id":"00000000-0000-4000-8000-000000000001","trace_id":"1-2","entry":"direct","#,
+            r#""alias":"live","caller":"direct","action":"token","account":"default","generation":7,"#,
+            r#""served_from":"upstream","outcome":"credentials_rejected","duration_ms":3,"#,
+            r#""token_sha256":"ba7816bf8f01cfea","audit_rule":2,"renewed":9,"#,
+            r#""_aws":{"Timestamp":1775478896000,"CloudWatchMetrics":[{"Namespace":"TokenBroker","#,
+            r#""Dimensions":[["Function"]],"Metrics":[{"Name":"ColdStarts"},{"Name":"Answers"},"#,
+            r#"{"Name":"AnswersFromUpstream"},{"Name":"WaitMilliseconds","Unit":"Milliseconds"},"#,
+            r#"{"Name":"LoginPermitsLeft"}]},{"Namespace":"TokenBroker","#,
+            r#""Dimensions":[["Function"],["Function","Account"]],"Metrics":[{"Name":"Errors"},"#,
+            r#"{"Name":"CredentialsRejected"},{"Name":"Logins"}]}]},"Function":"f","Account":"default","#,
+            r#""ColdStarts":1,"Answers":1,"AnswersFromUpstream":1,"Errors":1,"CredentialsRejected":1,"#,
+            r#""Logins":1,"WaitMilliseconds":5,"LoginPermitsLeft":4}"#,
+            "\n"
+        );
+        assert_eq!(written(Audit::All, Style::Json, &[record]), [expected]);
+        // Callers may request any name, so the metrics have no account without a record.
+        let unknown = Record { work: Work { is_account_known: false, ..work }, ..record };
+        let line = written(Audit::All, Style::Json, &[unknown]).remove(0);
+        assert!(line.contains(r#""account":"default""#) && !line.contains(r#""Account""#), "{line}");
+    }
+
+    #[test]
+    fn the_line_of_an_account_has_what_maintenance_found() {
+        let pair = Pair {
+            generation: Generation(7),
+            access_token: Secret::from("access"),
+            refresh_token: RefreshToken::Available { token: Secret::from("refresh"), expires_at: None },
+            issued_at: START,
+            expires_at: START.plus(Duration::from_secs(9)),
+            obtained_by: Grant::Login,
+            replaces: None,
+            secret_version: None,
+            verdict: Verdict::Unverified,
+            origin: Origin::default(),
+        };
+        let account = Account { pair: Some(pair), ..Account::default() };
+        let found = AccountRecord::of(&account, START);
+        let expected = AccountRecord {
+            token_seconds_left: Some(9),
+            refresh_token_seconds_left: None,
+            pending_revocations: Some(0),
+            is_secret_rejected: Some(false),
+        };
+        assert_eq!(found, expected);
+        let lines: Arc<Mutex<String>> = Arc::default();
+        let written = Arc::clone(&lines);
+        let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {
+            written.lock().unwrap().push_str(line);
+        });
+        log.record_account(&record(0, Table), &found);
+        let line = lines.lock().unwrap().clone();
+        let expected = concat!(
+            r#""Dimensions":[["Function"],["Function","Account"]],"Metrics":["#,
+            r#"{"Name":"TokenSecondsLeft","Unit":"Seconds"},{"Name":"PendingRevocations"},"#,
+            r#"{"Name":"CredentialsRejected"}]}]},"Function":"f","Account":"default","#,
+            r#""TokenSecondsLeft":9,"PendingRevocations":0,"CredentialsRejected":0}"#,
+        );
+        assert!(line.contains(expected), "{line}");
     }
 
     #[test]

@@ -229,6 +229,7 @@ async fn maintenance_reports_each_account() {
 
     let accounts: Vec<&Value> = lines[1..].iter().map(|line| &line["account"]).collect();
     assert_eq!(accounts, ["default", "emea", "wrong"]);
+    assert!(lines[1..].iter().all(|line| line["message"] == "maintained" && line["outcome"] == "ok"));
     let [default, emea, wrong] = [1, 2, 3].map(|index| lines::metrics(lines[index]));
     let by_account = ["Function", "Function,Account"];
     assert!((3000..=3600).contains(&default["TokenSecondsLeft"].0), "{default:?}");
@@ -249,6 +250,17 @@ async fn diagnostic_events_are_json_lines_too() {
     let log = instance.output().await;
     assert_eq!(lines::invocations(&log).len(), 1);
     assert!(log.contains("upstream call") && log.contains("lease acquired"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_table_is_in_the_log_with_operation_and_code() {
+    let world = world().await;
+    let instance = instance::start(&world, &[("BROKER_PREFETCH", "")]).await;
+    world.dynamodb.faults().set(Operations::All, AwsFault::AccessDenied, None);
+    instance.invoke(json!({})).await.expect_err("no token");
+    let log = instance.output().await;
+    let failure = log.lines().find(|line| line.contains("DynamoDB failed")).expect("a line");
+    assert!(failure.contains("GetItem") && failure.contains("AccessDeniedException"), "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -498,6 +498,21 @@ mod single_flight {
     }
 
     #[test]
+    fn survives_that_unknown_accounts_are_forgotten() {
+        let mut bench = Bench::new(1);
+        bench.request_a_token();
+        for number in 0..300 {
+            let stranger = bench.request(&format!("stranger-{number}"), token());
+            bench.run();
+            let read = bench.under_way.iter().position(|effect| effect.task == stranger).unwrap();
+            bench.lose(read);
+            assert!(bench.ended.contains_key(&stranger));
+        }
+        bench.request_a_token();
+        assert_eq!(bench.under_way.len(), 1, "the second request waits for the first");
+    }
+
+    #[test]
     fn loses_a_cancelled_waiter_without_a_trace() {
         let mut bench = Bench::new(1);
         let holder = bench.request_a_token();

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_is_asked_about_the_account_of_the_command() {
+    fn a_command_names_its_account_for_the_policy() {
         let emea = AccountName::parse("emea");
         for action in ["token", "status", "refresh", "revoke", "unblock"] {
             let command = from_json(json!({"action": action, "account": "emea"})).unwrap();

@@ -98,7 +98,7 @@ fn a_report_on_a_token_found_alive_lately_reads_nothing() {
 }
 
 #[test]
-fn a_missing_secret_refuses_only_what_the_table_could_not_answer() {
+fn a_missing_secret_withholds_no_usable_pair() {
     let failed =
         |left| Cache { secret_failure: Some((SecretError::Unreachable, ago(MS))), ..cache(ago(MS), left) };
     let refused = Lookup::Fail(SecretError::Unreachable.into());

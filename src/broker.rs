@@ -392,3 +392,6 @@ fn log_notice(account: &AccountName, notice: &Notice) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,10 +168,9 @@ impl Handler {
         let deadline = received.entry.deadline(Timestamp::from_millis(context.deadline), received.arrived_at);
         let mut details = Details { audit_rule, ..Details::default() };
         let result = self.carry_out(received.arrived_at, deadline, &caller, command, &mut details);
-        match AssertUnwindSafe(result).catch_unwind().await {
-            Ok(result) => (result, details),
-            Err(_panic) => (Err(Failure::Defect("the broker panicked").into()), Details::default()),
-        }
+        let result = AssertUnwindSafe(result).catch_unwind().await;
+        let panicked = |_| Err(Failure::Defect("the broker panicked").into());
+        (result.unwrap_or_else(panicked), details)
     }
 
     async fn carry_out(

@@ -320,3 +320,6 @@ fn fields_of_form(body: &[u8]) -> Result<Fields, RequestError> {
         (Some(_), None) => Err(RequestError::UnsupportedGrantType),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
     metrics.push(&mut tail, record.at.as_millis(), function, metrics_account);
     tail.push_str("}\n");
 
-    let mut line = String::with_capacity(96 + record.message.len().min(MESSAGE_FITS_IN) + tail.len());
+    let mut line = String::with_capacity(MESSAGE_FITS_IN);
     let at = rfc3339::format_millis(record.at);
     let _ = write!(line, r#"{{"timestamp":"{at}","level":"{}","message":""#, record.severity.name());
     let left = MESSAGE_FITS_IN.saturating_sub(line.len() + tail.len() + 1);
@@ -215,7 +215,9 @@ mod tests {
 
     #[test]
     fn a_text_is_escaped_as_json() {
-        for text in ["", "plain", "a \"quoted\" \\ text", "\u{0}\n\t\u{7f}\u{85}", "Füße 🦀 \u{2028}"] {
+        for text in
+            ["", "plain", "\"", "\\", "a \"quoted\" \\ text", "\u{0}\n\t\u{7f}\u{85}", "Füße 🦀 \u{2028}"]
+        {
             let json = format!("\"{}\"", pushed(text, 1000));
             assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text, "{json}");
             assert!(!json.contains(char::is_control), "{json}");

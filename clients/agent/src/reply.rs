@@ -139,10 +139,15 @@ struct TokenAnswer<'a> {
 
 fn token_response(token: &Token, now: Timestamp, expires_at: Option<String>) -> Response<Body> {
     let access_token = token.access_token.expose();
+    let expires_in = token.expires_in(now);
+    if expires_in == 0 {
+        // The process was paused after the token had been judged.
+        return no_token(&Error::TooShort { valid_for: 0, wanted: 1 });
+    }
     let answer = TokenAnswer {
         access_token,
         token_type: "Bearer",
-        expires_in: token.expires_in(now),
+        expires_in,
         expires_at,
         account: token.account.as_str(),
         generation: token.generation.0,
@@ -175,3 +180,29 @@ fn request_id() -> String {
 
 /// The header that tells which pair a proxied request was sent with.
 pub(crate) const GENERATION: HeaderName = HeaderName::from_static("x-token-broker-generation");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::AccountName;
+    use token_broker_client::{BoxFuture, Broker, Call, Reply, TokenSource};
+
+    struct Granting;
+
+    impl Broker for Granting {
+        fn call<'a>(&'a self, _: &'a Call) -> BoxFuture<'a, Result<Reply, Error>> {
+            let answer = br#"{"access_token":"t","expires_in":900,"generation":7}"#;
+            Box::pin(async { Ok(Reply::new(answer.to_vec())) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_has_expired_meanwhile_is_an_error() {
+        let granted = TokenSource::new(Granting).get(&AccountName::default()).await.unwrap();
+        let last = granted.expires_at.minus(Duration::from_millis(1));
+        for (at, status) in [(last, 200), (granted.expires_at, 503)] {
+            assert_eq!(token(&granted, at).status(), status);
+            assert_eq!(oauth_token(&granted, at).status(), status);
+        }
+    }
+}

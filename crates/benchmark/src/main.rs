@@ -159,6 +159,12 @@ fn warm(report: &mut Report, broker: &Program, nothing: &Program) {
         report.compare(&format!("warm, {name}"), latencies, target);
     }
     report.resident([warm.resident_bytes(), floor.resident_bytes()], "9.0 MB");
+    let (event, before) = (direct(), driver::processor_time());
+    for _ in 0..REQUESTS {
+        floor.invoke(&event);
+    }
+    let own = (driver::processor_time() - before).as_secs_f64() * 1e6 / REQUESTS as f64;
+    report.note(format!("the driver itself: {own:.0} µs of processor time for each request"));
 }
 
 fn throughput(report: &mut Report, broker: &Program, nothing: &Program) {

@@ -94,7 +94,7 @@ impl Flow {
     /// Whether the upstream refused this secret version: by the record, or in this flow, whose lease was lost before it
     /// could record that.
     pub(super) fn is_rejected(&self, account: &Account, version: &SecretVersion) -> bool {
-        [&account.rejected_secret, &self.refused].contains(&&Some(version.clone()))
+        [&account.rejected_secret, &self.rejected_version].contains(&&Some(version.clone()))
     }
 
     /// Takes the lease. For a refresh, the same write marks the refresh token as consumed, so that no attempt sends it
@@ -131,7 +131,7 @@ impl Flow {
     pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, requested_at: Timestamp) -> Next {
         self.remember(attempt.next.clone(), requested_at);
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
-        let held = Held { account: attempt.next, lease: attempt.lease, refused: None };
+        let held = Held { account: attempt.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
         Next::Use(held, attempt.purpose)
     }

@@ -61,8 +61,8 @@ pub struct Flow {
     polls: u32,
     /// When the first write of a lease failed, if none was applied since.
     lease_failed_since: Option<Timestamp>,
-    /// The secret version that the upstream refused in this flow, under whatever lease.
-    refused: Option<SecretVersion>,
+    /// The secret version whose login was answered with 401 in this flow, under whatever lease.
+    rejected_version: Option<SecretVersion>,
     /// The permit that this flow acquires for its next login, until that was sent.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
@@ -100,8 +100,8 @@ struct Held {
     /// The record as the lease-taking write left it. Its version is the fence.
     account: Account,
     lease: Lease,
-    /// The secret version that the upstream refused under this lease.
-    refused: Option<SecretVersion>,
+    /// The secret version whose login was answered with 401 under this lease.
+    rejected_version: Option<SecretVersion>,
 }
 
 impl Held {
@@ -154,7 +154,7 @@ impl Flow {
             renewed: false,
             polls: 0,
             lease_failed_since: None,
-            refused: None,
+            rejected_version: None,
             unsent_permit: None,
             late_login: false,
             notices: Vec::new(),

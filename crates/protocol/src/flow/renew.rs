@@ -74,12 +74,12 @@ impl Flow {
         read: Result<Credentials, SecretError>,
     ) -> Next {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
-        match (read, &held.refused) {
+        match (read, &held.rejected_version) {
             (Ok(credentials), _) if !self.is_rejected(&held.account, &credentials.version) => {
                 Next::AcquirePermit(held, credentials)
             }
-            (_, Some(refused)) => {
-                let failure = Failure::CredentialsRejected(refused.clone());
+            (_, Some(version)) => {
+                let failure = Failure::CredentialsRejected(version.clone());
                 Next::Save(held, Ending::Failed(failure))
             }
             (Ok(credentials), None) => {
@@ -108,8 +108,8 @@ impl Flow {
                 self.granted(cx, held, granted, sent_at, source)
             }
             UpstreamReply::Unauthorized => {
-                self.refused = Some(credentials.version.clone());
-                let first = held.refused.replace(credentials.version.clone()).is_none();
+                self.rejected_version = Some(credentials.version.clone());
+                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
                 if first {
                     self.log_in_if_time_allows(cx, held)
                 } else {
@@ -169,7 +169,7 @@ impl Flow {
         held.account.pair = Some(pair);
         if grant == Grant::Login {
             held.account.rejected_secret = None;
-            held.refused = None;
+            held.rejected_version = None;
         }
         Next::Save(held, Ending::Obtained)
     }

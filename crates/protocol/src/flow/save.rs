@@ -99,10 +99,10 @@ impl Flow {
     pub(super) fn save(&mut self, cx: Context<'_>, held: Held, ending: Ending) -> Next {
         let expected = held.account.version;
         let mut next = Account { version: expected.next(cx.now), lease: None, ..held.account };
-        if let Some(refused) = held.refused {
-            self.notices.push(Notice::SecretRejected(refused.clone()));
-            self.cache.rejected_secret = Some((refused.clone(), cx.now));
-            next.rejected_secret = Some(refused);
+        if let Some(version) = held.rejected_version {
+            self.notices.push(Notice::SecretRejected(version.clone()));
+            self.cache.rejected_secret = Some((version.clone(), cx.now));
+            next.rejected_secret = Some(version);
         }
         SaveAttempt::new(cx, expected, next, ending).write(0)
     }

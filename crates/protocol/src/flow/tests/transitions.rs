@@ -105,7 +105,7 @@ impl Visit {
             State::Leased { held, work } => {
                 let failed = matches!(work, Work::Revoking { failed, .. } if !failed.is_empty());
                 let pending = held.account.pending_revocations.is_empty();
-                (format!("{} {failed} {pending}", held.refused.is_some()), Some(held.lease))
+                (format!("{} {failed} {pending}", held.rejected_version.is_some()), Some(held.lease))
             }
             _ => (String::new(), None),
         };
@@ -123,7 +123,7 @@ impl Visit {
             flow.orphan.is_some(),
             flow.cache.pending_write.is_some(),
             flow.late_login,
-            flow.refused.is_some(),
+            flow.rejected_version.is_some(),
             flow.lease_failed_since.is_some(),
             flow.cache.secret_failure.is_some(),
         ];
@@ -274,7 +274,7 @@ impl Kind {
                 Ending::Failed(failure) => failure.code().to_owned(),
                 ending => format!("{ending:?}"),
             },
-            Self::Permit(attempt) => attempt.held.refused.is_some().to_string(),
+            Self::Permit(attempt) => attempt.held.rejected_version.is_some().to_string(),
             Self::Block(_) => String::new(),
         }
     }

@@ -1,0 +1,186 @@
+use super::*;
+use crate::ports::{Clock, Secrets, Store, Upstream};
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use protocol::{Credentials, Origin, Revocation, Secret, TokenKind};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
+
+/// Ports at one instant. The table has one record, and fails for every other account.
+#[derive(Default)]
+struct Still {
+    known: Option<(AccountName, Account)>,
+    /// Reads of a record never end.
+    hangs: bool,
+    reads: AtomicUsize,
+    calls: AtomicUsize,
+    listed: Vec<Listed>,
+}
+
+#[async_trait]
+impl Store for Still {
+    async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let known = self.known.as_ref().filter(|(known, _)| known == name);
+        known.map(|(_, record)| record.clone()).ok_or(StoreError::Unreachable)
+    }
+
+    async fn write_account(&self, _: &AccountName, _: Version, _: &Account) -> WriteOutcome {
+        WriteOutcome::Unknown
+    }
+
+    async fn read_login_limiter(&self, _: &LimiterName) -> Result<LoginLimiter, StoreError> {
+        Ok(LoginLimiter::default())
+    }
+
+    async fn write_login_limiter(&self, _: &LimiterName, _: Version, _: &LoginLimiter) -> WriteOutcome {
+        WriteOutcome::Unknown
+    }
+
+    async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {
+        Ok(self.listed.clone())
+    }
+}
+
+#[async_trait]
+impl Secrets for Still {
+    async fn read(&self, _: &AccountName) -> Result<Credentials, SecretError> {
+        Err(SecretError::Unreachable)
+    }
+}
+
+#[async_trait]
+impl Upstream for Still {
+    async fn send(&self, _: &Call) -> UpstreamReply {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        UpstreamReply::Unclear
+    }
+}
+
+#[async_trait]
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn draw(&self) -> Draw {
+        Draw(0)
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        if until > NOW {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn broker(still: &Arc<Still>) -> Broker {
+    let ports =
+        Ports { store: still.clone(), secrets: still.clone(), upstream: still.clone(), clock: still.clone() };
+    Broker::new(Policy::DEFAULT, ports)
+}
+
+fn name(number: usize) -> AccountName {
+    AccountName::parse(&format!("account-{number}")).unwrap()
+}
+
+/// A record with something to do for maintenance.
+fn with_a_pending_revocation() -> Account {
+    let revocation = Revocation {
+        token: Secret::from("token"),
+        kind: TokenKind::Access,
+        origin: Origin::default(),
+        expires_at: NOW.plus(Duration::from_secs(3_600)),
+    };
+    Account { version: Version(1), pending_revocations: vec![revocation], ..Account::default() }
+}
+
+async fn request_a_token(broker: &Broker, account: AccountName) -> Result<Outcome, Failure> {
+    let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
+    let deadline = NOW.plus(Duration::from_secs(28));
+    broker.serve(Request { account, intent, arrived_at: NOW, deadline }).await
+}
+
+#[tokio::test]
+async fn only_entries_of_unknown_accounts_are_dropped() {
+    let known = name(0);
+    let record = with_a_pending_revocation();
+    let broker = broker(&Arc::new(Still { known: Some((known.clone(), record)), ..Still::default() }));
+    broker.prefetch(std::slice::from_ref(&known)).await;
+    for number in 1..ENTRIES_KEPT {
+        assert_eq!(request_a_token(&broker, name(number)).await, Err(Failure::StoreUnavailable));
+        assert_eq!(broker.entries().len(), number + 1);
+    }
+    let (in_use, last) = (broker.entry(&name(1)), name(ENTRIES_KEPT));
+    assert_eq!(request_a_token(&broker, last.clone()).await, Err(Failure::StoreUnavailable));
+    let mut kept: Vec<_> = broker.entries().keys().cloned().collect();
+    kept.sort();
+    assert_eq!(kept, [known, name(1), last], "besides the known one, those in use: two of them");
+    drop(in_use);
+}
+
+#[tokio::test]
+async fn a_call_leaves_at_its_last_instant_and_not_after_it() {
+    let still = Arc::new(Still::default());
+    let broker = broker(&still);
+    for (not_after, reply, calls) in [
+        (NOW, UpstreamReply::Unclear, 1),
+        (NOW.minus(Duration::from_millis(1)), UpstreamReply::TooLate, 1),
+        (NOW.plus(Duration::from_millis(1)), UpstreamReply::Unclear, 2),
+    ] {
+        let call = Call::Probe { access_token: Secret::from("token"), origin: Origin::default() };
+        let event = broker.perform(&name(0), Effect::Send { call, not_after }).await;
+        assert_eq!(event, Event::Replied(reply));
+        assert_eq!(still.calls.load(Ordering::Relaxed), calls);
+    }
+}
+
+#[test]
+fn maintenance_is_bounded_in_number_and_in_time() {
+    let listed: Vec<Listed> =
+        (0..3 * ACCOUNTS_AT_ONCE).map(|number| (name(number), Ok(with_a_pending_revocation()))).collect();
+    let still = Arc::new(Still { listed: listed.clone(), hangs: true, ..Still::default() });
+    let patience = Duration::from_secs(60);
+    assert!(broker(&still).maintain(NOW, NOW.plus(patience)).now_or_never().is_none());
+    assert_eq!(still.reads.load(Ordering::Relaxed), ACCOUNTS_AT_ONCE);
+
+    let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
+    let done = broker(&still).maintain(NOW, NOW).now_or_never().expect("there is no time to wait").unwrap();
+    assert_eq!((done.postponed, done.outcomes.len(), done.failed()), (listed.len(), 0, 0));
+    assert_eq!(done.records.len(), listed.len());
+    assert_eq!(done.login_permits_left, Some(5));
+
+    let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
+    let done =
+        broker(&still).maintain(NOW, NOW.plus(patience)).now_or_never().expect("nothing waits").unwrap();
+    assert_eq!((done.postponed, done.failed(), done.renewed()), (0, listed.len(), 0));
+}
+
+#[test]
+fn a_record_is_known_once_it_was_written() {
+    let entry = Entry::default();
+    assert_eq!((entry.record(), entry.has_record()), (None, false));
+    for (version, is_known) in [(0, false), (1, true), (2, true)] {
+        let record = Account { version: Version(version), ..Account::default() };
+        entry.publish(&Cache::default().with_prefetched(record.clone(), NOW));
+        assert_eq!((entry.record(), entry.has_record()), (Some(record), is_known));
+    }
+}
+
+#[test]
+fn waiters_are_woken_by_what_is_new() {
+    let entry = Entry::default();
+    let mut waiter = entry.cache.subscribe();
+    entry.publish(&Cache::default());
+    assert!(!waiter.has_changed().unwrap());
+    entry.publish(&Cache::default().with_prefetched(with_a_pending_revocation(), NOW));
+    assert!(waiter.has_changed().unwrap());
+    assert_eq!(*waiter.borrow_and_update(), *entry.cache.borrow());
+}

@@ -1,0 +1,233 @@
+use super::*;
+use protocol::{AccountName, Answer, Generation, Secret, ServedFrom, Timestamp};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ARN: &str = "arn:aws:iam::123456789012:role/reports";
+
+/// An event of an HTTP API.
+fn version_2(method: &str, path: &str) -> Value {
+    json!({
+        "rawPath": path,
+        "rawQueryString": "",
+        "requestContext": {"http": {"method": method}, "authorizer": {"iam": {"userArn": ARN}}},
+        "body": null,
+    })
+}
+
+/// An event of a REST API.
+fn version_1(method: &str, path: &str) -> Value {
+    json!({
+        "httpMethod": method,
+        "path": path,
+        "requestContext": {"identity": {"userArn": ARN}},
+        "body": null,
+    })
+}
+
+fn command_of(event: &Value) -> Result<Command, RequestError> {
+    HttpRequest::parse(&event.to_string()).expect("an HTTP request").command()
+}
+
+fn emea() -> AccountName {
+    AccountName::parse("emea").unwrap()
+}
+
+fn token(account: AccountName) -> Command {
+    Command::Token { account, min_ttl: None, rejected: None }
+}
+
+#[test]
+fn a_route_is_a_method_and_the_last_part_of_the_path() {
+    let account = AccountName::default();
+    let commands = [
+        token(account.clone()),
+        Command::Status { account: None },
+        Command::Refresh { account: account.clone() },
+        Command::Revoke { account: account.clone() },
+        Command::Unblock { account },
+    ];
+    for ((method, action), command) in ROUTES.into_iter().zip(commands) {
+        for path in [format!("/{}", action.name()), format!("/prod/base/{}/", action.name())] {
+            for event in [version_1(method, &path), version_2(method, &path)] {
+                assert_eq!(command_of(&event), Ok(command.clone()), "{event}");
+            }
+            let other = if method == "GET" { "POST" } else { "GET" };
+            for event in [version_1(other, &path), version_2(other, &path), version_2("DELETE", &path)] {
+                assert_eq!(command_of(&event), Err(RequestError::WrongMethod { allow: method }), "{event}");
+            }
+        }
+    }
+    for path in ["", "/", "/maintain", "/token/more", "/tokens"] {
+        assert_eq!(command_of(&version_1("POST", path)), Err(RequestError::NoSuchPath), "{path}");
+    }
+}
+
+#[test]
+fn an_event_of_no_known_form_is_no_request() {
+    for text in [
+        "[]",
+        r#"{"rawPath":"/token"}"#,
+        r#"{"requestContext":{}}"#,
+        r#"{"requestContext":{"http":{}}}"#,
+        r#"{"requestContext":{"http":{"method":"POST"}},"body":1}"#,
+        // The fields in their order.
+        r#"[{"http":{"method":"POST"}},null,null,null,null,null,null,null,null,"/token",null]"#,
+    ] {
+        assert!(HttpRequest::parse(text).is_none(), "{text}");
+    }
+}
+
+#[test]
+fn a_query_comes_as_a_text_or_as_one_or_several_values() {
+    let status = Ok(Command::Status { account: Some(emea()) });
+    let mut event = version_2("GET", "/status");
+    event["rawQueryString"] = json!("other=%20&account=emea");
+    assert_eq!(command_of(&event), status);
+    let mut event = version_1("GET", "/status");
+    event["queryStringParameters"] = json!({"account": "emea"});
+    assert_eq!(command_of(&event), status);
+    event["multiValueQueryStringParameters"] = json!({"account": ["emea"], "other": ["1", "2"]});
+    event["queryStringParameters"] = json!({"account": "apac", "other": "2"});
+    assert_eq!(command_of(&event), status, "several values tell more");
+    event["multiValueQueryStringParameters"] = json!({"account": ["emea", "apac"]});
+    assert_eq!(command_of(&event), Err(RequestError::invalid("`account` is given twice")));
+}
+
+/// The command of a request for a token with this body.
+fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Command, RequestError> {
+    let path = format!("/{action}");
+    let mut commands = Vec::new();
+    for mut event in [version_1("POST", &path), version_2("POST", &path)] {
+        for (text, is_base64) in [(body.to_owned(), false), (BASE64_STANDARD.encode(body), true)] {
+            event["body"] = json!(text);
+            event["isBase64Encoded"] = json!(is_base64);
+            for name in ["content-type", "Content-Type"] {
+                // Another header comes first, and a further value does not count.
+                let several = content_type.map_or(json!({}), |text| json!({name: [text, "text/html"]}));
+                event["headers"] = json!({"accept": "text/html", name: content_type, "x-type": "text/html"});
+                commands.push(command_of(&event));
+                event["multiValueHeaders"] = several;
+                event["headers"] = Value::Null;
+                commands.push(command_of(&event));
+            }
+        }
+    }
+    commands.dedup();
+    assert_eq!(commands.len(), 1, "the forms of an event say the same: {commands:?}");
+    commands.remove(0)
+}
+
+#[test]
+fn a_body_is_json_unless_it_says_otherwise() {
+    let body = r#"{"account":"emea"}"#;
+    for content_type in [None, Some("application/json"), Some(" Application/JSON ; charset=utf-8")] {
+        assert_eq!(with_body("token", content_type, body), Ok(token(emea())), "{content_type:?}");
+        assert_eq!(with_body("token", content_type, " \n"), Ok(token(AccountName::default())));
+        assert!(matches!(with_body("token", content_type, "{"), Err(RequestError::InvalidRequest(_))));
+    }
+    assert_eq!(with_body("refresh", None, body), Ok(Command::Refresh { account: emea() }));
+    for content_type in ["", "text/plain", "application/jsonp"] {
+        let refused = with_body("token", Some(content_type), body);
+        assert!(matches!(refused, Err(RequestError::InvalidRequest(_))), "{content_type}");
+    }
+}
+
+#[test]
+fn a_form_requests_a_token_by_oauth() {
+    let form = |body: &str| with_body("token", Some(FORM), body);
+    let command = Command::Token {
+        account: emea(),
+        min_ttl: Some(Duration::from_secs(90)),
+        rejected: Some(Generation(7)),
+    };
+    assert_eq!(
+        form("grant_type=client_credentials&account=emea&min_ttl_seconds=90&rejected_generation=7&scope=a"),
+        Ok(command)
+    );
+    assert_eq!(form("grant_type=password"), Err(RequestError::UnsupportedGrantType));
+    for body in ["", "account=emea", "grant_type=client_credentials&grant_type=client_credentials"] {
+        assert!(matches!(form(body), Err(RequestError::InvalidRequest(_))), "{body}");
+    }
+    let refused = with_body("refresh", Some(FORM), "grant_type=client_credentials");
+    assert!(matches!(refused, Err(RequestError::InvalidRequest(_))), "{refused:?}");
+}
+
+#[test]
+fn a_body_that_is_not_base64_is_refused() {
+    let mut event = version_2("POST", "/token");
+    event["isBase64Encoded"] = json!(true);
+    event["body"] = json!("%");
+    assert_eq!(command_of(&event), Err(RequestError::invalid("the body has to be valid base64")));
+}
+
+#[test]
+fn the_first_content_type_counts() {
+    let text = version_2("POST", "/token").to_string();
+    let headers = r#"{"headers":{"content-type":"application/json","Content-Type":"text/html"},"#;
+    let text = text.replacen('{', headers, 1);
+    assert!(HttpRequest::parse(&text).unwrap().command().is_ok(), "{text}");
+}
+
+#[test]
+fn a_caller_is_who_iam_says() {
+    for mut event in [version_1("POST", "/token"), version_2("POST", "/token")] {
+        let caller = |event: &Value| HttpRequest::parse(&event.to_string()).unwrap().caller();
+        assert_eq!(caller(&event), Caller::from_arn(ARN));
+        event["requestContext"] =
+            serde_json::from_str(&event["requestContext"].to_string().replace(ARN, "")).unwrap();
+        assert_eq!(caller(&event), Caller::Anonymous);
+    }
+}
+
+#[test]
+fn a_response_has_the_form_of_its_request() {
+    let answer = Answer {
+        access_token: Secret::from("token"),
+        expires_at: Timestamp::from_millis(1_775_478_896_000),
+        expires_in_seconds: 900,
+        generation: Generation(1),
+        served_from: ServedFrom::Memory,
+    };
+    for (mut event, has_cookies) in
+        [(version_1("POST", "/token"), false), (version_2("POST", "/token"), true)]
+    {
+        for (content_type, has_expires_at) in [("application/json", true), (FORM, false)] {
+            event["headers"] = json!({"content-type": content_type});
+            let text = event.to_string();
+            let account = AccountName::default();
+            let reply = TokenReply { account, answer: answer.clone(), has_token: true, has_expires_at: true };
+            let response = HttpRequest::parse(&text).unwrap().respond(Ok(Reply::Token(reply)), "id");
+            let response = serde_json::to_value(response).unwrap();
+            assert_eq!((&response["statusCode"], &response["isBase64Encoded"]), (&json!(200), &json!(false)));
+            assert_eq!(response["cookies"], if has_cookies { json!([]) } else { Value::Null });
+            let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+            assert_eq!(
+                (&body["access_token"], body["expires_at"].is_string()),
+                (&json!("token"), has_expires_at)
+            );
+        }
+    }
+}
+
+#[test]
+fn an_error_has_the_headers_that_tell_what_to_do() {
+    let common =
+        json!({"content-type": "application/json", "cache-control": "no-store", "pragma": "no-cache"});
+    let with = |name: &str, value: &str| {
+        let mut headers = common.clone();
+        headers[name] = json!(value);
+        headers
+    };
+    let limited = protocol::Failure::UpstreamRateLimited { retry_after: Duration::from_secs(12) };
+    for (error, status, headers) in [
+        (RequestError::NoSuchPath, 404, common.clone()),
+        (RequestError::WrongMethod { allow: "POST" }, 405, with("allow", "POST")),
+        (limited.into(), 503, with("retry-after", "12")),
+    ] {
+        let response = serde_json::to_value(respond(Err(error), "id")).unwrap();
+        assert_eq!((&response["statusCode"], &response["headers"]), (&json!(status), &headers));
+        let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["request_id"], "id");
+    }
+}

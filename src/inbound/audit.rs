@@ -130,3 +130,143 @@ fn severity(error: &RequestError) -> Severity {
         _ => Severity::Warn,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Audit, Style};
+    use protocol::Version;
+    use serde_json::{Value, json};
+    use std::{
+        collections::HashMap,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
+
+    fn lines(action: Action, error: Option<&RequestError>, details: &Details) -> Vec<Value> {
+        let written: Arc<Mutex<String>> = Arc::default();
+        let sink = Arc::clone(&written);
+        let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {
+            sink.lock().unwrap().push_str(line);
+        });
+        let mut context = Context::default();
+        context.request_id = "id".to_owned();
+        let received = Received {
+            arrived_at: NOW.minus(Duration::from_millis(7)),
+            entry: Entry::Direct,
+            alias: Some("live".to_owned()),
+            caller: Some(Caller::Direct { alias: Some("live".to_owned()) }),
+            action: Some(action),
+            account: None,
+        };
+        record(&log, NOW, &context, &received, error, details);
+        let written = written.lock().unwrap().clone();
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// These fields of a line. One that is missing is null.
+    fn fields<const N: usize>(line: &Value, names: [&str; N]) -> [Value; N] {
+        names.map(|name| line[name].clone())
+    }
+
+    #[test]
+    fn each_account_that_maintenance_saw_has_a_line() {
+        let name = |text| AccountName::parse(text).unwrap();
+        let record = Account { version: Version(1), ..Account::default() };
+        let report = |renewed| Ok(Outcome::Report { renewed, pending_revocations: 0 });
+        let maintenance = Maintenance {
+            outcomes: vec![
+                (name("broken"), Err(Failure::UnreadableItem("it is broken".to_owned()))),
+                (name("down"), Err(Failure::StoreUnavailable)),
+                (name("due"), report(true)),
+                (name("idle"), report(false)),
+            ],
+            work: HashMap::from([(name("due"), Work { logins: 1, ..Work::default() })]),
+            records: ["down", "due", "idle"].map(|account| (name(account), record.clone())).into(),
+            login_permits_left: Some(3),
+            postponed: 2,
+        };
+        let details = Details { maintenance: Some(maintenance), ..Details::default() };
+        let lines = lines(Action::Maintain, None, &details);
+        let summary = ["level", "message", "account", "outcome", "renewed", "failed", "postponed"];
+        let expected =
+            [json!("INFO"), json!("answered"), Value::Null, json!("ok"), json!(1), json!(2), json!(2)];
+        assert_eq!(fields(&lines[0], summary), expected);
+        assert_eq!(fields(&lines[0], ["LoginPermitsLeft", "duration_ms"]), [json!(3), json!(7)]);
+        let names = ["account", "level", "message", "outcome", "Errors", "Logins", "renewed"];
+        let [down, due, idle, broken] = [1, 2, 3, 4].map(|index| fields(&lines[index], names));
+        let store = Failure::StoreUnavailable.to_string();
+        let none = Value::Null;
+        assert_eq!(
+            down,
+            [
+                json!("down"),
+                json!("WARN"),
+                json!(store),
+                json!("store_unavailable"),
+                json!(1),
+                none.clone(),
+                none.clone()
+            ]
+        );
+        assert_eq!(
+            due,
+            [
+                json!("due"),
+                json!("INFO"),
+                json!("renewed"),
+                json!("ok"),
+                none.clone(),
+                json!(1),
+                none.clone()
+            ]
+        );
+        assert_eq!(
+            idle,
+            [
+                json!("idle"),
+                json!("INFO"),
+                json!("maintained"),
+                json!("ok"),
+                none.clone(),
+                none.clone(),
+                none.clone()
+            ]
+        );
+        assert_eq!(
+            fields(&lines[4], ["account", "level", "outcome"]),
+            [json!("broken"), json!("WARN"), json!("internal")]
+        );
+        assert_eq!(broken[4], 1, "an item that cannot be read is an error");
+        assert_eq!(lines[1]["PendingRevocations"], 0);
+        assert_eq!(lines[4]["PendingRevocations"], none, "nothing is known of it");
+        assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn an_error_says_whether_the_broker_is_to_blame() {
+        for (error, level, errors) in [
+            (RequestError::AccessDenied, "WARN", Value::Null),
+            (Failure::UnknownAccount.into(), "WARN", Value::Null),
+            (Failure::StoreUnavailable.into(), "WARN", json!(1)),
+            (Failure::UnreadableItem("it is broken".to_owned()).into(), "ERROR", json!(1)),
+            (Failure::Defect("a defect").into(), "ERROR", json!(1)),
+        ] {
+            let [line] = &lines(Action::Token, Some(&error), &Details::default())[..] else {
+                panic!("one line")
+            };
+            let expected = [json!(error.code()), json!(level), json!(error.description()), errors];
+            assert_eq!(fields(line, ["outcome", "level", "message", "Errors"]), expected);
+        }
+        let details = Details {
+            message: Some("a message for the log only"),
+            work: Work { login_permits_left: Some(4), ..Work::default() },
+            ..Details::default()
+        };
+        let lines = lines(Action::Token, Some(&RequestError::AccessDenied), &details);
+        assert_eq!(lines[0]["message"], "a message for the log only");
+        assert_eq!(lines[0]["LoginPermitsLeft"], 4);
+    }
+}

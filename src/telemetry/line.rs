@@ -104,7 +104,7 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
     let mut line = String::with_capacity(MESSAGE_FITS_IN);
     let at = rfc3339::format_millis(record.at);
     let _ = write!(line, r#"{{"timestamp":"{at}","level":"{}","message":""#, record.severity.name());
-    let left = MESSAGE_FITS_IN.saturating_sub(line.len() + tail.len() + 1);
+    let left = MESSAGE_FITS_IN.saturating_sub(line.len() + "…\"".len() + tail.len());
     push_text(&mut line, record.message, left.max(SHORTEST_MESSAGE));
     line.push('"');
     line + &tail

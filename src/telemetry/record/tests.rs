@@ -142,6 +142,23 @@ fn no_input_makes_a_line_longer_than_the_limit() {
 }
 
 #[test]
+fn a_long_message_fills_its_line_up_to_700_bytes() {
+    let message = "m".repeat(1_000);
+    let caller = "c".repeat(256);
+    for length in [0, 1, 100, 256] {
+        let record = Record { message: &message, caller: Some(&caller[..length]), ..record(0, Table) };
+        // The first line of an instance has one more metric.
+        let lines =
+            written(Audit::All, Style::Json, &[record, Record { served_from: Some(Memory), ..record }]);
+        assert_eq!(lines[1].len(), 700, "{}", lines[1]);
+    }
+    // Where the other fields take that much, the start of the message is shown all the same.
+    let record = Record { message: &message, caller: Some(&caller), ..record(0, Table) };
+    let line = written(Audit::All, Style::Json, &[record]).remove(0);
+    assert!(line.contains(&format!(r#""message":"{}…""#, "m".repeat(120))), "{line}");
+}
+
+#[test]
 fn a_line_has_every_field_and_metric() {
     let (token, work) = (Secret::from("abc"), Work { logins: 1, is_account_known: true, ..Work::default() });
     let work = Work { waited: Duration::from_millis(5), login_permits_left: Some(4), ..work };

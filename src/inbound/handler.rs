@@ -239,7 +239,14 @@ fn alias_of(arn: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::alias_of;
+    use super::*;
+
+    #[test]
+    fn a_response_shows_no_token() {
+        let response = Response(Form::Direct(Reply::Other(Value::from("tell-tale"))));
+        assert_eq!(format!("{response:?}"), "Response");
+        assert_eq!(Value::from(response), "tell-tale");
+    }
 
     #[test]
     fn an_alias_is_told_from_a_version() {

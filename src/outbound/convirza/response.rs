@@ -36,7 +36,7 @@ pub fn parse_grant(body: &[u8]) -> Option<Granted> {
     })
 }
 
-/// Whether a body is V2's refusal, `{"result":"error","err":…}`, which comes with any HTTP status.
+/// Whether a body is V2's refusal, `{"result":"error","err":…}`, which may come with the status of a success.
 pub fn is_v2_error(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Error {

@@ -1,6 +1,7 @@
 //! One line for each invocation: log, audit record and metrics at once.
 
 use crate::{events, instance, lines, world, world_with};
+use axum::{Router, routing::get};
 use emulators::{
     aws::{AwsFault, Operations},
     convirza::{Endpoint, Fault, Settings},
@@ -9,7 +10,8 @@ use emulators::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
+use tokio::net::TcpListener;
 
 fn fingerprint(answer: &Value) -> String {
     let token = answer["access_token"].as_str().expect("a token");
@@ -261,6 +263,31 @@ async fn a_failing_table_is_in_the_log_with_operation_and_code() {
     let log = instance.output().await;
     let failure = log.lines().find(|line| line.contains("DynamoDB failed")).expect("a line");
     assert!(failure.contains("GetItem") && failure.contains("AccessDeniedException"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_runtime_is_a_line_without_its_reason() {
+    let world = world().await;
+    // A client context has to be JSON, and a direct caller writes it.
+    let event = || async {
+        [
+            ("lambda-runtime-aws-request-id", "00000000-0000-4000-8000-000000000001"),
+            ("lambda-runtime-deadline-ms", "1775478896000"),
+            ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:broker"),
+            ("lambda-runtime-client-context", "tell-tale"),
+        ]
+    };
+    let api = Router::new().route("/2018-06-01/runtime/invocation/next", get(event));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(axum::serve(listener, api).into_future());
+    let mut instance = instance::start(&world, &[("AWS_LAMBDA_RUNTIME_API", &address)]).await;
+    assert!(!instance.ended().await.success());
+    let log = instance.output().await;
+    let line: Value = serde_json::from_str(&log).expect("one line");
+    assert_eq!(line["message"], "the Lambda runtime failed, and the instance ends");
+    assert_eq!(line["level"], "ERROR");
+    assert!(!log.contains("tell-tale"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use crate::{
 };
 use generators::{account, limiter};
 use proptest::{prelude::*, test_runner::TestCaseResult};
-use protocol::AccountName;
+use protocol::{Account, AccountName};
 use token_broker::outbound::dynamodb::item::{
     Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter,
 };
@@ -48,4 +48,12 @@ proptest! {
         is_parsed_or_refused_by_name(&account)?;
         is_parsed_or_refused_by_name(&limiter)?;
     }
+}
+
+#[test]
+fn nothing_is_stored_of_what_a_record_does_not_have() {
+    let item = from_account(&AccountName::default(), &Account::default());
+    let mut attributes: Vec<_> = item.keys().map(String::as_str).collect();
+    attributes.sort_unstable();
+    assert_eq!(attributes, ["pk", "ttl", "version"]);
 }

@@ -135,7 +135,7 @@ fn severity(error: &RequestError) -> Severity {
 mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
-    use protocol::Version;
+    use protocol::{Generation, Grant, Origin, Pair, RefreshToken, Secret, Verdict, Version};
     use serde_json::{Value, json};
     use std::{
         collections::HashMap,
@@ -174,7 +174,19 @@ mod tests {
     #[test]
     fn each_account_that_maintenance_saw_has_a_line() {
         let name = |text| AccountName::parse(text).unwrap();
-        let record = Account { version: Version(1), ..Account::default() };
+        let pair = Pair {
+            generation: Generation(7),
+            access_token: Secret::from("access"),
+            refresh_token: RefreshToken::Absent,
+            issued_at: NOW,
+            expires_at: NOW.plus(Duration::from_secs(9)),
+            obtained_by: Grant::Login,
+            replaces: None,
+            secret_version: None,
+            verdict: Verdict::Unverified,
+            origin: Origin::default(),
+        };
+        let record = Account { version: Version(7), pair: Some(pair), ..Account::default() };
         let report = |renewed| Ok(Outcome::Report { renewed, pending_revocations: 0 });
         let maintenance = Maintenance {
             outcomes: vec![
@@ -240,7 +252,7 @@ mod tests {
             [json!("broken"), json!("WARN"), json!("internal")]
         );
         assert_eq!(broken[4], 1, "an item that cannot be read is an error");
-        assert_eq!(lines[1]["PendingRevocations"], 0);
+        assert_eq!(fields(&lines[1], ["generation", "PendingRevocations"]), [json!(7), json!(0)]);
         assert_eq!(lines[4]["PendingRevocations"], none, "nothing is known of it");
         assert_eq!(lines.len(), 5);
     }

@@ -222,6 +222,16 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn an_operator_reads_what_was_done() {
+        let account = AccountName::default();
+        assert_eq!(unblocked(&account), json!({"account": "default", "unblocked": true}));
+        for (pending, is_done) in [(0, true), (2, false)] {
+            let answer = json!({"account": "default", "revoked": is_done, "pending_revocations": pending});
+            assert_eq!(revoked(&account, pending), answer);
+        }
+    }
+
+    #[test]
     fn each_failure_has_the_contracts_code_and_status() {
         let retry_after = Duration::from_millis(11_001);
         let failed = RequestError::Failed;

@@ -89,7 +89,8 @@ async fn a_login_refused_with_400_or_403_rejects_no_secret() {
         assert_eq!(world.convirza.observed().logins_arrived, 1, "the account is in cooldown");
         let status = instance.invoke(json!({"action": "status"})).await.expect("the status");
         assert_eq!(status["accounts"][0]["rejected_secret_version"], json!(null));
-        instance.invoke(json!({"action": "unblock"})).await.expect("an answer");
+        let answer = instance.invoke(json!({"action": "unblock"})).await.expect("an answer");
+        assert_eq!(answer, json!({"account": "default", "unblocked": true}));
         instance.invoke(json!({})).await.expect("a token");
     }
 }

@@ -2,7 +2,7 @@
 # Mutation testing: changes the code in one place at a time, and checks that a test fails.
 #
 #   tests/mutants.sh                         the protocol, in about half an hour
-#   tests/mutants.sh function                the function (src), in some four hours
+#   tests/mutants.sh function                the function (src), in some three hours
 #   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
 #
 # The package's unit tests run first, since they build in seconds. The mutants that they miss go on to the model checker,

@@ -163,7 +163,7 @@ fn warm(report: &mut Report, broker: &Program, nothing: &Program) {
     for _ in 0..REQUESTS {
         floor.invoke(&event);
     }
-    let own = (driver::processor_time() - before).as_secs_f64() * 1e6 / REQUESTS as f64;
+    let own = driver::processor_time().saturating_sub(before).as_secs_f64() * 1e6 / REQUESTS as f64;
     report.note(format!("the driver itself: {own:.0} µs of processor time for each request"));
 }
 

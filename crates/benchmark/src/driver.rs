@@ -28,6 +28,7 @@ pub(crate) struct Function {
     process: Child,
     events: Sender<Event>,
     requested: Receiver<Instant>,
+    sent: Arc<Sent>,
 }
 
 struct Event {
@@ -49,17 +50,18 @@ impl Function {
         let (events, waiting) = channel();
         let (request_arrived, requested) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
+        let sent = Arc::new(Sent::default());
+        let all_sent = Arc::clone(&sent);
         thread::spawn(move || {
-            let sent = Arc::new(Sent::default());
             while let Ok((stream, _)) = listener.accept() {
-                let (waiting, sent) = (Arc::clone(&waiting), Arc::clone(&sent));
+                let (waiting, sent) = (Arc::clone(&waiting), Arc::clone(&all_sent));
                 let request_arrived = request_arrived.clone();
                 thread::spawn(move || serve(stream, &waiting, &request_arrived, &sent));
             }
         });
         let started_at = Instant::now();
         let process = spawn(program, address);
-        Self { started_at, process, events, requested }
+        Self { started_at, process, events, requested, sent }
     }
 
     /// Waits until the program requests its first event, and returns how long that took.
@@ -88,6 +90,12 @@ impl Function {
         self.process.wait().expect("it ends");
     }
 
+    /// The driver's own share of a latency, on average: writing the event, and reading the answer once it has arrived.
+    pub(crate) fn own_share(&self) -> Duration {
+        let (nanoseconds, count) = (&self.sent.own_nanoseconds, &self.sent.count);
+        Duration::from_nanos(nanoseconds.load(Ordering::Relaxed) / count.load(Ordering::Relaxed).max(1))
+    }
+
     /// The resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
@@ -101,15 +109,6 @@ impl Drop for Function {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The processor time of this process, kernel included.
-pub(crate) fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let after_name = stat.rsplit(") ").next().expect("a name in brackets");
-    let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
-    // Linux counts in hundredths of a second.
-    Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
 /// What the program prints is read, as Lambda reads it.
@@ -138,6 +137,14 @@ fn spawn(program: &Program, api: SocketAddr) -> Child {
 struct Sent {
     waiting: Mutex<HashMap<String, (Sender<Answer>, Instant)>>,
     count: AtomicU64,
+    own_nanoseconds: AtomicU64,
+}
+
+impl Sent {
+    fn add_own_share(&self, since: Instant, until: Instant) {
+        let share = (until - since).as_nanos().try_into().unwrap_or(u64::MAX);
+        self.own_nanoseconds.fetch_add(share, Ordering::Relaxed);
+    }
 }
 
 /// Serves one connection of a program until it ends.
@@ -150,9 +157,10 @@ fn serve(
     stream.set_nodelay(true).expect("an open connection");
     let mut writer = stream.try_clone().expect("a socket");
     let mut reader = BufReader::new(stream);
-    while let Some((answered_id, body)) = request(&mut reader) {
+    while let Some((arrived_at, answered_id, body)) = request(&mut reader) {
         if let Some(id) = answered_id {
             let at = Instant::now();
+            sent.add_own_share(arrived_at, at);
             if writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").is_err() {
                 return;
             }
@@ -177,15 +185,19 @@ fn serve(
         )
         .into_bytes();
         response.extend_from_slice(&event.payload);
-        sent.waiting.lock().expect("no thread panics").insert(id, (event.answered, Instant::now()));
+        let sent_at = Instant::now();
+        sent.waiting.lock().expect("no thread panics").insert(id, (event.answered, sent_at));
         if writer.write_all(&response).is_err() {
             return;
         }
+        sent.add_own_share(sent_at, Instant::now());
     }
 }
 
-/// Reads a request: the id of the event that it answers, if it does, and its body.
-fn request(reader: &mut BufReader<TcpStream>) -> Option<(Option<String>, Vec<u8>)> {
+/// Reads a request: when it arrived, the id of the event that it answers, if it does, and its body.
+fn request(reader: &mut BufReader<TcpStream>) -> Option<(Instant, Option<String>, Vec<u8>)> {
+    reader.fill_buf().ok()?;
+    let arrived_at = Instant::now();
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
     let answered_id = line.starts_with("POST").then(|| line.split('/').nth(4).unwrap_or_default().to_owned());
@@ -215,5 +227,5 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<(Option<String>, Vec<u8>
         body.truncate(start + length);
         is_chunked = length > 0;
     }
-    Some((answered_id, body))
+    Some((arrived_at, answered_id, body))
 }

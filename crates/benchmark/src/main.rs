@@ -159,12 +159,8 @@ fn warm(report: &mut Report, broker: &Program, nothing: &Program) {
         report.compare(&format!("warm, {name}"), latencies, target);
     }
     report.resident([warm.resident_bytes(), floor.resident_bytes()], "9.0 MB");
-    let (event, before) = (direct(), driver::processor_time());
-    for _ in 0..REQUESTS {
-        floor.invoke(&event);
-    }
-    let own = driver::processor_time().saturating_sub(before).as_secs_f64() * 1e6 / REQUESTS as f64;
-    report.note(format!("the driver itself: {own:.0} µs of processor time for each request"));
+    let own_us = floor.own_share().as_secs_f64() * 1e6;
+    report.note(format!("the driver's own share of a latency: {own_us:.1} µs"));
 }
 
 fn throughput(report: &mut Report, broker: &Program, nothing: &Program) {

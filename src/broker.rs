@@ -8,7 +8,7 @@ use crate::{
     ports::{Listed, Ports},
     work::{Performing, Work, permits_left},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use protocol::{
     Account, AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LimiterName,
     LoginLimiter, Lookup, Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp,
@@ -108,6 +108,10 @@ impl Broker {
                     return Err(failure);
                 }
                 Lookup::Miss { .. } => {}
+            }
+            // A guard that is free at once was not waited for, whatever the clock says.
+            if let Some(guard) = locked.as_mut().now_or_never() {
+                break guard;
             }
             let since = *waiting_since.get_or_insert_with(|| clock.now());
             tokio::select! {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use protocol::{Credentials, Origin, Revocation, Secret, TokenKind};
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -13,6 +13,9 @@ const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
 /// Ports at one instant. The table has one record, and fails for every other account.
 #[derive(Default)]
 struct Still {
+    /// Each reading of the clock is this much later than the one before.
+    tick_ms: u64,
+    readings: AtomicU64,
     known: Option<(AccountName, Account)>,
     /// Reads of a record never end.
     hangs: bool,
@@ -67,7 +70,8 @@ impl Upstream for Still {
 #[async_trait]
 impl Clock for Still {
     fn now(&self) -> Timestamp {
-        NOW
+        let readings = self.readings.fetch_add(1, Ordering::Relaxed);
+        NOW.plus(Duration::from_millis(self.tick_ms * readings))
     }
 
     fn draw(&self) -> Draw {
@@ -106,6 +110,17 @@ async fn request_a_token(broker: &Broker, account: AccountName) -> Result<Outcom
     let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
     let deadline = NOW.plus(Duration::from_secs(28));
     broker.serve(Request { account, intent, arrived_at: NOW, deadline }).await
+}
+
+#[tokio::test]
+async fn a_guard_that_is_free_is_not_waited_for() {
+    let broker = broker(&Arc::new(Still { tick_ms: 1, ..Still::default() }));
+    let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
+    let deadline = NOW.plus(Duration::from_secs(28));
+    let request = Request { account: name(0), intent, arrived_at: NOW, deadline };
+    let mut work = Work::default();
+    assert_eq!(broker.serve_and_report(request, &mut work).await, Err(Failure::StoreUnavailable));
+    assert_eq!(work.waited, Duration::ZERO);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The function's entry point: wiring only.
 
 use lambda_runtime::LambdaEvent;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, io, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     broker::Broker,
     config::Config,
@@ -10,6 +10,11 @@ use token_broker::{
     ports::Ports,
     telemetry::{self, InvocationLog, Style},
 };
+
+/// AWS's emulator, which `sam local` uses, may start the function before its Runtime API listens. So a refused connection
+/// is tried again, for a second.
+const CONNECT_TRIES: u32 = 100;
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -68,16 +73,28 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         .logging_to(log);
     let prefetching = handler.clone();
     tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
-    let ended =
-        lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
-            let handler = handler.clone();
-            async move { handler.handle(event).await }
-        }));
-    if ended.await.is_err() {
-        telemetry::runtime_failed();
-        return Ok(ExitCode::FAILURE);
+    for _ in 0..CONNECT_TRIES {
+        let handler = handler.clone();
+        let ended =
+            lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
+                let handler = handler.clone();
+                async move { handler.handle(event).await }
+            }));
+        match ended.await {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(error) if is_refused(&*error) => tokio::time::sleep(CONNECT_PAUSE).await,
+            Err(_) => break,
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    telemetry::runtime_failed();
+    Ok(ExitCode::FAILURE)
+}
+
+/// Whether nothing listens at the other end.
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    let io_error = error.downcast_ref::<io::Error>();
+    io_error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        || error.source().is_some_and(is_refused)
 }
 
 /// Tells Lambda why the function does not start, so that a direct caller reads the same text as the log.

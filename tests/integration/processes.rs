@@ -4,9 +4,11 @@ use crate::{
     instance::{self, LEASE_MS, invoke_all, start_many},
     world, world_with,
 };
+use axum::{Router, routing::get};
 use emulators::convirza::{Endpoint, Fault, Outcome, Settings};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
+use tokio::{net::TcpSocket, sync::mpsc};
 
 const INSTANCES: usize = 8;
 const REQUESTS_EACH: usize = 30;
@@ -95,4 +97,25 @@ async fn concurrent_invocations_share_one_cache_and_one_renewal() {
     // Three reads and three writes, whatever the number of requests: the record is read at the start and before the
     // login, the login rate limiter once; the record is written twice, the limiter once.
     assert_eq!((counts.reads, counts.writes, counts.conditional_conflicts), (3, 3, 0));
+}
+
+/// AWS's emulator of Lambda may start the function before its Runtime API listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_waits_for_a_runtime_api_that_does_not_listen_yet() {
+    let world = world().await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let address = socket.local_addr().expect("an address").to_string();
+    let _instance = instance::start(&world, &[("AWS_LAMBDA_RUNTIME_API", &address)]).await;
+    // Nothing tells that a connection was refused.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (polled, mut polls) = mpsc::unbounded_channel();
+    let next = move || async move {
+        polled.send(()).expect("the test waits");
+        std::future::pending::<()>().await;
+    };
+    let api = Router::new().route("/2018-06-01/runtime/invocation/next", get(next));
+    tokio::spawn(axum::serve(socket.listen(16).expect("a listener"), api).into_future());
+    let first = tokio::time::timeout(Duration::from_secs(20), polls.recv()).await;
+    first.expect("the instance requests an event").expect("a poll");
 }

@@ -1,7 +1,6 @@
 use super::*;
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use protocol::{Credentials, Origin, Revocation, Secret, TokenKind};
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -106,21 +105,17 @@ fn with_a_pending_revocation() -> Account {
     Account { version: Version(1), pending_revocations: vec![revocation], ..Account::default() }
 }
 
-async fn request_a_token(broker: &Broker, account: AccountName) -> Result<Outcome, Failure> {
+fn token_request(account: AccountName) -> Request {
     let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
-    let deadline = NOW.plus(Duration::from_secs(28));
-    broker.serve(Request { account, intent, arrived_at: NOW, deadline }).await
+    Request { account, intent, arrived_at: NOW, deadline: NOW.plus(Duration::from_secs(28)) }
 }
 
 #[tokio::test]
 async fn a_guard_that_is_free_is_not_waited_for() {
     let broker = broker(&Arc::new(Still { tick_ms: 1, ..Still::default() }));
-    let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
-    let deadline = NOW.plus(Duration::from_secs(28));
-    let request = Request { account: name(0), intent, arrived_at: NOW, deadline };
     let mut work = Work::default();
-    assert_eq!(broker.serve_and_report(request, &mut work).await, Err(Failure::StoreUnavailable));
-    assert_eq!(work.waited, Duration::ZERO);
+    let result = broker.serve_and_report(token_request(name(0)), &mut work).await;
+    assert_eq!((result, work.waited), (Err(Failure::StoreUnavailable), Duration::ZERO));
 }
 
 #[tokio::test]
@@ -130,11 +125,11 @@ async fn only_entries_of_unknown_accounts_are_dropped() {
     let broker = broker(&Arc::new(Still { known: Some((known.clone(), record)), ..Still::default() }));
     broker.prefetch(std::slice::from_ref(&known)).await;
     for number in 1..ENTRIES_KEPT {
-        assert_eq!(request_a_token(&broker, name(number)).await, Err(Failure::StoreUnavailable));
+        assert_eq!(broker.serve(token_request(name(number))).await, Err(Failure::StoreUnavailable));
         assert_eq!(broker.entries().len(), number + 1);
     }
     let (in_use, last) = (broker.entry(&name(1)), name(ENTRIES_KEPT));
-    assert_eq!(request_a_token(&broker, last.clone()).await, Err(Failure::StoreUnavailable));
+    assert_eq!(broker.serve(token_request(last.clone())).await, Err(Failure::StoreUnavailable));
     let mut kept: Vec<_> = broker.entries().keys().cloned().collect();
     kept.sort();
     assert_eq!(kept, [known, name(1), last], "besides the known one, those in use: two of them");

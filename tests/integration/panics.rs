@@ -99,6 +99,8 @@ async fn its_text_is_not_logged_but_its_place_is() {
     let world = world().await;
     let mut environment = world.environment();
     environment.push(("BROKER_LOG", "trace".to_owned()));
+    let rule = r#"[{"caller":"direct","accounts":["*"],"actions":["*"],"audit":true}]"#;
+    environment.push(("BROKER_CALLERS", rule.to_owned()));
     let instance = start_panicking(environment).await;
     for _ in 0..2 {
         assert_eq!(instance.invoke(json!({})).await.expect_err("a defect")["errorType"], "internal");
@@ -109,9 +111,13 @@ async fn its_text_is_not_logged_but_its_place_is() {
     let logged: Vec<&str> = output.lines().filter(|line| line.starts_with('{')).collect();
     let panics: Vec<&&str> = logged.iter().filter(|line| line.contains(r#""place":"panics.rs:"#)).collect();
     assert_eq!(panics.len(), 2, "{output}");
-    let outcomes: Vec<Value> =
-        lines::invocations(&logged.join("\n")).into_iter().map(|line| line["outcome"].clone()).collect();
+    let lines = lines::invocations(&logged.join("\n"));
+    let outcomes: Vec<&Value> = lines.iter().map(|line| &line["outcome"]).collect();
     assert_eq!(outcomes, ["internal", "internal", "ok"]);
+    assert!(
+        lines.iter().all(|line| line["audit_rule"].is_u64()),
+        "the rule that allowed them is in each: {lines:?}"
+    );
 }
 
 /// The runtime's own panics, too. This one would say that the variable is not a number.

@@ -1,5 +1,5 @@
-//! `docs/DEPENDENCIES.md` has one reason for each direct dependency of a shipped crate.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! `docs/dependencies.csv` has one reason for each direct dependency of a shipped crate.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,20 +76,16 @@ fn declared() -> Dependencies {
     declared
 }
 
-/// What the page has a reason for: a heading for each crate, and a table beneath it.
+/// What the table has a reason for: crate, dependency, reason.
 fn documented() -> Dependencies {
-    let page = fs::read_to_string(root().join("docs/DEPENDENCIES.md")).unwrap();
+    let table = fs::read_to_string(root().join("docs/dependencies.csv")).unwrap();
     let mut documented = Dependencies::new();
-    let mut name = String::new();
-    for line in page.lines() {
-        if let Some(heading) = line.strip_prefix("## ") {
-            heading.clone_into(&mut name);
-        } else if let Some(row) = line.strip_prefix("| `") {
-            let (dependency, reason) = row.split_once("` |").unwrap();
-            assert!(reason.trim_matches([' ', '|']).len() > 10, "{name}: `{dependency}` has a reason");
-            let is_new = documented.entry(name.clone()).or_default().insert(dependency.to_owned());
-            assert!(is_new, "{name}: `{dependency}` has one row");
-        }
+    for row in table.lines().skip(1) {
+        let mut cells = row.splitn(3, ',');
+        let [name, dependency, reason] = [(); 3].map(|()| cells.next().expect(row).to_owned());
+        assert!(reason.len() > 10, "{name}: {dependency} has a reason");
+        let is_new = documented.entry(name.clone()).or_default().insert(dependency.clone());
+        assert!(is_new, "{name}: {dependency} has one row");
     }
     documented
 }
@@ -104,9 +100,9 @@ fn each_has_one_reason() {
         let without_dependency: Vec<_> = reasons.difference(dependencies).collect();
         assert!(
             without_reason.is_empty() && without_dependency.is_empty(),
-            "docs/DEPENDENCIES.md, {name}: add a row for {without_reason:?}, remove those of {without_dependency:?}"
+            "docs/dependencies.csv, {name}: add a row for {without_reason:?}, remove those of {without_dependency:?}"
         );
     }
     let gone: Vec<_> = documented.keys().filter(|name| !declared.contains_key(*name)).collect();
-    assert!(gone.is_empty(), "docs/DEPENDENCIES.md: no such crate is shipped: {gone:?}");
+    assert!(gone.is_empty(), "docs/dependencies.csv: no such crate is shipped: {gone:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! A table is found by the head of its first column: variable, setting, action, code, metric, alarm, parameter.
 
-use crate::page::{Row, files, page, pages, read, rows};
+use crate::page::{Row, files, page, pages, quoted, read, rows};
 use protocol::{Failure, SecretVersion};
 use std::{collections::BTreeSet, time::Duration};
 use token_broker::{
@@ -84,7 +84,7 @@ fn the_defaults_of_the_variables_are_the_codes() {
     let unset = config("none", "").expect("a valid configuration");
     let mut checked = 0;
     for Row { name, cells, .. } in rows("variable") {
-        let Some(value) = stated(&cells[0]) else { continue };
+        let Some(value) = stated(&cells[1]) else { continue };
         assert_eq!(config(&name, value).as_ref(), Ok(&unset), "{name} = {value}");
         checked += 1;
     }
@@ -199,11 +199,17 @@ fn properties(of: &str, property: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_parameter_has_a_row_with_its_default() {
-    assert_same("template parameters", &documented("parameter"), &keys("Parameters"));
+    // A parameter that sets a variable stands in the variable's row, before the default of both.
+    let of_variables = rows("variable").into_iter().flat_map(|Row { cells, .. }| {
+        quoted(&cells[0]).into_iter().map(move |name| (name, cells[1].clone()))
+    });
+    let others = rows("parameter").into_iter().map(|Row { name, cells, .. }| (name, cells[0].clone()));
+    let rows: Vec<_> = of_variables.chain(others).collect();
+    assert_same("template parameters", &names(rows.iter().map(|(name, _)| name)), &keys("Parameters"));
     let defaults = properties("Parameters", "Default");
-    for Row { name, cells, .. } in rows("parameter") {
+    for (name, default) in rows {
         let real = defaults.iter().find(|(parameter, _)| *parameter == name).map(|(_, value)| value.as_str());
-        assert_eq!(stated(&cells[0]), real.filter(|value| !value.is_empty()), "{name}");
+        assert_eq!(stated(&default), real.filter(|value| !value.is_empty()), "{name}");
     }
 }
 
@@ -231,6 +237,19 @@ fn outputs_that_are_named_exist_and_all_are_named() {
         for rest in page.text.split("$(output ").skip(1) {
             let name = rest.split(')').next().unwrap();
             assert!(outputs.contains(name), "{}: {name}", page.path.display());
+        }
+    }
+}
+
+#[test]
+fn the_tests_of_the_promises_exist() {
+    let tests = sources(&["src", "crates", "tests"], &["rs"]);
+    let promises = read("docs/promises.csv");
+    for row in promises.lines().skip(1) {
+        let (promise, named) = row.rsplit_once(',').unwrap();
+        for path in named.split(' ') {
+            let name = path.rsplit("::").next().unwrap();
+            assert!(tests.contains(&format!("fn {name}()")), "{promise}: {path}");
         }
     }
 }

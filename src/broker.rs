@@ -83,13 +83,8 @@ impl Broker {
         self.ports.clock.now()
     }
 
-    /// Runs one request to its outcome.
-    pub async fn serve(&self, request: Request) -> Result<Outcome, Failure> {
-        self.serve_and_report(request, &mut Work::default()).await
-    }
-
     /// Runs one request to its outcome, and reports what that took.
-    pub async fn serve_and_report(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
+    pub async fn serve(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
         let entry = self.entry(&request.account);
         let mut cache = entry.cache.subscribe();
@@ -220,7 +215,7 @@ impl Broker {
                     Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
                 running.push(async move {
                     let mut done = Work::default();
-                    let outcome = self.serve_and_report(request, &mut done).await;
+                    let outcome = self.serve(request, &mut done).await;
                     (account, outcome, done)
                 });
             }

@@ -114,7 +114,7 @@ fn token_request(account: AccountName) -> Request {
 async fn a_guard_that_is_free_is_not_waited_for() {
     let broker = broker(&Arc::new(Still { tick_ms: 1, ..Still::default() }));
     let mut work = Work::default();
-    let result = broker.serve_and_report(token_request(name(0)), &mut work).await;
+    let result = broker.serve(token_request(name(0)), &mut work).await;
     assert_eq!((result, work.waited), (Err(Failure::StoreUnavailable), Duration::ZERO));
 }
 
@@ -125,11 +125,13 @@ async fn only_entries_of_unknown_accounts_are_dropped() {
     let broker = broker(&Arc::new(Still { known: Some((known.clone(), record)), ..Still::default() }));
     broker.prefetch(std::slice::from_ref(&known)).await;
     for number in 1..ENTRIES_KEPT {
-        assert_eq!(broker.serve(token_request(name(number))).await, Err(Failure::StoreUnavailable));
+        let result = broker.serve(token_request(name(number)), &mut Work::default()).await;
+        assert_eq!(result, Err(Failure::StoreUnavailable));
         assert_eq!(broker.entries().len(), number + 1);
     }
     let (in_use, last) = (broker.entry(&name(1)), name(ENTRIES_KEPT));
-    assert_eq!(broker.serve(token_request(last.clone())).await, Err(Failure::StoreUnavailable));
+    let result = broker.serve(token_request(last.clone()), &mut Work::default()).await;
+    assert_eq!(result, Err(Failure::StoreUnavailable));
     let mut kept: Vec<_> = broker.entries().keys().cloned().collect();
     kept.sort();
     assert_eq!(kept, [known, name(1), last], "besides the known one, those in use: two of them");

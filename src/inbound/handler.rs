@@ -205,7 +205,7 @@ impl Handler {
             }
         };
         let request = Request { account: account.clone(), intent, arrived_at, deadline };
-        Ok(match self.broker.serve_and_report(request, &mut details.work).await? {
+        Ok(match self.broker.serve(request, &mut details.work).await? {
             Outcome::Token(answer) => {
                 // An operator who may refresh, but not get tokens, gets the answer without the token.
                 let may_have_it = self.callers.allow(caller, Action::Token, Some(&account));

@@ -57,7 +57,7 @@ impl World {
         }
         self.executor.spawn(task, async move {
             let mut work = token_broker::work::Work::default();
-            let result = broker.serve_and_report(request, &mut work).await;
+            let result = broker.serve(request, &mut work).await;
             Ended::Request(result, work)
         });
     }

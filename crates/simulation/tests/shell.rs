@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use token_broker::broker::Broker;
+use token_broker::{broker::Broker, work::Work};
 use token_broker_simulation::{
     executor::{Executor, Polled},
     ports::{Deed, Delivery, Entry, Link, PlannedPanic, Reply},
@@ -116,7 +116,7 @@ impl Bench {
         let task = Task::try_from(self.requests.len()).unwrap();
         self.requests.push(request.clone());
         let broker = Arc::clone(&self.broker);
-        self.executor.spawn(task, async move { broker.serve(request).await });
+        self.executor.spawn(task, async move { broker.serve(request, &mut Work::default()).await });
         task
     }
 
@@ -620,7 +620,7 @@ mod deadline {
         let request = Request { account, intent: token(), arrived_at: now, deadline };
         bench.requests.push(request.clone());
         let broker = Arc::clone(&bench.broker);
-        bench.executor.spawn(1, async move { broker.serve(request).await });
+        bench.executor.spawn(1, async move { broker.serve(request, &mut Work::default()).await });
         bench.run();
         bench.advance_to(deadline.as_millis());
         assert!(matches!(bench.ended[&1].1, Err(Failure::RefreshInProgress { .. })));

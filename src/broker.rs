@@ -26,30 +26,59 @@ const ACCOUNTS_AT_ONCE: usize = 8;
 const ENTRIES_KEPT: usize = 256;
 
 /// What a run of maintenance did.
-#[derive(Default)]
 pub struct Maintenance {
-    /// The accounts that were maintained, or could not be.
-    pub outcomes: Vec<(AccountName, Result<Outcome, Failure>)>,
-    /// What was done for the accounts that were maintained.
-    pub work: HashMap<AccountName, Work>,
-    /// Every readable record, as it is afterwards.
-    pub records: Vec<(AccountName, Account)>,
+    /// Every account, sorted by name.
+    pub accounts: Vec<Maintained>,
     /// Logins to the configured upstream that the budget still allows, if the limiter could be read.
     pub login_permits_left: Option<u64>,
-    /// Accounts for which the time did not suffice.
-    pub postponed: usize,
+}
+
+/// What a run of maintenance did for one account.
+pub struct Maintained {
+    /// Its name.
+    pub account: AccountName,
+    /// Its record as it is afterwards, if it can be read.
+    pub record: Option<Account>,
+    /// How it ended.
+    pub outcome: MaintenanceOutcome,
+    /// What it made this instance do.
+    pub work: Work,
+}
+
+/// How the maintenance of one account ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaintenanceOutcome {
+    /// Nothing was due, or a lease or a cooldown forbids it.
+    Idle,
+    /// It was due, and the time did not suffice.
+    Postponed,
+    /// What was due is done.
+    Done {
+        /// Whether the account got a new pair.
+        renewed: bool,
+    },
+    /// It could not be maintained.
+    Failed(Failure),
 }
 
 impl Maintenance {
     /// The accounts that got a new pair.
     pub fn renewed(&self) -> usize {
-        let renewed = |outcome: &_| matches!(outcome, Ok(Outcome::Report { renewed: true, .. }));
-        self.outcomes.iter().filter(|(_, outcome)| renewed(outcome)).count()
+        self.count(|outcome| *outcome == MaintenanceOutcome::Done { renewed: true })
     }
 
     /// The accounts that could not be maintained.
     pub fn failed(&self) -> usize {
-        self.outcomes.iter().filter(|(_, outcome)| outcome.is_err()).count()
+        self.count(|outcome| matches!(outcome, MaintenanceOutcome::Failed(_)))
+    }
+
+    /// The accounts for which the time did not suffice. The next run takes them up.
+    pub fn postponed(&self) -> usize {
+        self.count(|outcome| *outcome == MaintenanceOutcome::Postponed)
+    }
+
+    fn count(&self, is_counted: impl Fn(&MaintenanceOutcome) -> bool) -> usize {
+        self.accounts.iter().filter(|maintained| is_counted(&maintained.outcome)).count()
     }
 }
 
@@ -161,17 +190,20 @@ impl Broker {
         reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// The record of one account or of all, and the login rate limiter.
+    /// The record of one account or of all, and the login rate limiter. An item that cannot be read is described.
+    ///
+    /// # Errors
+    /// The store is out of reach.
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<Listed>, LoginLimiter), StoreError> {
+    ) -> Result<(Vec<Listed>, Result<LoginLimiter, String>), StoreError> {
         let store = &self.ports.store;
         let records = match only {
-            Some(name) => vec![(name.clone(), Ok(store.read_account(name).await?))],
+            Some(name) => vec![(name.clone(), described(store.read_account(name).await)?)],
             None => store.list_accounts().await?,
         };
-        Ok((records, store.read_login_limiter(&LimiterName::default()).await?))
+        Ok((records, described(store.read_login_limiter(&LimiterName::default()).await)?))
     }
 
     /// Maintains the accounts that need it, the most urgent first, several at a time. The next run of the schedule takes
@@ -184,51 +216,31 @@ impl Broker {
         arrived_at: Timestamp,
         deadline: Timestamp,
     ) -> Result<Maintenance, StoreError> {
-        let listed = self.ports.store.list_accounts().await?;
-        let (mut outcomes, mut records) = (Vec::new(), Vec::new());
+        let listed = self.ports.store.list_accounts().await?.into_iter();
+        let mut accounts: Vec<_> =
+            listed.map(|(account, record)| Maintained::before(account, record)).collect();
         let mut urgent = Vec::new();
-        for (account, record) in listed {
-            match record {
-                Ok(record) => {
-                    match maintenance_urgency(&account, &record, self.context(Draw(0))) {
-                        Some(urgency) => urgent.push((urgency, account.clone())),
-                        None => {
-                            let pending_revocations = record.pending_revocations.len();
-                            let nothing = Outcome::Report { renewed: false, pending_revocations };
-                            outcomes.push((account.clone(), Ok(nothing)));
-                        }
-                    }
-                    records.push((account, record));
-                }
-                Err(what) => outcomes.push((account, Err(Failure::UnreadableItem(what)))),
+        for maintained in &mut accounts {
+            let Some(record) = &maintained.record else { continue };
+            if let Some(urgency) = maintenance_urgency(&maintained.account, record, self.context(Draw(0))) {
+                maintained.outcome = MaintenanceOutcome::Postponed;
+                urgent.push((urgency, maintained));
             }
         }
-        urgent.sort();
-        let mut waiting = urgent.into_iter().map(|(_, account)| account);
+        urgent.sort_by_key(|(urgency, _)| *urgency);
+        let mut waiting = urgent.into_iter();
         let mut running = FuturesUnordered::new();
-        let mut work = HashMap::new();
         loop {
             while running.len() < ACCOUNTS_AT_ONCE && self.policy.has_time_for_a_renewal(self.now(), deadline)
             {
-                let Some(account) = waiting.next() else { break };
-                let request =
-                    Request { account: account.clone(), intent: Intent::Maintain, arrived_at, deadline };
-                running.push(async move {
-                    let mut done = Work::default();
-                    let outcome = self.serve(request, &mut done).await;
-                    (account, outcome, done)
-                });
+                let Some((_, maintained)) = waiting.next() else { break };
+                running.push(self.maintain_account(maintained, arrived_at, deadline));
             }
-            let Some((account, outcome, done)) = running.next().await else { break };
-            work.insert(account.clone(), done);
-            outcomes.push((account, outcome));
-        }
-        outcomes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (account, record) in &mut records {
-            if let Some(maintained) = work.get(account).and_then(|_| self.entry(account).record()) {
-                *record = maintained;
+            if running.next().await.is_none() {
+                break;
             }
         }
+        drop((running, waiting));
         let limiter_name = LimiterName::default();
         let login_permits_left = tokio::select! {
             biased;
@@ -238,7 +250,28 @@ impl Broker {
             }
             () = self.ports.clock.sleep_until(deadline) => None,
         };
-        Ok(Maintenance { outcomes, work, records, login_permits_left, postponed: waiting.count() })
+        Ok(Maintenance { accounts, login_permits_left })
+    }
+
+    async fn maintain_account(
+        &self,
+        maintained: &mut Maintained,
+        arrived_at: Timestamp,
+        deadline: Timestamp,
+    ) {
+        let account = maintained.account.clone();
+        let request = Request { account, intent: Intent::Maintain, arrived_at, deadline };
+        maintained.outcome = match self.serve(request, &mut maintained.work).await {
+            Ok(Outcome::Report { renewed, .. }) => MaintenanceOutcome::Done { renewed },
+            Ok(Outcome::Token(_)) => MaintenanceOutcome::Done { renewed: false },
+            Err(failure) => MaintenanceOutcome::Failed(failure),
+        };
+        // If it could not be read again, what this instance knows may be older than what was listed.
+        let listed = maintained.record.as_ref().map(|record| record.version);
+        let known = self.entry(&maintained.account).record();
+        if let Some(known) = known.filter(|known| Some(known.version) >= listed) {
+            maintained.record = Some(known);
+        }
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
@@ -312,6 +345,25 @@ impl Broker {
                 Event::Resumed
             }
         }
+    }
+}
+
+impl Maintained {
+    fn before(account: AccountName, record: Result<Account, String>) -> Self {
+        let (record, outcome) = match record {
+            Ok(record) => (Some(record), MaintenanceOutcome::Idle),
+            Err(what) => (None, MaintenanceOutcome::Failed(Failure::UnreadableItem(what))),
+        };
+        Self { account, record, outcome, work: Work::default() }
+    }
+}
+
+/// An item, or why it cannot be read.
+fn described<T>(read: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
+    match read {
+        Ok(item) => Ok(Ok(item)),
+        Err(StoreError::Unreadable(what)) => Ok(Err(what)),
+        Err(StoreError::Unreachable) => Err(StoreError::Unreachable),
     }
 }
 

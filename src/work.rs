@@ -1,6 +1,6 @@
 //! What a request made this instance do, for the log and the metrics.
 
-use protocol::{Effect, Event, LimiterName, Policy, Timestamp, UpstreamReply, WriteOutcome};
+use protocol::{Call, Effect, Event, LimiterName, Policy, Timestamp, UpstreamReply, WriteOutcome};
 use std::time::Duration;
 
 /// What a request made this instance do.
@@ -25,7 +25,9 @@ pub struct Work {
 /// An effect that is being performed.
 #[derive(Clone, Copy)]
 pub(crate) enum Performing {
-    Call(&'static str),
+    Login,
+    Refresh,
+    Probe,
     Pause { since: Timestamp },
     Permit { left: u64 },
     Other,
@@ -34,7 +36,9 @@ pub(crate) enum Performing {
 impl Performing {
     pub(crate) fn of(effect: &Effect, policy: &Policy, now: Timestamp) -> Self {
         match effect {
-            Effect::Send { call, .. } => Self::Call(call.name()),
+            Effect::Send { call: Call::Login(_), .. } => Self::Login,
+            Effect::Send { call: Call::Refresh { .. }, .. } => Self::Refresh,
+            Effect::Send { call: Call::Probe { .. }, .. } => Self::Probe,
             Effect::Pause { .. } => Self::Pause { since: now },
             Effect::WriteLimiter { name, next, .. } if *name == LimiterName::default() => {
                 Self::Permit { left: permits_left(policy, next.counting(now).count()) }
@@ -52,10 +56,10 @@ impl Work {
                 self.login_permits_left = Some(left);
             }
             (Performing::Pause { since }, _) => self.waited += now.since(since),
-            (Performing::Call(_), Event::Replied(UpstreamReply::TooLate)) => {}
-            (Performing::Call("login"), _) => self.logins += 1,
-            (Performing::Call("refresh"), _) => self.refreshes += 1,
-            (Performing::Call("probe"), _) => self.probes += 1,
+            (_, Event::Replied(UpstreamReply::NeverLeft | UpstreamReply::TooLate)) => {}
+            (Performing::Login, _) => self.logins += 1,
+            (Performing::Refresh, _) => self.refreshes += 1,
+            (Performing::Probe, _) => self.probes += 1,
             _ => {}
         }
     }
@@ -69,9 +73,7 @@ pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{
-        Call, Credentials, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version,
-    };
+    use protocol::{Credentials, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
     const MS: Duration = Duration::from_millis(1);
@@ -115,6 +117,7 @@ mod tests {
         };
         assert_eq!(replies(UpstreamReply::Unclear), [2; 3]);
         assert_eq!(replies(UpstreamReply::TooLate), [0; 3]);
+        assert_eq!(replies(UpstreamReply::NeverLeft), [0; 3]);
     }
 
     #[test]

@@ -165,14 +165,19 @@ fn maintenance_is_bounded_in_number_and_in_time() {
 
     let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
     let done = broker(&still).maintain(NOW, NOW).now_or_never().expect("there is no time to wait").unwrap();
-    assert_eq!((done.postponed, done.outcomes.len(), done.failed()), (listed.len(), 0, 0));
-    assert_eq!(done.records.len(), listed.len());
+    assert_eq!((done.postponed(), done.accounts.len(), done.failed()), (listed.len(), listed.len(), 0));
     assert_eq!(done.login_permits_left, Some(5));
 
     let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
     let done =
         broker(&still).maintain(NOW, NOW.plus(patience)).now_or_never().expect("nothing waits").unwrap();
-    assert_eq!((done.postponed, done.failed(), done.renewed()), (0, listed.len(), 0));
+    assert_eq!((done.postponed(), done.failed(), done.renewed()), (0, listed.len(), 0));
+    let records: Vec<Listed> = done
+        .accounts
+        .into_iter()
+        .map(|maintained| (maintained.account, maintained.record.ok_or_else(String::new)))
+        .collect();
+    assert_eq!(records, listed, "what could not be read again is as it was listed");
 }
 
 #[test]

@@ -6,12 +6,12 @@ use super::{
     response::RequestError,
 };
 use crate::{
-    broker::Maintenance,
+    broker::{Maintained, Maintenance, MaintenanceOutcome},
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
 use lambda_runtime::Context;
-use protocol::{Account, AccountName, Answer, Failure, Outcome, Timestamp, millis};
+use protocol::{Account, AccountName, Answer, Failure, Timestamp, millis};
 
 /// What came in, as far as it was understood.
 pub(super) struct Received {
@@ -76,51 +76,54 @@ pub(super) fn record(
     };
     log.record(&record);
     let Some(maintenance) = maintenance else { return };
-    for (account, found) in &maintenance.records {
-        record_account(log, &record, maintenance, account, Some(found));
-    }
-    for (account, _) in &maintenance.outcomes {
-        if !maintenance.records.iter().any(|(readable, _)| readable == account) {
-            record_account(log, &record, maintenance, account, None);
-        }
+    for maintained in &maintenance.accounts {
+        record_account(log, &record, maintained);
     }
 }
 
-/// Writes the line of an account that the schedule looked after. `found` is its record, if it is readable.
-fn record_account(
-    log: &InvocationLog,
-    invocation: &Record<'_>,
-    maintenance: &Maintenance,
-    account: &AccountName,
-    found: Option<&Account>,
-) {
-    let outcome = maintenance.outcomes.iter().find(|(name, _)| name == account).map(|(_, outcome)| outcome);
-    let failure = outcome.and_then(|outcome| outcome.as_ref().err());
-    let description = failure.map(Failure::to_string);
-    let renewed = matches!(outcome, Some(Ok(Outcome::Report { renewed: true, .. })));
-    let levels = found.map(|account| AccountRecord::of(account, invocation.at)).unwrap_or_default();
-    let pair = found.and_then(|account| account.pair.as_ref());
+/// Writes the line of an account that the schedule looked after.
+fn record_account(log: &InvocationLog, invocation: &Record<'_>, maintained: &Maintained) {
+    let (error, message) = match &maintained.outcome {
+        MaintenanceOutcome::Idle => (None, idle(maintained.record.as_ref(), invocation.at)),
+        MaintenanceOutcome::Done { renewed: true } => (None, "renewed"),
+        MaintenanceOutcome::Done { renewed: false } => (None, "maintained"),
+        MaintenanceOutcome::Postponed => (Some(Failure::TooLittleTime), "postponed"),
+        MaintenanceOutcome::Failed(failure) => (Some(failure.clone()), ""),
+    };
+    let error = error.map(RequestError::from);
+    let description = error.as_ref().filter(|_| message.is_empty()).map(RequestError::description);
+    let record = maintained.record.as_ref();
+    let pair = record.and_then(|record| record.pair.as_ref());
     log.record_account(
         &Record {
-            severity: if failure.is_some() { Severity::Warn } else { Severity::Info },
-            message: description.as_deref().unwrap_or(if renewed { "renewed" } else { "maintained" }),
-            account: Some(account.as_str()),
+            severity: if error.is_some() { Severity::Warn } else { Severity::Info },
+            message: description.as_deref().unwrap_or(message),
+            account: Some(maintained.account.as_str()),
             generation: pair.map(|pair| pair.generation.0),
-            outcome: failure.map_or("ok", Failure::code),
-            is_failure: failure.is_some(),
+            outcome: error.as_ref().map_or("ok", RequestError::code),
+            is_failure: error.as_ref().is_some_and(|error| error.status() >= 500),
             counts: &[],
-            work: maintenance.work.get(account).copied().unwrap_or_default(),
+            work: maintained.work,
             ..*invocation
         },
-        &levels,
+        &record.map(|record| AccountRecord::of(record, invocation.at)).unwrap_or_default(),
     );
+}
+
+/// Why there was nothing to do for an account.
+fn idle(record: Option<&Account>, now: Timestamp) -> &'static str {
+    match record {
+        Some(record) if record.active_lease(now).is_some() => "skipped: another attempt holds the lease",
+        Some(record) if record.active_cooldown(now).is_some() => "skipped: in cooldown",
+        _ => "nothing is due",
+    }
 }
 
 fn counts(maintenance: &Maintenance) -> Vec<(&'static str, u64)> {
     vec![
         ("renewed", maintenance.renewed() as u64),
         ("failed", maintenance.failed() as u64),
-        ("postponed", maintenance.postponed as u64),
+        ("postponed", maintenance.postponed() as u64),
     ]
 }
 
@@ -135,10 +138,12 @@ fn severity(error: &RequestError) -> Severity {
 mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
-    use protocol::{Generation, Grant, Origin, Pair, RefreshToken, Secret, Verdict, Version};
+    use protocol::{
+        Cooldown, CooldownReason, Generation, Grant, Holder, Lease, Origin, Pair, RefreshToken, Secret,
+        Verdict, Version,
+    };
     use serde_json::{Value, json};
     use std::{
-        collections::HashMap,
         sync::{Arc, Mutex},
         time::Duration,
     };
@@ -171,9 +176,8 @@ mod tests {
         names.map(|name| line[name].clone())
     }
 
-    #[test]
-    fn each_account_that_maintenance_saw_has_a_line() {
-        let name = |text| AccountName::parse(text).unwrap();
+    /// The record of an account with a pair of generation 7.
+    fn a_record() -> Account {
         let pair = Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
@@ -186,75 +190,75 @@ mod tests {
             verdict: Verdict::Unverified,
             origin: Origin::default(),
         };
-        let record = Account { version: Version(7), pair: Some(pair), ..Account::default() };
-        let report = |renewed| Ok(Outcome::Report { renewed, pending_revocations: 0 });
-        let maintenance = Maintenance {
-            outcomes: vec![
-                (name("broken"), Err(Failure::UnreadableItem("it is broken".to_owned()))),
-                (name("down"), Err(Failure::StoreUnavailable)),
-                (name("due"), report(true)),
-                (name("idle"), report(false)),
-            ],
-            work: HashMap::from([(name("due"), Work { logins: 1, ..Work::default() })]),
-            records: ["down", "due", "idle"].map(|account| (name(account), record.clone())).into(),
-            login_permits_left: Some(3),
-            postponed: 2,
-        };
+        Account { version: Version(7), pair: Some(pair), ..Account::default() }
+    }
+
+    fn maintenance_lines(accounts: Vec<(Option<Account>, MaintenanceOutcome)>) -> Vec<Value> {
+        let accounts = accounts.into_iter().zip(0..).map(|((record, outcome), logins)| Maintained {
+            account: AccountName::default(),
+            record,
+            outcome,
+            work: Work { logins, ..Work::default() },
+        });
+        let maintenance = Maintenance { accounts: accounts.collect(), login_permits_left: Some(3) };
         let details = Details { maintenance: Some(maintenance), ..Details::default() };
-        let lines = lines(Action::Maintain, None, &details);
+        lines(Action::Maintain, None, &details)
+    }
+
+    #[test]
+    fn each_account_that_maintenance_saw_has_a_line() {
+        let unreadable = Failure::UnreadableItem("it is broken".to_owned());
+        let lines = maintenance_lines(vec![
+            (None, MaintenanceOutcome::Failed(unreadable)),
+            (Some(a_record()), MaintenanceOutcome::Done { renewed: true }),
+            (Some(a_record()), MaintenanceOutcome::Postponed),
+        ]);
         let summary = ["level", "message", "account", "outcome", "renewed", "failed", "postponed"];
         let expected =
-            [json!("INFO"), json!("answered"), Value::Null, json!("ok"), json!(1), json!(2), json!(2)];
+            [json!("INFO"), json!("answered"), Value::Null, json!("ok"), json!(1), json!(1), json!(1)];
         assert_eq!(fields(&lines[0], summary), expected);
         assert_eq!(fields(&lines[0], ["LoginPermitsLeft", "duration_ms"]), [json!(3), json!(7)]);
-        let names = ["account", "level", "message", "outcome", "Errors", "Logins", "renewed"];
-        let [down, due, idle, broken] = [1, 2, 3, 4].map(|index| fields(&lines[index], names));
-        let store = Failure::StoreUnavailable.to_string();
-        let none = Value::Null;
-        assert_eq!(
-            down,
-            [
-                json!("down"),
-                json!("WARN"),
-                json!(store),
-                json!("store_unavailable"),
-                json!(1),
-                none.clone(),
-                none.clone()
-            ]
-        );
-        assert_eq!(
-            due,
-            [
-                json!("due"),
-                json!("INFO"),
-                json!("renewed"),
-                json!("ok"),
-                none.clone(),
-                json!(1),
-                none.clone()
-            ]
-        );
-        assert_eq!(
-            idle,
-            [
-                json!("idle"),
-                json!("INFO"),
-                json!("maintained"),
-                json!("ok"),
-                none.clone(),
-                none.clone(),
-                none.clone()
-            ]
-        );
-        assert_eq!(
-            fields(&lines[4], ["account", "level", "outcome"]),
-            [json!("broken"), json!("WARN"), json!("internal")]
-        );
-        assert_eq!(broken[4], 1, "an item that cannot be read is an error");
-        assert_eq!(fields(&lines[1], ["generation", "PendingRevocations"]), [json!(7), json!(0)]);
-        assert_eq!(lines[4]["PendingRevocations"], none, "nothing is known of it");
-        assert_eq!(lines.len(), 5);
+        let names = ["account", "generation", "PendingRevocations", "Logins", "renewed"];
+        let unknown = [json!("default"), Value::Null, Value::Null, Value::Null, Value::Null];
+        assert_eq!(fields(&lines[1], names), unknown, "nothing is known of it");
+        let known = |logins| [json!("default"), json!(7), json!(0), json!(logins), Value::Null];
+        assert_eq!([fields(&lines[2], names), fields(&lines[3], names)], [known(1), known(2)]);
+        assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn the_line_of_an_account_says_how_its_maintenance_ended() {
+        let until = NOW.plus(Duration::from_secs(9));
+        let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 };
+        let cooling = Account { cooldown: Some(cooldown), ..a_record() };
+        let leased = Account { lease: Some(Lease { holder: Holder(1), until }), ..a_record() };
+        let unreadable = Failure::UnreadableItem("it is broken".to_owned());
+        let texts = [Failure::StoreUnavailable, Failure::UnknownAccount, unreadable.clone()];
+        let [down, gone, broken] = &texts.map(|failure| failure.to_string());
+        let (idle, done) = (MaintenanceOutcome::Idle, |renewed| MaintenanceOutcome::Done { renewed });
+        let failed = MaintenanceOutcome::Failed;
+        for (record, outcome, level, message, code, errors) in [
+            (Some(a_record()), idle.clone(), "INFO", "nothing is due", "ok", None),
+            (Some(cooling), idle.clone(), "INFO", "skipped: in cooldown", "ok", None),
+            (Some(leased), idle, "INFO", "skipped: another attempt holds the lease", "ok", None),
+            (
+                Some(a_record()),
+                MaintenanceOutcome::Postponed,
+                "WARN",
+                "postponed",
+                "refresh_in_progress",
+                Some(1),
+            ),
+            (Some(a_record()), done(true), "INFO", "renewed", "ok", None),
+            (Some(a_record()), done(false), "INFO", "maintained", "ok", None),
+            (Some(a_record()), failed(Failure::StoreUnavailable), "WARN", down, "store_unavailable", Some(1)),
+            (Some(a_record()), failed(Failure::UnknownAccount), "WARN", gone, "unknown_account", None),
+            (None, failed(unreadable), "WARN", broken, "internal", Some(1)),
+        ] {
+            let lines = maintenance_lines(vec![(record, outcome)]);
+            let expected = [json!(level), json!(message), json!(code), json!(errors)];
+            assert_eq!(fields(&lines[1], ["level", "message", "outcome", "Errors"]), expected);
+        }
     }
 
     #[test]

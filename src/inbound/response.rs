@@ -1,8 +1,11 @@
 //! The contract's answers and errors.
 
-use crate::{broker::Maintenance, rfc3339, telemetry};
+use crate::{
+    broker::{Maintenance, MaintenanceOutcome},
+    rfc3339, telemetry,
+};
 use lambda_runtime::Diagnostic;
-use protocol::{AccountName, Answer, Failure, Outcome, StoreError};
+use protocol::{AccountName, Answer, Failure, StoreError};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
@@ -191,26 +194,30 @@ pub(super) fn unblocked(account: &AccountName) -> Value {
 
 /// The answer to a run of the schedule. It names the accounts of which the caller may know the status.
 pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountName) -> bool) -> Value {
-    let outcomes = &maintenance.outcomes;
-    let known = outcomes.iter().filter(|(account, _)| may_know(account));
-    let accounts = known.map(|(account, outcome)| match outcome {
-        Ok(Outcome::Report { renewed, pending_revocations }) => json!({
-            "account": account.as_str(),
-            "renewed": renewed,
-            "pending_revocations": pending_revocations,
-        }),
-        Ok(Outcome::Token(_)) => json!({"account": account.as_str(), "renewed": false}),
-        Err(failure) => json!({
-            "account": account.as_str(),
-            "renewed": false,
-            "error": failure.code(),
-            "error_description": failure.to_string(),
-        }),
+    let known = maintenance.accounts.iter().filter(|maintained| may_know(&maintained.account));
+    let accounts = known.filter_map(|maintained| {
+        let account = maintained.account.as_str();
+        let pending_revocations = maintained.record.as_ref().map(|record| record.pending_revocations.len());
+        Some(match &maintained.outcome {
+            MaintenanceOutcome::Postponed => return None,
+            MaintenanceOutcome::Idle => {
+                json!({"account": account, "renewed": false, "pending_revocations": pending_revocations})
+            }
+            MaintenanceOutcome::Done { renewed } => {
+                json!({"account": account, "renewed": renewed, "pending_revocations": pending_revocations})
+            }
+            MaintenanceOutcome::Failed(failure) => json!({
+                "account": account,
+                "renewed": false,
+                "error": failure.code(),
+                "error_description": failure.to_string(),
+            }),
+        })
     });
     json!({
         "renewed": maintenance.renewed(),
         "failed": maintenance.failed(),
-        "postponed": maintenance.postponed,
+        "postponed": maintenance.postponed(),
         "accounts": accounts.collect::<Vec<_>>(),
     })
 }
@@ -218,7 +225,8 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::SecretVersion;
+    use crate::{broker::Maintained, work::Work};
+    use protocol::{Account, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind};
     use std::time::Duration;
 
     #[test]
@@ -283,18 +291,28 @@ mod tests {
     #[test]
     fn maintenance_names_accounts_to_those_who_may_know() {
         let account = |name| AccountName::parse(name).unwrap();
-        let outcome = |renewed| Ok(Outcome::Report { renewed, pending_revocations: 3 });
-        let maintenance = Maintenance {
-            outcomes: vec![
-                (account("a"), outcome(true)),
-                (account("b"), outcome(false)),
-                (account("c"), Err(Failure::StoreUnavailable)),
-            ],
-            postponed: 4,
-            ..Maintenance::default()
+        let revocation = |number: usize| Revocation {
+            token: Secret::from(number.to_string().as_str()),
+            kind: TokenKind::Access,
+            origin: Origin::default(),
+            expires_at: Timestamp::default(),
         };
+        let record = Account { pending_revocations: (0..3).map(revocation).collect(), ..Account::default() };
+        let one = |name, outcome| Maintained {
+            account: account(name),
+            record: Some(record.clone()),
+            outcome,
+            work: Work::default(),
+        };
+        let accounts = vec![
+            one("a", MaintenanceOutcome::Done { renewed: true }),
+            one("b", MaintenanceOutcome::Idle),
+            one("c", MaintenanceOutcome::Failed(Failure::StoreUnavailable)),
+            one("d", MaintenanceOutcome::Postponed),
+        ];
+        let maintenance = Maintenance { accounts, login_permits_left: None };
         let all = maintained(&maintenance, |_| true);
-        assert_eq!((&all["renewed"], &all["failed"], &all["postponed"]), (&json!(1), &json!(1), &json!(4)));
+        assert_eq!((&all["renewed"], &all["failed"], &all["postponed"]), (&json!(1), &json!(1), &json!(1)));
         assert_eq!(
             all["accounts"],
             json!([

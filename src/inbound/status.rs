@@ -7,7 +7,12 @@ use protocol::{
 use serde_json::{Value, json};
 
 /// The status of the accounts and of the login rate limiter, as the contract has it.
-pub(super) fn answer(records: &[Listed], limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Value {
+pub(super) fn answer(
+    records: &[Listed],
+    limiter: &Result<LoginLimiter, String>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Value {
     let accounts = records.iter().map(|(name, record)| match record {
         Ok(account) => account_status(name, account, policy, now),
         Err(what) => json!({"account": name.as_str(), "unreadable": what}),
@@ -15,7 +20,10 @@ pub(super) fn answer(records: &[Listed], limiter: &LoginLimiter, policy: &Policy
     json!({
         "now": rfc3339::format(now),
         "accounts": accounts.collect::<Vec<_>>(),
-        "login_limiter": limiter_status(limiter, policy, now),
+        "login_limiter": match limiter {
+            Ok(limiter) => limiter_status(limiter, policy, now),
+            Err(what) => json!({"unreadable": what}),
+        },
     })
 }
 
@@ -108,7 +116,7 @@ mod tests {
 
     fn of(account: Account) -> Value {
         let records = [(AccountName::default(), Ok(account))];
-        let mut answer = answer(&records, &LoginLimiter::default(), &POLICY, NOW);
+        let mut answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, NOW);
         answer["accounts"][0].take()
     }
 
@@ -163,7 +171,7 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_reported() {
         let records = [(AccountName::default(), Err("attribute `pair` is missing".to_owned()))];
-        let answer = answer(&records, &LoginLimiter::default(), &POLICY, NOW);
+        let answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, NOW);
         assert_eq!(
             answer["accounts"],
             json!([{"account": "default", "unreadable": "attribute `pair` is missing"}])
@@ -172,7 +180,8 @@ mod tests {
 
     #[test]
     fn the_limiter_says_when_and_why_a_login_is_delayed() {
-        let of = |limiter: &LoginLimiter| answer(&[], limiter, &POLICY, NOW)["login_limiter"].clone();
+        let of =
+            |limiter: &LoginLimiter| answer(&[], &Ok(limiter.clone()), &POLICY, NOW)["login_limiter"].clone();
         let mut limiter = LoginLimiter::default();
         let free = json!({"permits": 0, "login_budget": 5, "next_login_at": null, "delayed_by": null});
         assert_eq!(of(&limiter), free);

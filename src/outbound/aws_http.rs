@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::{
 use std::time::Duration;
 
 /// How long a connect may take.
-pub(super) const CONNECT: Duration = Duration::from_millis(1000);
+const CONNECT: Duration = Duration::from_millis(1000);
 
 /// An HTTP client for the AWS SDK. It follows the environment's proxy, as every AWS SDK does. The SDK limits the time
 /// of each attempt.

@@ -8,6 +8,7 @@ use aws_config::{
     BehaviorVersion, SdkConfig,
     environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
 };
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 /// Reads the settings that all services share. Region and credentials come from Lambda's variables where these are set, so
@@ -29,6 +30,17 @@ pub async fn load(
     }
     let settings = loader.load().await;
     Ok(settings.clone().into_builder().service_config(EmptyIsUnset(settings)).build())
+}
+
+/// Why a call to AWS failed, for the log: the service's own code, or what kept the call from being answered.
+pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+    match error {
+        SdkError::ConstructionFailure(_) => "not sent: no credentials or Region",
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(_) => "no connection",
+        SdkError::ResponseError(_) => "unreadable answer",
+        _ => error.code().unwrap_or("no code"),
+    }
 }
 
 #[derive(Debug)]

@@ -1,12 +1,11 @@
 //! The accounts' credentials in Secrets Manager. They are read when a login needs them, and never cached.
 
-use super::UpstreamHosts;
+use super::{UpstreamHosts, sdk};
 use crate::ports::Secrets;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
     Client,
     config::{retry::RetryConfig, timeout::TimeoutConfig},
-    error::ProvideErrorMetadata,
     operation::get_secret_value::GetSecretValueError,
 };
 use protocol::{
@@ -18,7 +17,6 @@ use std::{sync::LazyLock, time::Duration};
 use zeroize::Zeroizing;
 
 const ATTEMPT: Duration = Duration::from_millis(1500);
-const CONNECT: Duration = Duration::from_millis(1000);
 const ALL_ATTEMPTS: Duration = Duration::from_millis(4000);
 
 /// The secrets whose names begin with a prefix.
@@ -33,7 +31,6 @@ impl SecretsManager {
     /// The secrets below `prefix`, which may name these hosts. Timeouts are set so that all attempts fit into one request.
     pub fn new(sdk: &aws_config::SdkConfig, prefix: String, hosts: UpstreamHosts) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(ALL_ATTEMPTS)
             .build();
@@ -57,7 +54,7 @@ impl Secrets for SecretsManager {
                     | GetSecretValueError::InvalidRequestException(_),
                 ) => SecretError::Missing,
                 _ => {
-                    tracing::warn!(account = %name, code = error.code().unwrap_or("no answer"), "Secrets Manager failed");
+                    tracing::warn!(account = %name, code = sdk::failure_code(&error), "Secrets Manager failed");
                     SecretError::Unreachable
                 }
             }

@@ -15,6 +15,8 @@ pub enum Metric {
     /// All answers, errors included.
     Answers,
     /// Answers for which the broker, or something behind it, is to blame: those with an HTTP status of 500 and above.
+    ///
+    /// Maintenance counts accounts that fail so, by account only: no caller was refused.
     Errors,
     AnswersFromMemory,
     AnswersFromTable,
@@ -106,16 +108,29 @@ impl Metric {
     }
 }
 
+/// The sets of dimensions that a metric is published with.
+const BY_FUNCTION: &str = r#"[["Function"]]"#;
+const BY_ACCOUNT: &str = r#"[["Function","Account"]]"#;
+const BY_BOTH: &str = r#"[["Function"],["Function","Account"]]"#;
+
 /// The metrics of one line.
 #[derive(Debug, Default)]
-pub(super) struct Metrics(Vec<(Metric, u64)>);
+pub(super) struct Metrics {
+    values: Vec<(Metric, u64)>,
+    is_maintenance: bool,
+}
 
 impl Metrics {
+    /// Those of an account's line in maintenance.
+    pub(super) fn of_maintenance() -> Self {
+        Self { values: Vec::new(), is_maintenance: true }
+    }
+
     /// Adds to a metric. A line states each metric once.
     pub(super) fn add(&mut self, metric: Metric, value: u64) {
-        match self.0.iter_mut().find(|(present, _)| *present == metric) {
+        match self.values.iter_mut().find(|(present, _)| *present == metric) {
             Some((_, sum)) => *sum += value,
-            None => self.0.push((metric, value)),
+            None => self.values.push((metric, value)),
         }
     }
 
@@ -127,22 +142,24 @@ impl Metrics {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// Appends the metrics to a JSON object that is not closed yet.
     pub(super) fn push(&self, out: &mut String, at_ms: u64, function: &str, account: Option<&str>) {
-        if self.0.is_empty() {
+        if self.values.is_empty() {
             return;
         }
-        let by_account = |metric: &Metric| account.is_some() && metric.is_by_account();
+        let dimensions_of = |metric: Metric| match account {
+            Some(_) if self.is_maintenance && metric == Metric::Errors => BY_ACCOUNT,
+            Some(_) if metric.is_by_account() => BY_BOTH,
+            _ => BY_FUNCTION,
+        };
         let _ = write!(out, r#","_aws":{{"Timestamp":{at_ms},"CloudWatchMetrics":["#);
         let mut first = true;
-        for (dimensions, per_account) in
-            [(r#"[["Function"]]"#, false), (r#"[["Function"],["Function","Account"]]"#, true)]
-        {
+        for dimensions in [BY_FUNCTION, BY_BOTH, BY_ACCOUNT] {
             let mut members =
-                self.0.iter().filter(|(metric, _)| by_account(metric) == per_account).peekable();
+                self.values.iter().filter(|(metric, _)| dimensions_of(*metric) == dimensions).peekable();
             if members.peek().is_none() {
                 continue;
             }
@@ -160,10 +177,12 @@ impl Metrics {
             out.push_str("]}");
         }
         let _ = write!(out, r#"]}},"Function":"{function}""#);
-        if let Some(account) = account.filter(|_| self.0.iter().any(|(metric, _)| metric.is_by_account())) {
+        if let Some(account) =
+            account.filter(|_| self.values.iter().any(|(metric, _)| metric.is_by_account()))
+        {
             let _ = write!(out, r#","Account":"{account}""#);
         }
-        for (metric, value) in &self.0 {
+        for (metric, value) in &self.values {
             let _ = write!(out, r#","{}":{value}"#, metric.name());
         }
     }

@@ -193,7 +193,7 @@ impl InvocationLog {
 
     /// Records what maintenance found and did in one account.
     pub fn record_account(&self, record: &Record<'_>, found: &AccountRecord) {
-        let mut metrics = Metrics::default();
+        let mut metrics = Metrics::of_maintenance();
         add_work(&mut metrics, &record.work);
         if record.is_failure {
             metrics.add(Metric::Errors, 1);

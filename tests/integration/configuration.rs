@@ -25,6 +25,24 @@ async fn all_errors_are_reported_at_start_and_nothing_is_answered() {
     drop(unanswered);
 }
 
+/// The report itself must not need what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn unusable_certificates_are_reported_at_start() {
+    let world = world().await;
+    for (name, value) in [("SSL_CERT_FILE", "/no/such/file"), ("SSL_CERT_DIR", "/no/such/folder")] {
+        let proxy = ("HTTP_PROXY", "http://127.0.0.1:9");
+        let mut instance = instance::start(&world, &[(name, value), proxy]).await;
+        let unanswered = instance.begin(json!({}));
+        assert!(!instance.ended().await.success());
+        let reported = instance.api.init_error().expect("the error is reported to Lambda");
+        let printed = instance.output().await;
+        let text = if name == "SSL_CERT_FILE" { value } else { name };
+        assert!(printed.contains(text), "{printed}");
+        assert!(reported["errorMessage"].to_string().contains(text), "{reported}");
+        drop(unanswered);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_caller_policy_is_enforced_and_denials_are_logged() {
     let world = world().await;

@@ -20,6 +20,7 @@ mod agents;
 mod audit;
 mod bounds;
 mod callers;
+mod causes;
 mod configuration;
 mod costs;
 mod credentials;

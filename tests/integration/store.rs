@@ -346,6 +346,9 @@ mod unreadable_items {
         let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
         assert!(error.error_message.contains("item `login_limiter`"), "{}", error.error_message);
         assert_eq!(world.convirza.observed().logins_arrived, 0);
+        let status = invoke(&handler(&world), json!({"action": "status"})).await.expect("a status");
+        assert!(status["login_limiter"]["unreadable"].to_string().contains("`permits`"), "{status}");
+        assert_eq!(status["accounts"][0]["account"], "default", "the accounts are shown all the same");
     }
 
     #[tokio::test]
@@ -360,6 +363,8 @@ mod unreadable_items {
             json!({"account": "broken", "unreadable": "attribute `version` is missing or of another form"});
         assert_eq!(status["accounts"][0], broken);
         assert_eq!(status["accounts"][1]["account"], "default");
+        let one = invoke(&handler, json!({"action": "status", "account": "broken"})).await.expect("a status");
+        assert!(one["accounts"][0]["unreadable"].to_string().contains("`version`"), "{one}");
         let summary = invoke(&handler, json!({"action": "maintain"})).await.expect("a summary");
         assert_eq!((&summary["failed"], &summary["accounts"][0]["error"]), (&json!(1), &json!("internal")));
     }

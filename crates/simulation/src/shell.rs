@@ -326,7 +326,7 @@ impl World {
                 if let Ok(done) = &result {
                     self.log_maintenance(task.process.life, began_ms, done);
                 }
-                self.checks.maintained(self.now_ms - began_ms, result.map_or(0, |done| done.postponed));
+                self.checks.maintained(self.now_ms - began_ms, result.map_or(0, |done| done.postponed()));
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use token_broker::{
-    broker::Maintenance,
+    broker::{Maintenance, MaintenanceOutcome},
     inbound::RequestError,
     telemetry::{AccountRecord, Audit, InvocationLog, Record, Severity, Style},
     work::Work,
@@ -70,13 +70,19 @@ impl World {
             ..record(at_ms, "schedule", "maintain")
         };
         log.record(&invocation);
-        for (account, found) in &maintenance.records {
-            let outcome = maintenance.outcomes.iter().find(|(name, _)| name == account);
+        for maintained in &maintenance.accounts {
+            let Some(found) = &maintained.record else { continue };
+            let is_failure = match &maintained.outcome {
+                MaintenanceOutcome::Failed(failure) => RequestError::from(failure.clone()).status() >= 500,
+                MaintenanceOutcome::Idle
+                | MaintenanceOutcome::Postponed
+                | MaintenanceOutcome::Done { .. } => false,
+            };
             log.record_account(
                 &Record {
-                    account: Some(account.as_str()),
-                    is_failure: outcome.is_some_and(|(_, outcome)| outcome.is_err()),
-                    work: maintenance.work.get(account).copied().unwrap_or_default(),
+                    account: Some(maintained.account.as_str()),
+                    is_failure,
+                    work: maintained.work,
                     ..invocation
                 },
                 &AccountRecord::of(found, invocation.at),

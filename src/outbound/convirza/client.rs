@@ -105,19 +105,18 @@ impl Convirza {
                 self.send_request(form).await?
             }
         };
-        let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
+        let body = read_limited(response).await?;
         if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
             // This is how V2 answers wrong credentials.
             return Err(UpstreamReply::Unauthorized);
         }
-        response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
+        granted(&body)
     }
 
     async fn refresh(&self, refresh_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"refresh_token": refresh_token.expose()});
         let response = self.post_json(origin, "/oauth/refresh-token", &body).await?;
-        let body = read_limited(response).await.ok_or(UpstreamReply::Unclear)?;
-        response::parse_grant(&body).map(UpstreamReply::Granted).ok_or(UpstreamReply::Unclear)
+        granted(&read_limited(response).await?)
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<UpstreamReply, UpstreamReply> {
@@ -136,15 +135,16 @@ impl Convirza {
             (_, _, Some(api_url)) => api_url,
             (ApiVersion::V3, None, None) => &self.api_url,
             // V2 documents no such request, and the configured API refuses a token that another host issued.
-            _ => return Err(UpstreamReply::Unclear),
+            _ => return Err(UpstreamReply::NeverLeft),
         };
         for path in ["/auth/profile", "/users/list?limit=1"] {
             let request = self.http()?.get(format!("{api_url}{path}")).bearer_auth(access_token.expose());
             let response = request.send().await.map_err(|error| failed(&error))?;
+            log_refusal(&response);
             match response.status() {
                 status if status.is_success() => {
                     let refused = origin.api_version == ApiVersion::V2
-                        && read_limited(response).await.is_none_or(|body| response::is_v2_error(&body));
+                        && response::is_v2_error(&read_limited(response).await?);
                     return if refused { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
                 }
                 StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Unauthorized),
@@ -174,6 +174,7 @@ impl Convirza {
 
     async fn send_request(&self, request: RequestBuilder) -> Result<Response, UpstreamReply> {
         let response = request.send().await.map_err(|error| failed(&error))?;
+        log_refusal(&response);
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => Err(UpstreamReply::Unauthorized),
@@ -203,30 +204,58 @@ impl Upstream for Convirza {
             Call::Probe { access_token, origin } => {
                 // A probe sends up to two requests, which together may take as long as one call.
                 let probe = tokio::time::timeout(self.timeout, self.probe(access_token, origin));
-                probe.await.unwrap_or(Err(UpstreamReply::Unclear))
+                probe.await.unwrap_or_else(|_| Err(unreadable("timeout")))
             }
         };
         reply.unwrap_or_else(|refusal| refusal)
     }
 }
 
-/// The reply that stands for a request without a response.
-fn failed(error: &reqwest::Error) -> UpstreamReply {
-    // Name resolution, connect and the TLS handshake all count as connect errors.
-    if error.is_connect() || error.is_builder() { UpstreamReply::NeverLeft } else { UpstreamReply::Unclear }
+/// The protocol's replies do not tell a wrong path from an outage. The log does.
+fn log_refusal(response: &Response) {
+    if !response.status().is_success() {
+        let (status, url) = (response.status().as_u16(), response.url().as_str());
+        tracing::info!(status, url, "the upstream refused a request");
+    }
 }
 
-/// The body of a response; none if it breaks off or is too long.
-async fn read_limited(mut response: Response) -> Option<Zeroizing<Vec<u8>>> {
+/// The reply that stands for a request without a response.
+fn failed(error: &reqwest::Error) -> UpstreamReply {
+    let url = error.url().map_or("", |url| url.as_str());
+    // Name resolution, connect and the TLS handshake all count as connect errors.
+    let (cause, reply) = match (error.is_dns(), error.is_connect(), error.is_timeout()) {
+        (true, _, _) => ("name resolution", UpstreamReply::NeverLeft),
+        (_, true, true) => ("timeout of the connection", UpstreamReply::NeverLeft),
+        (_, true, false) => ("connection or TLS", UpstreamReply::NeverLeft),
+        (_, _, true) => ("timeout", UpstreamReply::Unclear),
+        _ if error.is_builder() => ("request", UpstreamReply::NeverLeft),
+        _ => ("broken off", UpstreamReply::Unclear),
+    };
+    tracing::info!(cause, url, "no response from the upstream");
+    reply
+}
+
+fn unreadable(what: &'static str) -> UpstreamReply {
+    tracing::info!(what, "unreadable response of the upstream");
+    UpstreamReply::Unclear
+}
+
+fn granted(body: &[u8]) -> Result<UpstreamReply, UpstreamReply> {
+    let granted = response::parse_grant(body).map(UpstreamReply::Granted);
+    granted.ok_or_else(|| unreadable("no access token"))
+}
+
+/// The body of a response.
+async fn read_limited(mut response: Response) -> Result<Zeroizing<Vec<u8>>, UpstreamReply> {
     // Reserved at once: growing the buffer would leave copies of the tokens in freed memory.
     let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_BODY_BYTES));
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| unreadable("broken off"))? {
         if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            return None;
+            return Err(unreadable("too long"));
         }
         body.extend_from_slice(&chunk);
     }
-    Some(body)
+    Ok(body)
 }
 
 #[cfg(test)]

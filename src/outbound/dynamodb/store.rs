@@ -2,14 +2,14 @@
 
 use super::item::{self, Item};
 use crate::{
-    outbound::UpstreamHosts,
+    outbound::{UpstreamHosts, sdk},
     ports::{Listed, Store},
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
     config::{retry::RetryConfig, timeout::TimeoutConfig},
-    error::ProvideErrorMetadata,
+    error::{ProvideErrorMetadata, SdkError},
     operation::put_item::PutItemError,
     types::AttributeValue,
 };
@@ -18,7 +18,6 @@ use std::time::Duration;
 
 /// DynamoDB answers within milliseconds. After this long the answer is lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
-const CONNECT: Duration = Duration::from_millis(1000);
 const ALL_ATTEMPTS: Duration = Duration::from_millis(2500);
 const ATTEMPTS: u32 = 3;
 
@@ -33,7 +32,6 @@ impl Table {
     /// The table `name`, whose items may name these hosts. The SDK's settings apply, except for timeouts and retries.
     pub fn new(sdk: &aws_config::SdkConfig, name: String, hosts: UpstreamHosts) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(ALL_ATTEMPTS)
             .build();
@@ -62,7 +60,7 @@ impl Table {
         match request.key("pk", AttributeValue::S(key)).send().await {
             Ok(output) => Ok(output.item),
             Err(error) => {
-                log_unreachable("GetItem", error.code());
+                log_unreachable("GetItem", &error);
                 Err(StoreError::Unreachable)
             }
         }
@@ -91,7 +89,7 @@ impl Table {
             // Even a refusal proves nothing: it may answer the SDK's retry of a write that was applied. The protocol
             // reads the record back.
             Err(error) => {
-                log_unreachable("PutItem", error.code());
+                log_unreachable("PutItem", &error);
                 WriteOutcome::Unknown
             }
         }
@@ -141,7 +139,7 @@ impl Store for Table {
         let mut accounts = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| {
-                log_unreachable("Scan", error.code());
+                log_unreachable("Scan", &error);
                 StoreError::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
@@ -157,6 +155,6 @@ fn unreadable(key: &str, what: &str) -> StoreError {
     StoreError::Unreadable(format!("item `{key}`: {what}"))
 }
 
-fn log_unreachable(operation: &str, code: Option<&str>) {
-    tracing::warn!(operation, code = code.unwrap_or("no answer"), "DynamoDB failed");
+fn log_unreachable<E: ProvideErrorMetadata, R>(operation: &str, error: &SdkError<E, R>) {
+    tracing::warn!(operation, code = sdk::failure_code(error), "DynamoDB failed");
 }

@@ -236,6 +236,22 @@ fn the_line_of_an_account_has_what_maintenance_found() {
 }
 
 #[test]
+fn a_failed_maintenance_is_no_refused_answer() {
+    let lines: Arc<Mutex<String>> = Arc::default();
+    let written = Arc::clone(&lines);
+    let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {
+        written.lock().unwrap().push_str(line);
+    });
+    log.record_account(&Record { is_failure: true, ..record(0, Table) }, &AccountRecord::default());
+    let line = lines.lock().unwrap().clone();
+    let expected = concat!(
+        r#""CloudWatchMetrics":[{"Namespace":"TokenBroker","Dimensions":[["Function","Account"]],"#,
+        r#""Metrics":[{"Name":"Errors"}]}]},"Function":"f","Account":"default","Errors":1}"#,
+    );
+    assert!(line.contains(expected), "{line}");
+}
+
+#[test]
 fn on_a_terminal_a_line_is_readable() {
     let lines = lines(Audit::All, Style::Readable, &[(0, Table)]);
     let expected = "12:34:56 INFO  token default ok from table generation 7 in 3 ms for direct\n";

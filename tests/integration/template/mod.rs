@@ -22,7 +22,6 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -399,33 +398,4 @@ fn the_agents_layers_are_off_unless_a_bucket_has_its_archives() {
         })
         .collect();
     assert_eq!(Some(published.join(" ").as_str()), processors, "a layer for each archive");
-}
-
-/// The texts of all Rust files of a directory.
-fn sources(directory: &Path) -> String {
-    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
-    entries
-        .map(|path| match path.extension().and_then(|extension| extension.to_str()) {
-            _ if path.is_dir() => sources(&path),
-            Some("rs") => fs::read_to_string(&path).expect("a text"),
-            _ => String::new(),
-        })
-        .collect()
-}
-
-#[test]
-fn each_promise_of_the_security_page_names_a_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let tests: String = ["src", "tests/integration"].map(|directory| sources(&root.join(directory))).concat();
-    let page = fs::read_to_string(root.join("docs/SECURITY.md")).expect("the page");
-    let promises = page.split("\n## ").find(|section| section.starts_with("Promises")).expect("the promises");
-    let rows: Vec<_> = promises.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
-    assert!(rows.len() >= 15, "{}", rows.len());
-    for row in rows {
-        let (_, named) = row.trim_end_matches(" |").rsplit_once("| ").expect("two columns");
-        for test in named.split('`').skip(1).step_by(2) {
-            let name = test.rsplit("::").next().expect("a name");
-            assert!(tests.contains(&format!("fn {name}()")), "there is no test {test}");
-        }
-    }
 }

@@ -10,7 +10,6 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
 };
-
 use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData};
 
 /// The media type of an OAuth 2.0 token request.
@@ -26,79 +25,67 @@ pub const ROUTES: [(&str, Action); 5] = [
 
 /// An HTTP request.
 #[derive(Debug)]
-pub(super) struct HttpRequest<'a> {
-    method: Cow<'a, str>,
-    path: Cow<'a, str>,
+pub(super) struct HttpRequest {
+    method: String,
+    path: String,
     media_type: String,
     query: Vec<(String, String)>,
-    body: Cow<'a, str>,
+    body: String,
     is_base64_encoded: bool,
-    user_arn: Option<Cow<'a, str>>,
+    user_arn: Option<String>,
     is_version_2: bool,
 }
 
 /// The fields of an event that the broker reads: payload version 1 of REST APIs, version 2 of HTTP APIs and Function URLs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct HttpEvent<'a> {
-    #[serde(borrow)]
-    request_context: Option<RequestContext<'a>>,
-    #[serde(borrow)]
-    body: Option<Cow<'a, str>>,
+struct HttpEvent {
+    request_context: Option<RequestContext>,
+    body: Option<String>,
     is_base64_encoded: Option<bool>,
     headers: Option<ContentType<Option<String>>>,
     // Version 1.
-    #[serde(borrow)]
-    http_method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    path: Option<Cow<'a, str>>,
+    http_method: Option<String>,
+    path: Option<String>,
     multi_value_headers: Option<ContentType<Vec<String>>>,
     query_string_parameters: Option<HashMap<String, String>>,
     multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
     // Version 2.
-    #[serde(borrow)]
-    raw_path: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    raw_query_string: Option<Cow<'a, str>>,
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct RequestContext<'a> {
+struct RequestContext {
     // Version 1.
-    #[serde(borrow)]
-    identity: Option<Identity<'a>>,
+    identity: Option<Identity>,
     // Version 2.
-    #[serde(borrow)]
-    http: Option<Http<'a>>,
-    #[serde(borrow)]
-    authorizer: Option<Authorizer<'a>>,
+    http: Option<Http>,
+    authorizer: Option<Authorizer>,
 }
 
 #[derive(Deserialize)]
-struct Http<'a> {
-    #[serde(borrow)]
-    method: Cow<'a, str>,
+struct Http {
+    method: String,
 }
 
 #[derive(Deserialize)]
-struct Authorizer<'a> {
-    #[serde(borrow)]
-    iam: Option<Identity<'a>>,
+struct Authorizer {
+    iam: Option<Identity>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Identity<'a> {
-    #[serde(borrow)]
-    user_arn: Option<Cow<'a, str>>,
+struct Identity {
+    user_arn: Option<String>,
 }
 
-impl<'a> HttpRequest<'a> {
+impl HttpRequest {
     /// Parses the event of an HTTP request; none if it is of no known form.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         // An array would be accepted too, as the fields in their order. It has no key `requestContext`, so it is a
         // direct payload.
-        let event: HttpEvent<'a> = serde_json::from_str(text).ok().filter(|_| text.starts_with('{'))?;
+        let event: HttpEvent = serde_json::from_str(text).ok().filter(|_| text.starts_with('{'))?;
         let media_type = event.media_type();
         let body = event.body.unwrap_or_default();
         let is_base64_encoded = event.is_base64_encoded.unwrap_or_default();
@@ -292,7 +279,7 @@ impl<'de> Deserialize<'de> for IsContentType {
     }
 }
 
-impl HttpEvent<'_> {
+impl HttpEvent {
     fn media_type(&self) -> String {
         let single = self.headers.as_ref().and_then(|ContentType(value)| value.as_ref()?.as_deref());
         let multiple = self.multi_value_headers.as_ref();

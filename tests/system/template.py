@@ -36,10 +36,10 @@ EVERYTHING = {
     "AgentLayerBucket": "archives",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     "Callers": '[{"caller":"direct:live","accounts":["*"],"actions":["*"]}]',
-    "Canary": "Canary10Percent5Minutes",
+    "Canary": "Canary10Percent15Minutes",
     "DeploymentRoleArn": "arn:aws:iam::123456789012:role/deployment",
-    "HttpProvisionedConcurrency": 1,
     "LogKeyArn": KEY + "logs",
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
     "ProvisionedConcurrency": 2,
     "ReservedConcurrency": "10",
     "SecretKeyArn": KEY + "secrets",
@@ -54,6 +54,7 @@ EVERYTHING = {
 OTHERS = {
     "AgentLayerPrefix": "token-broker/2/",
     "ApiUrl": "https://api.example.invalid",
+    "HttpProvisionedConcurrency": 1,
     "Log": "debug",
     "MaintenanceRate": "rate(1 hour)",
     "OauthUrl": "https://oauth.example.invalid",
@@ -102,7 +103,7 @@ class Resolver:
         """The resources that there would be."""
         return {
             name: self.value(
-                {key: resource[key] for key in ("Type", "Properties", "UpdatePolicy", "DependsOn") if key in resource}
+                {key: resource[key] for key in ("Type", "Properties", "UpdatePolicy", "UpdateReplacePolicy", "DependsOn") if key in resource}
             )
             for name, resource in self.resources.items()
             if "Condition" not in resource or self.holds(resource["Condition"])

@@ -21,7 +21,7 @@ const OF_AWS_PRIVATE: (&str, &str, &[&str]) = ("AWS/ApiGateway", "5XXError", &["
 /// The alarms, each with its page and the treatment of missing data.
 const ALARMS: [(&str, &str, &str); 10] = [
     ("CallersRefusedAlarm", "callers-refused", "notBreaching"),
-    ("CredentialsRejectedAlarm", "credentials-rejected", "notBreaching"),
+    ("CredentialsRejectedAlarm", "credentials-rejected", "ignore"),
     ("DurationAlarm", "duration", "notBreaching"),
     ("FunctionErrorsAlarm", "function-errors", "notBreaching"),
     ("LoginPermitsAlarm", "login-permits", "notBreaching"),

@@ -1,7 +1,7 @@
 //! Taking the lease: one conditional write, whose version is the fence.
 
 use super::{
-    Flow, Held, Next, Work,
+    Flow, Held, Next, State,
     write::{ConditionalWrite, Kind, ReadBack},
 };
 use crate::{
@@ -128,8 +128,8 @@ impl Flow {
         Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
     }
 
-    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, requested_at: Timestamp) -> Next {
-        self.remember(attempt.next.clone(), requested_at);
+    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt) -> Next {
+        self.remember(attempt.next.clone());
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
         let held = Held { account: attempt.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
@@ -141,12 +141,11 @@ impl Flow {
         let not_after = self.latest_send(cx, &held);
         match purpose {
             Purpose::Refresh { refresh_token, origin } => {
-                let work = Work::Refreshing { sent_at: cx.now };
-                Next::Send(held, work, Call::Refresh { refresh_token, origin }, not_after)
+                Next::Send(State::Refreshing(held), Call::Refresh { refresh_token, origin }, not_after)
             }
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
             Purpose::Probe { access_token, origin } => {
-                Next::Send(held, Work::Probing, Call::Probe { access_token, origin }, not_after)
+                Next::Send(State::Probing(held), Call::Probe { access_token, origin }, not_after)
             }
             Purpose::Revoke { .. } => Next::RevokePending(held, Vec::new()),
         }

@@ -27,10 +27,10 @@ impl Flow {
         }
     }
 
-    pub(super) fn looked(&mut self, cx: Context<'_>, requested_at: Timestamp, read: Read<Account>) -> Next {
+    pub(super) fn looked(&mut self, cx: Context<'_>, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
-                self.remember(account, requested_at);
+                self.remember(account);
                 Next::Decide
             }
             Err(error) => self.store_failed(cx, error),
@@ -160,8 +160,9 @@ impl Flow {
         self.look_later(cx)
     }
 
-    pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {
-        self.cache.record = Some(CachedRecord { account, read_at });
+    /// Keeps a record that the last effect has read or written.
+    pub(super) fn remember(&mut self, account: Account) {
+        self.cache.record = Some(CachedRecord { account, read_at: self.requested_at });
         self.cache.store_failure = None;
         self.source = ServedFrom::Table;
     }

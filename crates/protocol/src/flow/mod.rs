@@ -47,6 +47,8 @@ pub struct Flow {
     cache: Cache,
     progress: Progress,
     state: State,
+    /// When the effect that is being performed was requested.
+    requested_at: Timestamp,
     /// The draw has selected this request for early refresh.
     early_refresh: bool,
     /// The contention jitter is behind it.
@@ -74,24 +76,18 @@ pub struct Flow {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Start,
-    ReadingRecord { requested_at: Timestamp },
+    ReadingRecord,
     Waiting,
     CheckingSecret,
-    Writing { write: ConditionalWrite, requested_at: Timestamp },
-    ReadingBack { write: ConditionalWrite, requested_at: Timestamp },
+    Writing(ConditionalWrite),
+    ReadingBack(ConditionalWrite),
     BackingOff(ConditionalWrite),
-    Leased { held: Held, work: Work },
+    Refreshing(Held),
+    RereadingSecret(Held),
+    LoggingIn(Held, Login),
+    Probing(Held),
+    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
     Done,
-}
-
-/// What the holder of a lease is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    Refreshing { sent_at: Timestamp },
-    RereadingSecret,
-    LoggingIn { login: Login, sent_at: Timestamp },
-    Probing,
-    Revoking { current: Revocation, failed: Vec<Revocation> },
 }
 
 /// What the holder of a lease knows.
@@ -111,7 +107,6 @@ impl Held {
 }
 
 /// Where a flow goes next.
-#[expect(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 enum Next {
     /// Read the record, then decide.
     Look,
@@ -134,8 +129,8 @@ enum Next {
     Write(ConditionalWrite, Effect),
     ReadBack(ConditionalWrite),
     BackOff(ConditionalWrite, Timestamp),
-    /// Send a call under the lease, until this instant at the latest.
-    Send(Held, Work, Call, Timestamp),
+    /// Send a call, until this instant at the latest.
+    Send(State, Call, Timestamp),
     Done(Result<Outcome, Failure>),
 }
 
@@ -147,6 +142,7 @@ impl Flow {
             cache,
             progress: Progress::default(),
             state: State::Start,
+            requested_at: Timestamp::default(),
             early_refresh: false,
             jittered: false,
             source: ServedFrom::Memory,
@@ -185,73 +181,40 @@ impl Flow {
     /// with a defect.
     pub fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
         let next = match (std::mem::replace(&mut self.state, State::Done), event) {
-            (State::ReadingRecord { requested_at }, Event::Account(read)) => {
-                self.looked(cx, requested_at, read)
-            }
+            (State::ReadingRecord, Event::Account(read)) => self.looked(cx, read),
             (State::Waiting, Event::Resumed) => Next::Look,
             (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(cx, read),
-            (State::Writing { write, requested_at }, Event::Written(outcome)) => {
-                self.written(cx, write, requested_at, outcome)
-            }
-            (State::ReadingBack { write, requested_at }, Event::Account(read)) => {
-                self.read_back_account(cx, write, requested_at, read)
-            }
-            (State::ReadingBack { write, .. }, Event::Limiter(read)) => {
-                self.read_back_limiter(cx, write, read)
-            }
+            (State::Writing(write), Event::Written(outcome)) => self.written(cx, write, outcome),
+            (State::ReadingBack(write), Event::Account(read)) => self.read_back_account(cx, write, read),
+            (State::ReadingBack(write), Event::Limiter(read)) => self.read_back_limiter(cx, write, read),
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
-            (State::Leased { held, work }, event) => self.worked(cx, held, work, event),
+            (State::Refreshing(held), Event::Replied(reply)) => self.refreshed(cx, held, reply),
+            (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
+            (State::LoggingIn(held, login), Event::Replied(reply)) => self.logged_in(cx, held, login, reply),
+            (State::Probing(held), Event::Replied(reply)) => self.probed(cx, held, &reply),
+            (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
+                self.revoked(held, current, failed, &reply)
+            }
             _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
         };
         self.enter(cx, next)
     }
 
-    fn worked(&mut self, cx: Context<'_>, held: Held, work: Work, event: Event) -> Next {
-        match (work, event) {
-            (Work::Refreshing { sent_at }, Event::Replied(reply)) => self.refreshed(cx, held, sent_at, reply),
-            (Work::RereadingSecret, Event::Secret(read)) => self.reread_secret(cx, held, read),
-            (Work::LoggingIn { login, sent_at }, Event::Replied(reply)) => {
-                self.logged_in(cx, held, login, sent_at, reply)
-            }
-            (Work::Probing, Event::Replied(reply)) => self.probed(cx, held, &reply),
-            (Work::Revoking { current, failed }, Event::Replied(reply)) => {
-                self.revoked(held, current, failed, &reply)
-            }
-            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
-        }
-    }
-
     /// Goes where a handler said, until an effect has to be performed or the request has ended.
     fn enter(&mut self, cx: Context<'_>, mut next: Next) -> Step {
-        let requested_at = cx.now;
-        loop {
+        let (state, effect) = loop {
             next = match next {
-                Next::Look => {
-                    return self.wait_for(State::ReadingRecord { requested_at }, Effect::ReadAccount);
-                }
-                Next::LookAt(until) => {
-                    return self.wait_for(State::Waiting, Effect::Pause { until });
-                }
-                Next::CheckSecret => {
-                    return self.wait_for(State::CheckingSecret, Effect::ReadSecret);
-                }
-                Next::Write(write, effect) => {
-                    return self.wait_for(State::Writing { write, requested_at }, effect);
-                }
+                Next::Look => break (State::ReadingRecord, Effect::ReadAccount),
+                Next::LookAt(until) => break (State::Waiting, Effect::Pause { until }),
+                Next::CheckSecret => break (State::CheckingSecret, Effect::ReadSecret),
+                Next::Write(write, effect) => break (State::Writing(write), effect),
                 Next::ReadBack(write) => {
                     let effect = write.read_effect();
-                    return self.wait_for(State::ReadingBack { write, requested_at }, effect);
+                    break (State::ReadingBack(write), effect);
                 }
-                Next::BackOff(write, until) => {
-                    return self.wait_for(State::BackingOff(write), Effect::Pause { until });
-                }
-                Next::RereadSecret(held) => {
-                    return self
-                        .wait_for(State::Leased { held, work: Work::RereadingSecret }, Effect::ReadSecret);
-                }
-                Next::Send(held, work, call, not_after) => {
-                    return self.wait_for(State::Leased { held, work }, Effect::Send { call, not_after });
-                }
+                Next::BackOff(write, until) => break (State::BackingOff(write), Effect::Pause { until }),
+                Next::RereadSecret(held) => break (State::RereadingSecret(held), Effect::ReadSecret),
+                Next::Send(state, call, not_after) => break (state, Effect::Send { call, not_after }),
                 Next::Done(result) => return Step::Done(result),
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
@@ -261,11 +224,8 @@ impl Flow {
                 Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
                 Next::Save(held, ending) => self.save(cx, held, ending),
             };
-        }
-    }
-
-    fn wait_for(&mut self, state: State, effect: Effect) -> Step {
-        self.state = state;
+        };
+        (self.state, self.requested_at) = (state, cx.now);
         Step::Perform(effect)
     }
 }

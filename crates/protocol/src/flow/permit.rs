@@ -1,7 +1,7 @@
 //! Login permits: one before each login, and a block of all logins after a 429.
 
 use super::{
-    Flow, Held, Next, Work,
+    Flow, Held, Next, State,
     renew::backoff,
     save::Ending,
     write::{ConditionalWrite, Kind},
@@ -133,7 +133,7 @@ impl Flow {
     ) -> Next {
         let not_after = self.latest_send(cx, &held).min(fresh_until(cx, acquired_at));
         let call = Call::Login(login.credentials.clone());
-        Next::Send(held, Work::LoggingIn { login, sent_at: cx.now }, call, not_after)
+        Next::Send(State::LoggingIn(held, login), call, not_after)
     }
 }
 

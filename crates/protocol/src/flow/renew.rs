@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice, Origin,
-    SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
+    SecretError, SecretVersion, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -20,25 +20,13 @@ struct Source {
 }
 
 impl Flow {
-    pub(super) fn refreshed(
-        &mut self,
-        cx: Context<'_>,
-        held: Held,
-        sent_at: Timestamp,
-        reply: UpstreamReply,
-    ) -> Next {
+    pub(super) fn refreshed(&mut self, cx: Context<'_>, held: Held, reply: UpstreamReply) -> Next {
         match reply {
             UpstreamReply::Granted(granted) => {
                 let before = held.account.pair.as_ref();
                 let origin = before.map(|pair| pair.origin.clone()).unwrap_or_default();
                 let secret_version = before.and_then(|pair| pair.secret_version.clone());
-                self.granted(
-                    cx,
-                    held,
-                    granted,
-                    sent_at,
-                    Source { grant: Grant::Refresh, origin, secret_version },
-                )
+                self.granted(cx, held, granted, Source { grant: Grant::Refresh, origin, secret_version })
             }
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
             UpstreamReply::Unauthorized | UpstreamReply::Refused => {
@@ -94,7 +82,6 @@ impl Flow {
         cx: Context<'_>,
         mut held: Held,
         login: Login,
-        sent_at: Timestamp,
         reply: UpstreamReply,
     ) -> Next {
         let Login { credentials, .. } = login;
@@ -105,7 +92,7 @@ impl Flow {
             UpstreamReply::Granted(granted) => {
                 let Credentials { origin, version, .. } = credentials;
                 let source = Source { grant: Grant::Login, origin, secret_version: Some(version) };
-                self.granted(cx, held, granted, sent_at, source)
+                self.granted(cx, held, granted, source)
             }
             UpstreamReply::Unauthorized => {
                 self.rejected_version = Some(credentials.version.clone());
@@ -141,15 +128,9 @@ impl Flow {
         Next::Save(held, Ending::Released)
     }
 
-    fn granted(
-        &mut self,
-        cx: Context<'_>,
-        mut held: Held,
-        granted: Granted,
-        sent_at: Timestamp,
-        source: Source,
-    ) -> Next {
+    fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: Granted, source: Source) -> Next {
         let Source { grant, origin, secret_version } = source;
+        let sent_at = self.requested_at;
         if granted.access_expiry.resolve(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }

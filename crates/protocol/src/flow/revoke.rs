@@ -4,7 +4,7 @@
 //! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are. A flow that obtained a
 //! pair and lost the lease adds its tokens to the pending revocations, for the next maintenance.
 
-use super::{Flow, Held, Next, Work, save::Ending};
+use super::{Flow, Held, Next, State, save::Ending};
 use crate::{Account, Call, Context, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
@@ -31,7 +31,7 @@ impl Flow {
         }
         let current = held.account.pending_revocations.remove(0);
         let call = Call::Revoke(current.clone());
-        Next::Send(held, Work::Revoking { current, failed }, call, not_after)
+        Next::Send(State::Revoking { held, current, failed }, call, not_after)
     }
 
     pub(super) fn revoked(

@@ -120,13 +120,7 @@ impl Flow {
         SaveAttempt::new(cx, expected, next, Ending::Pending).write(0)
     }
 
-    pub(super) fn saved(
-        &mut self,
-        cx: Context<'_>,
-        attempt: SaveAttempt,
-        account: Account,
-        requested_at: Timestamp,
-    ) -> Next {
+    pub(super) fn saved(&mut self, cx: Context<'_>, attempt: SaveAttempt, account: Account) -> Next {
         if let Some(generation) = attempt.next.generation().filter(|_| attempt.brings_a_pair()) {
             self.renewed = true;
             self.notices.push(Notice::PairSaved(generation));
@@ -135,7 +129,7 @@ impl Flow {
             self.cache.pending_write = None;
         }
         self.cache.writes_failed_at = None;
-        self.remember(account, requested_at);
+        self.remember(account);
         match attempt.ending {
             Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
             Ending::Failed(failure) => self.finish(cx, failure),
@@ -173,12 +167,7 @@ impl Flow {
     }
 
     /// Another attempt holds the lease by now, or has ended it: decide again on what it wrote.
-    pub(super) fn lease_lost(
-        &mut self,
-        attempt: &SaveAttempt,
-        account: Account,
-        requested_at: Timestamp,
-    ) -> Next {
+    pub(super) fn lease_lost(&mut self, attempt: &SaveAttempt, account: Account) -> Next {
         if attempt.brings_a_pair() {
             self.notices.extend(attempt.next.generation().map(Notice::LeaseLost));
         }
@@ -191,7 +180,7 @@ impl Flow {
             self.progress.unblocked = false;
         }
         self.cache.pending_write = None;
-        self.remember(account, requested_at);
+        self.remember(account);
         Next::Decide
     }
 

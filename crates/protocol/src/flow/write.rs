@@ -9,9 +9,7 @@ use super::{
     permit::{BlockAttempt, PermitAttempt},
     save::{Ending, SaveAttempt},
 };
-use crate::{
-    Account, COMMIT_RESERVE, Context, Effect, Failure, LoginLimiter, Notice, Read, Timestamp, WriteOutcome,
-};
+use crate::{Account, COMMIT_RESERVE, Context, Effect, Failure, LoginLimiter, Notice, Read, WriteOutcome};
 
 /// Tries to write the login limiter before giving up.
 pub(super) const LIMITER_TRIES: u32 = 8;
@@ -72,14 +70,13 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         write: ConditionalWrite,
-        requested_at: Timestamp,
         outcome: WriteOutcome,
     ) -> Next {
         match (outcome, write.kind) {
-            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt, requested_at),
+            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt),
             (WriteOutcome::Applied, Kind::Save(attempt)) => {
                 let account = attempt.next.clone();
-                self.saved(cx, attempt, account, requested_at)
+                self.saved(cx, attempt, account)
             }
             (WriteOutcome::Applied, Kind::Permit(attempt)) => Self::use_permit(cx, attempt, write.tries),
             (WriteOutcome::Applied, Kind::Block(attempt)) => {
@@ -99,27 +96,26 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         write: ConditionalWrite,
-        requested_at: Timestamp,
         read: Read<Account>,
     ) -> Next {
         match (write.kind, read) {
             (Kind::Lease(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.lease_taken(attempt, requested_at),
+                ReadBack::Applied => self.lease_taken(attempt),
                 ReadBack::Unchanged => {
-                    self.remember(account, requested_at);
+                    self.remember(account);
                     self.lease_not_written(cx)
                 }
                 ReadBack::Superseded => {
                     self.notices.push(Notice::LeaseConflict);
-                    self.remember(account, requested_at);
+                    self.remember(account);
                     Next::Decide
                 }
             },
             (Kind::Lease(_), Err(error)) => self.store_failed(cx, error),
             (Kind::Save(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.saved(cx, attempt, account, requested_at),
+                ReadBack::Applied => self.saved(cx, attempt, account),
                 ReadBack::Unchanged => self.retry(cx, Kind::Save(attempt), write.tries),
-                ReadBack::Superseded => self.lease_lost(&attempt, account, requested_at),
+                ReadBack::Superseded => self.lease_lost(&attempt, account),
             },
             (kind @ Kind::Save(_), Err(_)) => self.retry(cx, kind, write.tries),
             (Kind::Permit(_) | Kind::Block(_), _) => Next::Done(Err(Failure::Defect(UNEXPECTED))),

@@ -29,16 +29,16 @@ struct Transition {
 fn state_name(state: &State) -> &'static str {
     match state {
         State::Start => "Start",
-        State::ReadingRecord { .. } => "ReadingRecord",
+        State::ReadingRecord => "ReadingRecord",
         State::Waiting => "Waiting",
         State::CheckingSecret => "CheckingSecret",
-        State::Writing { write, .. } => match write.kind {
+        State::Writing(write) => match write.kind {
             Kind::Lease(_) => "WritingLease",
             Kind::Save(_) => "WritingSave",
             Kind::Permit(_) => "WritingPermit",
             Kind::Block(_) => "WritingBlock",
         },
-        State::ReadingBack { write, .. } => match write.kind {
+        State::ReadingBack(write) => match write.kind {
             Kind::Lease(_) => "ReadingBackLease",
             Kind::Save(_) => "ReadingBackSave",
             Kind::Permit(_) => "ReadingLimiterForPermit",
@@ -50,13 +50,11 @@ fn state_name(state: &State) -> &'static str {
             Kind::Permit(_) => "BackingOffPermit",
             Kind::Block(_) => "BackingOffBlock",
         },
-        State::Leased { work, .. } => match work {
-            Work::Refreshing { .. } => "Refreshing",
-            Work::RereadingSecret => "RereadingSecret",
-            Work::LoggingIn { .. } => "LoggingIn",
-            Work::Probing => "Probing",
-            Work::Revoking { .. } => "Revoking",
-        },
+        State::Refreshing(_) => "Refreshing",
+        State::RereadingSecret(_) => "RereadingSecret",
+        State::LoggingIn(..) => "LoggingIn",
+        State::Probing(_) => "Probing",
+        State::Revoking { .. } => "Revoking",
         State::Done => "Done",
     }
 }
@@ -94,7 +92,7 @@ impl Visit {
             (refresh, verdict, POLICY.usable(pair, Duration::from_secs(60), self.now))
         });
         let (detail, lease) = match &flow.state {
-            State::Writing { write, .. } | State::ReadingBack { write, .. } | State::BackingOff(write) => {
+            State::Writing(write) | State::ReadingBack(write) | State::BackingOff(write) => {
                 let lease = match &write.kind {
                     Kind::Permit(attempt) => Some(attempt.held.lease),
                     Kind::Block(attempt) => Some(attempt.held.lease),
@@ -102,8 +100,12 @@ impl Visit {
                 };
                 (format!("{} {}", write.tries.min(1) + write.tries / 7, write.kind.detail()), lease)
             }
-            State::Leased { held, work } => {
-                let failed = matches!(work, Work::Revoking { failed, .. } if !failed.is_empty());
+            State::Refreshing(held)
+            | State::RereadingSecret(held)
+            | State::LoggingIn(held, _)
+            | State::Probing(held)
+            | State::Revoking { held, .. } => {
+                let failed = matches!(&flow.state, State::Revoking { failed, .. } if !failed.is_empty());
                 let pending = held.account.pending_revocations.is_empty();
                 (format!("{} {failed} {pending}", held.rejected_version.is_some()), Some(held.lease))
             }

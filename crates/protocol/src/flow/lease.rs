@@ -128,16 +128,16 @@ impl Flow {
         Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
     }
 
-    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt) -> Next {
+    pub(super) fn lease_taken(&mut self, cx: Context<'_>, attempt: LeaseAttempt) -> Next {
         self.remember(attempt.next.clone());
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
         let held = Held { account: attempt.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
-        Next::Use(held, attempt.purpose)
+        self.use_lease(cx, held, attempt.purpose)
     }
 
     /// Does what the lease was taken for.
-    pub(super) fn use_lease(&mut self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
+    fn use_lease(&self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
         let not_after = self.latest_send(cx, &held);
         match purpose {
             Purpose::Refresh { refresh_token, origin } => {

@@ -35,7 +35,6 @@ use crate::{
     Outcome, Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
 };
 use lease::Purpose;
-use permit::Login;
 use save::Ending;
 use write::ConditionalWrite;
 
@@ -65,7 +64,8 @@ pub struct Flow {
     lease_failed_since: Option<Timestamp>,
     /// The secret version whose login was answered with 401 in this flow, under whatever lease.
     rejected_version: Option<SecretVersion>,
-    /// The permit that this flow acquires for its next login, until that was sent.
+    /// The permit that this flow acquires for its next login, until that was sent. A second login needs its own permit,
+    /// even under the same lease.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,
@@ -84,7 +84,7 @@ enum State {
     BackingOff(ConditionalWrite),
     Refreshing(Held),
     RereadingSecret(Held),
-    LoggingIn(Held, Login),
+    LoggingIn(Held, Credentials),
     Probing(Held),
     Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
     Done,
@@ -117,12 +117,8 @@ enum Next {
     /// Read the secret, then take the lease for a login.
     CheckSecret,
     Acquire(Purpose),
-    /// The lease is taken: do what it was taken for.
-    Use(Held, Purpose),
     RereadSecret(Held),
     AcquirePermit(Held, Credentials),
-    /// Log in with a permit that was acquired at this instant.
-    SendLogin(Held, Login, Timestamp),
     RevokePending(Held, Vec<Revocation>),
     /// End the lease: write `held.account`.
     Save(Held, Ending),
@@ -190,7 +186,9 @@ impl Flow {
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
             (State::Refreshing(held), Event::Replied(reply)) => self.refreshed(cx, held, reply),
             (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
-            (State::LoggingIn(held, login), Event::Replied(reply)) => self.logged_in(cx, held, login, reply),
+            (State::LoggingIn(held, credentials), Event::Replied(reply)) => {
+                self.logged_in(cx, held, credentials, reply)
+            }
             (State::Probing(held), Event::Replied(reply)) => self.probed(cx, held, &reply),
             (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
                 self.revoked(held, current, failed, &reply)
@@ -218,9 +216,7 @@ impl Flow {
                 Next::Done(result) => return Step::Done(result),
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
-                Next::Use(held, purpose) => self.use_lease(cx, held, purpose),
                 Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
-                Next::SendLogin(held, login, acquired_at) => self.send_login(cx, held, login, acquired_at),
                 Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
                 Next::Save(held, ending) => self.save(cx, held, ending),
             };

@@ -11,19 +11,12 @@ use crate::{
     LoginLimiter, Timestamp,
 };
 
-/// A login, and the name of its permit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Login {
-    pub(super) credentials: Credentials,
-    /// Drawn for one login, not for one lease: a second login under the same lease needs its own permit.
-    pub(super) permit: Holder,
-}
-
 /// A permit that is being acquired for one login.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermitAttempt {
     pub(super) held: Held,
-    login: Login,
+    credentials: Credentials,
+    permit: Holder,
     /// When the permit of the last try was dated.
     acquired_at: Timestamp,
     /// It was dated anew once, because writing it took longer than it is fresh.
@@ -32,7 +25,7 @@ pub(super) struct PermitAttempt {
 
 impl PermitAttempt {
     pub(super) fn name(&self) -> LimiterName {
-        LimiterName::of(&self.login.credentials.origin)
+        LimiterName::of(&self.credentials.origin)
     }
 }
 
@@ -61,15 +54,14 @@ impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
-        let login = Login { credentials, permit };
-        let attempt = PermitAttempt { held, login, acquired_at: cx.now, redated: false };
+        let attempt = PermitAttempt { held, credentials, permit, acquired_at: cx.now, redated: false };
         Next::ReadBack(ConditionalWrite::new(Kind::Permit(attempt)))
     }
 
     pub(super) fn write_permit(
         &mut self,
         cx: Context<'_>,
-        attempt: PermitAttempt,
+        mut attempt: PermitAttempt,
         tries: u32,
         limiter: &LoginLimiter,
     ) -> Next {
@@ -77,10 +69,9 @@ impl Flow {
             return Next::Save(attempt.held, Ending::Failed(Failure::TooLittleTime));
         }
         // An earlier try may have been applied, and its reply lost.
-        let mut attempt = attempt;
-        if let Some(permit) = limiter.permit_of(attempt.login.permit) {
-            if is_fresh(cx, permit.acquired_at) {
-                return Next::SendLogin(attempt.held, attempt.login, permit.acquired_at);
+        if let Some(permit) = limiter.permit_of(attempt.permit) {
+            if cx.now <= fresh_until(cx, permit.acquired_at) {
+                return self.send_login(cx, attempt, permit.acquired_at);
             }
             // A permit of another date is one that a conflict kept from being dated anew.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
@@ -88,10 +79,10 @@ impl Flow {
             }
             attempt.redated = true;
         }
-        match limiter.try_acquire(cx.policy, &self.request.account, attempt.login.permit, cx.now) {
+        match limiter.try_acquire(cx.policy, &self.request.account, attempt.permit, cx.now) {
             Ok(next) => {
+                attempt.acquired_at = cx.now;
                 let effect = Effect::WriteLimiter { name: attempt.name(), expected: limiter.version, next };
-                let attempt = PermitAttempt { acquired_at: cx.now, ..attempt };
                 Next::Write(ConditionalWrite { kind: Kind::Permit(attempt), tries }, effect)
             }
             Err(delay) => self.delay_login(cx, attempt.held, delay),
@@ -99,9 +90,10 @@ impl Flow {
     }
 
     /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
-    pub(super) fn use_permit(cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
-        if is_fresh(cx, attempt.acquired_at) {
-            return Next::SendLogin(attempt.held, attempt.login, attempt.acquired_at);
+    pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
+        let acquired_at = attempt.acquired_at;
+        if cx.now <= fresh_until(cx, acquired_at) {
+            return self.send_login(cx, attempt, acquired_at);
         }
         Next::ReadBack(ConditionalWrite { kind: Kind::Permit(attempt), tries })
     }
@@ -124,23 +116,14 @@ impl Flow {
     }
 
     /// Sends a login while its permit is fresh, or not at all.
-    pub(super) fn send_login(
-        &mut self,
-        cx: Context<'_>,
-        held: Held,
-        login: Login,
-        acquired_at: Timestamp,
-    ) -> Next {
+    fn send_login(&self, cx: Context<'_>, attempt: PermitAttempt, acquired_at: Timestamp) -> Next {
+        let PermitAttempt { held, credentials, .. } = attempt;
         let not_after = self.latest_send(cx, &held).min(fresh_until(cx, acquired_at));
-        let call = Call::Login(login.credentials.clone());
-        Next::Send(State::LoggingIn(held, login), call, not_after)
+        let call = Call::Login(credentials.clone());
+        Next::Send(State::LoggingIn(held, credentials), call, not_after)
     }
 }
 
 fn fresh_until(cx: Context<'_>, acquired_at: Timestamp) -> Timestamp {
     acquired_at.plus(cx.policy.permit_freshness())
-}
-
-fn is_fresh(cx: Context<'_>, acquired_at: Timestamp) -> bool {
-    cx.now <= fresh_until(cx, acquired_at)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Flow, Held, Next,
-    permit::{BlockAttempt, Login},
+    permit::BlockAttempt,
     save::Ending,
     write::{ConditionalWrite, Kind},
 };
@@ -81,10 +81,9 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         mut held: Held,
-        login: Login,
+        credentials: Credentials,
         reply: UpstreamReply,
     ) -> Next {
-        let Login { credentials, .. } = login;
         if !matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate) {
             self.unsent_permit = None;
         }

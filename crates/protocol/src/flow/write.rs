@@ -73,12 +73,12 @@ impl Flow {
         outcome: WriteOutcome,
     ) -> Next {
         match (outcome, write.kind) {
-            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt),
+            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(cx, attempt),
             (WriteOutcome::Applied, Kind::Save(attempt)) => {
                 let account = attempt.next.clone();
                 self.saved(cx, attempt, account)
             }
-            (WriteOutcome::Applied, Kind::Permit(attempt)) => Self::use_permit(cx, attempt, write.tries),
+            (WriteOutcome::Applied, Kind::Permit(attempt)) => self.use_permit(cx, attempt, write.tries),
             (WriteOutcome::Applied, Kind::Block(attempt)) => {
                 self.cool_down(cx, attempt.held, attempt.cooldown)
             }
@@ -100,7 +100,7 @@ impl Flow {
     ) -> Next {
         match (write.kind, read) {
             (Kind::Lease(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.lease_taken(attempt),
+                ReadBack::Applied => self.lease_taken(cx, attempt),
                 ReadBack::Unchanged => {
                     self.remember(account);
                     self.lease_not_written(cx)

@@ -1,8 +1,8 @@
 //! What one instance knows of an account, and what it may answer from that alone.
 
 use crate::{
-    Account, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY, SecretError,
-    SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
+    Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY,
+    SecretError, SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
 };
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct Cache {
     /// The record as it was last read or written.
     pub record: Option<CachedRecord>,
     /// A pair that was obtained and could not be saved. Saving it comes first.
-    pub pending_write: Option<PendingWrite>,
+    pub pending_write: Option<AccountWrite>,
     /// How the store last failed, if it has not answered since.
     pub store_failure: Option<StoreFailure>,
     /// When writes of the record last failed while it could be read, if none was applied since.
@@ -38,15 +38,6 @@ pub struct CachedRecord {
 pub struct StoreFailure {
     pub at: Timestamp,
     pub error: StoreError,
-}
-
-/// A write that was not applied yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PendingWrite {
-    /// The fence: the version that the record must still have.
-    pub expected: Version,
-    /// The record with the new pair.
-    pub next: Account,
 }
 
 /// What the cache says to a request.

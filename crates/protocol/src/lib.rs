@@ -35,7 +35,7 @@ mod time;
 mod upstream;
 mod url;
 
-pub use cache::{Cache, CachedRecord, Lookup, PendingWrite, StoreFailure};
+pub use cache::{Cache, CachedRecord, Lookup, StoreFailure};
 pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
 pub use effects::{Context, Effect, Event, Notice, Read, SecretError, Step, StoreError, WriteOutcome};
 pub use failure::Failure;
@@ -43,9 +43,9 @@ pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
 pub use record::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict,
-    Version,
+    Account, AccountName, AccountWrite, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder,
+    Lease, MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind,
+    Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, ServedFrom};
 pub use secret::Secret;

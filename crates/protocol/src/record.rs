@@ -3,7 +3,7 @@
 //! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use crate::{Secret, Timestamp, UpstreamUrl, lies_ahead};
+use crate::{Effect, Secret, Timestamp, UpstreamUrl, lies_ahead};
 use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
@@ -366,6 +366,27 @@ impl Account {
     /// Failures in a row so far.
     pub fn failures(&self) -> u32 {
         self.cooldown.map_or(0, |cooldown| cooldown.failures)
+    }
+}
+
+/// A write of an account's record, carried out if the record still has the version that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccountWrite {
+    /// The version that was read. Zero: there was no record.
+    pub expected: Version,
+    /// The new record.
+    pub next: Account,
+}
+
+impl AccountWrite {
+    /// The write of a record as it was read, with changes.
+    pub(crate) fn new(changed: Account, now: Timestamp) -> Self {
+        let expected = changed.version;
+        Self { expected, next: Account { version: expected.next(now), ..changed } }
+    }
+
+    pub(crate) fn effect(&self) -> Effect {
+        Effect::WriteAccount { expected: self.expected, next: self.next.clone() }
     }
 }
 

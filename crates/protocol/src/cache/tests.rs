@@ -141,7 +141,7 @@ fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
     let maintain = Request { intent: Intent::Maintain, ..request(ago(MS)) };
     assert_eq!(looked_up(&fresh, &maintain, SPARES), MISS);
     assert_eq!(looked_up(&Cache::default(), &request(ago(MS)), SPARES), MISS);
-    let pending_write = Some(PendingWrite { expected: Version(1), next: Account::default() });
+    let pending_write = Some(AccountWrite { expected: Version(1), next: Account::default() });
     assert_eq!(looked_up(&Cache { pending_write, ..fresh }, &request(ago(MS)), SPARES), MISS);
 }
 

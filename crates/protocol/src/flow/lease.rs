@@ -1,12 +1,9 @@
 //! Taking the lease: one conditional write, whose version is the fence.
 
-use super::{
-    Flow, Held, Next, State,
-    write::{ConditionalWrite, Kind, ReadBack},
-};
+use super::{Flow, Held, Next, State, write::Attempt};
 use crate::{
-    Account, Call, Context, Credentials, Effect, Failure, Holder, Intent, Lease, Notice, Origin,
-    REJECTED_SECRET_RECHECK, Secret, SecretError, SecretVersion, Timestamp, Version, cache::within,
+    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice, Origin,
+    REJECTED_SECRET_RECHECK, Secret, SecretError, SecretVersion, Timestamp, cache::within,
     decision::refreshable, policy::WRITE_RETRY,
 };
 
@@ -22,23 +19,9 @@ pub(super) enum Purpose {
 /// The write that is to take the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LeaseAttempt {
-    expected: Version,
-    next: Account,
+    write: AccountWrite,
     lease: Lease,
     pub(super) purpose: Purpose,
-}
-
-impl LeaseAttempt {
-    /// Only the version together with the holder proves that the lease is this attempt's.
-    pub(super) fn read_back(&self, account: &Account) -> ReadBack {
-        if account.version == self.next.version && account.lease == Some(self.lease) {
-            ReadBack::Applied
-        } else if account.version == self.expected {
-            ReadBack::Unchanged
-        } else {
-            ReadBack::Superseded
-        }
-    }
 }
 
 impl Flow {
@@ -103,10 +86,8 @@ impl Flow {
         if self.cache.writes_failed_at.is_some_and(|at| within(at, WRITE_RETRY, cx)) {
             return self.finish(cx, Failure::StoreUnavailable);
         }
-        let before = self.account();
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
-        let expected = before.version;
-        let mut next = Account { version: expected.next(cx.now), lease: Some(lease), ..before };
+        let mut next = Account { lease: Some(lease), ..self.account() };
         match purpose {
             Purpose::Refresh { .. } => {
                 if let Some(pair) = &mut next.pair {
@@ -123,17 +104,37 @@ impl Flow {
         if self.request.intent == Intent::Replace {
             next.replaced_at = Some(cx.now);
         }
-        let effect = Effect::WriteAccount { expected, next: next.clone() };
-        let attempt = LeaseAttempt { expected, next, lease, purpose };
-        Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
+        let write = AccountWrite::new(next, cx.now);
+        let effect = write.effect();
+        Next::Write(Attempt::Lease(LeaseAttempt { write, lease, purpose }), effect)
     }
 
     pub(super) fn lease_taken(&mut self, cx: Context<'_>, attempt: LeaseAttempt) -> Next {
-        self.remember(attempt.next.clone());
+        self.remember(attempt.write.next.clone());
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
-        let held = Held { account: attempt.next, lease: attempt.lease, rejected_version: None };
+        let held = Held { account: attempt.write.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
         self.use_lease(cx, held, attempt.purpose)
+    }
+
+    /// Only the version together with the holder proves that the lease is this attempt's.
+    pub(super) fn lease_read_back(
+        &mut self,
+        cx: Context<'_>,
+        attempt: LeaseAttempt,
+        account: Account,
+    ) -> Next {
+        let AccountWrite { expected, next } = &attempt.write;
+        if account.version == next.version && account.lease == next.lease {
+            return self.lease_taken(cx, attempt);
+        }
+        let unchanged = account.version == *expected;
+        self.remember(account);
+        if unchanged {
+            return self.lease_not_written(cx);
+        }
+        self.notices.push(Notice::LeaseConflict);
+        Next::Decide
     }
 
     /// Does what the lease was taken for.

@@ -1,6 +1,10 @@
 //! Reading the record, deciding, waiting for another attempt, and finishing.
 
-use super::{Flow, Next, lease::Purpose};
+use super::{
+    Flow, Next,
+    lease::Purpose,
+    save::{Ending, SaveAttempt},
+};
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
     ServedFrom, StoreError, StoreFailure, Target, Timestamp, decide,
@@ -20,7 +24,7 @@ impl Flow {
             Lookup::Miss { early_refresh } => {
                 self.early_refresh = early_refresh;
                 match self.cache.pending_write.clone() {
-                    Some(pending) => Self::save_pending(cx, pending),
+                    Some(pending) => SaveAttempt::start(cx, pending, Ending::Pending),
                     None => Next::Look,
                 }
             }

@@ -36,7 +36,7 @@ use crate::{
 };
 use lease::Purpose;
 use save::Ending;
-use write::ConditionalWrite;
+use write::Attempt;
 
 /// One request on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,9 +79,9 @@ enum State {
     ReadingRecord,
     Waiting,
     CheckingSecret,
-    Writing(ConditionalWrite),
-    ReadingBack(ConditionalWrite),
-    BackingOff(ConditionalWrite),
+    Writing(Attempt),
+    ReadingBack(Attempt),
+    BackingOff(Attempt),
     Refreshing(Held),
     RereadingSecret(Held),
     LoggingIn(Held, Credentials),
@@ -122,12 +122,23 @@ enum Next {
     RevokePending(Held, Vec<Revocation>),
     /// End the lease: write `held.account`.
     Save(Held, Ending),
-    Write(ConditionalWrite, Effect),
-    ReadBack(ConditionalWrite),
-    BackOff(ConditionalWrite, Timestamp),
+    Write(Attempt, Effect),
+    ReadBack(Attempt),
+    BackOff(Attempt, Timestamp),
     /// Send a call, until this instant at the latest.
     Send(State, Call, Timestamp),
     Done(Result<Outcome, Failure>),
+}
+
+impl Next {
+    /// End the lease without a pair, for this reason.
+    fn fail(held: Held, failure: Failure) -> Self {
+        Self::Save(held, Ending::Failed(failure))
+    }
+
+    fn unexpected() -> Self {
+        Self::Done(Err(Failure::Defect("an event came that does not answer the last effect")))
+    }
 }
 
 impl Flow {
@@ -181,8 +192,7 @@ impl Flow {
             (State::Waiting, Event::Resumed) => Next::Look,
             (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(cx, read),
             (State::Writing(write), Event::Written(outcome)) => self.written(cx, write, outcome),
-            (State::ReadingBack(write), Event::Account(read)) => self.read_back_account(cx, write, read),
-            (State::ReadingBack(write), Event::Limiter(read)) => self.read_back_limiter(cx, write, read),
+            (State::ReadingBack(write), event) => self.read_back(cx, write, event),
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
             (State::Refreshing(held), Event::Replied(reply)) => self.refreshed(cx, held, reply),
             (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
@@ -193,7 +203,7 @@ impl Flow {
             (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
                 self.revoked(held, current, failed, &reply)
             }
-            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
+            _ => Next::unexpected(),
         };
         self.enter(cx, next)
     }
@@ -225,5 +235,3 @@ impl Flow {
         Step::Perform(effect)
     }
 }
-
-const UNEXPECTED: &str = "an event came that does not answer the last effect";

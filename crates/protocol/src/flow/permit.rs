@@ -1,11 +1,6 @@
 //! Login permits: one before each login, and a block of all logins after a 429.
 
-use super::{
-    Flow, Held, Next, State,
-    renew::backoff,
-    save::Ending,
-    write::{ConditionalWrite, Kind},
-};
+use super::{Flow, Held, Next, State, renew::backoff, write::Attempt};
 use crate::{
     Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
     LoginLimiter, Timestamp,
@@ -21,6 +16,7 @@ pub(super) struct PermitAttempt {
     acquired_at: Timestamp,
     /// It was dated anew once, because writing it took longer than it is fresh.
     redated: bool,
+    pub(super) tries: u32,
 }
 
 impl PermitAttempt {
@@ -35,13 +31,14 @@ pub(super) struct BlockAttempt {
     pub(super) held: Held,
     pub(super) cooldown: Cooldown,
     pub(super) name: LimiterName,
+    pub(super) tries: u32,
 }
 
 impl BlockAttempt {
-    pub(super) fn write(self, cx: Context<'_>, tries: u32, limiter: &LoginLimiter) -> Next {
+    pub(super) fn write(self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
         let next = limiter.block(self.cooldown.until, cx.now);
         let effect = Effect::WriteLimiter { name: self.name.clone(), expected: limiter.version, next };
-        Next::Write(ConditionalWrite { kind: Kind::Block(self), tries }, effect)
+        Next::Write(Attempt::Block(self), effect)
     }
 
     /// When the account's own cooldown has to be written instead.
@@ -54,19 +51,19 @@ impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
-        let attempt = PermitAttempt { held, credentials, permit, acquired_at: cx.now, redated: false };
-        Next::ReadBack(ConditionalWrite::new(Kind::Permit(attempt)))
+        let attempt =
+            PermitAttempt { held, credentials, permit, acquired_at: cx.now, redated: false, tries: 0 };
+        Next::ReadBack(Attempt::Permit(attempt))
     }
 
     pub(super) fn write_permit(
         &mut self,
         cx: Context<'_>,
         mut attempt: PermitAttempt,
-        tries: u32,
         limiter: &LoginLimiter,
     ) -> Next {
         if cx.now > self.latest_send(cx, &attempt.held) {
-            return Next::Save(attempt.held, Ending::Failed(Failure::TooLittleTime));
+            return Next::fail(attempt.held, Failure::TooLittleTime);
         }
         // An earlier try may have been applied, and its reply lost.
         if let Some(permit) = limiter.permit_of(attempt.permit) {
@@ -83,25 +80,25 @@ impl Flow {
             Ok(next) => {
                 attempt.acquired_at = cx.now;
                 let effect = Effect::WriteLimiter { name: attempt.name(), expected: limiter.version, next };
-                Next::Write(ConditionalWrite { kind: Kind::Permit(attempt), tries }, effect)
+                Next::Write(Attempt::Permit(attempt), effect)
             }
             Err(delay) => self.delay_login(cx, attempt.held, delay),
         }
     }
 
     /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
-    pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
+    pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt) -> Next {
         let acquired_at = attempt.acquired_at;
         if cx.now <= fresh_until(cx, acquired_at) {
             return self.send_login(cx, attempt, acquired_at);
         }
-        Next::ReadBack(ConditionalWrite { kind: Kind::Permit(attempt), tries })
+        Next::ReadBack(Attempt::Permit(attempt))
     }
 
     /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
     fn too_slow(cx: Context<'_>, mut held: Held) -> Next {
         held.account.cooldown = Some(backoff(cx, &held));
-        Next::Save(held, Ending::Failed(Failure::StoreUnavailable))
+        Next::fail(held, Failure::StoreUnavailable)
     }
 
     /// Puts the account into cooldown until a login is free. The upstream has not failed, so the count stays.

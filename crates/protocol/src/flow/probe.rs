@@ -21,7 +21,7 @@ impl Flow {
                 Verdict::Dead
             }
             UpstreamReply::TooLate => {
-                return Next::Save(held, Ending::Failed(Failure::TooLittleTime));
+                return Next::fail(held, Failure::TooLittleTime);
             }
             // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no
             // cooldown: the API's trouble is not the OAuth host's.

@@ -1,11 +1,6 @@
 //! Under the lease: refresh and login, and what their replies lead to.
 
-use super::{
-    Flow, Held, Next,
-    permit::BlockAttempt,
-    save::Ending,
-    write::{ConditionalWrite, Kind},
-};
+use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
 use crate::{
     Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice, Origin,
     SecretError, SecretVersion, UpstreamReply, Verdict,
@@ -68,12 +63,10 @@ impl Flow {
             }
             (_, Some(version)) => {
                 let failure = Failure::CredentialsRejected(version.clone());
-                Next::Save(held, Ending::Failed(failure))
+                Next::fail(held, failure)
             }
-            (Ok(credentials), None) => {
-                Next::Save(held, Ending::Failed(Failure::CredentialsRejected(credentials.version)))
-            }
-            (Err(error), None) => Next::Save(held, Ending::Failed(error.into())),
+            (Ok(credentials), None) => Next::fail(held, Failure::CredentialsRejected(credentials.version)),
+            (Err(error), None) => Next::fail(held, error.into()),
         }
     }
 
@@ -99,7 +92,7 @@ impl Flow {
                 if first {
                     self.log_in_if_time_allows(cx, held)
                 } else {
-                    Next::Save(held, Ending::Failed(Failure::CredentialsRejected(credentials.version)))
+                    Next::fail(held, Failure::CredentialsRejected(credentials.version))
                 }
             }
             UpstreamReply::Refused => {
@@ -165,7 +158,7 @@ impl Flow {
     pub(super) fn cool_down(&mut self, cx: Context<'_>, mut held: Held, cooldown: Cooldown) -> Next {
         self.notices.push(Notice::CooldownStarted(cooldown.until));
         held.account.cooldown = Some(cooldown);
-        Next::Save(held, Ending::Failed(Failure::cooling_down(cooldown, cx.now)))
+        Next::fail(held, Failure::cooling_down(cooldown, cx.now))
     }
 
     fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, retry_after: Option<Duration>) -> Next {
@@ -173,7 +166,7 @@ impl Flow {
         let failures = held.account.failures();
         let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
         let name = LimiterName::of(origin);
-        Next::ReadBack(ConditionalWrite::new(Kind::Block(BlockAttempt { held, cooldown, name })))
+        Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
     }
 }
 

@@ -5,7 +5,7 @@
 //! events reaches it.
 
 use super::*;
-use crate::{PendingWrite, Target, flow::write::Kind};
+use crate::{AccountWrite, Target, flow::write::Attempt};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
@@ -32,23 +32,23 @@ fn state_name(state: &State) -> &'static str {
         State::ReadingRecord => "ReadingRecord",
         State::Waiting => "Waiting",
         State::CheckingSecret => "CheckingSecret",
-        State::Writing(write) => match write.kind {
-            Kind::Lease(_) => "WritingLease",
-            Kind::Save(_) => "WritingSave",
-            Kind::Permit(_) => "WritingPermit",
-            Kind::Block(_) => "WritingBlock",
+        State::Writing(write) => match write {
+            Attempt::Lease(_) => "WritingLease",
+            Attempt::Save(_) => "WritingSave",
+            Attempt::Permit(_) => "WritingPermit",
+            Attempt::Block(_) => "WritingBlock",
         },
-        State::ReadingBack(write) => match write.kind {
-            Kind::Lease(_) => "ReadingBackLease",
-            Kind::Save(_) => "ReadingBackSave",
-            Kind::Permit(_) => "ReadingLimiterForPermit",
-            Kind::Block(_) => "ReadingLimiterForBlock",
+        State::ReadingBack(write) => match write {
+            Attempt::Lease(_) => "ReadingBackLease",
+            Attempt::Save(_) => "ReadingBackSave",
+            Attempt::Permit(_) => "ReadingLimiterForPermit",
+            Attempt::Block(_) => "ReadingLimiterForBlock",
         },
-        State::BackingOff(write) => match write.kind {
-            Kind::Lease(_) => "BackingOffLease",
-            Kind::Save(_) => "BackingOffSave",
-            Kind::Permit(_) => "BackingOffPermit",
-            Kind::Block(_) => "BackingOffBlock",
+        State::BackingOff(write) => match write {
+            Attempt::Lease(_) => "BackingOffLease",
+            Attempt::Save(_) => "BackingOffSave",
+            Attempt::Permit(_) => "BackingOffPermit",
+            Attempt::Block(_) => "BackingOffBlock",
         },
         State::Refreshing(_) => "Refreshing",
         State::RereadingSecret(_) => "RereadingSecret",
@@ -93,12 +93,13 @@ impl Visit {
         });
         let (detail, lease) = match &flow.state {
             State::Writing(write) | State::ReadingBack(write) | State::BackingOff(write) => {
-                let lease = match &write.kind {
-                    Kind::Permit(attempt) => Some(attempt.held.lease),
-                    Kind::Block(attempt) => Some(attempt.held.lease),
-                    Kind::Lease(_) | Kind::Save(_) => None,
+                let lease = match write {
+                    Attempt::Permit(attempt) => Some(attempt.held.lease),
+                    Attempt::Block(attempt) => Some(attempt.held.lease),
+                    Attempt::Lease(_) | Attempt::Save(_) => None,
                 };
-                (format!("{} {}", write.tries.min(1) + write.tries / 7, write.kind.detail()), lease)
+                let tries = write.tries();
+                (format!("{} {}", tries.min(1) + tries / 7, write.detail()), lease)
             }
             State::Refreshing(held)
             | State::RereadingSecret(held)
@@ -268,7 +269,16 @@ impl Visit {
     }
 }
 
-impl Kind {
+impl Attempt {
+    fn tries(&self) -> u32 {
+        match self {
+            Self::Lease(_) => 0,
+            Self::Save(attempt) => attempt.tries,
+            Self::Permit(attempt) => attempt.tries,
+            Self::Block(attempt) => attempt.tries,
+        }
+    }
+
     fn detail(&self) -> String {
         match self {
             Self::Lease(attempt) => format!("{:?}", std::mem::discriminant(&attempt.purpose)),
@@ -286,7 +296,7 @@ impl Kind {
 fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
     let world = World::new();
     let reported = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(7)) };
-    let pending = PendingWrite {
+    let pending = AccountWrite {
         expected: Version(7),
         next: Account { version: Version(8), pair: Some(pair(WEEK)), ..Account::default() },
     };

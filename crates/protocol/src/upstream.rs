@@ -144,20 +144,26 @@ impl Expiry {
 impl Granted {
     /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
-    /// `before` is the pair that it replaces. If it was refreshed and no refresh token came back, its refresh token
-    /// is kept with its expiry. The two expiries are independent, and tokens are never decoded.
+    /// `before` is the pair that it replaces, and `login` has the credentials, unless the pair was refreshed. A refreshed
+    /// pair keeps its origin and, if no refresh token came back, its refresh token with its expiry. The two expiries
+    /// are independent, and tokens are never decoded.
     pub fn into_pair(
         self,
         generation: Generation,
         sent_at: Timestamp,
-        obtained_by: Grant,
         before: Option<&Pair>,
-        origin: Origin,
-        secret_version: Option<SecretVersion>,
+        login: Option<Credentials>,
     ) -> Pair {
+        let refreshed = before.filter(|_| login.is_none());
+        let obtained_by = if login.is_some() { Grant::Login } else { Grant::Refresh };
+        let (origin, secret_version) = match login {
+            Some(Credentials { origin, version, .. }) => (origin, Some(version)),
+            None => {
+                refreshed.map(|pair| (pair.origin.clone(), pair.secret_version.clone())).unwrap_or_default()
+            }
+        };
         let stated = self.refresh_expiry.resolve(sent_at);
-        let kept =
-            before.filter(|_| obtained_by == Grant::Refresh).and_then(|pair| pair.refresh_token.parts());
+        let kept = refreshed.and_then(|pair| pair.refresh_token.parts());
         let refresh_token = match (self.refresh_token, kept) {
             (Some(token), _) => RefreshToken::Available { token, expires_at: stated },
             (None, Some((token, expires_at))) => {
@@ -184,6 +190,7 @@ impl Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ApiVersion;
 
     const SENT: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -197,11 +204,34 @@ mod tests {
     }
 
     fn login(granted: Granted) -> Pair {
-        granted.into_pair(Generation(1), SENT, Grant::Login, None, Origin::default(), None)
+        granted.into_pair(Generation(1), SENT, None, Some(credentials()))
     }
 
-    fn after(before: &Pair, granted: Granted, grant: Grant) -> Pair {
-        granted.into_pair(Generation(2), SENT, grant, Some(before), Origin::default(), None)
+    fn refreshed(before: &Pair, granted: Granted) -> Pair {
+        granted.into_pair(Generation(2), SENT, Some(before), None)
+    }
+
+    fn credentials() -> Credentials {
+        Credentials {
+            version: SecretVersion("v1".to_owned()),
+            email: Secret::from("email"),
+            password: Secret::from("password"),
+            client: None,
+            origin: Origin { api_version: ApiVersion::V2, ..Origin::default() },
+        }
+    }
+
+    #[test]
+    fn a_refreshed_pair_is_of_the_login_that_it_descends_from() {
+        let silent = || granted(None, Expiry::Unknown, Expiry::Unknown);
+        let first = login(silent());
+        let second = refreshed(&first, silent());
+        assert_eq!((first.obtained_by, second.obtained_by), (Grant::Login, Grant::Refresh));
+        for pair in [&first, &second] {
+            assert_eq!(pair.secret_version, Some(credentials().version));
+            assert_eq!(pair.origin, credentials().origin);
+        }
+        assert_eq!((first.replaces, second.replaces), (None, Some(first.generation)));
     }
 
     #[test]
@@ -218,11 +248,11 @@ mod tests {
         let mut before = login(granted(Some("first"), Expiry::Unknown, Expiry::At(until)));
         before.refresh_token = before.refresh_token.consumed();
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
-        let refreshed = after(&before, silent, Grant::Refresh);
+        let successor = refreshed(&before, silent);
         let kept = RefreshToken::Available { token: Secret::from("first"), expires_at: Some(until) };
-        assert_eq!(refreshed.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
+        assert_eq!(successor.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
         let later = Expiry::In(Duration::from_secs(2000));
-        let dated = after(&before, granted(None, Expiry::Unknown, later), Grant::Refresh);
+        let dated = refreshed(&before, granted(None, Expiry::Unknown, later));
         assert_eq!(dated.refresh_token.parts().unwrap().1, Some(SENT.plus(Duration::from_secs(2000))));
     }
 
@@ -232,17 +262,13 @@ mod tests {
         let before = login(granted(Some("first"), Expiry::Unknown, until));
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         assert_eq!(
-            after(&before, silent, Grant::Login).refresh_token,
+            silent.into_pair(Generation(2), SENT, Some(&before), Some(credentials())).refresh_token,
             RefreshToken::Absent,
             "another session"
         );
         let second = granted(Some("second"), Expiry::Unknown, Expiry::Unknown);
         let successor = RefreshToken::Available { token: Secret::from("second"), expires_at: None };
-        assert_eq!(
-            after(&before, second, Grant::Refresh).refresh_token,
-            successor,
-            "the expiry was the other's"
-        );
+        assert_eq!(refreshed(&before, second).refresh_token, successor, "the expiry was the other's");
     }
 
     #[test]

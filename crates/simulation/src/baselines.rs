@@ -18,7 +18,7 @@ pub(crate) mod requests;
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
-    Grant, Granted, Holder, Intent, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom, Step,
+    Granted, Holder, Intent, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom, Step,
     Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::time::Duration;
@@ -260,9 +260,7 @@ impl Baseline {
     ) -> Step {
         // The simulated upstream numbers its tokens.
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
-        let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
-        let origin = secret.map(|secret| secret.origin).unwrap_or_default();
-        let pair = granted.into_pair(generation, sent_at, grant, self.record.pair.as_ref(), origin, None);
+        let pair = granted.into_pair(generation, sent_at, self.record.pair.as_ref(), secret);
         let locked = self.locked.take();
         self.record = Account {
             version: locked.unwrap_or(self.record.version).next(cx.now),

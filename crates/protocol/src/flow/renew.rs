@@ -2,27 +2,15 @@
 
 use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice, Origin,
-    SecretError, SecretVersion, UpstreamReply, Verdict,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, Origin,
+    SecretError, UpstreamReply, Verdict,
 };
 use std::time::Duration;
-
-/// Where a new pair comes from.
-struct Source {
-    grant: Grant,
-    origin: Origin,
-    secret_version: Option<SecretVersion>,
-}
 
 impl Flow {
     pub(super) fn refreshed(&mut self, cx: Context<'_>, held: Held, reply: UpstreamReply) -> Next {
         match reply {
-            UpstreamReply::Granted(granted) => {
-                let before = held.account.pair.as_ref();
-                let origin = before.map(|pair| pair.origin.clone()).unwrap_or_default();
-                let secret_version = before.and_then(|pair| pair.secret_version.clone());
-                self.granted(cx, held, granted, Source { grant: Grant::Refresh, origin, secret_version })
-            }
+            UpstreamReply::Granted(granted) => self.granted(cx, held, granted, None),
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
             UpstreamReply::Unauthorized | UpstreamReply::Refused => {
                 self.notices.push(Notice::RefreshRefused);
@@ -81,11 +69,7 @@ impl Flow {
             self.unsent_permit = None;
         }
         match reply {
-            UpstreamReply::Granted(granted) => {
-                let Credentials { origin, version, .. } = credentials;
-                let source = Source { grant: Grant::Login, origin, secret_version: Some(version) };
-                self.granted(cx, held, granted, source)
-            }
+            UpstreamReply::Granted(granted) => self.granted(cx, held, granted, Some(credentials)),
             UpstreamReply::Unauthorized => {
                 self.rejected_version = Some(credentials.version.clone());
                 let first = held.rejected_version.replace(credentials.version.clone()).is_none();
@@ -120,8 +104,14 @@ impl Flow {
         Next::Save(held, Ending::Released)
     }
 
-    fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: Granted, source: Source) -> Next {
-        let Source { grant, origin, secret_version } = source;
+    /// Saves a new pair. `login` has the credentials, unless the pair was refreshed.
+    fn granted(
+        &mut self,
+        cx: Context<'_>,
+        mut held: Held,
+        granted: Granted,
+        login: Option<Credentials>,
+    ) -> Next {
         let sent_at = self.requested_at;
         if granted.access_expiry.resolve(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
@@ -131,7 +121,11 @@ impl Flow {
             // The last generation lived until it was due.
             held.account.young_deaths = 0;
         }
-        let pair = granted.into_pair(held.fence(), sent_at, grant, before, origin, secret_version);
+        if login.is_some() {
+            held.account.rejected_secret = None;
+            held.rejected_version = None;
+        }
+        let pair = granted.into_pair(held.fence(), sent_at, before, login);
         // The upstream may give the tokens of a withdrawn session once more.
         held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
         held.account.early_refresh_after = None;
@@ -140,10 +134,6 @@ impl Flow {
         let short = !cx.policy.usable(&pair, Duration::MAX, cx.now);
         held.account.cooldown = short.then(|| backoff(cx, &held));
         held.account.pair = Some(pair);
-        if grant == Grant::Login {
-            held.account.rejected_secret = None;
-            held.rejected_version = None;
-        }
         Next::Save(held, Ending::Obtained)
     }
 

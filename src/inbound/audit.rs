@@ -135,7 +135,7 @@ fn severity(error: &RequestError) -> Severity {
 mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
-    use protocol::{Generation, Grant, Origin, Pair, RefreshToken, Secret, Verdict, Version};
+    use protocol::{Generation, Grant, Origin, Pair, Secret, Verdict, Version};
     use serde_json::{Value, json};
     use std::{
         collections::HashMap,
@@ -177,7 +177,7 @@ mod tests {
         let pair = Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
-            refresh_token: RefreshToken::Absent,
+            refresh_token: None,
             issued_at: NOW,
             expires_at: NOW.plus(Duration::from_secs(9)),
             obtained_by: Grant::Login,

@@ -71,7 +71,11 @@ fn pair() -> Pair {
     Pair {
         generation: Generation(7),
         access_token: Secret::from(ACCESS_TOKEN),
-        refresh_token: RefreshToken::Available { token: Secret::from(KEPT_INSIDE[0]), expires_at: None },
+        refresh_token: Some(RefreshToken {
+            token: Secret::from(KEPT_INSIDE[0]),
+            expires_at: None,
+            consumed: false,
+        }),
         issued_at: START,
         expires_at: START.plus(LIFETIME),
         obtained_by: Grant::Login,

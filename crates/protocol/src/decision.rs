@@ -248,12 +248,10 @@ fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
 
 /// The refresh token that may be sent, and the upstream to send it to.
 pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<(Secret, Origin)> {
-    let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
-        return None;
-    };
+    let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     let documented = pair.origin.api_version == ApiVersion::V3;
-    (lives && documented).then(|| (token.clone(), pair.origin.clone()))
+    (!consumed && lives && documented).then(|| (token.clone(), pair.origin.clone()))
 }
 
 impl Policy {

@@ -163,14 +163,14 @@ impl Granted {
             }
         };
         let stated = self.refresh_expiry.resolve(sent_at);
-        let kept = refreshed.and_then(|pair| pair.refresh_token.parts());
+        let kept = refreshed.and_then(|pair| pair.refresh_token.as_ref());
         let refresh_token = match (self.refresh_token, kept) {
-            (Some(token), _) => RefreshToken::Available { token, expires_at: stated },
-            (None, Some((token, expires_at))) => {
-                RefreshToken::Available { token: token.clone(), expires_at: stated.or(expires_at) }
-            }
-            (None, None) => RefreshToken::Absent,
+            (Some(token), _) => Some((token, stated)),
+            (None, Some(kept)) => Some((kept.token.clone(), stated.or(kept.expires_at))),
+            (None, None) => None,
         };
+        let refresh_token =
+            refresh_token.map(|(token, expires_at)| RefreshToken { token, expires_at, consumed: false });
         let stated = self.access_expiry.resolve(sent_at);
         Pair {
             generation,
@@ -190,7 +190,7 @@ impl Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ApiVersion;
+    use crate::{ApiVersion, test_refresh_token};
 
     const SENT: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -246,14 +246,14 @@ mod tests {
     fn f10_an_omitted_refresh_token_does_not_wipe_the_stored_one() {
         let until = SENT.plus(Duration::from_secs(1000));
         let mut before = login(granted(Some("first"), Expiry::Unknown, Expiry::At(until)));
-        before.refresh_token = before.refresh_token.consumed();
+        before.refresh_token.as_mut().unwrap().consumed = true;
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         let successor = refreshed(&before, silent);
-        let kept = RefreshToken::Available { token: Secret::from("first"), expires_at: Some(until) };
+        let kept = Some(RefreshToken { expires_at: Some(until), ..test_refresh_token("first") });
         assert_eq!(successor.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
         let later = Expiry::In(Duration::from_secs(2000));
         let dated = refreshed(&before, granted(None, Expiry::Unknown, later));
-        assert_eq!(dated.refresh_token.parts().unwrap().1, Some(SENT.plus(Duration::from_secs(2000))));
+        assert_eq!(dated.refresh_token.unwrap().expires_at, Some(SENT.plus(Duration::from_secs(2000))));
     }
 
     #[test]
@@ -263,17 +263,17 @@ mod tests {
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         assert_eq!(
             silent.into_pair(Generation(2), SENT, Some(&before), Some(credentials())).refresh_token,
-            RefreshToken::Absent,
+            None,
             "another session"
         );
         let second = granted(Some("second"), Expiry::Unknown, Expiry::Unknown);
-        let successor = RefreshToken::Available { token: Secret::from("second"), expires_at: None };
+        let successor = Some(test_refresh_token("second"));
         assert_eq!(refreshed(&before, second).refresh_token, successor, "the expiry was the other's");
     }
 
     #[test]
     fn one_expiry_says_nothing_about_the_other() {
         let pair = login(granted(Some("r"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown));
-        assert_eq!(pair.refresh_token.parts().unwrap().1, None);
+        assert_eq!(pair.refresh_token.unwrap().expires_at, None);
     }
 }

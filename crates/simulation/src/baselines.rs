@@ -190,7 +190,11 @@ impl Baseline {
 
     fn renew(&mut self, cx: Context<'_>) -> Step {
         let pair = self.record.pair.as_ref().filter(|pair| self.refused != Some(pair.generation));
-        if let Some(Pair { refresh_token: RefreshToken::Available { token, expires_at }, origin, .. }) = pair
+        if let Some(Pair {
+            refresh_token: Some(RefreshToken { token, expires_at, consumed: false }),
+            origin,
+            ..
+        }) = pair
             && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now)
         {
             let call = Call::Refresh { refresh_token: token.clone(), origin: origin.clone() };

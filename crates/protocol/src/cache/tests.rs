@@ -104,8 +104,7 @@ fn a_missing_secret_withholds_no_usable_pair() {
     let refused = Lookup::Fail(SecretError::Unreachable.into());
     let consumed = |left| {
         let mut cache: Cache = failed(left);
-        let pair = cache.record.as_mut().unwrap().account.pair.as_mut().unwrap();
-        pair.refresh_token = pair.refresh_token.clone().consumed();
+        cache.record.as_mut().unwrap().account.mark_refresh_token(true);
         cache
     };
     assert_eq!(looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES), refused);

@@ -89,11 +89,7 @@ impl Flow {
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
         let mut next = Account { lease: Some(lease), ..self.account() };
         match purpose {
-            Purpose::Refresh { .. } => {
-                if let Some(pair) = &mut next.pair {
-                    pair.refresh_token = pair.refresh_token.clone().consumed();
-                }
-            }
+            Purpose::Refresh { .. } => next.mark_refresh_token(true),
             Purpose::Revoke { withdraw: true } => {
                 self.notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();

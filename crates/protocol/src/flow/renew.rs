@@ -168,8 +168,6 @@ pub(super) fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
 
 /// The refresh token did not leave after all.
 fn restored(mut held: Held) -> Held {
-    if let Some(pair) = &mut held.account.pair {
-        pair.refresh_token = pair.refresh_token.clone().restored();
-    }
+    held.account.mark_refresh_token(false);
     held
 }

@@ -8,8 +8,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, Granted, Intent, RefreshToken, Secret, SecretError,
-    StoreError, TokenKind, UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Granted, Intent, Secret, SecretError, StoreError, TokenKind,
+    UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -162,10 +162,8 @@ impl Fleet {
             self.saw("a takeover after a lapsed lease");
             // The previous holder was paused for too long. If that was before its login, the login was not sent, and
             // no pair is lost. The fault of a holder that crashed or failed has allowed a login already.
-            let consumed = before
-                .pair
-                .as_ref()
-                .is_some_and(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. }));
+            let refresh_token = before.pair.as_ref().and_then(|pair| pair.refresh_token.as_ref());
+            let consumed = refresh_token.is_some_and(|refresh| refresh.consumed);
             let lost = world
                 .request_of(&self.setting, old.holder)
                 .is_some_and(|running| running.under_lease.sent || consumed);

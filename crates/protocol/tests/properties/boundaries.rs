@@ -72,7 +72,8 @@ proptest! {
     fn a_refresh_token_is_sent_until_its_expiry_less_the_margin(
         pair in pair(), policy in policy(), until in instant()
     ) {
-        let refresh_token = RefreshToken::Available { token: Secret::from("refresh"), expires_at: Some(until) };
+        let token = Secret::from("refresh");
+        let refresh_token = Some(RefreshToken { token, expires_at: Some(until), consumed: false });
         let pair = Pair { refresh_token, verdict: Verdict::Dead, origin: Origin::default(), ..pair };
         let account = Account { pair: Some(pair), ..Account::default() };
         let last = until.minus(policy.clock_margin);

@@ -55,9 +55,8 @@ proptest! {
             Decision::Refresh { refresh_token, origin } => {
                 let pair = pair.expect("a pair to refresh");
                 prop_assert!(free);
-                let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
-                    panic!("{:?} is not available", pair.refresh_token)
-                };
+                let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref().expect("a token");
+                prop_assert!(!consumed);
                 prop_assert_eq!(token, &refresh_token);
                 prop_assert_eq!(&pair.origin, &origin);
                 prop_assert_eq!(origin.api_version, ApiVersion::V3);

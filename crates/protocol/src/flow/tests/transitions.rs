@@ -87,7 +87,7 @@ impl Visit {
         let account = flow.account();
         let pair = account.pair.as_ref();
         let kind = pair.map(|pair| {
-            let refresh = std::mem::discriminant(&pair.refresh_token);
+            let refresh = pair.refresh_token.as_ref().map(|refresh| refresh.consumed);
             let verdict = std::mem::discriminant(&pair.verdict);
             (refresh, verdict, POLICY.usable(pair, Duration::from_secs(60), self.now))
         });
@@ -231,10 +231,14 @@ impl Visit {
         let until = self.now.plus(Duration::from_secs(10));
         let usable = Pair { generation: Generation(version.0), ..test_pair(self.now.plus(WEEK)) };
         let expiring = test_pair(self.now.plus(Duration::from_secs(30)));
-        let consumed = Pair { refresh_token: expiring.refresh_token.clone().consumed(), ..expiring.clone() };
         let due = test_pair(self.now.plus(Duration::from_secs(3600)));
         let base = Account { version, ..Account::default() };
         let with = |pair: &Pair| Account { pair: Some(pair.clone()), ..base.clone() };
+        let consumed = |pair: &Pair| {
+            let mut account = with(pair);
+            account.mark_refresh_token(true);
+            account
+        };
         let lease = Some(Lease { holder: Holder(u64::MAX), until });
         let cooldown = Some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 });
         let rejected_secret = Some(SecretVersion("v1".to_owned()));
@@ -248,10 +252,10 @@ impl Visit {
             Account { lease, ..with(&usable) },
             with(&test_pair(self.now.plus(WEEK))),
             with(&due),
-            with(&Pair { refresh_token: due.refresh_token.clone().consumed(), ..due }),
+            consumed(&due),
             with(&expiring),
             Account { rejected_secret, ..with(&expiring) },
-            with(&consumed),
+            consumed(&expiring),
             Account { lease, ..with(&expiring) },
         ];
         own.into_iter().chain(known).chain(others.map(|account| ("record", account))).collect()

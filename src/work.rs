@@ -70,7 +70,8 @@ pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
 mod tests {
     use super::*;
     use protocol::{
-        Call, Credentials, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version,
+        Call, Credentials, IssuedToken, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError,
+        Version,
     };
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -91,8 +92,8 @@ mod tests {
         };
         [
             send(Call::Login(credentials)),
-            send(Call::Refresh { refresh_token: token(), origin: origin() }),
-            send(Call::Probe { access_token: token(), origin: origin() }),
+            send(Call::Refresh(IssuedToken { token: token(), origin: origin() })),
+            send(Call::Probe(IssuedToken { token: token(), origin: origin() })),
         ]
     }
 

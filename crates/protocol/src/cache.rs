@@ -96,7 +96,7 @@ impl Cache {
             _ if stale => MISS,
             Decision::Answer(answer) => Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer }),
             // If the cached pair is usable, it was the draw that decided.
-            Decision::Refresh { .. } | Decision::LogIn => {
+            Decision::Refresh(_) | Decision::LogIn => {
                 Lookup::Miss { early_refresh: self.answer(request, progress, cx).is_some() }
             }
             Decision::Fail(failure) if read_since_arrival => Lookup::Fail(failure),

@@ -1,8 +1,8 @@
 //! One look at an account's record: answer, wait, fail or renew.
 
 use crate::{
-    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, Origin, Pair, Policy,
-    RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, lies_ahead,
+    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, IssuedToken, Pair,
+    Policy, RefreshToken, Request, ServedFrom, Timestamp, Verdict, lies_ahead,
     policy::{REPLACE_INTERVAL, SHORTEST_TTL},
 };
 use std::time::Duration;
@@ -19,21 +19,11 @@ pub enum Decision {
     /// Nothing is left to do.
     Finish,
     /// Renew the pair with its refresh token.
-    Refresh {
-        /// The token to send.
-        refresh_token: Secret,
-        /// The upstream to send it to.
-        origin: Origin,
-    },
+    Refresh(IssuedToken),
     /// Renew the pair with email and password.
     LogIn,
     /// The caller reports the pair as rejected: find out whether it is dead.
-    Probe {
-        /// The token in question.
-        access_token: Secret,
-        /// The upstream to ask.
-        origin: Origin,
-    },
+    Probe(IssuedToken),
     /// Forget the rejected secret version, the cooldown and everything else that delays the next attempt.
     Unblock,
     /// Revoke what is pending, after withdrawing the pair if so wanted.
@@ -146,9 +136,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
                 Decision::Answer(answer)
             }
             (None, _) if cooldown.is_some() => Decision::Answer(answer),
-            (None, _) => {
-                Decision::Probe { access_token: pair.access_token.clone(), origin: pair.origin.clone() }
-            }
+            (None, _) => Decision::Probe(pair.issued(&pair.access_token)),
         };
     }
     let idle = lease.is_none() && cooldown.is_none() && may_refresh_early(account, cx);
@@ -240,18 +228,15 @@ fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
 
 /// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.
 fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
-    match pair.and_then(|pair| refreshable(pair, cx)) {
-        Some((refresh_token, origin)) => Decision::Refresh { refresh_token, origin },
-        None => Decision::LogIn,
-    }
+    pair.and_then(|pair| refreshable(pair, cx)).map_or(Decision::LogIn, Decision::Refresh)
 }
 
-/// The refresh token that may be sent, and the upstream to send it to.
-pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<(Secret, Origin)> {
+/// The refresh token, if it may be sent.
+pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<IssuedToken> {
     let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     let documented = pair.origin.api_version == ApiVersion::V3;
-    (!consumed && lives && documented).then(|| (token.clone(), pair.origin.clone()))
+    (!consumed && lives && documented).then(|| pair.issued(token))
 }
 
 impl Policy {

@@ -44,8 +44,8 @@ pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
 pub use record::{
     Account, AccountName, AccountWrite, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder,
-    Lease, MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind,
-    Verdict, Version,
+    IssuedToken, Lease, MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion,
+    TokenKind, Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, ServedFrom};
 pub use secret::Secret;

@@ -111,6 +111,15 @@ pub struct Origin {
     pub api_url: Option<UpstreamUrl>,
 }
 
+/// A token, and the upstream that issued it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuedToken {
+    /// The token itself.
+    pub token: Secret,
+    /// Where it is sent.
+    pub origin: Origin,
+}
+
 /// Which token of a pair. The upstream's revoke call has to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -200,6 +209,11 @@ impl Pair {
         tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind, expires_at)| {
             Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone(), expires_at })
         })
+    }
+
+    /// A token of this pair, for a call.
+    pub(crate) fn issued(&self, token: &Secret) -> IssuedToken {
+        IssuedToken { token: token.clone(), origin: self.origin.clone() }
     }
 
     /// Whether a token is one of this pair's.

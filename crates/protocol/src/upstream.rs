@@ -1,8 +1,8 @@
 //! Calls to the upstream, and what its replies mean for the protocol.
 
 use crate::{
-    Generation, Grant, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp, Verdict,
-    policy::ASSUMED_LIFETIME,
+    Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
+    Verdict, policy::ASSUMED_LIFETIME,
 };
 use std::time::Duration;
 
@@ -34,22 +34,12 @@ pub struct ClientCredentials {
 pub enum Call {
     /// Obtain a pair with email and password. Counted against the login limit.
     Login(Credentials),
-    /// Trade the refresh token for a new pair.
-    Refresh {
-        /// Consumed by this call.
-        refresh_token: Secret,
-        /// The upstream that issued it.
-        origin: Origin,
-    },
+    /// Trade a refresh token for a new pair. The call consumes it.
+    Refresh(IssuedToken),
     /// Make a token worthless.
     Revoke(Revocation),
     /// Find out whether an access token is alive.
-    Probe {
-        /// The token in question.
-        access_token: Secret,
-        /// The upstream that issued it.
-        origin: Origin,
-    },
+    Probe(IssuedToken),
 }
 
 impl Call {
@@ -57,9 +47,9 @@ impl Call {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
-            Self::Refresh { .. } => "refresh",
+            Self::Refresh(_) => "refresh",
             Self::Revoke(_) => "revoke",
-            Self::Probe { .. } => "probe",
+            Self::Probe(_) => "probe",
         }
     }
 }

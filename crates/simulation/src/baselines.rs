@@ -18,8 +18,8 @@ pub(crate) mod requests;
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
-    Granted, Holder, Intent, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom, Step,
-    Timestamp, UpstreamReply, Version, WriteOutcome,
+    Granted, Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom,
+    Step, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::time::Duration;
 
@@ -197,7 +197,7 @@ impl Baseline {
         }) = pair
             && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now)
         {
-            let call = Call::Refresh { refresh_token: token.clone(), origin: origin.clone() };
+            let call = Call::Refresh(IssuedToken { token: token.clone(), origin: origin.clone() });
             return self.send(cx, call, None);
         }
         self.state = State::ReadingSecret;

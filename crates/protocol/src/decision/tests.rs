@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Revocation, SecretVersion, TokenKind,
-    Version, test_pair, test_refresh_token,
+    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Revocation, Secret, SecretVersion,
+    TokenKind, Version, test_pair, test_refresh_token,
 };
 use std::fmt::Write;
 
@@ -62,19 +62,19 @@ fn answers(decision: &Decision) -> bool {
 }
 
 fn refreshes(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refresh { refresh_token, .. } if *refresh_token == Secret::from("refresh"))
+    matches!(decision, Decision::Refresh(sent) if sent.token == Secret::from("refresh"))
 }
 
 fn named(decision: &Decision) -> &'static str {
     match decision {
         Decision::Answer(_) => "answer",
         Decision::Finish => "finish",
-        Decision::Probe { .. } => "probe",
+        Decision::Probe(_) => "probe",
         Decision::Unblock => "unblock",
         Decision::Revoke { withdraw: true } => "withdraw",
         Decision::Revoke { withdraw: false } => "revoke",
         Decision::LogIn => "login",
-        Decision::Refresh { .. } => "refresh",
+        Decision::Refresh(_) => "refresh",
         Decision::Wait(_) => "wait",
         Decision::Fail(_) => "fail",
     }

@@ -2,17 +2,17 @@
 
 use super::{Flow, Held, Next, State, write::Attempt};
 use crate::{
-    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice, Origin,
-    REJECTED_SECRET_RECHECK, Secret, SecretError, SecretVersion, Timestamp, cache::within,
-    decision::refreshable, policy::WRITE_RETRY,
+    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, IssuedToken, Lease, Notice,
+    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, cache::within, decision::refreshable,
+    policy::WRITE_RETRY,
 };
 
 /// What the lease is taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    Refresh { refresh_token: Secret, origin: Origin },
+    Refresh(IssuedToken),
     LogIn(Credentials),
-    Probe { access_token: Secret, origin: Origin },
+    Probe(IssuedToken),
     Revoke { withdraw: bool },
 }
 
@@ -48,20 +48,16 @@ impl Flow {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
         let account = self.account();
         let rejected = |credentials: &Credentials| self.is_rejected(&account, &credentials.version);
-        // An operator's refresh logs in only if the secret has changed since the pair's login.
         let pair = account.pair.as_ref().filter(|_| self.request.intent == Intent::Replace);
-        let refresh = pair.and_then(|pair| Some((refreshable(pair, cx)?, pair.secret_version.as_ref())));
-        if let Some(((refresh_token, origin), logged_in_with)) = refresh {
-            let changed = |credentials: &Credentials| {
-                logged_in_with.is_some_and(|version| *version != credentials.version)
-                    && !rejected(credentials)
-            };
+        if let Some((pair, refresh_token)) = pair.and_then(|pair| Some((pair, refreshable(pair, cx)?))) {
+            // An operator's refresh logs in only if the secret has changed since the pair's login.
+            let login = pair.secret_version.as_ref();
             let refreshes = match &read {
-                Ok(credentials) => !changed(credentials),
+                Ok(secret) => login.is_none_or(|version| *version == secret.version) || rejected(secret),
                 Err(error) => *error == SecretError::Unreachable,
             };
             if refreshes {
-                return Next::Acquire(Purpose::Refresh { refresh_token, origin });
+                return Next::Acquire(Purpose::Refresh(refresh_token));
             }
         }
         match read {
@@ -89,13 +85,13 @@ impl Flow {
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
         let mut next = Account { lease: Some(lease), ..self.account() };
         match purpose {
-            Purpose::Refresh { .. } => next.mark_refresh_token(true),
+            Purpose::Refresh(_) => next.mark_refresh_token(true),
             Purpose::Revoke { withdraw: true } => {
                 self.notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();
                 self.report_dropped(dropped);
             }
-            Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe { .. } => {}
+            Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe(_) => {}
         }
         if self.request.intent == Intent::Replace {
             next.replaced_at = Some(cx.now);
@@ -137,13 +133,9 @@ impl Flow {
     fn use_lease(&self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
         let not_after = self.latest_send(cx, &held);
         match purpose {
-            Purpose::Refresh { refresh_token, origin } => {
-                Next::Send(State::Refreshing(held), Call::Refresh { refresh_token, origin }, not_after)
-            }
+            Purpose::Refresh(token) => Next::Send(State::Refreshing(held), Call::Refresh(token), not_after),
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
-            Purpose::Probe { access_token, origin } => {
-                Next::Send(State::Probing(held), Call::Probe { access_token, origin }, not_after)
-            }
+            Purpose::Probe(token) => Next::Send(State::Probing(held), Call::Probe(token), not_after),
             Purpose::Revoke { .. } => Next::RevokePending(held, Vec::new()),
         }
     }

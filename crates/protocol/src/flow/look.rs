@@ -57,15 +57,15 @@ impl Flow {
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),
             // An operator's refresh reads the secret first: its current version may be for another user.
-            Decision::Refresh { refresh_token, origin } if self.request.intent != Intent::Replace => {
-                self.renew(cx, Next::Acquire(Purpose::Refresh { refresh_token, origin }))
+            Decision::Refresh(refresh_token) if self.request.intent != Intent::Replace => {
+                self.renew(cx, Next::Acquire(Purpose::Refresh(refresh_token)))
             }
-            Decision::Refresh { .. } | Decision::LogIn => {
+            Decision::Refresh(_) | Decision::LogIn => {
                 let check_secret = self.check_secret(cx);
                 self.renew(cx, check_secret)
             }
-            Decision::Probe { access_token, origin } => {
-                let probe = Next::Acquire(Purpose::Probe { access_token, origin });
+            Decision::Probe(access_token) => {
+                let probe = Next::Acquire(Purpose::Probe(access_token));
                 self.in_time(cx).or_else(|| self.jitter(cx)).unwrap_or(probe)
             }
             Decision::Unblock => self.unblock(cx, account),

@@ -81,7 +81,7 @@ proptest! {
             let cx = Context { policy: &policy, now, draw: Draw(0) };
             let request = token_request(now, Duration::ZERO);
             let expected = match decide(&request, Progress::default(), &account, cx) {
-                Decision::Refresh { .. } => now < last,
+                Decision::Refresh(_) => now < last,
                 Decision::LogIn => now >= last,
                 _ => false,
             };

@@ -159,7 +159,7 @@ impl World {
             }
             Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(UpstreamReply::TooLate),
             Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(UpstreamReply::Revoked),
-            Effect::Send { call: Call::Probe { .. }, .. } => Event::Replied(UpstreamReply::Alive),
+            Effect::Send { call: Call::Probe(_), .. } => Event::Replied(UpstreamReply::Alive),
             Effect::Send { .. } => {
                 self.grants += 1;
                 Event::Replied(UpstreamReply::Granted(granted(self.grants)))

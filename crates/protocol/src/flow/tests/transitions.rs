@@ -188,7 +188,7 @@ impl Visit {
             }
             Effect::Send { call, .. } => {
                 let replies: &[UpstreamReply] = match call {
-                    Call::Login(_) | Call::Refresh { .. } => &[
+                    Call::Login(_) | Call::Refresh(_) => &[
                         UpstreamReply::Granted(granted(1)),
                         UpstreamReply::Granted(Granted {
                             access_expiry: Expiry::In(Duration::from_secs(2)),
@@ -207,7 +207,7 @@ impl Visit {
                         UpstreamReply::Unclear,
                         UpstreamReply::TooLate,
                     ],
-                    Call::Probe { .. } => &[
+                    Call::Probe(_) => &[
                         UpstreamReply::Alive,
                         UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,

@@ -345,6 +345,11 @@ impl Account {
         self.cooldown.filter(|cooldown| lies_ahead(cooldown.until, now))
     }
 
+    /// Whether an attempt to renew may begin: no lease is held, and no cooldown lasts.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.active_lease(now).is_none() && self.active_cooldown(now).is_none()
+    }
+
     /// Failures in a row so far.
     pub fn failures(&self) -> u32 {
         self.cooldown.map_or(0, |cooldown| cooldown.failures)

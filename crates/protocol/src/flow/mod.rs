@@ -194,10 +194,10 @@ impl Flow {
             (State::Writing(write), Event::Written(outcome)) => self.written(cx, write, outcome),
             (State::ReadingBack(write), event) => self.read_back(cx, write, event),
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
-            (State::Refreshing(held), Event::Replied(reply)) => self.refreshed(cx, held, reply),
+            (State::Refreshing(held), Event::Replied(reply)) => self.renewal_replied(cx, held, None, reply),
             (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
             (State::LoggingIn(held, credentials), Event::Replied(reply)) => {
-                self.logged_in(cx, held, credentials, reply)
+                self.renewal_replied(cx, held, Some(credentials), reply)
             }
             (State::Probing(held), Event::Replied(reply)) => self.probed(cx, held, &reply),
             (State::Revoking { held, current, failed }, Event::Replied(reply)) => {

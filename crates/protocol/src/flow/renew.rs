@@ -2,30 +2,72 @@
 
 use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, Origin,
-    SecretError, UpstreamReply, Verdict,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, SecretError,
+    UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
 impl Flow {
-    pub(super) fn refreshed(&mut self, cx: Context<'_>, held: Held, reply: UpstreamReply) -> Next {
-        match reply {
-            UpstreamReply::Granted(granted) => self.granted(cx, held, granted, None),
+    /// What the reply to a refresh, or to a login with these credentials, leads to.
+    pub(super) fn renewal_replied(
+        &mut self,
+        cx: Context<'_>,
+        mut held: Held,
+        login: Option<Credentials>,
+        reply: UpstreamReply,
+    ) -> Next {
+        let not_sent = matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate);
+        if login.is_some() && !not_sent {
+            self.unsent_permit = None;
+        }
+        if login.is_none() && (not_sent || matches!(reply, UpstreamReply::RateLimited(_))) {
+            held.account.mark_refresh_token(false);
+        }
+        match (reply, login) {
+            (UpstreamReply::Granted(granted), login) => self.granted(cx, held, granted, login),
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
-            UpstreamReply::Unauthorized | UpstreamReply::Refused => {
+            (UpstreamReply::Unauthorized | UpstreamReply::Refused, None) => {
                 self.notices.push(Notice::RefreshRefused);
                 self.log_in_if_time_allows(cx, held)
             }
-            UpstreamReply::RateLimited(retry_after) => {
-                let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
-                Self::rate_limited(cx, restored(held), &origin, retry_after)
+            (UpstreamReply::Unauthorized, Some(credentials)) => {
+                self.rejected_version = Some(credentials.version.clone());
+                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
+                if first {
+                    self.log_in_if_time_allows(cx, held)
+                } else {
+                    Next::fail(held, Failure::CredentialsRejected(credentials.version))
+                }
             }
-            // It may have been carried out: the token stays consumed.
-            UpstreamReply::Unclear | UpstreamReply::Revoked | UpstreamReply::Alive => {
-                self.unavailable(cx, held)
+            (UpstreamReply::Refused, Some(_)) => {
+                let failures = held.account.failures().saturating_add(1);
+                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
+                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
+                self.cool_down(cx, held, cooldown)
             }
-            UpstreamReply::NeverLeft => self.unavailable(cx, restored(held)),
-            UpstreamReply::TooLate => Next::Save(restored(held), Ending::Released),
+            (UpstreamReply::RateLimited(retry_after), login) => {
+                let origin = login.as_ref().map(|credentials| &credentials.origin);
+                let origin = origin.or(held.account.pair.as_ref().map(|pair| &pair.origin));
+                let name = origin.map(LimiterName::of).unwrap_or_default();
+                let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
+                let failures = held.account.failures();
+                let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
+                Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
+            }
+            // A refresh may have been carried out: unless it never left, its token stays consumed.
+            (
+                UpstreamReply::Unclear
+                | UpstreamReply::NeverLeft
+                | UpstreamReply::Revoked
+                | UpstreamReply::Alive,
+                _,
+            ) => self.unavailable(cx, held),
+            // The second time, the account cools down: this instance is too slow to log in.
+            (UpstreamReply::TooLate, Some(_)) if self.late_login => self.unavailable(cx, held),
+            (UpstreamReply::TooLate, login) => {
+                self.late_login |= login.is_some();
+                Next::Save(held, Ending::Released)
+            }
         }
     }
 
@@ -56,52 +98,6 @@ impl Flow {
             (Ok(credentials), None) => Next::fail(held, Failure::CredentialsRejected(credentials.version)),
             (Err(error), None) => Next::fail(held, error.into()),
         }
-    }
-
-    pub(super) fn logged_in(
-        &mut self,
-        cx: Context<'_>,
-        mut held: Held,
-        credentials: Credentials,
-        reply: UpstreamReply,
-    ) -> Next {
-        if !matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate) {
-            self.unsent_permit = None;
-        }
-        match reply {
-            UpstreamReply::Granted(granted) => self.granted(cx, held, granted, Some(credentials)),
-            UpstreamReply::Unauthorized => {
-                self.rejected_version = Some(credentials.version.clone());
-                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
-                if first {
-                    self.log_in_if_time_allows(cx, held)
-                } else {
-                    Next::fail(held, Failure::CredentialsRejected(credentials.version))
-                }
-            }
-            UpstreamReply::Refused => {
-                let failures = held.account.failures().saturating_add(1);
-                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
-                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
-                self.cool_down(cx, held, cooldown)
-            }
-            UpstreamReply::RateLimited(retry_after) => {
-                Self::rate_limited(cx, held, &credentials.origin, retry_after)
-            }
-            UpstreamReply::Unclear
-            | UpstreamReply::Revoked
-            | UpstreamReply::Alive
-            | UpstreamReply::NeverLeft => self.unavailable(cx, held),
-            UpstreamReply::TooLate => self.login_too_late(cx, held),
-        }
-    }
-
-    /// The login did not leave in time. The second time, the account cools down: this instance is too slow to log in.
-    fn login_too_late(&mut self, cx: Context<'_>, held: Held) -> Next {
-        if std::mem::replace(&mut self.late_login, true) {
-            return self.unavailable(cx, held);
-        }
-        Next::Save(held, Ending::Released)
     }
 
     /// Saves a new pair. `login` has the credentials, unless the pair was refreshed.
@@ -150,24 +146,10 @@ impl Flow {
         held.account.cooldown = Some(cooldown);
         Next::fail(held, Failure::cooling_down(cooldown, cx.now))
     }
-
-    fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, retry_after: Option<Duration>) -> Next {
-        let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
-        let failures = held.account.failures();
-        let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
-        let name = LimiterName::of(origin);
-        Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
-    }
 }
 
 pub(super) fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
     let failures = held.account.failures().saturating_add(1);
     let until = cx.now.plus(cx.policy.backoff(failures, cx.draw));
     Cooldown { until, reason: CooldownReason::Unavailable, failures }
-}
-
-/// The refresh token did not leave after all.
-fn restored(mut held: Held) -> Held {
-    held.account.mark_refresh_token(false);
-    held
 }

@@ -58,17 +58,15 @@ impl Attempt {
 impl Flow {
     pub(super) fn written(&mut self, cx: Context<'_>, write: Attempt, outcome: WriteOutcome) -> Next {
         match (outcome, write) {
-            (WriteOutcome::Applied, Attempt::Lease(attempt)) => self.lease_taken(cx, attempt),
-            (WriteOutcome::Applied, Attempt::Save(attempt)) => {
-                let account = attempt.write.next.clone();
-                self.saved(cx, attempt, account)
+            (WriteOutcome::Applied, Attempt::Lease(lease)) => self.lease_taken(cx, lease),
+            (WriteOutcome::Applied, Attempt::Save(save)) => {
+                let account = save.write.next.clone();
+                self.saved(cx, save, account)
             }
-            (WriteOutcome::Applied, Attempt::Permit(attempt)) => self.use_permit(cx, attempt),
-            (WriteOutcome::Applied, Attempt::Block(attempt)) => {
-                self.cool_down(cx, attempt.held, attempt.cooldown)
-            }
+            (WriteOutcome::Applied, Attempt::Permit(permit)) => self.use_permit(cx, permit),
+            (WriteOutcome::Applied, Attempt::Block(block)) => self.cool_down(cx, block.held, block.cooldown),
             // Best effort: the request has its answer.
-            (_, Attempt::Save(attempt)) if attempt.ending == Ending::OrphanRecorded => Next::Decide,
+            (_, Attempt::Save(save)) if save.ending == Ending::OrphanRecorded => Next::Decide,
             (_, write @ (Attempt::Lease(_) | Attempt::Save(_))) => Next::ReadBack(write),
             // Nearly always another account's permit: back off before reading.
             (WriteOutcome::Conflict | WriteOutcome::Unknown, write) => self.retry(cx, write),
@@ -78,28 +76,20 @@ impl Flow {
     /// What the item says of the write. The limiter is also read before anything was written.
     pub(super) fn read_back(&mut self, cx: Context<'_>, write: Attempt, event: Event) -> Next {
         match (write, event) {
-            (Attempt::Lease(attempt), Event::Account(Ok(account))) => {
-                self.lease_read_back(cx, attempt, account)
-            }
+            (Attempt::Lease(lease), Event::Account(Ok(account))) => self.lease_read_back(cx, lease, account),
             (Attempt::Lease(_), Event::Account(Err(error))) => self.store_failed(cx, error),
-            (Attempt::Save(attempt), Event::Account(Ok(account))) if attempt.is_applied(&account) => {
-                self.saved(cx, attempt, account)
+            (Attempt::Save(save), Event::Account(Ok(account))) if save.is_applied(&account) => {
+                self.saved(cx, save, account)
             }
-            (Attempt::Save(attempt), Event::Account(Ok(account)))
-                if account.version != attempt.write.expected =>
-            {
-                self.lease_lost(&attempt, account)
+            (Attempt::Save(save), Event::Account(Ok(account))) if account.version != save.write.expected => {
+                self.lease_lost(&save, account)
             }
             (write @ Attempt::Save(_), Event::Account(_)) => self.retry(cx, write),
-            (Attempt::Permit(attempt), Event::Limiter(Ok(limiter))) => {
-                self.write_permit(cx, attempt, &limiter)
-            }
-            (Attempt::Permit(attempt), Event::Limiter(Err(error))) => Next::fail(attempt.held, error.into()),
-            (Attempt::Block(attempt), Event::Limiter(Ok(limiter))) => attempt.write(cx, &limiter),
+            (Attempt::Permit(permit), Event::Limiter(Ok(limiter))) => self.write_permit(cx, permit, &limiter),
+            (Attempt::Permit(permit), Event::Limiter(Err(error))) => Next::fail(permit.held, error.into()),
+            (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
-            (Attempt::Block(attempt), Event::Limiter(Err(_))) => {
-                self.cool_down(cx, attempt.held, attempt.cooldown)
-            }
+            (Attempt::Block(block), Event::Limiter(Err(_))) => self.cool_down(cx, block.held, block.cooldown),
             _ => Next::unexpected(),
         }
     }
@@ -110,17 +100,17 @@ impl Flow {
         let until = cx.now.plus(cx.policy.poll_pause(tries, cx.draw));
         let deadline = self.request.deadline;
         match write {
-            Attempt::Save(attempt) if !attempt.is_retried(until, deadline) => self.not_saved(cx, attempt),
-            Attempt::Permit(attempt) if tries >= LIMITER_TRIES => {
-                Next::fail(attempt.held, Failure::StoreUnavailable)
+            Attempt::Save(save) if !save.is_retried(until, deadline) => self.not_saved(cx, save),
+            Attempt::Permit(permit) if tries >= LIMITER_TRIES => {
+                Next::fail(permit.held, Failure::StoreUnavailable)
             }
-            Attempt::Permit(attempt) if until > self.latest_send(cx, &attempt.held) => {
-                Next::fail(attempt.held, Failure::TooLittleTime)
+            Attempt::Permit(permit) if until > self.latest_send(cx, &permit.held) => {
+                Next::fail(permit.held, Failure::TooLittleTime)
             }
-            Attempt::Block(attempt)
-                if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > attempt.ends(deadline) =>
+            Attempt::Block(block)
+                if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > block.ends(deadline) =>
             {
-                self.cool_down(cx, attempt.held, attempt.cooldown)
+                self.cool_down(cx, block.held, block.cooldown)
             }
             write => Next::BackOff(write, until),
         }

@@ -35,7 +35,7 @@ mod time;
 mod upstream;
 mod url;
 
-pub use cache::{Cache, CachedRecord, Lookup, StoreFailure};
+pub use cache::{Cache, CachedRecord, Lookup};
 pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
 pub use effects::{Context, Effect, Event, Notice, Read, SecretError, Step, StoreError, WriteOutcome};
 pub use failure::Failure;

@@ -147,7 +147,7 @@ fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
 #[test]
 fn after_a_store_failure_the_cache_answers_for_a_second() {
     let failed = |failed_at, left| Cache {
-        store_failure: Some(StoreFailure { at: failed_at, error: StoreError::Unreachable }),
+        store_failure: Some((StoreError::Unreachable, failed_at)),
         ..cache(ago(Duration::from_secs(3600)), left)
     };
     for (failed_at, answered) in [

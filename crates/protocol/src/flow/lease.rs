@@ -34,14 +34,14 @@ impl Flow {
         if let Some(error) = self.cache.recent_secret_failure(cx) {
             return self.finish(cx, error.clone().into());
         }
-        match (self.account().rejected_secret, &self.cache.rejected_secret) {
-            (Some(rejected), Some((seen, seen_at)))
-                if rejected == *seen && within(*seen_at, REJECTED_SECRET_RECHECK, cx) =>
-            {
-                self.finish(cx, Failure::CredentialsRejected(rejected))
-            }
-            _ => Next::CheckSecret,
+        if let (Some(rejected), Some((seen, at))) =
+            (self.account().rejected_secret, &self.cache.rejected_secret)
+            && rejected == *seen
+            && within(*at, REJECTED_SECRET_RECHECK, cx)
+        {
+            return self.finish(cx, Failure::CredentialsRejected(rejected));
         }
+        Next::CheckSecret
     }
 
     pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {

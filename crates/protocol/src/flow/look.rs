@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
-    ServedFrom, StoreError, StoreFailure, Target, Timestamp, decide,
+    ServedFrom, StoreError, Target, Timestamp, decide,
 };
 use std::time::Duration;
 
@@ -88,17 +88,13 @@ impl Flow {
     }
 
     fn renew(&mut self, cx: Context<'_>, renewal: Next) -> Next {
-        if let Some(too_late) = self.in_time(cx) {
-            return too_late;
-        }
-        match self.jitter(cx) {
-            Some(pause) => {
-                // Selection for early refresh happens once per request.
-                self.early_refresh = true;
-                pause
-            }
-            None => renewal,
-        }
+        let not_now = self.in_time(cx).or_else(|| {
+            let pause = self.jitter(cx)?;
+            // Selection for early refresh happens once per request.
+            self.early_refresh = true;
+            Some(pause)
+        });
+        not_now.unwrap_or(renewal)
     }
 
     /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
@@ -124,14 +120,13 @@ impl Flow {
         if cx.now >= last_look {
             return self.finish(cx, Failure::in_progress(lease_until, cx.now));
         }
-        let pause = cx.policy.poll_pause(self.polls, cx.draw);
-        self.pause(cx.now.plus(pause).min(last_look))
+        self.look_later(cx, last_look)
     }
 
     /// Reads the record again after a pause that grows with every read.
-    fn look_later(&mut self, cx: Context<'_>) -> Next {
+    fn look_later(&mut self, cx: Context<'_>, latest: Timestamp) -> Next {
         let pause = cx.policy.poll_pause(self.polls, cx.draw);
-        self.pause(cx.now.plus(pause).min(self.request.deadline))
+        self.pause(cx.now.plus(pause).min(latest))
     }
 
     fn pause(&mut self, until: Timestamp) -> Next {
@@ -147,7 +142,7 @@ impl Flow {
     }
 
     pub(super) fn store_failed(&mut self, cx: Context<'_>, error: StoreError) -> Next {
-        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: error.clone() });
+        self.cache.store_failure = Some((error.clone(), cx.now));
         self.finish(cx, error.into())
     }
 
@@ -161,7 +156,7 @@ impl Flow {
             self.cache.writes_failed_at = Some(cx.now);
             return self.finish(cx, Failure::StoreUnavailable);
         }
-        self.look_later(cx)
+        self.look_later(cx, self.request.deadline)
     }
 
     /// Keeps a record that the last effect has read or written.

@@ -3,7 +3,7 @@
 use super::{Flow, Held, Next, write::Attempt};
 use crate::{
     Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Notice, Outcome,
-    ServedFrom, StoreError, StoreFailure, Timestamp,
+    ServedFrom, StoreError, Timestamp,
 };
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ impl Flow {
 
     /// The write could not be carried out, or its outcome stays unknown.
     pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
-        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: StoreError::Unreachable });
+        self.cache.store_failure = Some((StoreError::Unreachable, cx.now));
         match attempt.ending {
             Ending::Obtained => {
                 self.notices.extend(attempt.write.next.generation().map(Notice::WritePending));

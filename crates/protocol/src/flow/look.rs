@@ -58,15 +58,13 @@ impl Flow {
             Decision::Wait(until) => self.wait(cx, until),
             // An operator's refresh reads the secret first: its current version may be for another user.
             Decision::Refresh(refresh_token) if self.request.intent != Intent::Replace => {
-                self.renew(cx, Next::Acquire(Purpose::Refresh(refresh_token)))
+                self.not_yet(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token)))
             }
             Decision::Refresh(_) | Decision::LogIn => {
-                let check_secret = self.check_secret(cx);
-                self.renew(cx, check_secret)
+                self.not_yet(cx, true).unwrap_or_else(|| self.check_secret(cx))
             }
             Decision::Probe(access_token) => {
-                let probe = Next::Acquire(Purpose::Probe(access_token));
-                self.in_time(cx).or_else(|| self.jitter(cx)).unwrap_or(probe)
+                self.not_yet(cx, false).unwrap_or(Next::Acquire(Purpose::Probe(access_token)))
             }
             Decision::Unblock => self.unblock(cx, account),
             Decision::Revoke { withdraw } => {
@@ -87,25 +85,26 @@ impl Flow {
         }
     }
 
-    fn renew(&mut self, cx: Context<'_>, renewal: Next) -> Next {
-        let not_now = self.in_time(cx).or_else(|| {
-            let pause = self.jitter(cx)?;
-            // Selection for early refresh happens once per request.
-            self.early_refresh = true;
-            Some(pause)
-        });
-        not_now.unwrap_or(renewal)
+    /// What comes before the lease of a renewal or a probe: the end of the request, if too little time is left, or the
+    /// contention jitter.
+    fn not_yet(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
+        self.in_time(cx).or_else(|| self.jitter(cx, renews))
     }
 
     /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
     /// the record again. Herds gather where a pair has run out or died; an account without a pair has none yet.
-    fn jitter(&mut self, cx: Context<'_>) -> Option<Next> {
+    fn jitter(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
         let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account().pair.is_none();
         if alone || std::mem::replace(&mut self.jittered, true) {
             return None;
         }
         let span = cx.policy.contention_jitter(cx.draw);
-        (!span.is_zero()).then(|| self.pause(cx.now.plus(span)))
+        if span.is_zero() {
+            return None;
+        }
+        // Selection for early refresh happens once per request.
+        self.early_refresh |= renews;
+        Some(self.pause(cx.now.plus(span)))
     }
 
     /// Ends the flow if too little time is left for an upstream call and a write.

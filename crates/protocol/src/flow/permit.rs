@@ -10,6 +10,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermitAttempt {
     pub(super) held: Held,
+    pub(super) name: LimiterName,
     credentials: Credentials,
     permit: Holder,
     /// When the permit of the last try was dated.
@@ -17,12 +18,6 @@ pub(super) struct PermitAttempt {
     /// It was dated anew once, because writing it took longer than it is fresh.
     redated: bool,
     pub(super) tries: u32,
-}
-
-impl PermitAttempt {
-    pub(super) fn name(&self) -> LimiterName {
-        LimiterName::of(&self.credentials.origin)
-    }
 }
 
 /// A 429 that the whole fleet has to know: the limit counts by address.
@@ -51,8 +46,9 @@ impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
-        let attempt =
-            PermitAttempt { held, credentials, permit, acquired_at: cx.now, redated: false, tries: 0 };
+        let name = LimiterName::of(&credentials.origin);
+        let (acquired_at, redated, tries) = (cx.now, false, 0);
+        let attempt = PermitAttempt { held, name, credentials, permit, acquired_at, redated, tries };
         Next::ReadBack(Attempt::Permit(attempt))
     }
 
@@ -79,7 +75,8 @@ impl Flow {
         match limiter.try_acquire(cx.policy, &self.request.account, attempt.permit, cx.now) {
             Ok(next) => {
                 attempt.acquired_at = cx.now;
-                let effect = Effect::WriteLimiter { name: attempt.name(), expected: limiter.version, next };
+                let effect =
+                    Effect::WriteLimiter { name: attempt.name.clone(), expected: limiter.version, next };
                 Next::Write(Attempt::Permit(attempt), effect)
             }
             Err(delay) => self.delay_login(cx, attempt.held, delay),

@@ -87,17 +87,15 @@ impl Flow {
         read: Result<Credentials, SecretError>,
     ) -> Next {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
-        match (read, &held.rejected_version) {
+        let failure = match (read, held.rejected_version.clone()) {
             (Ok(credentials), _) if !self.is_rejected(&held.account, &credentials.version) => {
-                Next::AcquirePermit(held, credentials)
+                return Next::AcquirePermit(held, credentials);
             }
-            (_, Some(version)) => {
-                let failure = Failure::CredentialsRejected(version.clone());
-                Next::fail(held, failure)
-            }
-            (Ok(credentials), None) => Next::fail(held, Failure::CredentialsRejected(credentials.version)),
-            (Err(error), None) => Next::fail(held, error.into()),
-        }
+            (_, Some(version)) => Failure::CredentialsRejected(version),
+            (Ok(credentials), None) => Failure::CredentialsRejected(credentials.version),
+            (Err(error), None) => error.into(),
+        };
+        Next::fail(held, failure)
     }
 
     /// Saves a new pair. `login` has the credentials, unless the pair was refreshed.

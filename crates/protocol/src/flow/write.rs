@@ -27,18 +27,17 @@ impl Attempt {
     pub(super) fn read_effect(&self) -> Effect {
         match self {
             Self::Lease(_) | Self::Save(_) => Effect::ReadAccount,
-            Self::Permit(attempt) => Effect::ReadLimiter(attempt.name()),
-            Self::Block(attempt) => Effect::ReadLimiter(attempt.name.clone()),
+            Self::Permit(PermitAttempt { name, .. }) | Self::Block(BlockAttempt { name, .. }) => {
+                Effect::ReadLimiter(name.clone())
+            }
         }
     }
 
-    /// A save is written once more as it is. The limiter changes with every login of the fleet, so it is read first;
-    /// the record of a lease, too.
+    /// A save is written once more as it is. The limiter changes with every login of the fleet, so it is read first.
     pub(super) fn after_back_off(self, cx: Context<'_>) -> Next {
         match self {
             Self::Save(attempt) => attempt.write(cx),
-            Self::Permit(_) | Self::Block(_) => Next::ReadBack(self),
-            Self::Lease(_) => Next::Look,
+            Self::Lease(_) | Self::Permit(_) | Self::Block(_) => Next::ReadBack(self),
         }
     }
 

@@ -77,9 +77,6 @@ impl Cache {
         // A record that led to a secret which cannot be read says so again for a while, without another read of either.
         let refused = self.recent_secret_failure(cx).filter(|_| within(cached.read_at, SECRET_RETRY, cx));
         let stale = !read_since_arrival && (superseded || !young);
-        if stale && refused.is_none() {
-            return MISS;
-        }
         match (decide(request, progress, &cached.account, cx), refused) {
             (Decision::LogIn, Some(error)) if last_resort.is_none() => Lookup::Fail(error.clone().into()),
             _ if stale => MISS,

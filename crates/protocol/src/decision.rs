@@ -2,14 +2,10 @@
 
 use crate::{
     Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, IssuedToken, Pair,
-    Policy, RefreshToken, Request, ServedFrom, Timestamp, Verdict, lies_ahead,
+    RefreshToken, Request, ServedFrom, Timestamp, Verdict, lies_ahead,
     policy::{REPLACE_INTERVAL, SHORTEST_TTL},
 };
 use std::time::Duration;
-
-/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
-/// another reason, and a thousand callers may report that at once.
-const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What to do about a request, given a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -230,13 +226,6 @@ pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<IssuedToken> {
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     let documented = pair.origin.api_version == ApiVersion::V3;
     (!consumed && lives && documented).then(|| pair.issued(token))
-}
-
-impl Policy {
-    /// How long one probe answers all reports.
-    pub fn probe_interval(&self) -> Duration {
-        SHORTEST_PROBE_INTERVAL.max(self.lease)
-    }
 }
 
 #[cfg(test)]

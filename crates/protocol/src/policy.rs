@@ -31,6 +31,9 @@ pub(crate) const YOUNG: Duration = Duration::from_secs(2 * 3600);
 const DEATHS_BELIEVED_AT_ONCE: u32 = 3;
 const FIRST_TRUST: Duration = Duration::from_secs(60);
 const LONGEST_TRUST: Duration = Duration::from_secs(3600);
+/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
+/// another reason, and a thousand callers may report that at once.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// An operator's refresh is carried out once in this time.
 pub(crate) const REPLACE_INTERVAL: Duration = Duration::from_secs(60);
 /// A failed write of the record is not tried again by other requests of the instance for this long.
@@ -174,6 +177,11 @@ impl Policy {
     pub fn trusted_for(&self, young_deaths: u32) -> Duration {
         let doublings = young_deaths.checked_sub(DEATHS_BELIEVED_AT_ONCE);
         doublings.map_or(Duration::ZERO, |times| doubled(FIRST_TRUST, times, LONGEST_TRUST))
+    }
+
+    /// How long one probe answers all reports.
+    pub fn probe_interval(&self) -> Duration {
+        SHORTEST_PROBE_INTERVAL.max(self.lease)
     }
 
     /// After a renewal ahead of time failed, how long none is tried while the pair is usable: a part of what is left.

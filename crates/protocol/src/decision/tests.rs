@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Revocation, Secret, SecretVersion,
-    TokenKind, Version, test_pair, test_refresh_token,
+    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret,
+    SecretVersion, TokenKind, Version, test_pair, test_refresh_token,
 };
 use std::fmt::Write;
 

@@ -125,7 +125,7 @@ enum Next {
     Write(Attempt, Effect),
     ReadBack(Attempt),
     BackOff(Attempt, Timestamp),
-    /// Send a call, until this instant at the latest.
+    /// Send a call, until this instant at the latest, and wait for the reply in this state.
     Send(State, Call, Timestamp),
     Done(Result<Outcome, Failure>),
 }

@@ -37,8 +37,8 @@ impl Performing {
     pub(crate) fn of(effect: &Effect, policy: &Policy, now: Timestamp) -> Self {
         match effect {
             Effect::Send { call: Call::Login(_), .. } => Self::Login,
-            Effect::Send { call: Call::Refresh { .. }, .. } => Self::Refresh,
-            Effect::Send { call: Call::Probe { .. }, .. } => Self::Probe,
+            Effect::Send { call: Call::Refresh(_), .. } => Self::Refresh,
+            Effect::Send { call: Call::Probe(_), .. } => Self::Probe,
             Effect::Pause { .. } => Self::Pause { since: now },
             Effect::WriteLimiter { name, next, .. } if *name == LimiterName::default() => {
                 Self::Permit { left: permits_left(policy, next.counting(now).count()) }
@@ -73,7 +73,9 @@ pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{Credentials, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version};
+    use protocol::{
+        Credentials, IssuedToken, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version,
+    };
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
     const MS: Duration = Duration::from_millis(1);
@@ -93,8 +95,8 @@ mod tests {
         };
         [
             send(Call::Login(credentials)),
-            send(Call::Refresh { refresh_token: token(), origin: origin() }),
-            send(Call::Probe { access_token: token(), origin: origin() }),
+            send(Call::Refresh(IssuedToken { token: token(), origin: origin() })),
+            send(Call::Probe(IssuedToken { token: token(), origin: origin() })),
         ]
     }
 

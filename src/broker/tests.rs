@@ -1,7 +1,7 @@
 use super::*;
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
-use protocol::{Credentials, Origin, Revocation, Secret, TokenKind};
+use protocol::{Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind};
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
@@ -147,7 +147,7 @@ async fn a_call_leaves_at_its_last_instant_and_not_after_it() {
         (NOW.minus(Duration::from_millis(1)), UpstreamReply::TooLate, 1),
         (NOW.plus(Duration::from_millis(1)), UpstreamReply::Unclear, 2),
     ] {
-        let call = Call::Probe { access_token: Secret::from("token"), origin: Origin::default() };
+        let call = Call::Probe(IssuedToken { token: Secret::from("token"), origin: Origin::default() });
         let event = broker.perform(&name(0), Effect::Send { call, not_after }).await;
         assert_eq!(event, Event::Replied(reply));
         assert_eq!(still.calls.load(Ordering::Relaxed), calls);

@@ -139,8 +139,7 @@ mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
     use protocol::{
-        Cooldown, CooldownReason, Generation, Grant, Holder, Lease, Origin, Pair, RefreshToken, Secret,
-        Verdict, Version,
+        Cooldown, CooldownReason, Generation, Grant, Holder, Lease, Origin, Pair, Secret, Verdict, Version,
     };
     use serde_json::{Value, json};
     use std::{
@@ -181,7 +180,7 @@ mod tests {
         let pair = Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
-            refresh_token: RefreshToken::Absent,
+            refresh_token: None,
             issued_at: NOW,
             expires_at: NOW.plus(Duration::from_secs(9)),
             obtained_by: Grant::Login,

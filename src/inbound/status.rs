@@ -1,9 +1,7 @@
 //! The status answer: everything that an operator may know, which is all but the tokens.
 
 use crate::{ports::Listed, rfc3339};
-use protocol::{
-    Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, RefreshToken, Timestamp, Verdict,
-};
+use protocol::{Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Timestamp, Verdict};
 use serde_json::{Value, json};
 
 /// The status of the accounts and of the login rate limiter, as the contract has it.
@@ -29,7 +27,9 @@ pub(super) fn answer(
 
 fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: Timestamp) -> Value {
     let pair = account.pair.as_ref();
-    let refresh_expires_at = pair.and_then(|pair| pair.refresh_token.parts()?.1);
+    let refresh_token = pair.and_then(|pair| pair.refresh_token.as_ref());
+    let refresh_expires_at = refresh_token.and_then(|refresh_token| refresh_token.expires_at);
+    let consumed = refresh_token.is_some_and(|refresh_token| refresh_token.consumed);
     let verified_at = pair.and_then(|pair| match pair.verdict {
         Verdict::Alive { at } => Some(at),
         Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => None,
@@ -46,7 +46,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         "expires_at": pair.map(|pair| rfc3339::format(pair.expires_at)),
         "refresh_expires_at": refresh_expires_at.map(rfc3339::format),
         "secret_version": pair.and_then(|pair| Some(pair.secret_version.as_ref()?.0.as_str())),
-        "refresh_token_consumed": pair.map(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. })),
+        "refresh_token_consumed": pair.map(|_| consumed),
         "verdict": pair.map(|pair| match pair.verdict {
             Verdict::Unverified => "unverified",
             Verdict::Alive { .. } => "alive",
@@ -84,8 +84,8 @@ fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Va
 mod tests {
     use super::*;
     use protocol::{
-        Cooldown, CooldownReason, Generation, Holder, Lease, Origin, Pair, Permit, Secret, SecretVersion,
-        Version,
+        Cooldown, CooldownReason, Generation, Holder, Lease, Origin, Pair, Permit, RefreshToken, Secret,
+        SecretVersion, Version,
     };
     use std::time::Duration;
 
@@ -100,10 +100,11 @@ mod tests {
         Pair {
             generation: Generation(7),
             access_token: Secret::from("tell-tale"),
-            refresh_token: RefreshToken::Consumed {
+            refresh_token: Some(RefreshToken {
                 token: Secret::from("tell-tale"),
                 expires_at: Some(later(7200)),
-            },
+                consumed: true,
+            }),
             issued_at: NOW,
             expires_at: later(3600),
             obtained_by: Grant::Refresh,

@@ -5,7 +5,7 @@ use super::{
     metrics::{Metric, Metrics},
 };
 use crate::work::Work;
-use protocol::{Account, RefreshToken, Secret, ServedFrom, Timestamp, Verdict};
+use protocol::{Account, Secret, ServedFrom, Timestamp, Verdict};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -109,10 +109,10 @@ impl AccountRecord {
                     seconds_left(pair.expires_at)
                 }
             }),
-            refresh_token_seconds_left: pair.and_then(|pair| match pair.refresh_token {
-                RefreshToken::Available { expires_at, .. } => expires_at.map(seconds_left),
-                RefreshToken::Absent | RefreshToken::Consumed { .. } => None,
-            }),
+            refresh_token_seconds_left: pair
+                .and_then(|pair| pair.refresh_token.as_ref())
+                .filter(|refresh_token| !refresh_token.consumed)
+                .and_then(|refresh_token| refresh_token.expires_at.map(seconds_left)),
             pending_revocations: Some(account.pending_revocations.len() as u64),
             is_secret_rejected: Some(account.rejected_secret.is_some()),
         }

@@ -34,10 +34,11 @@ fn full_account() -> Account {
         pair: Some(Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
-            refresh_token: RefreshToken::Consumed {
+            refresh_token: Some(RefreshToken {
                 token: Secret::from("refresh"),
                 expires_at: Some(AT.plus(Duration::from_secs(2))),
-            },
+                consumed: true,
+            }),
             issued_at: AT,
             expires_at: AT.plus(Duration::from_secs(1)),
             obtained_by: Grant::Refresh,

@@ -6,8 +6,8 @@ use emulators::{
     convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault},
 };
 use protocol::{
-    Call, Credentials, Expiry, Granted, Origin, Revocation, Secret, SecretVersion, TokenKind, UpstreamReply,
-    UpstreamUrl,
+    Call, Credentials, Expiry, Granted, IssuedToken, Origin, Revocation, Secret, SecretVersion, TokenKind,
+    UpstreamReply, UpstreamUrl,
 };
 use std::{sync::Arc, time::Duration};
 use token_broker::{
@@ -52,7 +52,7 @@ async fn login_refresh_and_revoke_get_their_replies() {
         other => panic!("the documented expiry is an instant: {other:?}"),
     }
     let refresh_token = first.refresh_token.expect("a refresh token");
-    let refresh = Call::Refresh { refresh_token: refresh_token.clone(), origin: Origin::default() };
+    let refresh = Call::Refresh(IssuedToken { token: refresh_token.clone(), origin: Origin::default() });
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
     assert_eq!(upstream.send(&refresh).await, UpstreamReply::Unauthorized, "a refresh token is single-use");
@@ -72,10 +72,10 @@ async fn login_refresh_and_revoke_get_their_replies() {
             UpstreamReply::Revoked
         );
     }
-    let revoked = Call::Refresh {
-        refresh_token: second.refresh_token.expect("a refresh token"),
+    let revoked = Call::Refresh(IssuedToken {
+        token: second.refresh_token.expect("a refresh token"),
         origin: Origin::default(),
-    };
+    });
     assert_eq!(upstream.send(&revoked).await, UpstreamReply::Unauthorized);
 }
 

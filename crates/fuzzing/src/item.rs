@@ -237,10 +237,11 @@ fn account() -> Account {
         pair: Some(Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
-            refresh_token: RefreshToken::Consumed {
+            refresh_token: Some(RefreshToken {
                 token: Secret::from("refresh"),
                 expires_at: Some(instant(4)),
-            },
+                consumed: true,
+            }),
             issued_at: instant(0),
             expires_at: instant(3),
             obtained_by: Grant::Refresh,

@@ -71,7 +71,11 @@ fn pair() -> Pair {
     Pair {
         generation: Generation(7),
         access_token: Secret::from(ACCESS_TOKEN),
-        refresh_token: RefreshToken::Available { token: Secret::from(KEPT_INSIDE[0]), expires_at: None },
+        refresh_token: Some(RefreshToken {
+            token: Secret::from(KEPT_INSIDE[0]),
+            expires_at: None,
+            consumed: false,
+        }),
         issued_at: START,
         expires_at: START.plus(LIFETIME),
         obtained_by: Grant::Login,
@@ -145,18 +149,18 @@ impl Secrets for Memory {
 #[async_trait]
 impl Upstream for Memory {
     async fn send(&self, call: &Call) -> UpstreamReply {
-        if !matches!(call, Call::Probe { .. }) {
+        if !matches!(call, Call::Probe(_)) {
             self.renewals.fetch_add(1, Relaxed);
         }
         match call {
-            Call::Login(_) | Call::Refresh { .. } => UpstreamReply::Granted(Granted {
+            Call::Login(_) | Call::Refresh(_) => UpstreamReply::Granted(Granted {
                 access_token: Secret::from(RENEWED_TOKEN),
                 refresh_token: Some(Secret::from(KEPT_INSIDE[0])),
                 access_expiry: Expiry::In(LIFETIME),
                 refresh_expiry: Expiry::Unknown,
             }),
             Call::Revoke(_) => UpstreamReply::Revoked,
-            Call::Probe { .. } => UpstreamReply::Alive,
+            Call::Probe(_) => UpstreamReply::Alive,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What one instance knows of an account, and what it may answer from that alone.
 
 use crate::{
-    Account, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY, SecretError,
-    SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
+    Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY,
+    SecretError, SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
 };
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ pub struct Cache {
     /// The record as it was last read or written.
     pub record: Option<CachedRecord>,
     /// A pair that was obtained and could not be saved. Saving it comes first.
-    pub pending_write: Option<PendingWrite>,
-    /// How the store last failed, if it has not answered since.
-    pub store_failure: Option<StoreFailure>,
+    pub pending_write: Option<AccountWrite>,
+    /// How the store last failed, and when that was, if it has not answered since.
+    pub store_failure: Option<(StoreError, Timestamp)>,
     /// When writes of the record last failed while it could be read, if none was applied since.
     pub writes_failed_at: Option<Timestamp>,
     /// Why the secret could not be read the last time, and when that was.
@@ -30,23 +30,6 @@ pub struct CachedRecord {
     pub account: Account,
     /// When the read was requested. The copy contains every write that ended before.
     pub read_at: Timestamp,
-}
-
-/// A failure of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub struct StoreFailure {
-    pub at: Timestamp,
-    pub error: StoreError,
-}
-
-/// A write that was not applied yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PendingWrite {
-    /// The fence: the version that the record must still have.
-    pub expected: Version,
-    /// The record with the new pair.
-    pub next: Account,
 }
 
 /// What the cache says to a request.
@@ -72,13 +55,12 @@ impl Cache {
             return MISS;
         };
         let progress = Progress::default();
-        if let Some(failure) = &self.store_failure {
-            let since_arrival = failure.at > request.arrived_at;
-            return match self.answer(request, progress, cx) {
-                Some(answer) if since_arrival || within(failure.at, STORE_RETRY, cx) => {
-                    Lookup::Answer(answer)
-                }
-                None if since_arrival => Lookup::Fail(failure.error.clone().into()),
+        let last_resort = self.answer(request, progress, cx);
+        if let Some((error, at)) = &self.store_failure {
+            let since_arrival = *at > request.arrived_at;
+            return match last_resort {
+                Some(answer) if since_arrival || within(*at, STORE_RETRY, cx) => Lookup::Answer(answer),
+                None if since_arrival => Lookup::Fail(error.clone().into()),
                 _ => MISS,
             };
         }
@@ -95,20 +77,17 @@ impl Cache {
         // A record that led to a secret which cannot be read says so again for a while, without another read of either.
         let refused = self.recent_secret_failure(cx).filter(|_| within(cached.read_at, SECRET_RETRY, cx));
         let stale = !read_since_arrival && (superseded || !young);
-        if stale && refused.is_none() {
-            return MISS;
-        }
-        match decide(request, progress, &cached.account, cx) {
-            Decision::LogIn if refused.is_some_and(|_| self.answer(request, progress, cx).is_none()) => {
-                refused.cloned().map_or(MISS, |error| Lookup::Fail(error.into()))
-            }
+        match (decide(request, progress, &cached.account, cx), refused) {
+            (Decision::LogIn, Some(error)) if last_resort.is_none() => Lookup::Fail(error.clone().into()),
             _ if stale => MISS,
-            Decision::Answer(answer) => Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer }),
-            // If the cached pair is usable, it was the draw that decided.
-            Decision::Refresh { .. } | Decision::LogIn => {
-                Lookup::Miss { early_refresh: self.answer(request, progress, cx).is_some() }
+            (Decision::Answer(answer), _) => {
+                Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer })
             }
-            Decision::Fail(failure) if read_since_arrival => Lookup::Fail(failure),
+            // If the cached pair is usable, it was the draw that decided.
+            (Decision::Refresh(_) | Decision::LogIn, _) => {
+                Lookup::Miss { early_refresh: last_resort.is_some() }
+            }
+            (Decision::Fail(failure), _) if read_since_arrival => Lookup::Fail(failure),
             _ => MISS,
         }
     }

@@ -1,15 +1,11 @@
 //! One look at an account's record: answer, wait, fail or renew.
 
 use crate::{
-    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, Origin, Pair, Policy,
-    RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, lies_ahead,
+    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, IssuedToken, Pair,
+    RefreshToken, Request, ServedFrom, Timestamp, Verdict, lies_ahead,
     policy::{REPLACE_INTERVAL, SHORTEST_TTL},
 };
 use std::time::Duration;
-
-/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
-/// another reason, and a thousand callers may report that at once.
-const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What to do about a request, given a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,21 +15,11 @@ pub enum Decision {
     /// Nothing is left to do.
     Finish,
     /// Renew the pair with its refresh token.
-    Refresh {
-        /// The token to send.
-        refresh_token: Secret,
-        /// The upstream to send it to.
-        origin: Origin,
-    },
+    Refresh(IssuedToken),
     /// Renew the pair with email and password.
     LogIn,
     /// The caller reports the pair as rejected: find out whether it is dead.
-    Probe {
-        /// The token in question.
-        access_token: Secret,
-        /// The upstream to ask.
-        origin: Origin,
-    },
+    Probe(IssuedToken),
     /// Forget the rejected secret version, the cooldown and everything else that delays the next attempt.
     Unblock,
     /// Revoke what is pending, after withdrawing the pair if so wanted.
@@ -80,15 +66,12 @@ impl Request {
         cx: Context<'_>,
         served_from: ServedFrom,
     ) -> Option<Answer> {
-        let usable = pair.verdict != Verdict::Dead
-            && match (self.intent, progress.target) {
-                (Intent::Token { min_ttl, .. }, _) => cx.policy.usable(pair, min_ttl, cx.now),
-                (Intent::Replace, Target::Seen(replaced)) => {
-                    Some(pair.generation) != replaced && cx.policy.usable(pair, SHORTEST_TTL, cx.now)
-                }
-                (Intent::Replace, Target::NotSeen)
-                | (Intent::Revoke | Intent::Unblock | Intent::Maintain, _) => false,
-            };
+        let min_ttl = match (self.intent, progress.target) {
+            (Intent::Token { min_ttl, .. }, _) => min_ttl,
+            (Intent::Replace, Target::Seen(replaced)) if replaced != Some(pair.generation) => SHORTEST_TTL,
+            (Intent::Replace | Intent::Revoke | Intent::Unblock | Intent::Maintain, _) => return None,
+        };
+        let usable = pair.verdict != Verdict::Dead && cx.policy.usable(pair, min_ttl, cx.now);
         if usable { Answer::from_pair(pair, cx.policy, cx.now, served_from) } else { None }
     }
 
@@ -98,10 +81,8 @@ impl Request {
         let Intent::Token { rejected, .. } = self.intent else {
             return false;
         };
-        let verified_lately = match pair.verdict {
-            Verdict::Alive { at } => lately(at, cx.policy.probe_interval(), cx),
-            Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => false,
-        };
+        let verified_lately =
+            matches!(pair.verdict, Verdict::Alive { at } if lately(at, cx.policy.probe_interval(), cx));
         let trusted = lies_ahead(pair.issued_at.plus(cx.policy.trusted_for(account.young_deaths)), cx.now);
         rejected == Some(pair.generation) && !verified_lately && !trusted
     }
@@ -146,14 +127,12 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
                 Decision::Answer(answer)
             }
             (None, _) if cooldown.is_some() => Decision::Answer(answer),
-            (None, _) => {
-                Decision::Probe { access_token: pair.access_token.clone(), origin: pair.origin.clone() }
-            }
+            (None, _) => Decision::Probe(pair.issued(&pair.access_token)),
         };
     }
-    let idle = lease.is_none() && cooldown.is_none() && may_refresh_early(account, cx);
+    let may_renew = account.is_idle(cx.now) && may_refresh_early(account, cx);
     let min_ttl = request.intent.min_ttl();
-    if idle && cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw) {
+    if may_renew && cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw) {
         renew(Some(pair), cx)
     } else {
         Decision::Answer(answer)
@@ -184,16 +163,13 @@ fn decide_on_maintaining(
     account: &Account,
     cx: Context<'_>,
 ) -> Decision {
-    if account.active_lease(cx.now).is_some() || account.active_cooldown(cx.now).is_some() {
+    if !account.is_idle(cx.now) {
         return Decision::Finish;
     }
     if !progress.tried_revocations && !account.pending_revocations.is_empty() {
         return Decision::Revoke { withdraw: false };
     }
-    match &account.pair {
-        Some(pair) if needs_renewal(&request.account, pair, account, cx) => renew(Some(pair), cx),
-        _ => Decision::Finish,
-    }
+    pair_to_renew(&request.account, account, cx).map_or(Decision::Finish, |pair| renew(Some(pair), cx))
 }
 
 /// Waits for the lease: its holder would lose it to this write.
@@ -209,10 +185,12 @@ fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) 
     }
 }
 
-/// Whether maintenance renews a pair: it is dead, expired, or due and no attempt ahead of time has failed lately.
-fn needs_renewal(name: &AccountName, pair: &Pair, account: &Account, cx: Context<'_>) -> bool {
+/// The pair, if maintenance renews it: it is dead, expired, or due and no attempt ahead of time has failed lately.
+fn pair_to_renew<'a>(name: &AccountName, account: &'a Account, cx: Context<'_>) -> Option<&'a Pair> {
+    let pair = account.pair.as_ref()?;
     let unusable = pair.verdict == Verdict::Dead || !cx.policy.usable(pair, SHORTEST_TTL, cx.now);
-    unusable || (cx.now >= cx.policy.due_at(name, pair) && may_refresh_early(account, cx))
+    let due = cx.now >= cx.policy.due_at(name, pair) && may_refresh_early(account, cx);
+    (unusable || due).then_some(pair)
 }
 
 fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
@@ -222,14 +200,13 @@ fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
 /// How urgently an account needs maintenance; none if there is nothing to do. The least comes first: accounts whose
 /// pair is dead, then by the pair's expiry, then those that have only revocations to finish.
 pub fn maintenance_urgency(name: &AccountName, account: &Account, cx: Context<'_>) -> Option<Timestamp> {
-    if account.active_lease(cx.now).is_some() || account.active_cooldown(cx.now).is_some() {
+    if !account.is_idle(cx.now) {
         return None;
     }
-    match &account.pair {
-        Some(pair) if needs_renewal(name, pair, account, cx) => {
-            Some(if pair.verdict == Verdict::Dead { Timestamp::default() } else { pair.expires_at })
-        }
-        _ => (!account.pending_revocations.is_empty()).then_some(Timestamp::from_millis(u64::MAX)),
+    match pair_to_renew(name, account, cx) {
+        Some(pair) if pair.verdict == Verdict::Dead => Some(Timestamp::default()),
+        Some(pair) => Some(pair.expires_at),
+        None => (!account.pending_revocations.is_empty()).then_some(Timestamp::from_millis(u64::MAX)),
     }
 }
 
@@ -240,27 +217,15 @@ fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
 
 /// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.
 fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
-    match pair.and_then(|pair| refreshable(pair, cx)) {
-        Some((refresh_token, origin)) => Decision::Refresh { refresh_token, origin },
-        None => Decision::LogIn,
-    }
+    pair.and_then(|pair| refreshable(pair, cx)).map_or(Decision::LogIn, Decision::Refresh)
 }
 
-/// The refresh token that may be sent, and the upstream to send it to.
-pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<(Secret, Origin)> {
-    let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
-        return None;
-    };
+/// The refresh token, if it may be sent.
+pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<IssuedToken> {
+    let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     let documented = pair.origin.api_version == ApiVersion::V3;
-    (lives && documented).then(|| (token.clone(), pair.origin.clone()))
-}
-
-impl Policy {
-    /// How long one probe answers all reports.
-    pub fn probe_interval(&self) -> Duration {
-        SHORTEST_PROBE_INTERVAL.max(self.lease)
-    }
+    (!consumed && lives && documented).then(|| pair.issued(token))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ mod time;
 mod upstream;
 mod url;
 
-pub use cache::{Cache, CachedRecord, Lookup, PendingWrite, StoreFailure};
+pub use cache::{Cache, CachedRecord, Lookup};
 pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
 pub use effects::{Context, Effect, Event, Notice, Read, SecretError, Step, StoreError, WriteOutcome};
 pub use failure::Failure;
@@ -43,9 +43,9 @@ pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
 pub use record::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict,
-    Version,
+    Account, AccountName, AccountWrite, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder,
+    IssuedToken, Lease, MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion,
+    TokenKind, Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, ServedFrom};
 pub use secret::Secret;
@@ -53,13 +53,19 @@ pub use time::{Draw, Timestamp, millis, seconds_rounded_up};
 pub use upstream::{Call, ClientCredentials, Credentials, Expiry, Granted, UpstreamReply};
 pub use url::{InvalidUrl, UpstreamUrl};
 
+/// A refresh token that may be sent.
+#[cfg(test)]
+fn test_refresh_token(text: &str) -> RefreshToken {
+    RefreshToken { token: Secret::from(text), expires_at: None, consumed: false }
+}
+
 /// A pair of generation 7 that was issued for a week and expires at `expires_at`.
 #[cfg(test)]
 fn test_pair(expires_at: Timestamp) -> Pair {
     Pair {
         generation: Generation(7),
         access_token: Secret::from("access"),
-        refresh_token: RefreshToken::Available { token: Secret::from("refresh"), expires_at: None },
+        refresh_token: Some(test_refresh_token("refresh")),
         issued_at: expires_at.minus(std::time::Duration::from_secs(7 * 86_400)),
         expires_at,
         obtained_by: Grant::Login,

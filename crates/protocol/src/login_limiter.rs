@@ -79,19 +79,16 @@ impl LoginLimiter {
         holder: Holder,
         now: Timestamp,
     ) -> Result<Self, LoginDelay> {
-        let mut permits: Vec<Permit> =
-            self.counting(now).filter(|permit| permit.holder != holder).cloned().collect();
-        let others = Self { permits, ..self.clone() };
-        let own = |permit: &&Permit| permit.account == *account;
+        let others = self.counting(now).filter(|permit| permit.holder != holder).cloned().collect();
+        let mut next = Self { version: self.version.next(now), permits: others, ..self.clone() };
+        let own = next.permits.iter().filter(|permit| permit.account == *account);
         let share = policy.login_budget.div_ceil(2);
-        let delay = others.delay(policy, now).or_else(|| free_at(others.counting(now).filter(own), share));
-        if let Some(delay) = delay {
+        if let Some(delay) = next.delay(policy, now).or_else(|| free_at(own, share)) {
             return Err(delay);
         }
-        permits = others.permits;
         let counts_until = now.plus(policy.permit_window());
-        permits.push(Permit { account: account.clone(), acquired_at: now, counts_until, holder });
-        Ok(Self { version: self.version.next(now), permits, blocked_until: self.blocked_until })
+        next.permits.push(Permit { account: account.clone(), acquired_at: now, counts_until, holder });
+        Ok(next)
     }
 
     /// What keeps the next login of the fleet from being sent, if anything does.

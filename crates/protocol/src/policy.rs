@@ -31,6 +31,9 @@ pub(crate) const YOUNG: Duration = Duration::from_secs(2 * 3600);
 const DEATHS_BELIEVED_AT_ONCE: u32 = 3;
 const FIRST_TRUST: Duration = Duration::from_secs(60);
 const LONGEST_TRUST: Duration = Duration::from_secs(3600);
+/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
+/// another reason, and a thousand callers may report that at once.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// An operator's refresh is carried out once in this time.
 pub(crate) const REPLACE_INTERVAL: Duration = Duration::from_secs(60);
 /// A failed write of the record is not tried again by other requests of the instance for this long.
@@ -159,25 +162,26 @@ impl Policy {
 
     /// The cooldown after so many failures in a row: doubled each time, jittered, at most a minute.
     pub fn backoff(&self, failures: u32, draw: Draw) -> Duration {
-        let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-        draw.jittered(doubled.min(LONGEST_BACKOFF))
+        draw.jittered(doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF))
     }
 
     /// The cooldown after a login that was refused with 400 or 403: a minute, doubled by each failure in a row, at most
     /// an hour, and up to a tenth more.
     pub fn refusal_pause(&self, failures: u32, draw: Draw) -> Duration {
-        let doubled = LOGIN_WINDOW.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-        draw.stretched(doubled.min(LONGEST_RATE_LIMIT))
+        draw.stretched(doubled(LOGIN_WINDOW, failures.saturating_sub(1), LONGEST_RATE_LIMIT))
     }
 
     /// How long after its issue a pair is trusted, whatever callers report: not at all at first, then from a minute to
     /// an hour, doubled by each generation in a row that died young. A caller whose 401 has another cause, a probe that
     /// answers 401 for the same reason, or another login of the same user would otherwise cause a renewal each time.
     pub fn trusted_for(&self, young_deaths: u32) -> Duration {
-        let Some(doublings) = young_deaths.checked_sub(DEATHS_BELIEVED_AT_ONCE) else {
-            return Duration::ZERO;
-        };
-        FIRST_TRUST.saturating_mul(2_u32.saturating_pow(doublings.min(16))).min(LONGEST_TRUST)
+        let doublings = young_deaths.checked_sub(DEATHS_BELIEVED_AT_ONCE);
+        doublings.map_or(Duration::ZERO, |times| doubled(FIRST_TRUST, times, LONGEST_TRUST))
+    }
+
+    /// How long one probe answers all reports.
+    pub fn probe_interval(&self) -> Duration {
+        SHORTEST_PROBE_INTERVAL.max(self.lease)
     }
 
     /// After a renewal ahead of time failed, how long none is tried while the pair is usable: a part of what is left.
@@ -200,14 +204,18 @@ impl Policy {
 
     /// The pause before the next read of a record, or the next try of a write. Grows with `tries`, jittered.
     pub fn poll_pause(&self, tries: u32, draw: Draw) -> Duration {
-        let grown = FIRST_POLL.saturating_mul(2_u32.saturating_pow(tries.min(8)));
-        draw.jittered(grown.min(LONGEST_POLL))
+        draw.jittered(doubled(FIRST_POLL, tries, LONGEST_POLL))
     }
 }
 
 /// Whether a stored instant lies ahead, and not so far that only a wrong clock can have written it.
 pub fn lies_ahead(until: Timestamp, now: Timestamp) -> bool {
     now < until && until.since(now) <= LONGEST_PAUSE
+}
+
+/// A span that is doubled so many times, at most the longest.
+fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }
 
 fn lifetime(pair: &Pair) -> Duration {

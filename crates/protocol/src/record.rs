@@ -3,7 +3,7 @@
 //! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use crate::{Secret, Timestamp, UpstreamUrl, lies_ahead};
+use crate::{Effect, Secret, Timestamp, UpstreamUrl, lies_ahead};
 use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
@@ -111,6 +111,15 @@ pub struct Origin {
     pub api_url: Option<UpstreamUrl>,
 }
 
+/// A token, and the upstream that issued it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuedToken {
+    /// The token itself.
+    pub token: Secret,
+    /// Where it is sent.
+    pub origin: Origin,
+}
+
 /// Which token of a pair. The upstream's revoke call has to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -134,53 +143,13 @@ pub struct Revocation {
 
 /// The single-use refresh token of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RefreshToken {
-    /// The upstream gave none.
-    Absent,
-    /// It may be sent.
-    Available {
-        /// The token.
-        token: Secret,
-        /// Its expiry, where the upstream stated one that can be read.
-        expires_at: Option<Timestamp>,
-    },
+pub struct RefreshToken {
+    /// The token. Kept after it was sent for its revocation, and for an upstream that returns no successor.
+    pub token: Secret,
+    /// Its expiry, where the upstream stated one that can be read.
+    pub expires_at: Option<Timestamp>,
     /// It was sent, or may have been. It is never sent again.
-    Consumed {
-        /// Kept for its revocation, and for an upstream that returns no successor.
-        token: Secret,
-        /// As above.
-        expires_at: Option<Timestamp>,
-    },
-}
-
-impl RefreshToken {
-    /// The token and its expiry, whether or not it may be sent.
-    pub fn parts(&self) -> Option<(&Secret, Option<Timestamp>)> {
-        match self {
-            Self::Absent => None,
-            Self::Available { token, expires_at } | Self::Consumed { token, expires_at } => {
-                Some((token, *expires_at))
-            }
-        }
-    }
-
-    /// Marks the token as sent. Done by the write that takes the lease, before the token leaves.
-    #[must_use]
-    pub fn consumed(self) -> Self {
-        match self {
-            Self::Available { token, expires_at } => Self::Consumed { token, expires_at },
-            other => other,
-        }
-    }
-
-    /// Takes the mark back, where it is certain that the token did not leave.
-    #[must_use]
-    pub fn restored(self) -> Self {
-        match self {
-            Self::Consumed { token, expires_at } => Self::Available { token, expires_at },
-            other => other,
-        }
-    }
+    pub consumed: bool,
 }
 
 /// What the last probe of an access token found.
@@ -209,8 +178,8 @@ pub struct Pair {
     pub generation: Generation,
     /// The bearer token that callers get.
     pub access_token: Secret,
-    /// What the next renewal sends.
-    pub refresh_token: RefreshToken,
+    /// What the next renewal sends, if the upstream gave one.
+    pub refresh_token: Option<RefreshToken>,
     /// When the request that brought this pair left.
     pub issued_at: Timestamp,
     /// When the access token expires if nobody uses it: a floor, since every use extends it.
@@ -231,9 +200,9 @@ impl Pair {
     /// The revocations that make this pair worthless. The refresh token comes first, since it can obtain another
     /// access token. Empty where the upstream documents no revocation.
     pub fn revocations(&self) -> impl Iterator<Item = Revocation> + '_ {
-        let refresh_token = self.refresh_token.parts().map(|(token, _)| token);
+        let refresh_token = self.refresh_token.as_ref();
         let tokens = [
-            (refresh_token, TokenKind::Refresh, self.refreshable_until()),
+            (refresh_token.map(|refresh| &refresh.token), TokenKind::Refresh, self.refreshable_until()),
             (Some(&self.access_token), TokenKind::Access, self.expires_at),
         ];
         let revocable = self.origin.api_version == ApiVersion::V3;
@@ -242,14 +211,19 @@ impl Pair {
         })
     }
 
+    /// A token of this pair, for a call.
+    pub(crate) fn issued(&self, token: &Secret) -> IssuedToken {
+        IssuedToken { token: token.clone(), origin: self.origin.clone() }
+    }
+
     /// Whether a token is one of this pair's.
     pub fn holds(&self, token: &Secret) -> bool {
-        self.access_token == *token || self.refresh_token.parts().is_some_and(|(own, _)| own == token)
+        self.access_token == *token || self.refresh_token.as_ref().is_some_and(|own| own.token == *token)
     }
 
     /// When the refresh token expires, as stated or at the latest.
     fn refreshable_until(&self) -> Timestamp {
-        let stated = self.refresh_token.parts().and_then(|(_, expires_at)| expires_at);
+        let stated = self.refresh_token.as_ref().and_then(|refresh| refresh.expires_at);
         stated.unwrap_or_else(|| self.issued_at.plus(LONGEST_REFRESH_LIFE))
     }
 }
@@ -314,6 +288,14 @@ impl Account {
         self.pair.as_ref().map(|pair| pair.generation)
     }
 
+    /// Marks the refresh token as consumed, before it leaves; or takes the mark back, where it is certain that it did not
+    /// leave.
+    pub fn mark_refresh_token(&mut self, consumed: bool) {
+        if let Some(refresh_token) = self.pair.as_mut().and_then(|pair| pair.refresh_token.as_mut()) {
+            refresh_token.consumed = consumed;
+        }
+    }
+
     /// When DynamoDB may delete the record: 30 days after everything in it has expired. Garbage collection only:
     /// expiry is always checked in code. None while a secret version is rejected, which must not be forgotten.
     pub fn garbage_collection_time(&self) -> Option<Timestamp> {
@@ -363,9 +345,35 @@ impl Account {
         self.cooldown.filter(|cooldown| lies_ahead(cooldown.until, now))
     }
 
+    /// Whether an attempt to renew may begin: no lease is held, and no cooldown lasts.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.active_lease(now).is_none() && self.active_cooldown(now).is_none()
+    }
+
     /// Failures in a row so far.
     pub fn failures(&self) -> u32 {
         self.cooldown.map_or(0, |cooldown| cooldown.failures)
+    }
+}
+
+/// A write of an account's record, carried out if the record still has the version that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccountWrite {
+    /// The version that was read. Zero: there was no record.
+    pub expected: Version,
+    /// The new record.
+    pub next: Account,
+}
+
+impl AccountWrite {
+    /// The write of a record as it was read, with changes.
+    pub(crate) fn new(changed: Account, now: Timestamp) -> Self {
+        let expected = changed.version;
+        Self { expected, next: Account { version: expected.next(now), ..changed } }
+    }
+
+    pub(crate) fn effect(&self) -> Effect {
+        Effect::WriteAccount { expected: self.expected, next: self.next.clone() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Calls to the upstream, and what its replies mean for the protocol.
 
 use crate::{
-    Generation, Grant, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp, Verdict,
-    policy::ASSUMED_LIFETIME,
+    Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
+    Verdict, policy::ASSUMED_LIFETIME,
 };
 use std::time::Duration;
 
@@ -34,22 +34,12 @@ pub struct ClientCredentials {
 pub enum Call {
     /// Obtain a pair with email and password. Counted against the login limit.
     Login(Credentials),
-    /// Trade the refresh token for a new pair.
-    Refresh {
-        /// Consumed by this call.
-        refresh_token: Secret,
-        /// The upstream that issued it.
-        origin: Origin,
-    },
+    /// Trade a refresh token for a new pair. The call consumes it.
+    Refresh(IssuedToken),
     /// Make a token worthless.
     Revoke(Revocation),
     /// Find out whether an access token is alive.
-    Probe {
-        /// The token in question.
-        access_token: Secret,
-        /// The upstream that issued it.
-        origin: Origin,
-    },
+    Probe(IssuedToken),
 }
 
 impl Call {
@@ -57,9 +47,9 @@ impl Call {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
-            Self::Refresh { .. } => "refresh",
+            Self::Refresh(_) => "refresh",
             Self::Revoke(_) => "revoke",
-            Self::Probe { .. } => "probe",
+            Self::Probe(_) => "probe",
         }
     }
 }
@@ -144,27 +134,33 @@ impl Expiry {
 impl Granted {
     /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
-    /// `before` is the pair that it replaces. If it was refreshed and no refresh token came back, its refresh token
-    /// is kept with its expiry. The two expiries are independent, and tokens are never decoded.
+    /// `before` is the pair that it replaces, and `login` has the credentials, unless the pair was refreshed. A refreshed
+    /// pair keeps its origin and, if no refresh token came back, its refresh token with its expiry. The two expiries
+    /// are independent, and tokens are never decoded.
     pub fn into_pair(
         self,
         generation: Generation,
         sent_at: Timestamp,
-        obtained_by: Grant,
         before: Option<&Pair>,
-        origin: Origin,
-        secret_version: Option<SecretVersion>,
+        login: Option<Credentials>,
     ) -> Pair {
-        let stated = self.refresh_expiry.resolve(sent_at);
-        let kept =
-            before.filter(|_| obtained_by == Grant::Refresh).and_then(|pair| pair.refresh_token.parts());
-        let refresh_token = match (self.refresh_token, kept) {
-            (Some(token), _) => RefreshToken::Available { token, expires_at: stated },
-            (None, Some((token, expires_at))) => {
-                RefreshToken::Available { token: token.clone(), expires_at: stated.or(expires_at) }
+        let refreshed = before.filter(|_| login.is_none());
+        let obtained_by = if login.is_some() { Grant::Login } else { Grant::Refresh };
+        let (origin, secret_version) = match login {
+            Some(Credentials { origin, version, .. }) => (origin, Some(version)),
+            None => {
+                refreshed.map(|pair| (pair.origin.clone(), pair.secret_version.clone())).unwrap_or_default()
             }
-            (None, None) => RefreshToken::Absent,
         };
+        let stated = self.refresh_expiry.resolve(sent_at);
+        let kept = refreshed.and_then(|pair| pair.refresh_token.as_ref());
+        let refresh_token = match (self.refresh_token, kept) {
+            (Some(token), _) => Some((token, stated)),
+            (None, Some(kept)) => Some((kept.token.clone(), stated.or(kept.expires_at))),
+            (None, None) => None,
+        };
+        let refresh_token =
+            refresh_token.map(|(token, expires_at)| RefreshToken { token, expires_at, consumed: false });
         let stated = self.access_expiry.resolve(sent_at);
         Pair {
             generation,
@@ -184,6 +180,7 @@ impl Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ApiVersion, test_refresh_token};
 
     const SENT: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -197,11 +194,34 @@ mod tests {
     }
 
     fn login(granted: Granted) -> Pair {
-        granted.into_pair(Generation(1), SENT, Grant::Login, None, Origin::default(), None)
+        granted.into_pair(Generation(1), SENT, None, Some(credentials()))
     }
 
-    fn after(before: &Pair, granted: Granted, grant: Grant) -> Pair {
-        granted.into_pair(Generation(2), SENT, grant, Some(before), Origin::default(), None)
+    fn refreshed(before: &Pair, granted: Granted) -> Pair {
+        granted.into_pair(Generation(2), SENT, Some(before), None)
+    }
+
+    fn credentials() -> Credentials {
+        Credentials {
+            version: SecretVersion("v1".to_owned()),
+            email: Secret::from("email"),
+            password: Secret::from("password"),
+            client: None,
+            origin: Origin { api_version: ApiVersion::V2, ..Origin::default() },
+        }
+    }
+
+    #[test]
+    fn a_refreshed_pair_is_of_the_login_that_it_descends_from() {
+        let silent = || granted(None, Expiry::Unknown, Expiry::Unknown);
+        let first = login(silent());
+        let second = refreshed(&first, silent());
+        assert_eq!((first.obtained_by, second.obtained_by), (Grant::Login, Grant::Refresh));
+        for pair in [&first, &second] {
+            assert_eq!(pair.secret_version, Some(credentials().version));
+            assert_eq!(pair.origin, credentials().origin);
+        }
+        assert_eq!((first.replaces, second.replaces), (None, Some(first.generation)));
     }
 
     #[test]
@@ -216,14 +236,14 @@ mod tests {
     fn f10_an_omitted_refresh_token_does_not_wipe_the_stored_one() {
         let until = SENT.plus(Duration::from_secs(1000));
         let mut before = login(granted(Some("first"), Expiry::Unknown, Expiry::At(until)));
-        before.refresh_token = before.refresh_token.consumed();
+        before.refresh_token.as_mut().unwrap().consumed = true;
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
-        let refreshed = after(&before, silent, Grant::Refresh);
-        let kept = RefreshToken::Available { token: Secret::from("first"), expires_at: Some(until) };
-        assert_eq!(refreshed.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
+        let successor = refreshed(&before, silent);
+        let kept = Some(RefreshToken { expires_at: Some(until), ..test_refresh_token("first") });
+        assert_eq!(successor.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
         let later = Expiry::In(Duration::from_secs(2000));
-        let dated = after(&before, granted(None, Expiry::Unknown, later), Grant::Refresh);
-        assert_eq!(dated.refresh_token.parts().unwrap().1, Some(SENT.plus(Duration::from_secs(2000))));
+        let dated = refreshed(&before, granted(None, Expiry::Unknown, later));
+        assert_eq!(dated.refresh_token.unwrap().expires_at, Some(SENT.plus(Duration::from_secs(2000))));
     }
 
     #[test]
@@ -232,22 +252,18 @@ mod tests {
         let before = login(granted(Some("first"), Expiry::Unknown, until));
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         assert_eq!(
-            after(&before, silent, Grant::Login).refresh_token,
-            RefreshToken::Absent,
+            silent.into_pair(Generation(2), SENT, Some(&before), Some(credentials())).refresh_token,
+            None,
             "another session"
         );
         let second = granted(Some("second"), Expiry::Unknown, Expiry::Unknown);
-        let successor = RefreshToken::Available { token: Secret::from("second"), expires_at: None };
-        assert_eq!(
-            after(&before, second, Grant::Refresh).refresh_token,
-            successor,
-            "the expiry was the other's"
-        );
+        let successor = Some(test_refresh_token("second"));
+        assert_eq!(refreshed(&before, second).refresh_token, successor, "the expiry was the other's");
     }
 
     #[test]
     fn one_expiry_says_nothing_about_the_other() {
         let pair = login(granted(Some("r"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown));
-        assert_eq!(pair.refresh_token.parts().unwrap().1, None);
+        assert_eq!(pair.refresh_token.unwrap().expires_at, None);
     }
 }

@@ -18,8 +18,8 @@ pub(crate) mod requests;
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
-    Grant, Granted, Holder, Intent, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom, Step,
-    Timestamp, UpstreamReply, Version, WriteOutcome,
+    Granted, Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom,
+    Step, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::time::Duration;
 
@@ -190,10 +190,14 @@ impl Baseline {
 
     fn renew(&mut self, cx: Context<'_>) -> Step {
         let pair = self.record.pair.as_ref().filter(|pair| self.refused != Some(pair.generation));
-        if let Some(Pair { refresh_token: RefreshToken::Available { token, expires_at }, origin, .. }) = pair
+        if let Some(Pair {
+            refresh_token: Some(RefreshToken { token, expires_at, consumed: false }),
+            origin,
+            ..
+        }) = pair
             && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now)
         {
-            let call = Call::Refresh { refresh_token: token.clone(), origin: origin.clone() };
+            let call = Call::Refresh(IssuedToken { token: token.clone(), origin: origin.clone() });
             return self.send(cx, call, None);
         }
         self.state = State::ReadingSecret;
@@ -260,9 +264,7 @@ impl Baseline {
     ) -> Step {
         // The simulated upstream numbers its tokens.
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
-        let grant = if secret.is_some() { Grant::Login } else { Grant::Refresh };
-        let origin = secret.map(|secret| secret.origin).unwrap_or_default();
-        let pair = granted.into_pair(generation, sent_at, grant, self.record.pair.as_ref(), origin, None);
+        let pair = granted.into_pair(generation, sent_at, self.record.pair.as_ref(), secret);
         let locked = self.locked.take();
         self.record = Account {
             version: locked.unwrap_or(self.record.version).next(cx.now),

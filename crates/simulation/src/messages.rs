@@ -222,7 +222,7 @@ impl World {
                 self.checks.tally.losses += 1;
                 return UpstreamReply::Refused;
             }
-            Call::Probe { .. } if self.faults.lasts(Fault::Lies, now_ms) => {
+            Call::Probe(_) if self.faults.lasts(Fault::Lies, now_ms) => {
                 return UpstreamReply::Unauthorized;
             }
             _ => {}

@@ -2,7 +2,9 @@
 
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
-use protocol::{Call, Credentials, Expiry, Granted, Revocation, Secret, Timestamp, TokenKind, UpstreamReply};
+use protocol::{
+    Call, Credentials, Expiry, Granted, IssuedToken, Revocation, Secret, Timestamp, TokenKind, UpstreamReply,
+};
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
@@ -56,14 +58,14 @@ impl Upstream {
 
     /// Notes the arrival of a refresh token. Returns whether it has arrived before (I2).
     pub(crate) fn receive_refresh_token(&mut self, call: &Call) -> bool {
-        let Call::Refresh { refresh_token, .. } = call else { return false };
-        std::mem::replace(&mut self.refresh[number(refresh_token)].arrived, true)
+        let Call::Refresh(IssuedToken { token, .. }) = call else { return false };
+        std::mem::replace(&mut self.refresh[number(token)].arrived, true)
     }
 
     /// Answers 429. The call is not carried out, so its refresh token may arrive again.
     pub(crate) fn limit(&mut self, call: &Call, rng: &mut Rng) -> UpstreamReply {
-        if let Call::Refresh { refresh_token, .. } = call {
-            self.refresh[number(refresh_token)].arrived = false;
+        if let Call::Refresh(IssuedToken { token, .. }) = call {
+            self.refresh[number(token)].arrived = false;
         }
         let retry_after = [None, Some(Duration::from_secs(1)), Some(Duration::from_secs(rng.u64(30..=60)))];
         UpstreamReply::RateLimited(retry_after[rng.usize(..retry_after.len())])
@@ -93,8 +95,8 @@ impl Upstream {
                 let refresh = self.new_refresh_token(account);
                 self.grant(refresh, true, now_ms, rng)
             }
-            Call::Refresh { refresh_token, .. } => {
-                let old = number(refresh_token);
+            Call::Refresh(IssuedToken { token, .. }) => {
+                let old = number(token);
                 if self.refresh[old].consumed || self.refresh[old].revoked {
                     return UpstreamReply::Unauthorized;
                 }
@@ -116,8 +118,8 @@ impl Upstream {
                 }
                 UpstreamReply::Revoked
             }
-            Call::Probe { access_token, .. } => {
-                if self.is_alive(access_token, now_ms) {
+            Call::Probe(IssuedToken { token, .. }) => {
+                if self.is_alive(token, now_ms) {
                     UpstreamReply::Alive
                 } else {
                     UpstreamReply::Unauthorized
@@ -144,11 +146,11 @@ impl Upstream {
     pub(crate) fn account_of(&self, call: &Call) -> usize {
         match call {
             Call::Login(credentials) => account_of(credentials),
-            Call::Refresh { refresh_token, .. } => self.refresh[number(refresh_token)].account,
+            Call::Refresh(IssuedToken { token, .. }) => self.refresh[number(token)].account,
             Call::Revoke(Revocation { token, kind: TokenKind::Refresh, .. }) => {
                 self.refresh[number(token)].account
             }
-            Call::Revoke(Revocation { token, .. }) | Call::Probe { access_token: token, .. } => {
+            Call::Revoke(Revocation { token, .. }) | Call::Probe(IssuedToken { token, .. }) => {
                 self.access[number(token)].account
             }
         }

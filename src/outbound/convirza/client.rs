@@ -10,7 +10,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use protocol::{
-    ApiVersion, Call, Credentials, Origin, Revocation, Secret, TokenKind, UpstreamReply, UpstreamUrl,
+    ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, UpstreamReply,
+    UpstreamUrl,
 };
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use rustls::ClientConfig;
@@ -199,11 +200,11 @@ impl Upstream for Convirza {
     async fn send(&self, call: &Call) -> UpstreamReply {
         let reply = match call {
             Call::Login(credentials) => self.log_in(credentials).await,
-            Call::Refresh { refresh_token, origin } => self.refresh(refresh_token, origin).await,
+            Call::Refresh(refresh) => self.refresh(&refresh.token, &refresh.origin).await,
             Call::Revoke(revocation) => self.revoke(revocation).await,
-            Call::Probe { access_token, origin } => {
+            Call::Probe(IssuedToken { token, origin }) => {
                 // A probe sends up to two requests, which together may take as long as one call.
-                let probe = tokio::time::timeout(self.timeout, self.probe(access_token, origin));
+                let probe = tokio::time::timeout(self.timeout, self.probe(token, origin));
                 probe.await.unwrap_or_else(|_| Err(unreadable("timeout")))
             }
         };

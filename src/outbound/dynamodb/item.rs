@@ -165,7 +165,7 @@ fn from_pair(pair: &Pair) -> Item {
             },
         ),
     ]);
-    item.extend(from_refresh_token(&pair.refresh_token));
+    item.extend(pair.refresh_token.iter().flat_map(from_refresh_token));
     item.extend(pair.replaces.map(|generation| number("replaces", generation.0)));
     item.extend(pair.secret_version.as_ref().map(|version| text("secret_version", version.0.clone())));
     item.extend(from_verdict(pair.verdict));
@@ -194,35 +194,24 @@ fn to_pair(item: &Item) -> Result<Pair, ItemError> {
 }
 
 fn from_refresh_token(refresh_token: &RefreshToken) -> Item {
-    let (state, token, expires_at) = match refresh_token {
-        RefreshToken::Absent => return Item::new(),
-        RefreshToken::Available { token, expires_at } => ("available", token, expires_at),
-        RefreshToken::Consumed { token, expires_at } => ("consumed", token, expires_at),
-    };
+    let RefreshToken { token, expires_at, consumed } = refresh_token;
+    let state = if *consumed { "consumed" } else { "available" };
     let mut item = Item::from([text("refresh_token", token.expose()), text("refresh_token_state", state)]);
     item.extend(expires_at.map(|at| instant("refresh_expires_at_ms", at)));
     item
 }
 
-fn to_refresh_token(pair: &Item) -> Result<RefreshToken, ItemError> {
-    #[derive(Clone, Copy)]
-    enum State {
-        Available,
-        Consumed,
-    }
+fn to_refresh_token(pair: &Item) -> Result<Option<RefreshToken>, ItemError> {
     let token = optional(pair, "refresh_token", get_secret)?;
-    let state = optional(pair, "refresh_token_state", |value| match get_text(value)? {
-        "available" => Some(State::Available),
-        "consumed" => Some(State::Consumed),
+    let consumed = optional(pair, "refresh_token_state", |value| match get_text(value)? {
+        "available" => Some(false),
+        "consumed" => Some(true),
         _ => None,
     })?;
     let expires_at = optional(pair, "refresh_expires_at_ms", get_instant)?;
-    match (token, state, expires_at) {
-        (Some(token), Some(State::Available), expires_at) => {
-            Ok(RefreshToken::Available { token, expires_at })
-        }
-        (Some(token), Some(State::Consumed), expires_at) => Ok(RefreshToken::Consumed { token, expires_at }),
-        (None, None, None) => Ok(RefreshToken::Absent),
+    match (token, consumed, expires_at) {
+        (Some(token), Some(consumed), expires_at) => Ok(Some(RefreshToken { token, expires_at, consumed })),
+        (None, None, None) => Ok(None),
         (Some(_), None, _) => Err(ItemError { attribute: "refresh_token_state" }),
         (None, _, _) => Err(ItemError { attribute: "refresh_token" }),
     }
@@ -417,7 +406,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn pair(refresh_token: RefreshToken, verdict: Verdict) -> Item {
+    fn pair(refresh_token: Option<RefreshToken>, verdict: Verdict) -> Item {
         from_pair(&Pair {
             generation: Generation(7),
             access_token: Secret::from("access"),
@@ -438,7 +427,7 @@ mod tests {
 
     fn full() -> Item {
         let token = Secret::from("refresh");
-        pair(RefreshToken::Consumed { token, expires_at: Some(AT) }, Verdict::Alive { at: AT })
+        pair(Some(RefreshToken { token, expires_at: Some(AT), consumed: true }), Verdict::Alive { at: AT })
     }
 
     fn nested<'a>(item: &'a mut Item, name: &str) -> &'a mut Item {
@@ -460,7 +449,7 @@ mod tests {
         item.remove("refresh_token_state");
         assert_eq!(refused(&item), "refresh_token", "an expiry without its token");
         item.remove("refresh_expires_at_ms");
-        assert_eq!(to_pair(&item).unwrap().refresh_token, RefreshToken::Absent);
+        assert_eq!(to_pair(&item).unwrap().refresh_token, None);
     }
 
     #[test]

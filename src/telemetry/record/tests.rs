@@ -1,7 +1,7 @@
 //! When a line is written, and what it says.
 
 use super::*;
-use protocol::{Generation, Grant, Origin, Pair};
+use protocol::{Generation, Grant, Origin, Pair, RefreshToken};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -201,7 +201,11 @@ fn the_line_of_an_account_has_what_maintenance_found() {
     let pair = Pair {
         generation: Generation(7),
         access_token: Secret::from("access"),
-        refresh_token: RefreshToken::Available { token: Secret::from("refresh"), expires_at: None },
+        refresh_token: Some(RefreshToken {
+            token: Secret::from("refresh"),
+            expires_at: None,
+            consumed: false,
+        }),
         issued_at: START,
         expires_at: START.plus(Duration::from_secs(9)),
         obtained_by: Grant::Login,

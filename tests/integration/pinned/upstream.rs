@@ -2,8 +2,8 @@
 
 use super::host::{Host, Received, Script, response};
 use protocol::{
-    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, Origin, Revocation, Secret,
-    SecretVersion, Timestamp, TokenKind, UpstreamReply, UpstreamUrl,
+    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, IssuedToken, Origin, Revocation,
+    Secret, SecretVersion, Timestamp, TokenKind, UpstreamReply, UpstreamUrl,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use token_broker::{
@@ -54,7 +54,7 @@ pub(super) fn login(origin: Origin) -> Call {
 }
 
 pub(super) fn refresh() -> Call {
-    Call::Refresh { refresh_token: Secret::from("old-refresh"), origin: v3() }
+    Call::Refresh(IssuedToken { token: Secret::from("old-refresh"), origin: v3() })
 }
 
 pub(super) fn revoke(kind: TokenKind) -> Call {
@@ -63,7 +63,7 @@ pub(super) fn revoke(kind: TokenKind) -> Call {
 }
 
 pub(super) fn probe(origin: Origin) -> Call {
-    Call::Probe { access_token: Secret::from("old-access"), origin }
+    Call::Probe(IssuedToken { token: Secret::from("old-access"), origin })
 }
 
 pub(super) fn calls() -> [Call; 4] {
@@ -177,7 +177,7 @@ mod requests {
         for call in &mut all {
             match call {
                 Call::Login(credentials) => credentials.origin = origin.clone(),
-                Call::Refresh { origin: of, .. } | Call::Probe { origin: of, .. } => *of = origin.clone(),
+                Call::Refresh(sent) | Call::Probe(sent) => sent.origin = origin.clone(),
                 Call::Revoke(revocation) => revocation.origin = origin.clone(),
             }
             assert_eq!(send(&configured, call).await, UpstreamReply::Unclear);
@@ -290,7 +290,7 @@ mod statuses {
     async fn that_say_nothing_are_unclear() {
         for call in calls() {
             // A probe sends another request after 404.
-            let tested = |status: &u16| *status != 404 || !matches!(call, Call::Probe { .. });
+            let tested = |status: &u16| *status != 404 || !matches!(call, Call::Probe(_));
             let statuses: Vec<_> = SERVER_ERRORS.into_iter().chain(OTHERS).filter(tested).collect();
             let host = Host::start(statuses.iter().map(|status| respond(*status, &[], GRANT))).await;
             // One client, because a new one takes a while.

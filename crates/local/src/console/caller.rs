@@ -1,7 +1,7 @@
 //! A caller on the page: it keeps a token, uses Convirza's API, and reports a token that the API refused.
 
 use lambda_runtime::LambdaEvent;
-use protocol::{Call, Origin, Secret, Timestamp, UpstreamReply};
+use protocol::{Call, IssuedToken, Origin, Secret, Timestamp, UpstreamReply};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -103,7 +103,9 @@ impl Caller {
     }
 
     async fn send(&self, held: &Held) -> UpstreamReply {
-        self.api.send(&Call::Probe { access_token: held.token.clone(), origin: Origin::default() }).await
+        self.api
+            .send(&Call::Probe(IssuedToken { token: held.token.clone(), origin: Origin::default() }))
+            .await
     }
 
     fn show(&self, held: Option<&Held>, state: State, note: String) {

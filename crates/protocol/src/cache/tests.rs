@@ -104,8 +104,7 @@ fn a_missing_secret_withholds_no_usable_pair() {
     let refused = Lookup::Fail(SecretError::Unreachable.into());
     let consumed = |left| {
         let mut cache: Cache = failed(left);
-        let pair = cache.record.as_mut().unwrap().account.pair.as_mut().unwrap();
-        pair.refresh_token = pair.refresh_token.clone().consumed();
+        cache.record.as_mut().unwrap().account.mark_refresh_token(true);
         cache
     };
     assert_eq!(looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES), refused);
@@ -141,14 +140,14 @@ fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
     let maintain = Request { intent: Intent::Maintain, ..request(ago(MS)) };
     assert_eq!(looked_up(&fresh, &maintain, SPARES), MISS);
     assert_eq!(looked_up(&Cache::default(), &request(ago(MS)), SPARES), MISS);
-    let pending_write = Some(PendingWrite { expected: Version(1), next: Account::default() });
+    let pending_write = Some(AccountWrite { expected: Version(1), next: Account::default() });
     assert_eq!(looked_up(&Cache { pending_write, ..fresh }, &request(ago(MS)), SPARES), MISS);
 }
 
 #[test]
 fn after_a_store_failure_the_cache_answers_for_a_second() {
     let failed = |failed_at, left| Cache {
-        store_failure: Some(StoreFailure { at: failed_at, error: StoreError::Unreachable }),
+        store_failure: Some((StoreError::Unreachable, failed_at)),
         ..cache(ago(Duration::from_secs(3600)), left)
     };
     for (failed_at, answered) in [

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Revocation, SecretVersion, TokenKind,
-    Version, test_pair,
+    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret,
+    SecretVersion, TokenKind, Version, test_pair, test_refresh_token,
 };
 use std::fmt::Write;
 
@@ -62,19 +62,19 @@ fn answers(decision: &Decision) -> bool {
 }
 
 fn refreshes(decision: &Decision) -> bool {
-    matches!(decision, Decision::Refresh { refresh_token, .. } if *refresh_token == Secret::from("refresh"))
+    matches!(decision, Decision::Refresh(sent) if sent.token == Secret::from("refresh"))
 }
 
 fn named(decision: &Decision) -> &'static str {
     match decision {
         Decision::Answer(_) => "answer",
         Decision::Finish => "finish",
-        Decision::Probe { .. } => "probe",
+        Decision::Probe(_) => "probe",
         Decision::Unblock => "unblock",
         Decision::Revoke { withdraw: true } => "withdraw",
         Decision::Revoke { withdraw: false } => "revoke",
         Decision::LogIn => "login",
-        Decision::Refresh { .. } => "refresh",
+        Decision::Refresh(_) => "refresh",
         Decision::Wait(_) => "wait",
         Decision::Fail(_) => "fail",
     }
@@ -113,12 +113,10 @@ fn the_decision_table() {
         for (pair_name, left, draw) in pairs {
             for consumed in [false, true] {
                 let decided = |leased, cooling| {
-                    let mut pair = left.map(pair);
-                    if let Some(pair) = pair.as_mut().filter(|_| consumed) {
-                        pair.refresh_token = pair.refresh_token.clone().consumed();
-                    }
+                    let mut account = account(left.map(pair), leased, cooling);
+                    account.mark_refresh_token(consumed);
                     let progress = Progress { target, ..Progress::default() };
-                    named(&decide(&request(intent), progress, &account(pair, leased, cooling), cx(NOW, draw)))
+                    named(&decide(&request(intent), progress, &account, cx(NOW, draw)))
                 };
                 let refresh = match (left, consumed) {
                     (None, _) => "none",
@@ -313,14 +311,13 @@ fn a_consumed_or_expired_refresh_token_means_a_login() {
         let pair = Pair { refresh_token, ..pair(Duration::ZERO) };
         named(&decided(token(None), &account(Some(pair), false, false), SPARES))
     };
-    let token = || Secret::from("refresh");
     let until = |span| Some(NOW.plus(POLICY.clock_margin).plus(span));
-    let available = |expires_at| RefreshToken::Available { token: token(), expires_at };
+    let available = |expires_at| Some(RefreshToken { expires_at, ..test_refresh_token("refresh") });
     assert_eq!(renewed(available(None)), "refresh", "an unknown expiry is worth a try");
     assert_eq!(renewed(available(until(Duration::from_millis(1)))), "refresh");
     assert_eq!(renewed(available(until(Duration::ZERO))), "login");
-    assert_eq!(renewed(RefreshToken::Consumed { token: token(), expires_at: None }), "login");
-    assert_eq!(renewed(RefreshToken::Absent), "login");
+    assert_eq!(renewed(Some(RefreshToken { consumed: true, ..test_refresh_token("refresh") })), "login");
+    assert_eq!(renewed(None), "login");
 }
 
 #[test]
@@ -334,7 +331,7 @@ fn a_caller_that_asks_for_a_longer_life_renews_earlier() {
 
 #[test]
 fn a_rejected_secret_does_not_withhold_a_usable_pair() {
-    let consumed = Pair { refresh_token: RefreshToken::Absent, ..pair(6 * DAY) };
+    let consumed = Pair { refresh_token: None, ..pair(6 * DAY) };
     let rejected_secret = Some(SecretVersion("v1".to_owned()));
     let account = Account { rejected_secret, ..account(Some(consumed), false, false) };
     assert!(answers(&decided(token(None), &account, SELECTS)));

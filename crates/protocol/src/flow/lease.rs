@@ -1,44 +1,27 @@
 //! Taking the lease: one conditional write, whose version is the fence.
 
-use super::{
-    Flow, Held, Next, Work,
-    write::{ConditionalWrite, Kind, ReadBack},
-};
+use super::{Flow, Held, Next, State, write::Attempt};
 use crate::{
-    Account, Call, Context, Credentials, Effect, Failure, Holder, Intent, Lease, Notice, Origin,
-    REJECTED_SECRET_RECHECK, Secret, SecretError, SecretVersion, Timestamp, Version, cache::within,
-    decision::refreshable, policy::WRITE_RETRY,
+    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, IssuedToken, Lease, Notice,
+    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, cache::within, decision::refreshable,
+    policy::WRITE_RETRY,
 };
 
 /// What the lease is taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    Refresh { refresh_token: Secret, origin: Origin },
+    Refresh(IssuedToken),
     LogIn(Credentials),
-    Probe { access_token: Secret, origin: Origin },
+    Probe(IssuedToken),
     Revoke { withdraw: bool },
 }
 
 /// The write that is to take the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LeaseAttempt {
-    expected: Version,
-    next: Account,
+    write: AccountWrite,
     lease: Lease,
     pub(super) purpose: Purpose,
-}
-
-impl LeaseAttempt {
-    /// Only the version together with the holder proves that the lease is this attempt's.
-    pub(super) fn read_back(&self, account: &Account) -> ReadBack {
-        if account.version == self.next.version && account.lease == Some(self.lease) {
-            ReadBack::Applied
-        } else if account.version == self.expected {
-            ReadBack::Unchanged
-        } else {
-            ReadBack::Superseded
-        }
-    }
 }
 
 impl Flow {
@@ -51,34 +34,30 @@ impl Flow {
         if let Some(error) = self.cache.recent_secret_failure(cx) {
             return self.finish(cx, error.clone().into());
         }
-        match (self.account().rejected_secret, &self.cache.rejected_secret) {
-            (Some(rejected), Some((seen, seen_at)))
-                if rejected == *seen && within(*seen_at, REJECTED_SECRET_RECHECK, cx) =>
-            {
-                self.finish(cx, Failure::CredentialsRejected(rejected))
-            }
-            _ => Next::CheckSecret,
+        if let (Some(rejected), Some((seen, at))) =
+            (self.account().rejected_secret, &self.cache.rejected_secret)
+            && rejected == *seen
+            && within(*at, REJECTED_SECRET_RECHECK, cx)
+        {
+            return self.finish(cx, Failure::CredentialsRejected(rejected));
         }
+        Next::CheckSecret
     }
 
     pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
         let account = self.account();
         let rejected = |credentials: &Credentials| self.is_rejected(&account, &credentials.version);
-        // An operator's refresh logs in only if the secret has changed since the pair's login.
         let pair = account.pair.as_ref().filter(|_| self.request.intent == Intent::Replace);
-        let refresh = pair.and_then(|pair| Some((refreshable(pair, cx)?, pair.secret_version.as_ref())));
-        if let Some(((refresh_token, origin), logged_in_with)) = refresh {
-            let changed = |credentials: &Credentials| {
-                logged_in_with.is_some_and(|version| *version != credentials.version)
-                    && !rejected(credentials)
-            };
+        if let Some((pair, refresh_token)) = pair.and_then(|pair| Some((pair, refreshable(pair, cx)?))) {
+            // An operator's refresh logs in only if the secret has changed since the pair's login.
+            let login = pair.secret_version.as_ref();
             let refreshes = match &read {
-                Ok(credentials) => !changed(credentials),
+                Ok(secret) => login.is_none_or(|version| *version == secret.version) || rejected(secret),
                 Err(error) => *error == SecretError::Unreachable,
             };
             if refreshes {
-                return Next::Acquire(Purpose::Refresh { refresh_token, origin });
+                return Next::Acquire(Purpose::Refresh(refresh_token));
             }
         }
         match read {
@@ -103,51 +82,60 @@ impl Flow {
         if self.cache.writes_failed_at.is_some_and(|at| within(at, WRITE_RETRY, cx)) {
             return self.finish(cx, Failure::StoreUnavailable);
         }
-        let before = self.account();
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
-        let expected = before.version;
-        let mut next = Account { version: expected.next(cx.now), lease: Some(lease), ..before };
+        let mut next = Account { lease: Some(lease), ..self.account() };
         match purpose {
-            Purpose::Refresh { .. } => {
-                if let Some(pair) = &mut next.pair {
-                    pair.refresh_token = pair.refresh_token.clone().consumed();
-                }
-            }
+            Purpose::Refresh(_) => next.mark_refresh_token(true),
             Purpose::Revoke { withdraw: true } => {
                 self.notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();
                 self.report_dropped(dropped);
             }
-            Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe { .. } => {}
+            Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe(_) => {}
         }
         if self.request.intent == Intent::Replace {
             next.replaced_at = Some(cx.now);
         }
-        let effect = Effect::WriteAccount { expected, next: next.clone() };
-        let attempt = LeaseAttempt { expected, next, lease, purpose };
-        Next::Write(ConditionalWrite::new(Kind::Lease(attempt)), effect)
+        let write = AccountWrite::new(next, cx.now);
+        let effect = write.effect();
+        Next::Write(Attempt::Lease(LeaseAttempt { write, lease, purpose }), effect)
     }
 
-    pub(super) fn lease_taken(&mut self, attempt: LeaseAttempt, requested_at: Timestamp) -> Next {
-        self.remember(attempt.next.clone(), requested_at);
+    pub(super) fn lease_taken(&mut self, cx: Context<'_>, attempt: LeaseAttempt) -> Next {
+        self.remember(attempt.write.next.clone());
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
-        let held = Held { account: attempt.next, lease: attempt.lease, rejected_version: None };
+        let held = Held { account: attempt.write.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
-        Next::Use(held, attempt.purpose)
+        self.use_lease(cx, held, attempt.purpose)
+    }
+
+    /// Only the version together with the holder proves that the lease is this attempt's.
+    pub(super) fn lease_read_back(
+        &mut self,
+        cx: Context<'_>,
+        attempt: LeaseAttempt,
+        account: Account,
+    ) -> Next {
+        let AccountWrite { expected, next } = &attempt.write;
+        if account.version == next.version && account.lease == next.lease {
+            return self.lease_taken(cx, attempt);
+        }
+        let unchanged = account.version == *expected;
+        self.remember(account);
+        if unchanged {
+            return self.lease_not_written(cx);
+        }
+        self.notices.push(Notice::LeaseConflict);
+        Next::Decide
     }
 
     /// Does what the lease was taken for.
-    pub(super) fn use_lease(&mut self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
+    fn use_lease(&self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
         let not_after = self.latest_send(cx, &held);
         match purpose {
-            Purpose::Refresh { refresh_token, origin } => {
-                let work = Work::Refreshing { sent_at: cx.now };
-                Next::Send(held, work, Call::Refresh { refresh_token, origin }, not_after)
-            }
+            Purpose::Refresh(token) => Next::Send(State::Refreshing(held), Call::Refresh(token), not_after),
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
-            Purpose::Probe { access_token, origin } => {
-                Next::Send(held, Work::Probing, Call::Probe { access_token, origin }, not_after)
-            }
+            Purpose::Probe(token) => Next::Send(State::Probing(held), Call::Probe(token), not_after),
             Purpose::Revoke { .. } => Next::RevokePending(held, Vec::new()),
         }
     }

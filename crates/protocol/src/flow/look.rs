@@ -1,9 +1,13 @@
 //! Reading the record, deciding, waiting for another attempt, and finishing.
 
-use super::{Flow, Next, lease::Purpose};
+use super::{
+    Flow, Next,
+    lease::Purpose,
+    save::{Ending, SaveAttempt},
+};
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
-    ServedFrom, StoreError, StoreFailure, Target, Timestamp, decide,
+    ServedFrom, StoreError, Target, Timestamp, decide,
 };
 use std::time::Duration;
 
@@ -20,17 +24,17 @@ impl Flow {
             Lookup::Miss { early_refresh } => {
                 self.early_refresh = early_refresh;
                 match self.cache.pending_write.clone() {
-                    Some(pending) => Self::save_pending(cx, pending),
+                    Some(pending) => SaveAttempt::start(cx, pending, Ending::Pending),
                     None => Next::Look,
                 }
             }
         }
     }
 
-    pub(super) fn looked(&mut self, cx: Context<'_>, requested_at: Timestamp, read: Read<Account>) -> Next {
+    pub(super) fn looked(&mut self, cx: Context<'_>, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
-                self.remember(account, requested_at);
+                self.remember(account);
                 Next::Decide
             }
             Err(error) => self.store_failed(cx, error),
@@ -53,16 +57,14 @@ impl Flow {
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),
             // An operator's refresh reads the secret first: its current version may be for another user.
-            Decision::Refresh { refresh_token, origin } if self.request.intent != Intent::Replace => {
-                self.renew(cx, Next::Acquire(Purpose::Refresh { refresh_token, origin }))
+            Decision::Refresh(refresh_token) if self.request.intent != Intent::Replace => {
+                self.not_yet(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token)))
             }
-            Decision::Refresh { .. } | Decision::LogIn => {
-                let check_secret = self.check_secret(cx);
-                self.renew(cx, check_secret)
+            Decision::Refresh(_) | Decision::LogIn => {
+                self.not_yet(cx, true).unwrap_or_else(|| self.check_secret(cx))
             }
-            Decision::Probe { access_token, origin } => {
-                let probe = Next::Acquire(Purpose::Probe { access_token, origin });
-                self.in_time(cx).or_else(|| self.jitter(cx)).unwrap_or(probe)
+            Decision::Probe(access_token) => {
+                self.not_yet(cx, false).unwrap_or(Next::Acquire(Purpose::Probe(access_token)))
             }
             Decision::Unblock => self.unblock(cx, account),
             Decision::Revoke { withdraw } => {
@@ -83,29 +85,26 @@ impl Flow {
         }
     }
 
-    fn renew(&mut self, cx: Context<'_>, renewal: Next) -> Next {
-        if let Some(too_late) = self.in_time(cx) {
-            return too_late;
-        }
-        match self.jitter(cx) {
-            Some(pause) => {
-                // Selection for early refresh happens once per request.
-                self.early_refresh = true;
-                pause
-            }
-            None => renewal,
-        }
+    /// What comes before the lease of a renewal or a probe: the end of the request, if too little time is left, or the
+    /// contention jitter.
+    fn not_yet(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
+        self.in_time(cx).or_else(|| self.jitter(cx, renews))
     }
 
     /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
     /// the record again. Herds gather where a pair has run out or died; an account without a pair has none yet.
-    fn jitter(&mut self, cx: Context<'_>) -> Option<Next> {
+    fn jitter(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
         let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account().pair.is_none();
         if alone || std::mem::replace(&mut self.jittered, true) {
             return None;
         }
         let span = cx.policy.contention_jitter(cx.draw);
-        (!span.is_zero()).then(|| self.pause(cx.now.plus(span)))
+        if span.is_zero() {
+            return None;
+        }
+        // Selection for early refresh happens once per request.
+        self.early_refresh |= renews;
+        Some(self.pause(cx.now.plus(span)))
     }
 
     /// Ends the flow if too little time is left for an upstream call and a write.
@@ -120,14 +119,13 @@ impl Flow {
         if cx.now >= last_look {
             return self.finish(cx, Failure::in_progress(lease_until, cx.now));
         }
-        let pause = cx.policy.poll_pause(self.polls, cx.draw);
-        self.pause(cx.now.plus(pause).min(last_look))
+        self.look_later(cx, last_look)
     }
 
     /// Reads the record again after a pause that grows with every read.
-    fn look_later(&mut self, cx: Context<'_>) -> Next {
+    fn look_later(&mut self, cx: Context<'_>, latest: Timestamp) -> Next {
         let pause = cx.policy.poll_pause(self.polls, cx.draw);
-        self.pause(cx.now.plus(pause).min(self.request.deadline))
+        self.pause(cx.now.plus(pause).min(latest))
     }
 
     fn pause(&mut self, until: Timestamp) -> Next {
@@ -143,7 +141,7 @@ impl Flow {
     }
 
     pub(super) fn store_failed(&mut self, cx: Context<'_>, error: StoreError) -> Next {
-        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: error.clone() });
+        self.cache.store_failure = Some((error.clone(), cx.now));
         self.finish(cx, error.into())
     }
 
@@ -157,11 +155,12 @@ impl Flow {
             self.cache.writes_failed_at = Some(cx.now);
             return self.finish(cx, Failure::StoreUnavailable);
         }
-        self.look_later(cx)
+        self.look_later(cx, self.request.deadline)
     }
 
-    pub(super) fn remember(&mut self, account: Account, read_at: Timestamp) {
-        self.cache.record = Some(CachedRecord { account, read_at });
+    /// Keeps a record that the last effect has read or written.
+    pub(super) fn remember(&mut self, account: Account) {
+        self.cache.record = Some(CachedRecord { account, read_at: self.requested_at });
         self.cache.store_failure = None;
         self.source = ServedFrom::Table;
     }

@@ -35,9 +35,8 @@ use crate::{
     Outcome, Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
 };
 use lease::Purpose;
-use permit::Login;
 use save::Ending;
-use write::ConditionalWrite;
+use write::Attempt;
 
 /// One request on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +46,8 @@ pub struct Flow {
     cache: Cache,
     progress: Progress,
     state: State,
+    /// When the effect that is being performed was requested.
+    requested_at: Timestamp,
     /// The draw has selected this request for early refresh.
     early_refresh: bool,
     /// The contention jitter is behind it.
@@ -63,7 +64,8 @@ pub struct Flow {
     lease_failed_since: Option<Timestamp>,
     /// The secret version whose login was answered with 401 in this flow, under whatever lease.
     rejected_version: Option<SecretVersion>,
-    /// The permit that this flow acquires for its next login, until that was sent.
+    /// The permit that this flow acquires for its next login, until that was sent. A second login needs its own permit,
+    /// even under the same lease.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,
@@ -74,24 +76,18 @@ pub struct Flow {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Start,
-    ReadingRecord { requested_at: Timestamp },
+    ReadingRecord,
     Waiting,
     CheckingSecret,
-    Writing { write: ConditionalWrite, requested_at: Timestamp },
-    ReadingBack { write: ConditionalWrite, requested_at: Timestamp },
-    BackingOff(ConditionalWrite),
-    Leased { held: Held, work: Work },
+    Writing(Attempt),
+    ReadingBack(Attempt),
+    BackingOff(Attempt),
+    Refreshing(Held),
+    RereadingSecret(Held),
+    LoggingIn(Held, Credentials),
+    Probing(Held),
+    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
     Done,
-}
-
-/// What the holder of a lease is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    Refreshing { sent_at: Timestamp },
-    RereadingSecret,
-    LoggingIn { login: Login, sent_at: Timestamp },
-    Probing,
-    Revoking { current: Revocation, failed: Vec<Revocation> },
 }
 
 /// What the holder of a lease knows.
@@ -111,7 +107,6 @@ impl Held {
 }
 
 /// Where a flow goes next.
-#[expect(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 enum Next {
     /// Read the record, then decide.
     Look,
@@ -122,21 +117,28 @@ enum Next {
     /// Read the secret, then take the lease for a login.
     CheckSecret,
     Acquire(Purpose),
-    /// The lease is taken: do what it was taken for.
-    Use(Held, Purpose),
     RereadSecret(Held),
     AcquirePermit(Held, Credentials),
-    /// Log in with a permit that was acquired at this instant.
-    SendLogin(Held, Login, Timestamp),
     RevokePending(Held, Vec<Revocation>),
     /// End the lease: write `held.account`.
     Save(Held, Ending),
-    Write(ConditionalWrite, Effect),
-    ReadBack(ConditionalWrite),
-    BackOff(ConditionalWrite, Timestamp),
-    /// Send a call under the lease, until this instant at the latest.
-    Send(Held, Work, Call, Timestamp),
+    Write(Attempt, Effect),
+    ReadBack(Attempt),
+    BackOff(Attempt, Timestamp),
+    /// Send a call, until this instant at the latest, and wait for the reply in this state.
+    Send(State, Call, Timestamp),
     Done(Result<Outcome, Failure>),
+}
+
+impl Next {
+    /// End the lease without a pair, for this reason.
+    fn fail(held: Held, failure: Failure) -> Self {
+        Self::Save(held, Ending::Failed(failure))
+    }
+
+    fn unexpected() -> Self {
+        Self::Done(Err(Failure::Defect("an event came that does not answer the last effect")))
+    }
 }
 
 impl Flow {
@@ -147,6 +149,7 @@ impl Flow {
             cache,
             progress: Progress::default(),
             state: State::Start,
+            requested_at: Timestamp::default(),
             early_refresh: false,
             jittered: false,
             source: ServedFrom::Memory,
@@ -185,89 +188,50 @@ impl Flow {
     /// with a defect.
     pub fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
         let next = match (std::mem::replace(&mut self.state, State::Done), event) {
-            (State::ReadingRecord { requested_at }, Event::Account(read)) => {
-                self.looked(cx, requested_at, read)
-            }
+            (State::ReadingRecord, Event::Account(read)) => self.looked(cx, read),
             (State::Waiting, Event::Resumed) => Next::Look,
             (State::CheckingSecret, Event::Secret(read)) => self.checked_secret(cx, read),
-            (State::Writing { write, requested_at }, Event::Written(outcome)) => {
-                self.written(cx, write, requested_at, outcome)
-            }
-            (State::ReadingBack { write, requested_at }, Event::Account(read)) => {
-                self.read_back_account(cx, write, requested_at, read)
-            }
-            (State::ReadingBack { write, .. }, Event::Limiter(read)) => {
-                self.read_back_limiter(cx, write, read)
-            }
+            (State::Writing(write), Event::Written(outcome)) => self.written(cx, write, outcome),
+            (State::ReadingBack(write), event) => self.read_back(cx, write, event),
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
-            (State::Leased { held, work }, event) => self.worked(cx, held, work, event),
-            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
+            (State::Refreshing(held), Event::Replied(reply)) => self.renewal_replied(cx, held, None, reply),
+            (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
+            (State::LoggingIn(held, credentials), Event::Replied(reply)) => {
+                self.renewal_replied(cx, held, Some(credentials), reply)
+            }
+            (State::Probing(held), Event::Replied(reply)) => self.probed(cx, held, &reply),
+            (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
+                self.revoked(held, current, failed, &reply)
+            }
+            _ => Next::unexpected(),
         };
         self.enter(cx, next)
     }
 
-    fn worked(&mut self, cx: Context<'_>, held: Held, work: Work, event: Event) -> Next {
-        match (work, event) {
-            (Work::Refreshing { sent_at }, Event::Replied(reply)) => self.refreshed(cx, held, sent_at, reply),
-            (Work::RereadingSecret, Event::Secret(read)) => self.reread_secret(cx, held, read),
-            (Work::LoggingIn { login, sent_at }, Event::Replied(reply)) => {
-                self.logged_in(cx, held, login, sent_at, reply)
-            }
-            (Work::Probing, Event::Replied(reply)) => self.probed(cx, held, &reply),
-            (Work::Revoking { current, failed }, Event::Replied(reply)) => {
-                self.revoked(held, current, failed, &reply)
-            }
-            _ => Next::Done(Err(Failure::Defect(UNEXPECTED))),
-        }
-    }
-
     /// Goes where a handler said, until an effect has to be performed or the request has ended.
     fn enter(&mut self, cx: Context<'_>, mut next: Next) -> Step {
-        let requested_at = cx.now;
-        loop {
+        let (state, effect) = loop {
             next = match next {
-                Next::Look => {
-                    return self.wait_for(State::ReadingRecord { requested_at }, Effect::ReadAccount);
-                }
-                Next::LookAt(until) => {
-                    return self.wait_for(State::Waiting, Effect::Pause { until });
-                }
-                Next::CheckSecret => {
-                    return self.wait_for(State::CheckingSecret, Effect::ReadSecret);
-                }
-                Next::Write(write, effect) => {
-                    return self.wait_for(State::Writing { write, requested_at }, effect);
-                }
+                Next::Look => break (State::ReadingRecord, Effect::ReadAccount),
+                Next::LookAt(until) => break (State::Waiting, Effect::Pause { until }),
+                Next::CheckSecret => break (State::CheckingSecret, Effect::ReadSecret),
+                Next::Write(write, effect) => break (State::Writing(write), effect),
                 Next::ReadBack(write) => {
                     let effect = write.read_effect();
-                    return self.wait_for(State::ReadingBack { write, requested_at }, effect);
+                    break (State::ReadingBack(write), effect);
                 }
-                Next::BackOff(write, until) => {
-                    return self.wait_for(State::BackingOff(write), Effect::Pause { until });
-                }
-                Next::RereadSecret(held) => {
-                    return self
-                        .wait_for(State::Leased { held, work: Work::RereadingSecret }, Effect::ReadSecret);
-                }
-                Next::Send(held, work, call, not_after) => {
-                    return self.wait_for(State::Leased { held, work }, Effect::Send { call, not_after });
-                }
+                Next::BackOff(write, until) => break (State::BackingOff(write), Effect::Pause { until }),
+                Next::RereadSecret(held) => break (State::RereadingSecret(held), Effect::ReadSecret),
+                Next::Send(state, call, not_after) => break (state, Effect::Send { call, not_after }),
                 Next::Done(result) => return Step::Done(result),
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
-                Next::Use(held, purpose) => self.use_lease(cx, held, purpose),
                 Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
-                Next::SendLogin(held, login, acquired_at) => self.send_login(cx, held, login, acquired_at),
                 Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
                 Next::Save(held, ending) => self.save(cx, held, ending),
             };
-        }
-    }
-
-    fn wait_for(&mut self, state: State, effect: Effect) -> Step {
-        self.state = state;
+        };
+        (self.state, self.requested_at) = (state, cx.now);
         Step::Perform(effect)
     }
 }
-
-const UNEXPECTED: &str = "an event came that does not answer the last effect";

@@ -1,39 +1,23 @@
 //! Login permits: one before each login, and a block of all logins after a 429.
 
-use super::{
-    Flow, Held, Next, Work,
-    renew::backoff,
-    save::Ending,
-    write::{ConditionalWrite, Kind},
-};
+use super::{Flow, Held, Next, State, renew::backoff, write::Attempt};
 use crate::{
     Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
     LoginLimiter, Timestamp,
 };
 
-/// A login, and the name of its permit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Login {
-    pub(super) credentials: Credentials,
-    /// Drawn for one login, not for one lease: a second login under the same lease needs its own permit.
-    pub(super) permit: Holder,
-}
-
 /// A permit that is being acquired for one login.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermitAttempt {
     pub(super) held: Held,
-    login: Login,
+    pub(super) name: LimiterName,
+    credentials: Credentials,
+    permit: Holder,
     /// When the permit of the last try was dated.
     acquired_at: Timestamp,
     /// It was dated anew once, because writing it took longer than it is fresh.
     redated: bool,
-}
-
-impl PermitAttempt {
-    pub(super) fn name(&self) -> LimiterName {
-        LimiterName::of(&self.login.credentials.origin)
-    }
+    pub(super) tries: u32,
 }
 
 /// A 429 that the whole fleet has to know: the limit counts by address.
@@ -42,13 +26,14 @@ pub(super) struct BlockAttempt {
     pub(super) held: Held,
     pub(super) cooldown: Cooldown,
     pub(super) name: LimiterName,
+    pub(super) tries: u32,
 }
 
 impl BlockAttempt {
-    pub(super) fn write(self, cx: Context<'_>, tries: u32, limiter: &LoginLimiter) -> Next {
+    pub(super) fn write(self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
         let next = limiter.block(self.cooldown.until, cx.now);
         let effect = Effect::WriteLimiter { name: self.name.clone(), expected: limiter.version, next };
-        Next::Write(ConditionalWrite { kind: Kind::Block(self), tries }, effect)
+        Next::Write(Attempt::Block(self), effect)
     }
 
     /// When the account's own cooldown has to be written instead.
@@ -61,26 +46,25 @@ impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
-        let login = Login { credentials, permit };
-        let attempt = PermitAttempt { held, login, acquired_at: cx.now, redated: false };
-        Next::ReadBack(ConditionalWrite::new(Kind::Permit(attempt)))
+        let name = LimiterName::of(&credentials.origin);
+        let (acquired_at, redated, tries) = (cx.now, false, 0);
+        let attempt = PermitAttempt { held, name, credentials, permit, acquired_at, redated, tries };
+        Next::ReadBack(Attempt::Permit(attempt))
     }
 
     pub(super) fn write_permit(
         &mut self,
         cx: Context<'_>,
-        attempt: PermitAttempt,
-        tries: u32,
+        mut attempt: PermitAttempt,
         limiter: &LoginLimiter,
     ) -> Next {
         if cx.now > self.latest_send(cx, &attempt.held) {
-            return Next::Save(attempt.held, Ending::Failed(Failure::TooLittleTime));
+            return Next::fail(attempt.held, Failure::TooLittleTime);
         }
         // An earlier try may have been applied, and its reply lost.
-        let mut attempt = attempt;
-        if let Some(permit) = limiter.permit_of(attempt.login.permit) {
-            if is_fresh(cx, permit.acquired_at) {
-                return Next::SendLogin(attempt.held, attempt.login, permit.acquired_at);
+        if let Some(permit) = limiter.permit_of(attempt.permit) {
+            if cx.now <= fresh_until(cx, permit.acquired_at) {
+                return self.send_login(cx, attempt, permit.acquired_at);
             }
             // A permit of another date is one that a conflict kept from being dated anew.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
@@ -88,28 +72,30 @@ impl Flow {
             }
             attempt.redated = true;
         }
-        match limiter.try_acquire(cx.policy, &self.request.account, attempt.login.permit, cx.now) {
+        match limiter.try_acquire(cx.policy, &self.request.account, attempt.permit, cx.now) {
             Ok(next) => {
-                let effect = Effect::WriteLimiter { name: attempt.name(), expected: limiter.version, next };
-                let attempt = PermitAttempt { acquired_at: cx.now, ..attempt };
-                Next::Write(ConditionalWrite { kind: Kind::Permit(attempt), tries }, effect)
+                attempt.acquired_at = cx.now;
+                let effect =
+                    Effect::WriteLimiter { name: attempt.name.clone(), expected: limiter.version, next };
+                Next::Write(Attempt::Permit(attempt), effect)
             }
             Err(delay) => self.delay_login(cx, attempt.held, delay),
         }
     }
 
     /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
-    pub(super) fn use_permit(cx: Context<'_>, attempt: PermitAttempt, tries: u32) -> Next {
-        if is_fresh(cx, attempt.acquired_at) {
-            return Next::SendLogin(attempt.held, attempt.login, attempt.acquired_at);
+    pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt) -> Next {
+        let acquired_at = attempt.acquired_at;
+        if cx.now <= fresh_until(cx, acquired_at) {
+            return self.send_login(cx, attempt, acquired_at);
         }
-        Next::ReadBack(ConditionalWrite { kind: Kind::Permit(attempt), tries })
+        Next::ReadBack(Attempt::Permit(attempt))
     }
 
     /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
     fn too_slow(cx: Context<'_>, mut held: Held) -> Next {
         held.account.cooldown = Some(backoff(cx, &held));
-        Next::Save(held, Ending::Failed(Failure::StoreUnavailable))
+        Next::fail(held, Failure::StoreUnavailable)
     }
 
     /// Puts the account into cooldown until a login is free. The upstream has not failed, so the count stays.
@@ -124,23 +110,14 @@ impl Flow {
     }
 
     /// Sends a login while its permit is fresh, or not at all.
-    pub(super) fn send_login(
-        &mut self,
-        cx: Context<'_>,
-        held: Held,
-        login: Login,
-        acquired_at: Timestamp,
-    ) -> Next {
+    fn send_login(&self, cx: Context<'_>, attempt: PermitAttempt, acquired_at: Timestamp) -> Next {
+        let PermitAttempt { held, credentials, .. } = attempt;
         let not_after = self.latest_send(cx, &held).min(fresh_until(cx, acquired_at));
-        let call = Call::Login(login.credentials.clone());
-        Next::Send(held, Work::LoggingIn { login, sent_at: cx.now }, call, not_after)
+        let call = Call::Login(credentials.clone());
+        Next::Send(State::LoggingIn(held, credentials), call, not_after)
     }
 }
 
 fn fresh_until(cx: Context<'_>, acquired_at: Timestamp) -> Timestamp {
     acquired_at.plus(cx.policy.permit_freshness())
-}
-
-fn is_fresh(cx: Context<'_>, acquired_at: Timestamp) -> bool {
-    cx.now <= fresh_until(cx, acquired_at)
 }

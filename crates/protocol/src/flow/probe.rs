@@ -7,6 +7,9 @@ use crate::{Context, Failure, Notice, UpstreamReply, Verdict, policy::YOUNG};
 impl Flow {
     pub(super) fn probed(&mut self, cx: Context<'_>, mut held: Held, reply: &UpstreamReply) -> Next {
         let generation = held.account.generation();
+        // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no cooldown: the
+        // API's trouble is not the OAuth host's.
+        let inconclusive = |pause| Verdict::Inconclusive { probe_after: cx.now.plus(pause) };
         let verdict = match reply {
             UpstreamReply::Alive => {
                 self.notices.extend(generation.map(Notice::FoundAlive));
@@ -14,29 +17,21 @@ impl Flow {
             }
             UpstreamReply::Unauthorized => {
                 self.notices.extend(generation.map(Notice::FoundDead));
-                let issued_at = held.account.pair.as_ref().map(|pair| pair.issued_at);
-                let young = issued_at.is_some_and(|at| cx.now.since(at) < YOUNG);
+                let pair = held.account.pair.as_ref();
+                let young = pair.is_some_and(|pair| cx.now.since(pair.issued_at) < YOUNG);
                 let deaths = held.account.young_deaths;
                 held.account.young_deaths = if young { deaths.saturating_add(1) } else { 0 };
                 Verdict::Dead
             }
-            UpstreamReply::TooLate => {
-                return Next::Save(held, Ending::Failed(Failure::TooLittleTime));
-            }
-            // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no
-            // cooldown: the API's trouble is not the OAuth host's.
+            UpstreamReply::TooLate => return Next::fail(held, Failure::TooLittleTime),
             UpstreamReply::RateLimited(retry_after) => {
-                let pause = cx.policy.rate_limit_pause(*retry_after, cx.draw);
-                Verdict::Inconclusive { probe_after: cx.now.plus(pause) }
+                inconclusive(cx.policy.rate_limit_pause(*retry_after, cx.draw))
             }
             UpstreamReply::Unclear
             | UpstreamReply::Refused
             | UpstreamReply::NeverLeft
             | UpstreamReply::Granted(_)
-            | UpstreamReply::Revoked => {
-                let pause = cx.draw.stretched(cx.policy.probe_interval());
-                Verdict::Inconclusive { probe_after: cx.now.plus(pause) }
-            }
+            | UpstreamReply::Revoked => inconclusive(cx.draw.stretched(cx.policy.probe_interval())),
         };
         if let Some(pair) = &mut held.account.pair {
             pair.verdict = verdict;

@@ -1,60 +1,73 @@
 //! Under the lease: refresh and login, and what their replies lead to.
 
-use super::{
-    Flow, Held, Next,
-    permit::{BlockAttempt, Login},
-    save::Ending,
-    write::{ConditionalWrite, Kind},
-};
+use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Grant, Granted, LimiterName, Notice, Origin,
-    SecretError, SecretVersion, Timestamp, UpstreamReply, Verdict,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, SecretError,
+    UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
-/// Where a new pair comes from.
-struct Source {
-    grant: Grant,
-    origin: Origin,
-    secret_version: Option<SecretVersion>,
-}
-
 impl Flow {
-    pub(super) fn refreshed(
+    /// What the reply to a refresh, or to a login with these credentials, leads to.
+    pub(super) fn renewal_replied(
         &mut self,
         cx: Context<'_>,
-        held: Held,
-        sent_at: Timestamp,
+        mut held: Held,
+        login: Option<Credentials>,
         reply: UpstreamReply,
     ) -> Next {
-        match reply {
-            UpstreamReply::Granted(granted) => {
-                let before = held.account.pair.as_ref();
-                let origin = before.map(|pair| pair.origin.clone()).unwrap_or_default();
-                let secret_version = before.and_then(|pair| pair.secret_version.clone());
-                self.granted(
-                    cx,
-                    held,
-                    granted,
-                    sent_at,
-                    Source { grant: Grant::Refresh, origin, secret_version },
-                )
-            }
+        let not_sent = matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate);
+        if login.is_some() && !not_sent {
+            self.unsent_permit = None;
+        }
+        if login.is_none() && (not_sent || matches!(reply, UpstreamReply::RateLimited(_))) {
+            held.account.mark_refresh_token(false);
+        }
+        match (reply, login) {
+            (UpstreamReply::Granted(granted), login) => self.granted(cx, held, granted, login),
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
-            UpstreamReply::Unauthorized | UpstreamReply::Refused => {
+            (UpstreamReply::Unauthorized | UpstreamReply::Refused, None) => {
                 self.notices.push(Notice::RefreshRefused);
                 self.log_in_if_time_allows(cx, held)
             }
-            UpstreamReply::RateLimited(retry_after) => {
-                let origin = held.account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
-                Self::rate_limited(cx, restored(held), &origin, retry_after)
+            (UpstreamReply::Unauthorized, Some(credentials)) => {
+                self.rejected_version = Some(credentials.version.clone());
+                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
+                if first {
+                    self.log_in_if_time_allows(cx, held)
+                } else {
+                    Next::fail(held, Failure::CredentialsRejected(credentials.version))
+                }
             }
-            // It may have been carried out: the token stays consumed.
-            UpstreamReply::Unclear | UpstreamReply::Revoked | UpstreamReply::Alive => {
-                self.unavailable(cx, held)
+            (UpstreamReply::Refused, Some(_)) => {
+                let failures = held.account.failures().saturating_add(1);
+                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
+                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
+                self.cool_down(cx, held, cooldown)
             }
-            UpstreamReply::NeverLeft => self.unavailable(cx, restored(held)),
-            UpstreamReply::TooLate => Next::Save(restored(held), Ending::Released),
+            (UpstreamReply::RateLimited(retry_after), login) => {
+                let origin = login.as_ref().map(|credentials| &credentials.origin);
+                let origin = origin.or(held.account.pair.as_ref().map(|pair| &pair.origin));
+                let name = origin.map(LimiterName::of).unwrap_or_default();
+                let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
+                let failures = held.account.failures();
+                let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
+                Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
+            }
+            // A refresh may have been carried out: unless it never left, its token stays consumed.
+            (
+                UpstreamReply::Unclear
+                | UpstreamReply::NeverLeft
+                | UpstreamReply::Revoked
+                | UpstreamReply::Alive,
+                _,
+            ) => self.unavailable(cx, held),
+            // The second time, the account cools down: this instance is too slow to log in.
+            (UpstreamReply::TooLate, Some(_)) if self.late_login => self.unavailable(cx, held),
+            (UpstreamReply::TooLate, login) => {
+                self.late_login |= login.is_some();
+                Next::Save(held, Ending::Released)
+            }
         }
     }
 
@@ -74,82 +87,26 @@ impl Flow {
         read: Result<Credentials, SecretError>,
     ) -> Next {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
-        match (read, &held.rejected_version) {
+        let failure = match (read, held.rejected_version.clone()) {
             (Ok(credentials), _) if !self.is_rejected(&held.account, &credentials.version) => {
-                Next::AcquirePermit(held, credentials)
+                return Next::AcquirePermit(held, credentials);
             }
-            (_, Some(version)) => {
-                let failure = Failure::CredentialsRejected(version.clone());
-                Next::Save(held, Ending::Failed(failure))
-            }
-            (Ok(credentials), None) => {
-                Next::Save(held, Ending::Failed(Failure::CredentialsRejected(credentials.version)))
-            }
-            (Err(error), None) => Next::Save(held, Ending::Failed(error.into())),
-        }
+            (_, Some(version)) => Failure::CredentialsRejected(version),
+            (Ok(credentials), None) => Failure::CredentialsRejected(credentials.version),
+            (Err(error), None) => error.into(),
+        };
+        Next::fail(held, failure)
     }
 
-    pub(super) fn logged_in(
-        &mut self,
-        cx: Context<'_>,
-        mut held: Held,
-        login: Login,
-        sent_at: Timestamp,
-        reply: UpstreamReply,
-    ) -> Next {
-        let Login { credentials, .. } = login;
-        if !matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate) {
-            self.unsent_permit = None;
-        }
-        match reply {
-            UpstreamReply::Granted(granted) => {
-                let Credentials { origin, version, .. } = credentials;
-                let source = Source { grant: Grant::Login, origin, secret_version: Some(version) };
-                self.granted(cx, held, granted, sent_at, source)
-            }
-            UpstreamReply::Unauthorized => {
-                self.rejected_version = Some(credentials.version.clone());
-                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
-                if first {
-                    self.log_in_if_time_allows(cx, held)
-                } else {
-                    Next::Save(held, Ending::Failed(Failure::CredentialsRejected(credentials.version)))
-                }
-            }
-            UpstreamReply::Refused => {
-                let failures = held.account.failures().saturating_add(1);
-                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
-                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
-                self.cool_down(cx, held, cooldown)
-            }
-            UpstreamReply::RateLimited(retry_after) => {
-                Self::rate_limited(cx, held, &credentials.origin, retry_after)
-            }
-            UpstreamReply::Unclear
-            | UpstreamReply::Revoked
-            | UpstreamReply::Alive
-            | UpstreamReply::NeverLeft => self.unavailable(cx, held),
-            UpstreamReply::TooLate => self.login_too_late(cx, held),
-        }
-    }
-
-    /// The login did not leave in time. The second time, the account cools down: this instance is too slow to log in.
-    fn login_too_late(&mut self, cx: Context<'_>, held: Held) -> Next {
-        if std::mem::replace(&mut self.late_login, true) {
-            return self.unavailable(cx, held);
-        }
-        Next::Save(held, Ending::Released)
-    }
-
+    /// Saves a new pair. `login` has the credentials, unless the pair was refreshed.
     fn granted(
         &mut self,
         cx: Context<'_>,
         mut held: Held,
         granted: Granted,
-        sent_at: Timestamp,
-        source: Source,
+        login: Option<Credentials>,
     ) -> Next {
-        let Source { grant, origin, secret_version } = source;
+        let sent_at = self.requested_at;
         if granted.access_expiry.resolve(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
@@ -158,7 +115,11 @@ impl Flow {
             // The last generation lived until it was due.
             held.account.young_deaths = 0;
         }
-        let pair = granted.into_pair(held.fence(), sent_at, grant, before, origin, secret_version);
+        if login.is_some() {
+            held.account.rejected_secret = None;
+            held.rejected_version = None;
+        }
+        let pair = granted.into_pair(held.fence(), sent_at, before, login);
         // The upstream may give the tokens of a withdrawn session once more.
         held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
         held.account.early_refresh_after = None;
@@ -167,10 +128,6 @@ impl Flow {
         let short = !cx.policy.usable(&pair, Duration::MAX, cx.now);
         held.account.cooldown = short.then(|| backoff(cx, &held));
         held.account.pair = Some(pair);
-        if grant == Grant::Login {
-            held.account.rejected_secret = None;
-            held.rejected_version = None;
-        }
         Next::Save(held, Ending::Obtained)
     }
 
@@ -185,15 +142,7 @@ impl Flow {
     pub(super) fn cool_down(&mut self, cx: Context<'_>, mut held: Held, cooldown: Cooldown) -> Next {
         self.notices.push(Notice::CooldownStarted(cooldown.until));
         held.account.cooldown = Some(cooldown);
-        Next::Save(held, Ending::Failed(Failure::cooling_down(cooldown, cx.now)))
-    }
-
-    fn rate_limited(cx: Context<'_>, held: Held, origin: &Origin, retry_after: Option<Duration>) -> Next {
-        let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
-        let failures = held.account.failures();
-        let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
-        let name = LimiterName::of(origin);
-        Next::ReadBack(ConditionalWrite::new(Kind::Block(BlockAttempt { held, cooldown, name })))
+        Next::fail(held, Failure::cooling_down(cooldown, cx.now))
     }
 }
 
@@ -201,12 +150,4 @@ pub(super) fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
     let failures = held.account.failures().saturating_add(1);
     let until = cx.now.plus(cx.policy.backoff(failures, cx.draw));
     Cooldown { until, reason: CooldownReason::Unavailable, failures }
-}
-
-/// The refresh token did not leave after all.
-fn restored(mut held: Held) -> Held {
-    if let Some(pair) = &mut held.account.pair {
-        pair.refresh_token = pair.refresh_token.clone().restored();
-    }
-    held
 }

@@ -4,7 +4,7 @@
 //! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are. A flow that obtained a
 //! pair and lost the lease adds its tokens to the pending revocations, for the next maintenance.
 
-use super::{Flow, Held, Next, Work, save::Ending};
+use super::{Flow, Held, Next, State, save::Ending};
 use crate::{Account, Call, Context, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
@@ -18,12 +18,11 @@ impl Flow {
         mut failed: Vec<Revocation>,
     ) -> Next {
         let not_after = self.latest_send(cx, &held);
-        let before = held.account.pending_revocations.len();
         let pair = held.account.pair.as_ref();
-        held.account.pending_revocations.retain(|revocation| {
-            revocation.expires_at > cx.now && !pair.is_some_and(|pair| pair.holds(&revocation.token))
-        });
-        let dropped = before - held.account.pending_revocations.len();
+        let given_up = |revocation: &mut Revocation| {
+            revocation.expires_at <= cx.now || pair.is_some_and(|pair| pair.holds(&revocation.token))
+        };
+        let dropped = held.account.pending_revocations.extract_if(.., given_up).count();
         self.report_dropped(dropped);
         if cx.now > not_after || held.account.pending_revocations.is_empty() {
             held.account.pending_revocations.append(&mut failed);
@@ -31,7 +30,7 @@ impl Flow {
         }
         let current = held.account.pending_revocations.remove(0);
         let call = Call::Revoke(current.clone());
-        Next::Send(held, Work::Revoking { current, failed }, call, not_after)
+        Next::Send(State::Revoking { held, current, failed }, call, not_after)
     }
 
     pub(super) fn revoked(
@@ -68,11 +67,11 @@ impl Flow {
             return None;
         }
         self.notices.push(Notice::OrphanRecorded(orphan.generation));
-        let pair = account.pair.clone();
-        let unused =
-            |revocation: &Revocation| !pair.as_ref().is_some_and(|pair| pair.holds(&revocation.token));
-        let mut next = account;
-        let dropped = next.add_revocations(orphan.revocations().filter(unused));
+        let pair = account.pair.as_ref();
+        let in_use = |revocation: &Revocation| pair.is_some_and(|pair| pair.holds(&revocation.token));
+        let unused = orphan.revocations().filter(|revocation| !in_use(revocation));
+        let mut next = account.clone();
+        let dropped = next.add_revocations(unused);
         self.report_dropped(dropped);
         Some(Self::write_record(cx, next, Ending::OrphanRecorded))
     }

@@ -1,12 +1,9 @@
 //! Ending the lease: one conditional write saves a pair, a failure, a verdict, or nothing.
 
-use super::{
-    Flow, Held, Next,
-    write::{ConditionalWrite, Kind, ReadBack},
-};
+use super::{Flow, Held, Next, write::Attempt};
 use crate::{
-    Account, Answer, COMMIT_RESERVE, CachedRecord, Context, Effect, Failure, Intent, Notice, Outcome,
-    PendingWrite, ServedFrom, StoreError, StoreFailure, Timestamp, Version,
+    Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Notice, Outcome,
+    ServedFrom, StoreError, Timestamp,
 };
 use std::time::Duration;
 
@@ -37,58 +34,50 @@ pub(super) enum Ending {
 /// The write that ends a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SaveAttempt {
-    /// The fence: no other attempt may have written since.
-    expected: Version,
-    pub(super) next: Account,
+    /// Conditional on the fence: no other attempt may have written since.
+    pub(super) write: AccountWrite,
     pub(super) ending: Ending,
     /// When the first try was made.
     since: Timestamp,
     /// When the last try was made.
     requested_at: Timestamp,
+    pub(super) tries: u32,
 }
 
 impl SaveAttempt {
-    fn new(cx: Context<'_>, expected: Version, next: Account, ending: Ending) -> Self {
-        Self { expected, next, ending, since: cx.now, requested_at: cx.now }
+    /// The first try.
+    pub(super) fn start(cx: Context<'_>, write: AccountWrite, ending: Ending) -> Next {
+        Self { write, ending, since: cx.now, requested_at: cx.now, tries: 0 }.write(cx)
     }
 
-    fn write(self, tries: u32) -> Next {
-        let effect = Effect::WriteAccount { expected: self.expected, next: self.next.clone() };
-        Next::Write(ConditionalWrite { kind: Kind::Save(self), tries }, effect)
-    }
-
-    pub(super) fn write_again(self, cx: Context<'_>, tries: u32) -> Next {
-        Self { requested_at: cx.now, ..self }.write(tries)
+    pub(super) fn write(mut self, cx: Context<'_>) -> Next {
+        self.requested_at = cx.now;
+        let effect = self.write.effect();
+        Next::Write(Attempt::Save(self), effect)
     }
 
     fn brings_a_pair(&self) -> bool {
         matches!(self.ending, Ending::Obtained | Ending::Pending)
     }
 
-    pub(super) fn read_back(&self, account: &Account) -> ReadBack {
-        let applied = if self.brings_a_pair() {
-            account.generation() == self.next.generation()
+    /// Whether a record that was read back says that the write was applied.
+    pub(super) fn is_applied(&self, account: &Account) -> bool {
+        if self.brings_a_pair() {
+            account.generation() == self.write.next.generation()
         } else {
-            *account == self.next
-        };
-        if applied {
-            ReadBack::Applied
-        } else if account.version == self.expected {
-            ReadBack::Unchanged
-        } else {
-            ReadBack::Superseded
+            *account == self.write.next
         }
     }
 
     /// A pair that is not saved in a few seconds is handed out, and saved by the next request of the instance. Everything
     /// else needs few tries, since the lease lapses by itself.
-    pub(super) fn is_retried(&self, tries: u32, pause_until: Timestamp, deadline: Timestamp) -> bool {
+    pub(super) fn is_retried(&self, pause_until: Timestamp, deadline: Timestamp) -> bool {
         let patient = pause_until.since(self.since) < PATIENCE;
         match self.ending {
             Ending::Obtained => patient && pause_until.plus(COMMIT_RESERVE) < deadline,
             Ending::Pending | Ending::OrphanRecorded => false,
             Ending::Failed(_) | Ending::Released | Ending::Revoked | Ending::Unblocked => {
-                tries < TRIES_WITHOUT_A_PAIR && patient && pause_until < deadline
+                self.tries < TRIES_WITHOUT_A_PAIR && patient && pause_until < deadline
             }
         }
     }
@@ -96,38 +85,22 @@ impl SaveAttempt {
 
 impl Flow {
     /// Ends the lease. A secret version that was refused under it is recorded as rejected.
-    pub(super) fn save(&mut self, cx: Context<'_>, held: Held, ending: Ending) -> Next {
-        let expected = held.account.version;
-        let mut next = Account { version: expected.next(cx.now), lease: None, ..held.account };
+    pub(super) fn save(&mut self, cx: Context<'_>, mut held: Held, ending: Ending) -> Next {
         if let Some(version) = held.rejected_version {
             self.notices.push(Notice::SecretRejected(version.clone()));
             self.cache.rejected_secret = Some((version.clone(), cx.now));
-            next.rejected_secret = Some(version);
+            held.account.rejected_secret = Some(version);
         }
-        SaveAttempt::new(cx, expected, next, ending).write(0)
+        Self::write_record(cx, held.account, ending)
     }
 
-    /// Writes a record as it was last read, with changes, without a lease.
-    pub(super) fn write_record(cx: Context<'_>, next: Account, ending: Ending) -> Next {
-        let expected = next.version;
-        let next = Account { version: expected.next(cx.now), lease: None, ..next };
-        SaveAttempt::new(cx, expected, next, ending).write(0)
+    /// Writes a record as it was last read, with changes, and without a lease.
+    pub(super) fn write_record(cx: Context<'_>, account: Account, ending: Ending) -> Next {
+        SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx.now), ending)
     }
 
-    /// Goes on with a pair that an earlier request of this instance could not save.
-    pub(super) fn save_pending(cx: Context<'_>, pending: PendingWrite) -> Next {
-        let PendingWrite { expected, next } = pending;
-        SaveAttempt::new(cx, expected, next, Ending::Pending).write(0)
-    }
-
-    pub(super) fn saved(
-        &mut self,
-        cx: Context<'_>,
-        attempt: SaveAttempt,
-        account: Account,
-        requested_at: Timestamp,
-    ) -> Next {
-        if let Some(generation) = attempt.next.generation().filter(|_| attempt.brings_a_pair()) {
+    pub(super) fn saved(&mut self, cx: Context<'_>, attempt: SaveAttempt, account: Account) -> Next {
+        if let Some(generation) = attempt.write.next.generation().filter(|_| attempt.brings_a_pair()) {
             self.renewed = true;
             self.notices.push(Notice::PairSaved(generation));
         }
@@ -135,9 +108,11 @@ impl Flow {
             self.cache.pending_write = None;
         }
         self.cache.writes_failed_at = None;
-        self.remember(account, requested_at);
+        self.remember(account);
         match attempt.ending {
-            Ending::Obtained => self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.next)),
+            Ending::Obtained => {
+                self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.write.next))
+            }
             Ending::Failed(failure) => self.finish(cx, failure),
             Ending::Pending | Ending::OrphanRecorded => Next::Decide,
             Ending::Unblocked => {
@@ -154,15 +129,14 @@ impl Flow {
 
     /// The write could not be carried out, or its outcome stays unknown.
     pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
-        self.cache.store_failure = Some(StoreFailure { at: cx.now, error: StoreError::Unreachable });
+        self.cache.store_failure = Some((StoreError::Unreachable, cx.now));
         match attempt.ending {
             Ending::Obtained => {
-                self.notices.extend(attempt.next.generation().map(Notice::WritePending));
-                let account = attempt.next.clone();
+                self.notices.extend(attempt.write.next.generation().map(Notice::WritePending));
+                let account = attempt.write.next.clone();
                 self.cache.record = Some(CachedRecord { account, read_at: attempt.requested_at });
-                let next = attempt.next.clone();
-                self.cache.pending_write = Some(PendingWrite { expected: attempt.expected, next });
-                self.hand_out(cx, &attempt.next)
+                self.cache.pending_write = Some(attempt.write.clone());
+                self.hand_out(cx, &attempt.write.next)
             }
             Ending::Failed(failure) => self.finish(cx, failure),
             Ending::OrphanRecorded => Next::Decide,
@@ -173,25 +147,20 @@ impl Flow {
     }
 
     /// Another attempt holds the lease by now, or has ended it: decide again on what it wrote.
-    pub(super) fn lease_lost(
-        &mut self,
-        attempt: &SaveAttempt,
-        account: Account,
-        requested_at: Timestamp,
-    ) -> Next {
+    pub(super) fn lease_lost(&mut self, attempt: &SaveAttempt, account: Account) -> Next {
         if attempt.brings_a_pair() {
-            self.notices.extend(attempt.next.generation().map(Notice::LeaseLost));
+            self.notices.extend(attempt.write.next.generation().map(Notice::LeaseLost));
         }
         // A pair that was pending has been handed out. It lives on until it expires, unless an operator has withdrawn
         // the pair that it replaces.
         if attempt.ending == Ending::Obtained || (attempt.brings_a_pair() && account.pair.is_none()) {
-            self.orphan.clone_from(&attempt.next.pair);
+            self.orphan.clone_from(&attempt.write.next.pair);
         }
         if attempt.ending == Ending::Unblocked {
             self.progress.unblocked = false;
         }
         self.cache.pending_write = None;
-        self.remember(account, requested_at);
+        self.remember(account);
         Next::Decide
     }
 

@@ -4,167 +4,114 @@
 //! proves nothing by itself: the client library's own retry may have met the first try, whose reply was lost.
 
 use super::{
-    Flow, Next, UNEXPECTED,
+    Flow, Next,
     lease::LeaseAttempt,
     permit::{BlockAttempt, PermitAttempt},
     save::{Ending, SaveAttempt},
 };
-use crate::{
-    Account, COMMIT_RESERVE, Context, Effect, Failure, LoginLimiter, Notice, Read, Timestamp, WriteOutcome,
-};
+use crate::{COMMIT_RESERVE, Context, Effect, Event, Failure, WriteOutcome};
 
 /// Tries to write the login limiter before giving up.
-pub(super) const LIMITER_TRIES: u32 = 8;
+const LIMITER_TRIES: u32 = 8;
 
 /// A conditional write on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ConditionalWrite {
-    pub(super) kind: Kind,
-    /// Writes that were not applied, as far as is known.
-    pub(super) tries: u32,
-}
-
-/// What is written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum Attempt {
     Lease(LeaseAttempt),
     Save(SaveAttempt),
     Permit(PermitAttempt),
     Block(BlockAttempt),
 }
 
-/// What a record that was read back says of a write.
-pub(super) enum ReadBack {
-    /// It was applied.
-    Applied,
-    /// The record is as it was before the write.
-    Unchanged,
-    /// Another attempt has written since.
-    Superseded,
-}
-
-impl ConditionalWrite {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, tries: 0 }
-    }
-
+impl Attempt {
     pub(super) fn read_effect(&self) -> Effect {
-        match self.kind {
-            Kind::Lease(_) | Kind::Save(_) => Effect::ReadAccount,
-            Kind::Permit(ref attempt) => Effect::ReadLimiter(attempt.name()),
-            Kind::Block(ref attempt) => Effect::ReadLimiter(attempt.name.clone()),
+        match self {
+            Self::Lease(_) | Self::Save(_) => Effect::ReadAccount,
+            Self::Permit(PermitAttempt { name, .. }) | Self::Block(BlockAttempt { name, .. }) => {
+                Effect::ReadLimiter(name.clone())
+            }
         }
     }
 
-    /// A save is written once more as it is. The limiter changes with every login of the fleet, so it is read first;
-    /// the record of a lease, too.
+    /// A save is written once more as it is. The limiter changes with every login of the fleet, so it is read first.
     pub(super) fn after_back_off(self, cx: Context<'_>) -> Next {
-        match self.kind {
-            Kind::Save(attempt) => attempt.write_again(cx, self.tries),
-            kind @ (Kind::Permit(_) | Kind::Block(_)) => Next::ReadBack(Self { kind, ..self }),
-            Kind::Lease(_) => Next::Look,
+        match self {
+            Self::Save(attempt) => attempt.write(cx),
+            Self::Lease(_) | Self::Permit(_) | Self::Block(_) => Next::ReadBack(self),
         }
+    }
+
+    /// Counts a try that was not applied, as far as is known. A lease is tried once.
+    fn count_try(&mut self) -> u32 {
+        let tries = match self {
+            Self::Save(SaveAttempt { tries, .. })
+            | Self::Permit(PermitAttempt { tries, .. })
+            | Self::Block(BlockAttempt { tries, .. }) => tries,
+            Self::Lease(_) => return 1,
+        };
+        *tries += 1;
+        *tries
     }
 }
 
 impl Flow {
-    pub(super) fn written(
-        &mut self,
-        cx: Context<'_>,
-        write: ConditionalWrite,
-        requested_at: Timestamp,
-        outcome: WriteOutcome,
-    ) -> Next {
-        match (outcome, write.kind) {
-            (WriteOutcome::Applied, Kind::Lease(attempt)) => self.lease_taken(attempt, requested_at),
-            (WriteOutcome::Applied, Kind::Save(attempt)) => {
-                let account = attempt.next.clone();
-                self.saved(cx, attempt, account, requested_at)
+    pub(super) fn written(&mut self, cx: Context<'_>, write: Attempt, outcome: WriteOutcome) -> Next {
+        match (outcome, write) {
+            (WriteOutcome::Applied, Attempt::Lease(lease)) => self.lease_taken(cx, lease),
+            (WriteOutcome::Applied, Attempt::Save(save)) => {
+                let account = save.write.next.clone();
+                self.saved(cx, save, account)
             }
-            (WriteOutcome::Applied, Kind::Permit(attempt)) => Self::use_permit(cx, attempt, write.tries),
-            (WriteOutcome::Applied, Kind::Block(attempt)) => {
-                self.cool_down(cx, attempt.held, attempt.cooldown)
-            }
+            (WriteOutcome::Applied, Attempt::Permit(permit)) => self.use_permit(cx, permit),
+            (WriteOutcome::Applied, Attempt::Block(block)) => self.cool_down(cx, block.held, block.cooldown),
             // Best effort: the request has its answer.
-            (_, Kind::Save(attempt)) if attempt.ending == Ending::OrphanRecorded => Next::Decide,
-            (WriteOutcome::Conflict | WriteOutcome::Unknown, kind @ (Kind::Lease(_) | Kind::Save(_))) => {
-                Next::ReadBack(ConditionalWrite { kind, ..write })
-            }
+            (_, Attempt::Save(save)) if save.ending == Ending::OrphanRecorded => Next::Decide,
+            (_, write @ (Attempt::Lease(_) | Attempt::Save(_))) => Next::ReadBack(write),
             // Nearly always another account's permit: back off before reading.
-            (WriteOutcome::Conflict | WriteOutcome::Unknown, kind) => self.retry(cx, kind, write.tries),
+            (WriteOutcome::Conflict | WriteOutcome::Unknown, write) => self.retry(cx, write),
         }
     }
 
-    pub(super) fn read_back_account(
-        &mut self,
-        cx: Context<'_>,
-        write: ConditionalWrite,
-        requested_at: Timestamp,
-        read: Read<Account>,
-    ) -> Next {
-        match (write.kind, read) {
-            (Kind::Lease(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.lease_taken(attempt, requested_at),
-                ReadBack::Unchanged => {
-                    self.remember(account, requested_at);
-                    self.lease_not_written(cx)
-                }
-                ReadBack::Superseded => {
-                    self.notices.push(Notice::LeaseConflict);
-                    self.remember(account, requested_at);
-                    Next::Decide
-                }
-            },
-            (Kind::Lease(_), Err(error)) => self.store_failed(cx, error),
-            (Kind::Save(attempt), Ok(account)) => match attempt.read_back(&account) {
-                ReadBack::Applied => self.saved(cx, attempt, account, requested_at),
-                ReadBack::Unchanged => self.retry(cx, Kind::Save(attempt), write.tries),
-                ReadBack::Superseded => self.lease_lost(&attempt, account, requested_at),
-            },
-            (kind @ Kind::Save(_), Err(_)) => self.retry(cx, kind, write.tries),
-            (Kind::Permit(_) | Kind::Block(_), _) => Next::Done(Err(Failure::Defect(UNEXPECTED))),
-        }
-    }
-
-    /// Also the first read, before anything was written.
-    pub(super) fn read_back_limiter(
-        &mut self,
-        cx: Context<'_>,
-        write: ConditionalWrite,
-        read: Read<LoginLimiter>,
-    ) -> Next {
-        match (write.kind, read) {
-            (Kind::Permit(attempt), Ok(limiter)) => self.write_permit(cx, attempt, write.tries, &limiter),
-            (Kind::Permit(attempt), Err(error)) => Next::Save(attempt.held, Ending::Failed(error.into())),
-            (Kind::Block(attempt), Ok(limiter)) => attempt.write(cx, write.tries, &limiter),
+    /// What the item says of the write. The limiter is also read before anything was written.
+    pub(super) fn read_back(&mut self, cx: Context<'_>, write: Attempt, event: Event) -> Next {
+        match (write, event) {
+            (Attempt::Lease(lease), Event::Account(Ok(account))) => self.lease_read_back(cx, lease, account),
+            (Attempt::Lease(_), Event::Account(Err(error))) => self.store_failed(cx, error),
+            (Attempt::Save(save), Event::Account(Ok(account))) if save.is_applied(&account) => {
+                self.saved(cx, save, account)
+            }
+            (Attempt::Save(save), Event::Account(Ok(account))) if account.version != save.write.expected => {
+                self.lease_lost(&save, account)
+            }
+            (write @ Attempt::Save(_), Event::Account(_)) => self.retry(cx, write),
+            (Attempt::Permit(permit), Event::Limiter(Ok(limiter))) => self.write_permit(cx, permit, &limiter),
+            (Attempt::Permit(permit), Event::Limiter(Err(error))) => Next::fail(permit.held, error.into()),
+            (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
-            (Kind::Block(attempt), Err(_)) => self.cool_down(cx, attempt.held, attempt.cooldown),
-            (Kind::Lease(_) | Kind::Save(_), _) => Next::Done(Err(Failure::Defect(UNEXPECTED))),
+            (Attempt::Block(block), Event::Limiter(Err(_))) => self.cool_down(cx, block.held, block.cooldown),
+            _ => Next::unexpected(),
         }
     }
 
     /// Backs off before the next try, if there is to be one.
-    fn retry(&mut self, cx: Context<'_>, kind: Kind, tries: u32) -> Next {
-        let tries = tries + 1;
+    fn retry(&mut self, cx: Context<'_>, mut write: Attempt) -> Next {
+        let tries = write.count_try();
         let until = cx.now.plus(cx.policy.poll_pause(tries, cx.draw));
         let deadline = self.request.deadline;
-        match kind {
-            Kind::Save(attempt) if attempt.is_retried(tries, until, deadline) => {
-                Next::BackOff(ConditionalWrite { kind: Kind::Save(attempt), tries }, until)
+        match write {
+            Attempt::Save(save) if !save.is_retried(until, deadline) => self.not_saved(cx, save),
+            Attempt::Permit(permit) if tries >= LIMITER_TRIES => {
+                Next::fail(permit.held, Failure::StoreUnavailable)
             }
-            Kind::Save(attempt) => self.not_saved(cx, attempt),
-            Kind::Permit(attempt) if tries >= LIMITER_TRIES => {
-                Next::Save(attempt.held, Ending::Failed(Failure::StoreUnavailable))
+            Attempt::Permit(permit) if until > self.latest_send(cx, &permit.held) => {
+                Next::fail(permit.held, Failure::TooLittleTime)
             }
-            Kind::Permit(attempt) if until > self.latest_send(cx, &attempt.held) => {
-                Next::Save(attempt.held, Ending::Failed(Failure::TooLittleTime))
-            }
-            Kind::Block(attempt)
-                if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > attempt.ends(deadline) =>
+            Attempt::Block(block)
+                if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > block.ends(deadline) =>
             {
-                self.cool_down(cx, attempt.held, attempt.cooldown)
+                self.cool_down(cx, block.held, block.cooldown)
             }
-            kind => Next::BackOff(ConditionalWrite { kind, tries }, until),
+            write => Next::BackOff(write, until),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Names, versions, and when a record may be deleted.
 
 use super::*;
-use crate::test_pair;
+use crate::{test_pair, test_refresh_token};
 
 #[test]
 fn account_names_are_checked_byte_by_byte() {
@@ -27,20 +27,16 @@ fn versions_grow_with_a_slow_clock_and_a_deleted_record() {
 }
 
 #[test]
-fn only_a_consumed_mark_is_taken_back() {
-    let token = Secret::from("refresh");
-    let expires_at = Some(Timestamp::from_millis(1));
-    let available = RefreshToken::Available { token: token.clone(), expires_at };
-    let consumed = RefreshToken::Consumed { token: token.clone(), expires_at };
-    assert_eq!(available.clone().consumed(), consumed);
-    assert_eq!(consumed.clone().consumed(), consumed);
-    assert_eq!(consumed.clone().restored(), available);
-    assert_eq!(available.clone().restored(), available);
-    for none in [RefreshToken::Absent.consumed(), RefreshToken::Absent.restored()] {
-        assert_eq!(none.parts(), None);
+fn a_consumed_mark_is_taken_back() {
+    let mut account = Account { pair: Some(test_pair(Timestamp::from_millis(1))), ..Account::default() };
+    let available = account.clone();
+    for (consumed, changes) in [(true, true), (true, true), (false, false), (false, false)] {
+        account.mark_refresh_token(consumed);
+        assert_eq!(account != available, changes);
     }
-    assert_eq!(available.parts(), Some((&token, expires_at)));
-    assert_eq!(consumed.parts(), Some((&token, expires_at)));
+    let mut without = Account::default();
+    without.mark_refresh_token(true);
+    assert_eq!(without, Account::default());
 }
 
 #[test]
@@ -50,7 +46,7 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
         let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
         account.garbage_collection_time().unwrap()
     };
-    let refresh = |expires_at| RefreshToken::Available { token: Secret::from("refresh"), expires_at };
+    let refresh = |expires_at| Some(RefreshToken { expires_at, ..test_refresh_token("refresh") });
     let pair = Pair { refresh_token: refresh(Some(at(200))), ..test_pair(at(107)) };
     assert_eq!(collected_at(None), at(130));
     assert_eq!(collected_at(Some(pair.clone())), at(230));
@@ -73,10 +69,9 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
 fn pending_revocations_are_capped_and_never_repeated() {
     let at = Timestamp::from_millis;
     let numbered = |number: u64| {
-        let refresh =
-            RefreshToken::Available { token: Secret::new(format!("refresh {number}")), expires_at: None };
+        let refresh_token = Some(test_refresh_token(&format!("refresh {number}")));
         let access_token = Secret::new(format!("access {number}"));
-        Pair { access_token, refresh_token: refresh, ..test_pair(at(number)) }
+        Pair { access_token, refresh_token, ..test_pair(at(number)) }
     };
     let mut account = Account::default();
     for number in 0..16 {

@@ -8,8 +8,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, Granted, Intent, RefreshToken, Secret, SecretError,
-    StoreError, TokenKind, UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Granted, Intent, IssuedToken, Secret, SecretError, StoreError,
+    TokenKind, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -60,7 +60,7 @@ impl Fleet {
             }
             Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Normal],
             Effect::Send { call: Call::Revoke(_), .. } => &[Normal, ReplyLost],
-            Effect::Send { call: Call::Probe { .. }, .. } => &[Normal, ReplyLost, Failed, RateLimited],
+            Effect::Send { call: Call::Probe(_), .. } => &[Normal, ReplyLost, Failed, RateLimited],
             Effect::Send { .. } => &[Normal, ReplyLost, Failed, RateLimited, Refused],
             Effect::Pause { .. } => &[Normal],
         }
@@ -162,10 +162,8 @@ impl Fleet {
             self.saw("a takeover after a lapsed lease");
             // The previous holder was paused for too long. If that was before its login, the login was not sent, and
             // no pair is lost. The fault of a holder that crashed or failed has allowed a login already.
-            let consumed = before
-                .pair
-                .as_ref()
-                .is_some_and(|pair| matches!(pair.refresh_token, RefreshToken::Consumed { .. }));
+            let refresh_token = before.pair.as_ref().and_then(|pair| pair.refresh_token.as_ref());
+            let consumed = refresh_token.is_some_and(|refresh| refresh.consumed);
             let lost = world
                 .request_of(&self.setting, old.holder)
                 .is_some_and(|running| running.under_lease.sent || consumed);
@@ -202,7 +200,7 @@ impl Fleet {
     }
 
     fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> UpstreamReply {
-        if matches!(call, Call::Login(_) | Call::Refresh { .. }) {
+        if matches!(call, Call::Login(_) | Call::Refresh(_)) {
             self.check_grant(world, who, account, call, fate);
         }
         if fate == Fate::Failed {
@@ -210,7 +208,7 @@ impl Fleet {
         }
         let reply = match call {
             Call::Login(credentials) => self.log_in(world, who, account, credentials, fate),
-            Call::Refresh { refresh_token, .. } => self.refresh(world, account, refresh_token, fate),
+            Call::Refresh(IssuedToken { token, .. }) => self.refresh(world, account, token, fate),
             Call::Revoke(revocation) => {
                 self.check_revocation(world, account, revocation);
                 let session = &mut world.sessions[session_of(&revocation.token)];
@@ -220,8 +218,8 @@ impl Fleet {
                 }
                 UpstreamReply::Revoked
             }
-            Call::Probe { access_token, .. } => {
-                let alive = world.sessions[session_of(access_token)].access && !self.setting.probes_lie;
+            Call::Probe(IssuedToken { token, .. }) => {
+                let alive = world.sessions[session_of(token)].access && !self.setting.probes_lie;
                 if alive { UpstreamReply::Alive } else { UpstreamReply::Unauthorized }
             }
         };
@@ -230,7 +228,7 @@ impl Fleet {
             Fate::Refused => UpstreamReply::Refused,
             Fate::ReplyLost => {
                 // A lost pair costs a login, a lost verdict or revocation does not.
-                let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh { .. });
+                let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh(_));
                 world.accounts[account].allowed_logins += usize::from(brings_a_pair);
                 UpstreamReply::Unclear
             }

@@ -92,7 +92,7 @@ impl Fleet {
         let mut instants: Vec<Timestamp> = last.into_iter().flat_map(|at| [at, at.plus(after)]).collect();
         if instance.begun < self.setting.requests[who].len() {
             for cache in &instance.caches {
-                instants.extend(cache.store_failure.as_ref().map(|failure| failure.at.plus(STORE_RETRY)));
+                instants.extend(cache.store_failure.as_ref().map(|(_, at)| at.plus(STORE_RETRY)));
                 instants.extend(cache.writes_failed_at.map(|at| at.plus(FAILURE_RETRY)));
                 instants.extend(cache.secret_failure.as_ref().map(|(_, at)| at.plus(FAILURE_RETRY)));
                 instants

@@ -141,7 +141,11 @@ impl AccountState {
         let pair = Pair {
             generation: FIRST,
             access_token: access_token(number),
-            refresh_token: RefreshToken::Available { token: refresh_token(number), expires_at: None },
+            refresh_token: Some(RefreshToken {
+                token: refresh_token(number),
+                expires_at: None,
+                consumed: false,
+            }),
             issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
             expires_at,
             obtained_by: Grant::Login,

@@ -72,7 +72,8 @@ proptest! {
     fn a_refresh_token_is_sent_until_its_expiry_less_the_margin(
         pair in pair(), policy in policy(), until in instant()
     ) {
-        let refresh_token = RefreshToken::Available { token: Secret::from("refresh"), expires_at: Some(until) };
+        let token = Secret::from("refresh");
+        let refresh_token = Some(RefreshToken { token, expires_at: Some(until), consumed: false });
         let pair = Pair { refresh_token, verdict: Verdict::Dead, origin: Origin::default(), ..pair };
         let account = Account { pair: Some(pair), ..Account::default() };
         let last = until.minus(policy.clock_margin);
@@ -80,7 +81,7 @@ proptest! {
             let cx = Context { policy: &policy, now, draw: Draw(0) };
             let request = token_request(now, Duration::ZERO);
             let expected = match decide(&request, Progress::default(), &account, cx) {
-                Decision::Refresh { .. } => now < last,
+                Decision::Refresh(_) => now < last,
                 Decision::LogIn => now >= last,
                 _ => false,
             };

@@ -52,21 +52,20 @@ proptest! {
             Decision::Wait(until) => prop_assert_eq!(lease.map(|lease| lease.until), Some(until)),
             Decision::Fail(_) => prop_assert!(lease.is_none() && cooldown.is_some()),
             Decision::LogIn => prop_assert!(free),
-            Decision::Refresh { refresh_token, origin } => {
+            Decision::Refresh(sent) => {
                 let pair = pair.expect("a pair to refresh");
                 prop_assert!(free);
-                let RefreshToken::Available { token, expires_at } = &pair.refresh_token else {
-                    panic!("{:?} is not available", pair.refresh_token)
-                };
-                prop_assert_eq!(token, &refresh_token);
-                prop_assert_eq!(&pair.origin, &origin);
-                prop_assert_eq!(origin.api_version, ApiVersion::V3);
+                let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref().expect("a token");
+                prop_assert!(!consumed);
+                prop_assert_eq!(token, &sent.token);
+                prop_assert_eq!(&pair.origin, &sent.origin);
+                prop_assert_eq!(sent.origin.api_version, ApiVersion::V3);
                 prop_assert!(expires_at.is_none_or(|at| at > now));
             }
-            Decision::Probe { access_token, origin } => {
+            Decision::Probe(sent) => {
                 let pair = pair.expect("a pair to probe");
                 prop_assert!(free);
-                prop_assert_eq!((&pair.access_token, &pair.origin), (&access_token, &origin));
+                prop_assert_eq!((&pair.access_token, &pair.origin), (&sent.token, &sent.origin));
                 let Intent::Token { rejected, .. } = request.intent else { panic!("only reports are verified") };
                 prop_assert_eq!(rejected, Some(pair.generation));
             }

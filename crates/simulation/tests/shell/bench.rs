@@ -304,9 +304,9 @@ impl Bench {
                 applied(met)
             }
             Effect::Send { call, .. } => Event::Replied(match call {
-                Call::Login(_) | Call::Refresh { .. } => self.grant(),
+                Call::Login(_) | Call::Refresh(_) => self.grant(),
                 Call::Revoke(_) => UpstreamReply::Revoked,
-                Call::Probe { .. } => UpstreamReply::Alive,
+                Call::Probe(_) => UpstreamReply::Alive,
             }),
             Effect::Pause { .. } => panic!("the shell pauses through its clock"),
         }

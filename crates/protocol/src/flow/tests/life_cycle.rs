@@ -246,8 +246,7 @@ fn a_revocation_during_maintenance_leaves_no_live_pair() {
 #[test]
 fn a_revocation_that_never_succeeds_delays_no_renewal() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let other =
-        Pair { access_token: Secret::from("access x"), refresh_token: RefreshToken::Absent, ..pair(WEEK) };
+    let other = Pair { access_token: Secret::from("access x"), refresh_token: None, ..pair(WEEK) };
     world.account.pending_revocations = other.revocations().collect();
     let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
     world.run(&mut schedule, answering("revoke", UpstreamReply::Unauthorized)).unwrap();

@@ -12,8 +12,8 @@ mod transitions;
 use super::*;
 use crate::{
     AccountName, Answer, ApiVersion, Cooldown, CooldownReason, Draw, Expiry, Grant, Granted, Holder, Intent,
-    LoginLimiter, Origin, Policy, RefreshToken, STORE_RETRY, Secret, SecretError, StoreError, TokenKind,
-    UpstreamReply, Verdict, Version, WriteOutcome, test_pair,
+    LoginLimiter, Origin, Policy, STORE_RETRY, Secret, SecretError, StoreError, TokenKind, UpstreamReply,
+    Verdict, Version, WriteOutcome, test_pair, test_refresh_token,
 };
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ impl World {
             }
             Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(UpstreamReply::TooLate),
             Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(UpstreamReply::Revoked),
-            Effect::Send { call: Call::Probe { .. }, .. } => Event::Replied(UpstreamReply::Alive),
+            Effect::Send { call: Call::Probe(_), .. } => Event::Replied(UpstreamReply::Alive),
             Effect::Send { .. } => {
                 self.grants += 1;
                 Event::Replied(UpstreamReply::Granted(granted(self.grants)))
@@ -181,7 +181,7 @@ impl World {
     }
 
     fn consumed(&self) -> bool {
-        matches!(self.pair().refresh_token, RefreshToken::Consumed { .. })
+        self.pair().refresh_token.as_ref().is_some_and(|refresh| refresh.consumed)
     }
 
     /// Whether this effect is the first one of its name.
@@ -243,7 +243,7 @@ fn granted(number: u64) -> Granted {
 fn pair(left: Duration) -> Pair {
     Pair {
         access_token: Secret::from("access 0"),
-        refresh_token: RefreshToken::Available { token: Secret::from("refresh 0"), expires_at: None },
+        refresh_token: Some(test_refresh_token("refresh 0")),
         ..test_pair(START.plus(left))
     }
 }

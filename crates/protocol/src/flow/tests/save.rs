@@ -1,7 +1,7 @@
 //! A pair is saved, served from the cache, or revoked, but never lost.
 
 use super::*;
-use crate::{MAX_PENDING_REVOCATIONS, PendingWrite};
+use crate::{AccountWrite, MAX_PENDING_REVOCATIONS};
 
 #[test]
 fn f10_a_save_whose_reply_was_lost_is_recognised() {
@@ -259,7 +259,7 @@ fn a_pending_write_comes_before_an_answer_from_the_cache() {
     let mut memory = warm.cache().clone();
     let next = world.account.clone();
     world.account = Account { version: Version(7), ..Account::default() };
-    memory.pending_write = Some(PendingWrite { expected: Version(7), next: next.clone() });
+    memory.pending_write = Some(AccountWrite { expected: Version(7), next: next.clone() });
     let mut second = Flow::new(world.request(TOKEN), memory);
     world.run(&mut second, |_, _| Fate::Done).unwrap();
     assert_eq!((&world.account, &second.cache().pending_write), (&next, &None));

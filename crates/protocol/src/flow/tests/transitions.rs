@@ -5,7 +5,7 @@
 //! events reaches it.
 
 use super::*;
-use crate::{PendingWrite, Target, flow::write::Kind};
+use crate::{AccountWrite, Target, flow::write::Attempt};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
@@ -29,34 +29,32 @@ struct Transition {
 fn state_name(state: &State) -> &'static str {
     match state {
         State::Start => "Start",
-        State::ReadingRecord { .. } => "ReadingRecord",
+        State::ReadingRecord => "ReadingRecord",
         State::Waiting => "Waiting",
         State::CheckingSecret => "CheckingSecret",
-        State::Writing { write, .. } => match write.kind {
-            Kind::Lease(_) => "WritingLease",
-            Kind::Save(_) => "WritingSave",
-            Kind::Permit(_) => "WritingPermit",
-            Kind::Block(_) => "WritingBlock",
+        State::Writing(write) => match write {
+            Attempt::Lease(_) => "WritingLease",
+            Attempt::Save(_) => "WritingSave",
+            Attempt::Permit(_) => "WritingPermit",
+            Attempt::Block(_) => "WritingBlock",
         },
-        State::ReadingBack { write, .. } => match write.kind {
-            Kind::Lease(_) => "ReadingBackLease",
-            Kind::Save(_) => "ReadingBackSave",
-            Kind::Permit(_) => "ReadingLimiterForPermit",
-            Kind::Block(_) => "ReadingLimiterForBlock",
+        State::ReadingBack(write) => match write {
+            Attempt::Lease(_) => "ReadingBackLease",
+            Attempt::Save(_) => "ReadingBackSave",
+            Attempt::Permit(_) => "ReadingLimiterForPermit",
+            Attempt::Block(_) => "ReadingLimiterForBlock",
         },
-        State::BackingOff(write) => match write.kind {
-            Kind::Lease(_) => "BackingOffLease",
-            Kind::Save(_) => "BackingOffSave",
-            Kind::Permit(_) => "BackingOffPermit",
-            Kind::Block(_) => "BackingOffBlock",
+        State::BackingOff(write) => match write {
+            Attempt::Lease(_) => "BackingOffLease",
+            Attempt::Save(_) => "BackingOffSave",
+            Attempt::Permit(_) => "BackingOffPermit",
+            Attempt::Block(_) => "BackingOffBlock",
         },
-        State::Leased { work, .. } => match work {
-            Work::Refreshing { .. } => "Refreshing",
-            Work::RereadingSecret => "RereadingSecret",
-            Work::LoggingIn { .. } => "LoggingIn",
-            Work::Probing => "Probing",
-            Work::Revoking { .. } => "Revoking",
-        },
+        State::Refreshing(_) => "Refreshing",
+        State::RereadingSecret(_) => "RereadingSecret",
+        State::LoggingIn(..) => "LoggingIn",
+        State::Probing(_) => "Probing",
+        State::Revoking { .. } => "Revoking",
         State::Done => "Done",
     }
 }
@@ -89,21 +87,26 @@ impl Visit {
         let account = flow.account();
         let pair = account.pair.as_ref();
         let kind = pair.map(|pair| {
-            let refresh = std::mem::discriminant(&pair.refresh_token);
+            let refresh = pair.refresh_token.as_ref().map(|refresh| refresh.consumed);
             let verdict = std::mem::discriminant(&pair.verdict);
             (refresh, verdict, POLICY.usable(pair, Duration::from_secs(60), self.now))
         });
         let (detail, lease) = match &flow.state {
-            State::Writing { write, .. } | State::ReadingBack { write, .. } | State::BackingOff(write) => {
-                let lease = match &write.kind {
-                    Kind::Permit(attempt) => Some(attempt.held.lease),
-                    Kind::Block(attempt) => Some(attempt.held.lease),
-                    Kind::Lease(_) | Kind::Save(_) => None,
+            State::Writing(write) | State::ReadingBack(write) | State::BackingOff(write) => {
+                let lease = match write {
+                    Attempt::Permit(attempt) => Some(attempt.held.lease),
+                    Attempt::Block(attempt) => Some(attempt.held.lease),
+                    Attempt::Lease(_) | Attempt::Save(_) => None,
                 };
-                (format!("{} {}", write.tries.min(1) + write.tries / 7, write.kind.detail()), lease)
+                let tries = write.tries();
+                (format!("{} {}", tries.min(1) + tries / 7, write.detail()), lease)
             }
-            State::Leased { held, work } => {
-                let failed = matches!(work, Work::Revoking { failed, .. } if !failed.is_empty());
+            State::Refreshing(held)
+            | State::RereadingSecret(held)
+            | State::LoggingIn(held, _)
+            | State::Probing(held)
+            | State::Revoking { held, .. } => {
+                let failed = matches!(&flow.state, State::Revoking { failed, .. } if !failed.is_empty());
                 let pending = held.account.pending_revocations.is_empty();
                 (format!("{} {failed} {pending}", held.rejected_version.is_some()), Some(held.lease))
             }
@@ -185,7 +188,7 @@ impl Visit {
             }
             Effect::Send { call, .. } => {
                 let replies: &[UpstreamReply] = match call {
-                    Call::Login(_) | Call::Refresh { .. } => &[
+                    Call::Login(_) | Call::Refresh(_) => &[
                         UpstreamReply::Granted(granted(1)),
                         UpstreamReply::Granted(Granted {
                             access_expiry: Expiry::In(Duration::from_secs(2)),
@@ -204,7 +207,7 @@ impl Visit {
                         UpstreamReply::Unclear,
                         UpstreamReply::TooLate,
                     ],
-                    Call::Probe { .. } => &[
+                    Call::Probe(_) => &[
                         UpstreamReply::Alive,
                         UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
@@ -228,10 +231,14 @@ impl Visit {
         let until = self.now.plus(Duration::from_secs(10));
         let usable = Pair { generation: Generation(version.0), ..test_pair(self.now.plus(WEEK)) };
         let expiring = test_pair(self.now.plus(Duration::from_secs(30)));
-        let consumed = Pair { refresh_token: expiring.refresh_token.clone().consumed(), ..expiring.clone() };
         let due = test_pair(self.now.plus(Duration::from_secs(3600)));
         let base = Account { version, ..Account::default() };
         let with = |pair: &Pair| Account { pair: Some(pair.clone()), ..base.clone() };
+        let consumed = |pair: &Pair| {
+            let mut account = with(pair);
+            account.mark_refresh_token(true);
+            account
+        };
         let lease = Some(Lease { holder: Holder(u64::MAX), until });
         let cooldown = Some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 });
         let rejected_secret = Some(SecretVersion("v1".to_owned()));
@@ -245,10 +252,10 @@ impl Visit {
             Account { lease, ..with(&usable) },
             with(&test_pair(self.now.plus(WEEK))),
             with(&due),
-            with(&Pair { refresh_token: due.refresh_token.clone().consumed(), ..due }),
+            consumed(&due),
             with(&expiring),
             Account { rejected_secret, ..with(&expiring) },
-            with(&consumed),
+            consumed(&expiring),
             Account { lease, ..with(&expiring) },
         ];
         own.into_iter().chain(known).chain(others.map(|account| ("record", account))).collect()
@@ -266,7 +273,16 @@ impl Visit {
     }
 }
 
-impl Kind {
+impl Attempt {
+    fn tries(&self) -> u32 {
+        match self {
+            Self::Lease(_) => 0,
+            Self::Save(attempt) => attempt.tries,
+            Self::Permit(attempt) => attempt.tries,
+            Self::Block(attempt) => attempt.tries,
+        }
+    }
+
     fn detail(&self) -> String {
         match self {
             Self::Lease(attempt) => format!("{:?}", std::mem::discriminant(&attempt.purpose)),
@@ -284,7 +300,7 @@ impl Kind {
 fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
     let world = World::new();
     let reported = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(7)) };
-    let pending = PendingWrite {
+    let pending = AccountWrite {
         expected: Version(7),
         next: Account { version: Version(8), pair: Some(pair(WEEK)), ..Account::default() },
     };

@@ -22,6 +22,8 @@ pub(super) struct LeaseAttempt {
     write: AccountWrite,
     lease: Lease,
     pub(super) purpose: Purpose,
+    /// What it does besides, reported once it is applied.
+    notices: Vec<Notice>,
 }
 
 impl Flow {
@@ -84,12 +86,13 @@ impl Flow {
         }
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
         let mut next = Account { lease: Some(lease), ..self.account() };
+        let mut notices = Vec::new();
         match purpose {
             Purpose::Refresh(_) => next.mark_refresh_token(true),
             Purpose::Revoke { withdraw: true } => {
-                self.notices.extend(next.generation().map(Notice::PairWithdrawn));
+                notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();
-                self.report_dropped(dropped);
+                notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
             }
             Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe(_) => {}
         }
@@ -98,7 +101,7 @@ impl Flow {
         }
         let write = AccountWrite::new(next, cx.now);
         let effect = write.effect();
-        Next::Write(Attempt::Lease(LeaseAttempt { write, lease, purpose }), effect)
+        Next::Write(Attempt::Lease(LeaseAttempt { write, lease, purpose, notices }), effect)
     }
 
     pub(super) fn lease_taken(&mut self, cx: Context<'_>, attempt: LeaseAttempt) -> Next {
@@ -106,6 +109,7 @@ impl Flow {
         (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
         let held = Held { account: attempt.write.next, lease: attempt.lease, rejected_version: None };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
+        self.notices.extend(attempt.notices);
         self.use_lease(cx, held, attempt.purpose)
     }
 

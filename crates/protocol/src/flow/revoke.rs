@@ -77,7 +77,7 @@ impl Flow {
     }
 
     /// Reports that so many tokens were given up, if any were.
-    pub(super) fn report_dropped(&mut self, tokens: usize) {
+    fn report_dropped(&mut self, tokens: usize) {
         if tokens > 0 {
             self.notices.push(Notice::RevocationsDropped(tokens));
         }

@@ -1,11 +1,15 @@
 //! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
 
-mod adversity;
 mod expiry_herd;
 mod lease;
 mod life_cycle;
+mod logins;
+mod operator;
 mod outages;
+mod refused_writes;
 mod renew;
+mod reports;
+mod revocations;
 mod save;
 mod transitions;
 
@@ -197,6 +201,7 @@ impl World {
 const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
 const POLICY: Policy = Policy::DEFAULT;
+const SECOND: Duration = Duration::from_secs(1);
 
 fn cx(now: Timestamp, draw: Draw) -> Context<'static> {
     Context { policy: &POLICY, now, draw }

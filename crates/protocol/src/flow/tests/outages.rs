@@ -223,3 +223,89 @@ fn an_event_that_answers_no_effect_is_a_defect() {
     flow.begin(cx(START, Draw(1)));
     assert!(matches!(flow.begin(cx(START, Draw(1))), Step::Done(Err(Failure::Defect(_)))));
 }
+
+#[test]
+fn a_secret_that_cannot_be_read_is_read_once_in_a_while() {
+    for (error, failure) in [
+        (SecretError::Missing, Failure::UnknownAccount),
+        (SecretError::Unreachable, Failure::SecretUnavailable),
+        (
+            SecretError::Bad("`email` is missing".to_owned()),
+            Failure::BadSecret("`email` is missing".to_owned()),
+        ),
+    ] {
+        let mut world = World::new();
+        world.secret = Err(error);
+        let mut cache = Cache::default();
+        for _ in 0..100 {
+            world.pass(Duration::from_millis(20));
+            let mut flow = Flow::new(world.request(TOKEN), cache);
+            assert_eq!(world.run(&mut flow, |_, _| Fate::Done), Err(failure.clone()));
+            cache = flow.cache().clone();
+            assert!(!cache.is_forgettable(cx(world.now, Draw(1))));
+        }
+        assert_eq!((world.count("read account"), world.count("read secret")), (1, 1), "{failure:?}");
+        world.pass(5 * SECOND);
+        assert!(cache.is_forgettable(cx(world.now, Draw(1))));
+        world.secret = Ok(credentials("v1"));
+        world.run(&mut Flow::new(world.request(TOKEN), cache), |_, _| Fate::Done).unwrap();
+    }
+}
+
+#[test]
+fn an_upstream_that_fails_for_an_hour_gets_few_attempts_ahead_of_time() {
+    let mut world = World::with_pair(Duration::from_secs(86_400));
+    world.account.pair.as_mut().unwrap().issued_at = START.minus(6 * 24 * 3600 * SECOND);
+    world.pass(Duration::from_secs(9_000));
+    let begun = world.now;
+    while world.now.since(begun) < Duration::from_secs(3600) {
+        let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+        let failing = |world: &mut World, effect: &Effect| match effect.name() {
+            "login" | "refresh" => {
+                world.pass(SECOND);
+                Fate::Lost(replied(&UpstreamReply::Unclear))
+            }
+            _ => Fate::Done,
+        };
+        world.run(&mut flow, failing).ok();
+        world.pass(Duration::from_secs(300));
+    }
+    let attempts = world.count("login") + world.count("refresh");
+    assert!((1..=3).contains(&attempts), "{attempts} attempts in an hour");
+    // A pair that is used up is renewed whatever failed before.
+    world.account.pair.as_mut().unwrap().expires_at = world.now;
+    world.account.cooldown = None;
+    world.token().unwrap();
+}
+
+#[test]
+fn a_rate_limit_of_another_host_blocks_only_that_host() {
+    let mut world = World::new();
+    let mut own = credentials("v1");
+    own.origin.oauth_url = crate::UpstreamUrl::parse("https://oauth.example").ok();
+    world.secret = Ok(own);
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let mut limiters = Vec::new();
+    world
+        .run(&mut flow, |_, effect| {
+            if let Effect::ReadLimiter(name) | Effect::WriteLimiter { name, .. } = effect {
+                limiters.push(name.to_string());
+            }
+            answering("login", UpstreamReply::RateLimited(None))(&mut World::new(), effect)
+        })
+        .unwrap_err();
+    assert_eq!(limiters, ["oauth.example"; 4], "permit and block");
+}
+
+#[test]
+fn an_unreadable_item_is_told_to_requests_that_waited() {
+    let mut world = World::new();
+    let waiting = world.request(TOKEN);
+    world.pass(Duration::from_millis(1));
+    let what = "attribute `version` is missing".to_owned();
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
+    let unreadable = Event::Account(Err(StoreError::Unreadable(what.clone())));
+    world.run(&mut first, |_, _| Fate::Lost(unreadable.clone())).unwrap_err();
+    let mut second = Flow::new(waiting, first.cache().clone());
+    assert_eq!(world.run(&mut second, |_, _| Fate::Done), Err(Failure::UnreadableItem(what)));
+}

@@ -7,7 +7,8 @@ mod retry;
 
 use self::body::Kept;
 use crate::{query::invalid, reply};
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use protocol::AccountName;
@@ -36,11 +37,16 @@ struct Outgoing {
 
 impl Outgoing {
     fn request(&self, token: &Token, body: Body) -> Option<Request<Body>> {
+        let is_chunked = body.size_hint().exact().is_none();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         request.headers_mut().clone_from(&self.headers);
         request.headers_mut().insert(header::AUTHORIZATION, headers::bearer(&token.access_token)?);
+        if is_chunked {
+            // Without this header, hyper drops the body of a GET or HEAD.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Some(request)
     }
 }

@@ -107,6 +107,22 @@ async fn a_body_of_unknown_length_is_sent_again_with_its_trailers() {
 }
 
 #[tokio::test]
+async fn a_chunked_body_of_get_and_head_passes_and_is_sent_again() {
+    for method in [Method::GET, Method::HEAD] {
+        let world = World::start().await;
+        world.agent.get("/proxy/default/x").await;
+        world.revoke();
+        let body = full("hello").with_trailers(std::future::ready(None)).boxed_unsync();
+        let mut sent = request(method.clone(), "/proxy/default/x", body);
+        sent.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
+        let answer = world.agent.client().send(sent).await;
+        assert_eq!((answer.status.as_u16(), answer.generation()), (200, "8"));
+        let bodies: Vec<_> = world.api.received().into_iter().skip(1).map(|received| received.body).collect();
+        assert_eq!(bodies, ["hello", "hello"], "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_401_for_another_reason_passes_and_is_reported_once() {
     let world = World::start().await;
     world.agent.get("/proxy/default/x").await;

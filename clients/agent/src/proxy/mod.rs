@@ -2,6 +2,7 @@
 
 mod body;
 pub(crate) mod headers;
+mod location;
 mod path;
 mod retry;
 
@@ -88,9 +89,23 @@ impl Proxy {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
                 headers::for_caller(&mut head.headers, token.generation);
+                if head.status.is_redirection() {
+                    self.redirect(&mut head.headers, account, outgoing.target.path());
+                }
                 Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
             }
             Err(error) => failed(&error),
+        }
+    }
+
+    /// Keeps a redirect of the API on the agent, and takes one to another server from the caller.
+    fn redirect(&self, headers: &mut HeaderMap, account: &AccountName, current: &str) {
+        let Some(location) = headers.remove(header::LOCATION) else { return };
+        let location = std::str::from_utf8(location.as_bytes()).ok();
+        let on_agent =
+            location.and_then(|location| location::on_agent(&self.api, account, current, location));
+        if let Some(location) = on_agent.and_then(|location| HeaderValue::try_from(location).ok()) {
+            headers.insert(header::LOCATION, location);
         }
     }
 

@@ -349,11 +349,15 @@ export function brokerFetch({
         const response = await send(token);
         if (response.status !== 401 || hasLeftTheHost(request?.url ?? input, response)) return response;
         const newer = await unlessAborted(signal, newerThan(token));
-        if (!newer || !canBeSentAgain(init.body ?? request?.body)) return response;
+        const hasTakenEffect = response.redirected && !SAFE_METHODS.test(init.method ?? request?.method ?? "GET");
+        if (!newer || hasTakenEffect || !canBeSentAgain(init.body ?? request?.body)) return response;
         await response.body?.cancel();
         return send(newer);
     };
 }
+
+// After a redirect, a request with another method may have taken effect already.
+const SAFE_METHODS = /^(GET|HEAD|OPTIONS)$/i;
 
 // By its shape: a request of another implementation of fetch is no instance of the global class.
 function isRequest(input) {

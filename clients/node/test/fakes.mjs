@@ -181,6 +181,10 @@ function api(fakes, request, url, body) {
     const token = request.headers.authorization?.replace("Bearer ", "");
     fakes.apiRequests.push({ path: url.pathname, body, token });
     if (url.pathname === "/elsewhere") return [307, {}, { location: `http://localhost:${fakes.port}/items` }];
+    if (url.pathname === "/effect") {
+        fakes.broker.dead.add("token-secret-default-7");
+        return [303, {}, { location: "/items" }];
+    }
     if (!token || fakes.broker.dead.has(token) || url.pathname === "/always-401") {
         return [401, { message: "Unauthorized" }];
     }

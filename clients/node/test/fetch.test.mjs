@@ -155,6 +155,30 @@ test("rejects if there is no token", async (t) => {
     assert.equal(apiRequests.length, 0);
 });
 
+for (const [name, call] of [
+    ["a POST", (fetch, url) => fetch(url, { method: "POST" })],
+    ["a Request", (fetch, url) => fetch(new Request(url, { method: "POST" }))],
+]) {
+    test(`does not repeat ${name} that took effect before a redirect`, async (t) => {
+        const { fetch, source, url, apiRequests } = await startWithFetch(t);
+        assert.equal((await call(fetch, `${url}/effect`)).status, 401);
+        assert.deepEqual(
+            apiRequests.map(({ path }) => path),
+            ["/effect", "/items"],
+        );
+        assert.equal((await source.get()).generation, 8, "the token was reported");
+    });
+}
+
+test("repeats a GET after a redirect", async (t) => {
+    const { fetch, url, apiRequests } = await startWithFetch(t);
+    assert.equal((await fetch(`${url}/effect`)).status, 200);
+    assert.deepEqual(
+        apiRequests.map(({ path }) => path),
+        ["/effect", "/items", "/effect", "/items"],
+    );
+});
+
 test("does not report the 401 of another host", async (t) => {
     const { fetch, url, broker, apiRequests } = await startWithFetch(t);
     assert.equal((await fetch(`${url}/elsewhere`, { method: "POST", body: "body" })).status, 401);

@@ -148,6 +148,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._route()
 
+    def do_OPTIONS(self) -> None:
+        self._route()
+
     def _route(self) -> None:
         assert isinstance(self.server, Server)
         self.fakes = self.server.fakes
@@ -217,6 +220,9 @@ class Handler(BaseHTTPRequestHandler):
         self.fakes.api_requests.append((path, body, token))
         if path == "/elsewhere":
             self._send(307, {}, {"Location": f"http://localhost:{self.fakes.port}/items"})
+        elif path == "/effect":
+            self.fakes.broker.dead.add(self.fakes.broker.token(generation=7))
+            self._send(303, {}, {"Location": "/items"})
         elif token is None or token in self.fakes.broker.dead or path == "/always-401":
             self._send(401, {"message": "Unauthorized"})
         else:

@@ -114,6 +114,14 @@ class TestEveryClient:
         assert caught.value.retry_after == 30
         assert fakes.api_requests == []
 
+    def test_does_not_repeat_a_post_that_took_effect_before_a_redirect(
+        self, send: Send, source: TokenSource, fakes: Fakes
+    ) -> None:
+        # requests repeats the redirected GET alone, the others would start with the POST.
+        assert send(source, f"{fakes.url}/effect", b"body") == (200 if send is with_requests else 401)
+        assert [path for path, _, _ in fakes.api_requests].count("/effect") == 1
+        assert source.get().generation == 8, "the token was reported"
+
     def test_does_not_report_the_401_of_another_host(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
         assert send(source, f"{fakes.url}/elsewhere", b"body") == 401
         assert tokens(fakes) == [("/elsewhere", "token-secret-default-7"), ("/items", None)]
@@ -147,6 +155,12 @@ class TestApiUrl:
 
 
 class TestHttpx:
+    @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+    def test_resends_what_has_no_effect_after_a_redirect(self, source: TokenSource, fakes: Fakes, method: str) -> None:
+        auth = token_broker.httpx.TokenBrokerAuth(source)
+        with httpx.Client(auth=auth, follow_redirects=True) as client:
+            assert client.request(method, f"{fakes.url}/effect").status_code == 200
+
     @pytest.mark.parametrize("body", [{"json": {"a": 1}}, {"data": {"a": "1"}}, {"content": "text"}, {}])
     def test_resends_what_is_in_memory(self, source: TokenSource, fakes: Fakes, body: dict[str, Any]) -> None:
         source.get()

@@ -109,6 +109,7 @@ class Fakes:
         self.broker = Broker()
         self.api_requests: list[tuple[str, bytes, str | None]] = []
         self.broker_headers: list[Any] = []
+        self.broker_connections: list[Any] = []
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.fakes = self
         self.port = self._server.server_address[1]
@@ -156,6 +157,8 @@ class Handler(BaseHTTPRequestHandler):
         self.fakes = self.server.fakes
         path = urlsplit(self.path).path
         body = self._body()
+        if path.endswith("/token") or path.endswith("/invocations"):
+            self.fakes.broker_connections.append(self.client_address)
         if path == "/v1/token":
             self._agent()
         elif path == "/prod/token":

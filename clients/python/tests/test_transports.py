@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import boto3
 import botocore.session
@@ -229,6 +230,28 @@ class TestLambda:
         hide(monkeypatch, "boto3")
         with pytest.raises(NotConfigured, match=r"token-broker\[lambda\]"):
             TokenSource(Lambda("token-broker:live")).get()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [lambda fakes: Lambda("f"), lambda fakes: HttpApi(f"{fakes.url}/prod")])
+def test_a_forked_child_opens_its_own_connection(
+    fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch, make: Callable[[Fakes], Transport]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+    source = TokenSource(make(fakes))
+    source.get()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = source.get("emea").generation
+        finally:
+            os._exit(status)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+    source.get("apac")
+    parents, childs, parents_again = fakes.broker_connections
+    assert parents == parents_again != childs
 
 
 class TestHttpApi:

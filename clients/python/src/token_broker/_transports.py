@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, Callable, Union
 from urllib.parse import urlencode, urlsplit
 
 from ._errors import NotConfigured, TokenBrokerError, Unavailable
@@ -71,6 +71,7 @@ class Lambda:
     def __init__(self, function_name: str | None = None, *, client: Any = None, timeout: float = 30) -> None:
         self._function_name = function_name
         self._client = client
+        self._own_client = _PerProcess()
         self._timeout = timeout
 
     def __repr__(self) -> str:
@@ -91,11 +92,10 @@ class Lambda:
         except ImportError:
             return NotConfigured("not_configured", "boto3 is missing; install token-broker[lambda]")
         try:
-            if self._client is None:
-                retries = {"mode": "standard", "total_max_attempts": 2}
-                config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
-                self._client = boto3.client("lambda", config=config)
-            response = self._client.invoke(FunctionName=function_name, Payload=payload)
+            retries = {"mode": "standard", "total_max_attempts": 2}
+            config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
+            client = self._client or self._own_client.get(lambda: boto3.client("lambda", config=config))
+            response = client.invoke(FunctionName=function_name, Payload=payload)
             return _read_invocation("FunctionError" in response, response["Payload"].read())
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code"))
@@ -125,7 +125,8 @@ class HttpApi:
         self._region = region
         self._service = service
         self._session = session
-        self._http: Any = None
+        self._own_session = _PerProcess()
+        self._http = _PerProcess()
         self._timeout = timeout
 
     def __repr__(self) -> str:
@@ -152,23 +153,35 @@ class HttpApi:
         except ImportError:
             return NotConfigured("not_configured", "botocore is missing; install token-broker[http-api]")
         try:
-            if self._session is None:
-                self._session = Session()
-            credentials = self._session.get_credentials()
+            session = self._session or self._own_session.get(Session)
+            credentials = session.get_credentials()
             service, region = _service_and_region(host)
             service = self._service or service
-            region = self._region or region or self._session.get_config_variable("region")
+            region = self._region or region or session.get_config_variable("region")
             if credentials is None or region is None:
                 return NotConfigured("not_configured", "there are no AWS credentials, or there is no AWS Region")
             request = AWSRequest("POST", url.rstrip("/") + "/token", {"Content-Type": "application/json"}, body)
             SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
-            if self._http is None:
-                self._http = URLLib3Session(timeout=(5, self._timeout), proxies=get_environ_proxies(url))
-            response = self._http.send(request.prepare())
+            proxies = get_environ_proxies(url)
+            http = self._http.get(lambda: URLLib3Session(timeout=(5, self._timeout), proxies=proxies))
+            response = http.send(request.prepare())
             return _read(response.status_code, response.headers, response.content)
         except (BotoCoreError, OSError) as error:
             code = type(error).__name__
         return _aws_error(code, f"POST {host}")
+
+
+class _PerProcess:
+    """Makes a thing once, and once more in a forked child: two processes must not write to one connection."""
+
+    def __init__(self) -> None:
+        self._made: Any = None
+        self._process: int | None = None
+
+    def get(self, make: Callable[[], Any]) -> Any:
+        if self._process != os.getpid():
+            self._made, self._process = make(), os.getpid()
+        return self._made
 
 
 class _Guard:

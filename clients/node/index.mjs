@@ -439,7 +439,7 @@ export function lambda({ functionName, client, timeoutMs = 30_000 } = {}) {
             const { InvokeCommand, LambdaClient } = await load("@aws-sdk/client-lambda");
             const command = new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(fields(wanted)) });
             const response = await awsCall(`lambda:InvokeFunction on ${name}`, () => {
-                client ??= new LambdaClient({ maxAttempts: 2 });
+                client ??= new LambdaClient({ maxAttempts: 2, region: regionOfArn(name) });
                 return client.send(command, { abortSignal: AbortSignal.timeout(timeoutMs) });
             });
             return readInvocation(response);
@@ -477,6 +477,11 @@ export function httpApi({ url, region, service, credentials, timeoutMs = 30_000 
             return read(await exchange(target, options, (reason) => `POST ${target.hostname} failed: ${reason}`));
         },
     };
+}
+
+// The Region that an ARN names, which the SDK ignores. Undefined for a name: then the SDK finds the Region itself.
+function regionOfArn(functionName) {
+    return /^arn:[^:]+:lambda:([^:]+):/.exec(functionName)?.[1];
 }
 
 class Sha256 {

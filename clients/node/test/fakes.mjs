@@ -136,7 +136,7 @@ async function route(fakes, request) {
     const body = await readBody(request);
     if (url.pathname === "/v1/token") return agentFront(fakes, request, url);
     if (url.pathname === "/prod/token") return httpFront(fakes, request, body);
-    if (url.pathname.startsWith("/2015-03-31/functions/")) return invokeFront(fakes, url, body);
+    if (url.pathname.startsWith("/2015-03-31/functions/")) return invokeFront(fakes, request, url, body);
     return api(fakes, request, url, body);
 }
 
@@ -165,7 +165,8 @@ async function httpFront(fakes, request, body) {
     return fakes.broker.raw ?? fakes.broker.answer(JSON.parse(body));
 }
 
-async function invokeFront(fakes, url, body) {
+async function invokeFront(fakes, request, url, body) {
+    fakes.brokerHeaders.push(request.headers);
     const refusals = { forbidden: "AccessDeniedException", expired: "ExpiredTokenException" };
     const refusal = refusals[url.pathname.split("/")[3]];
     if (refusal) return [403, { Message: "secret" }, { "x-amzn-errortype": refusal }];

@@ -228,6 +228,24 @@ describe("lambda", { skip: skipLambda }, () => {
         assert.equal((await createTokenSource({ transport: lambda() }).get()).generation, 7);
     });
 
+    test("makes its client for the Region of the ARN", async (t) => {
+        const { url, brokerHeaders } = await startFakes(t);
+        setVariables(t, {
+            AWS_ENDPOINT_URL_LAMBDA: url,
+            AWS_REGION: AWS.region,
+            AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
+            AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
+        });
+        const functionName = "arn:aws:lambda:ap-south-1:123456789012:function:token-broker:live";
+        await createTokenSource({ transport: lambda({ functionName }) }).get();
+        delete process.env.AWS_REGION;
+        await createTokenSource({ transport: lambda({ functionName }) }).get();
+        assert.deepEqual(
+            brokerHeaders.map(({ authorization }) => authorization.split("/")[2]),
+            ["ap-south-1", "ap-south-1"],
+        );
+    });
+
     test("reports a missing permission", async (t) => {
         const fakes = await startFakes(t);
         const transport = lambda({ functionName: "forbidden", client: lambdaClient(fakes) });

@@ -202,6 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(*self.fakes.broker.answer(fields))
 
     def _invoke(self, body: bytes) -> None:
+        self.fakes.broker_headers.append(self.headers)
         refusals = {"forbidden": "AccessDeniedException", "expired": "ExpiredTokenException"}
         if refusal := refusals.get(self.path.split("/")[3]):
             self._send(403, {"Message": "secret"}, {"x-amzn-ErrorType": refusal})

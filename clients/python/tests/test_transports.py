@@ -200,6 +200,16 @@ class TestLambda:
         monkeypatch.setenv("TOKEN_BROKER_FUNCTION", "token-broker:live")
         assert TokenSource(Lambda()).get().generation == 7
 
+    def test_makes_its_client_for_the_region_of_the_arn(
+        self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        TokenSource(Lambda("arn:aws:lambda:ap-south-1:123456789012:function:token-broker:live")).get()
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        TokenSource(Lambda("arn:aws-cn:lambda:cn-north-1:123456789012:function:token-broker")).get()
+        scopes = [headers["Authorization"].split("/")[2] for headers in fakes.broker_headers]
+        assert scopes == ["ap-south-1", "cn-north-1"]
+
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
             TokenSource(Lambda("forbidden", client=invoke._client)).get()

@@ -18,6 +18,7 @@ _Answer = Union[dict[str, object], TokenBrokerError]
 _MAX_RESPONSE_BYTES = 65_536
 _GUARD_VARIABLES = ("TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _RETRY_AFTER = re.compile(r" \(retry_after=(\d+)\)$")
+_REGION_OF_ARN = re.compile(r"arn:[^:]+:lambda:([^:]+):")
 _CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -91,10 +92,15 @@ class Lambda:
             from botocore.exceptions import ClientError
         except ImportError:
             return NotConfigured("not_configured", "boto3 is missing; install token-broker[lambda]")
-        try:
+
+        def make_client() -> Any:
             retries = {"mode": "standard", "total_max_attempts": 2}
             config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
-            client = self._client or self._own_client.get(lambda: boto3.client("lambda", config=config))
+            region = _REGION_OF_ARN.match(function_name)
+            return boto3.client("lambda", region_name=region[1] if region else None, config=config)
+
+        try:
+            client = self._client or self._own_client.get(make_client)
             response = client.invoke(FunctionName=function_name, Payload=payload)
             return _read_invocation("FunctionError" in response, response["Payload"].read())
         except ClientError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import boto3
+import botocore.httpsession
 import botocore.session
 import pytest
 from botocore.config import Config
@@ -293,8 +294,46 @@ class TestHttpApi:
             TokenSource(HttpApi(url)).get()
 
     def test_without_credentials_is_not_configured(self, fakes: Fakes) -> None:
-        with pytest.raises(NotConfigured, match="credentials"):
+        with pytest.raises(NotConfigured, match=r"there are no AWS credentials$"):
             TokenSource(HttpApi(fakes.url, region="eu-west-1")).get()
+
+    def test_without_a_region_is_not_configured(self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        with pytest.raises(NotConfigured, match=r"there is no AWS Region; set AWS_REGION$"):
+            TokenSource(http_api).get()
+
+    def test_finds_the_region_in_aws_region_first(
+        self, http_api: HttpApi, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "ap-south-1")
+        TokenSource(http_api).get()
+        assert fakes.broker_headers[0]["Authorization"].split("/")[2] == "ap-south-1"
+
+    @pytest.mark.parametrize(
+        "variables, trusted",
+        [
+            ({}, True),
+            ({"REQUESTS_CA_BUNDLE": "requests.pem"}, "requests.pem"),
+            ({"AWS_CA_BUNDLE": "aws.pem", "REQUESTS_CA_BUNDLE": "requests.pem"}, "aws.pem"),
+        ],
+    )
+    def test_trusts_the_authorities_that_the_environment_names(
+        self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], trusted: object
+    ) -> None:
+        seen: list[object] = []
+
+        class Recorded(botocore.httpsession.URLLib3Session):  # type: ignore[misc]
+            def __init__(self, **options: Any) -> None:
+                seen.append(options.pop("verify", None))
+                super().__init__(**options)
+
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("botocore.httpsession.URLLib3Session", Recorded)
+        TokenSource(http_api).get()
+        # botocore's own requests for credentials come first.
+        assert seen[-1] == trusted
 
     def test_that_is_out_of_reach_is_unavailable(self, aws_keys: None) -> None:
         with Fakes() as stopped:

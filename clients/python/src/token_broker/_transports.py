@@ -115,7 +115,8 @@ class HttpApi:
     """The broker's HTTP API, a Function URL or a local stack, with requests signed by botocore (extra `http-api`).
 
     `url` is the base URL; without it, `TOKEN_BROKER_URL` counts. The Region is taken from the URL if it is there, else
-    from the session. `session` is a `botocore.session.Session`; without it, one is made at the first request.
+    from `AWS_REGION` or the session. `session` is a `botocore.session.Session`; without it, one is made at the first
+    request.
     """
 
     def __init__(
@@ -163,13 +164,22 @@ class HttpApi:
             credentials = session.get_credentials()
             service, region = _service_and_region(host)
             service = self._service or service
-            region = self._region or region or session.get_config_variable("region")
-            if credentials is None or region is None:
-                return NotConfigured("not_configured", "there are no AWS credentials, or there is no AWS Region")
+            # botocore reads AWS_DEFAULT_REGION only.
+            region = self._region or region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+            if not region:
+                return NotConfigured("not_configured", "there is no AWS Region; set AWS_REGION")
+            if credentials is None:
+                return NotConfigured("not_configured", "there are no AWS credentials")
             request = AWSRequest("POST", url.rstrip("/") + "/token", {"Content-Type": "application/json"}, body)
             SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
-            proxies = get_environ_proxies(url)
-            http = self._http.get(lambda: URLLib3Session(timeout=(5, self._timeout), proxies=proxies))
+            http = self._http.get(
+                lambda: URLLib3Session(
+                    # As botocore does for its own clients.
+                    verify=session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+                    timeout=(5, self._timeout),
+                    proxies=get_environ_proxies(url),
+                )
+            )
             response = http.send(request.prepare())
             return _read(response.status_code, response.headers, response.content)
         except (BotoCoreError, OSError) as error:

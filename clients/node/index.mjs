@@ -57,6 +57,8 @@ const SENDABLE = /^[!-~]+$/;
 
 // The minimum of a caller that names none; less for tokens that live shorter than twice this.
 const DEFAULT_MIN_TTL_SECONDS = 60;
+// The broker's own limit for `expires_in`. A longer one is a defect.
+const MAX_LIFETIME_SECONDS = 7 * 86_400;
 // The part of its lifetime after which a token is renewed in the background.
 const RENEW_AFTER = 2 / 3;
 // A round trip of up to this long does not count against `minTtlSeconds`. The broker's own margin covers it.
@@ -293,7 +295,8 @@ function check(account, minTtlSeconds) {
 function parse(answer, account, requestedAt) {
     const { access_token: accessToken, expires_in: expiresIn, generation, account: named = account } = answer ?? {};
     const isToken = typeof accessToken === "string" && SENDABLE.test(accessToken) && named === account;
-    if (!isToken || !Number.isInteger(expiresIn) || expiresIn <= 0 || !Number.isInteger(generation)) {
+    const isLifetime = Number.isInteger(expiresIn) && expiresIn > 0 && expiresIn <= MAX_LIFETIME_SECONDS;
+    if (!isToken || !isLifetime || !Number.isInteger(generation)) {
         throw brokerError("broker_unavailable", "the response is not a token answer");
     }
     return new Token(accessToken, generation, account, requestedAt, requestedAt + expiresIn * 1000);

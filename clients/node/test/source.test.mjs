@@ -407,6 +407,8 @@ describe("errors", () => {
         { access_token: "" },
         { expires_in: 0 },
         { expires_in: "900" },
+        { expires_in: 604_801 },
+        { expires_in: 1e308 },
         { generation: null },
         { account: "another" },
     ]) {

@@ -450,6 +450,8 @@ class TestErrors:
             {"access_token": ""},
             {"expires_in": 0},
             {"expires_in": "900"},
+            {"expires_in": 604_801},
+            {"expires_in": 10**400},
             {"generation": None},
             {"account": "another"},
         ],

@@ -27,6 +27,8 @@ _ACCESS_TOKEN = re.compile(r"[!-~]+")
 
 #: The `min_ttl_seconds` of a caller that names none; less for tokens that live shorter than twice this.
 _DEFAULT_MIN_TTL = 60
+#: The broker's own limit for `expires_in`. A longer one is a defect.
+_MAX_LIFETIME = 7 * 86_400
 #: The part of its lifetime after which a token is renewed in the background.
 _RENEW_AFTER = 2 / 3
 #: A round trip of up to this many seconds does not count against `min_ttl_seconds`. The broker's own margin covers it.
@@ -362,7 +364,7 @@ def _parse(answer: Mapping[str, object], account: str, requested_at: float) -> T
     access_token, expires_in, generation = (answer.get(name) for name in ("access_token", "expires_in", "generation"))
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         return None
-    if not isinstance(expires_in, int) or expires_in <= 0 or not isinstance(generation, int):
+    if not isinstance(expires_in, int) or not 0 < expires_in <= _MAX_LIFETIME or not isinstance(generation, int):
         return None
     if answer.get("account", account) != account:
         return None

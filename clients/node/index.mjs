@@ -258,15 +258,19 @@ function throwDuringCooldown(failure, now) {
 function store(entry, token, request, now) {
     entry.failure = undefined;
     const known = entry.token;
-    // An abandoned request may end after its successor. Its token is stored only if it is the better one.
+    // An abandoned request may end after its successor. Its token is stored only if it is the better one. But if the
+    // API refused the known token, and the broker answers that with an older one, its table was restored.
     const isBetter =
         !known ||
         now >= known.expiresAt ||
         token.generation > known.generation ||
-        (token.generation === known.generation && token.requestedAt >= known.requestedAt);
+        (token.generation === known.generation && token.requestedAt >= known.requestedAt) ||
+        request.rejected >= known.generation;
     if (isBetter) {
         entry.token = token;
         entry.renewAt = token.requestedAt + lifetimeMs(token) * RENEW_AFTER;
+    } else {
+        entry.renewAt = Math.max(entry.renewAt, now + RETRY_SECONDS * 1000);
     }
     if (request.rejected !== undefined && token.generation <= request.rejected) {
         entry.reported = { generation: request.rejected, until: now + REPORT_MS };

@@ -51,6 +51,11 @@ export class Broker {
         this.generations.set(account, (this.generations.get(account) ?? 7) + 1);
     }
 
+    /** The broker's table is that of before the last replacement. */
+    restore(account = "default") {
+        this.generations.set(account, this.generations.get(account) - 1);
+    }
+
     /** Lets requests wait for an answer until the returned function is called. */
     hold() {
         let release;

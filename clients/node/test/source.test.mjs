@@ -160,6 +160,27 @@ describe("renewal", () => {
         assert.equal(transport.requests.length, 2);
     });
 
+    test("that brings an older generation is not repeated for 5 seconds", async () => {
+        const clock = new Clock();
+        const transport = byHand();
+        const source = createTokenSource({ transport, now: clock.now });
+        const first = source.get();
+        transport.answer(0, 8);
+        await first;
+        clock.advance(600);
+        for (const [waited, requests] of [
+            [0, 2],
+            [4, 2],
+            [1, 3],
+        ]) {
+            clock.advance(waited);
+            assert.equal((await source.get()).generation, 8);
+            assert.equal(transport.requests.length, requests);
+            transport.answer(requests - 1, 7);
+            await new Promise(setImmediate);
+        }
+    });
+
     test("failure leaves the valid token in use", async (t) => {
         const { source, broker, clock, warnings } = await startFakes(t);
         await source.get();
@@ -347,6 +368,18 @@ describe("report", () => {
         assert.equal((await source.report(7)).generation, 7, "not reported again before retry_after");
         assert.equal(broker.requests.length, 2);
         assert.equal((await source.get()).generation, 7);
+    });
+
+    test("of a token that a restored table does not know brings its older one", async (t) => {
+        const { source, broker } = await startFakes(t);
+        broker.replace();
+        await source.get();
+        broker.restore();
+        for (let attempt = 0; attempt < 3; attempt++) {
+            assert.equal((await source.report(8)).generation, 7);
+            assert.equal((await source.get()).generation, 7);
+        }
+        assert.equal(broker.requests.length, 2, "reported once");
     });
 
     test("waits for a renewal and uses its newer generation", async (t) => {

@@ -70,6 +70,10 @@ class Broker:
     def replace(self, account: str = "default") -> None:
         self._generations[account] = self._generations.get(account, 7) + 1
 
+    def restore(self, account: str = "default") -> None:
+        """The broker's table is that of before the last replacement."""
+        self._generations[account] -= 1
+
     def answer(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._lock:
             self.requests.append(fields)

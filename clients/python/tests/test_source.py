@@ -156,6 +156,19 @@ class TestRenewal:
         assert source.get().expires_at == 1_000_000 + 600 + 900
         assert len(fakes.broker.requests) == 2
 
+    def test_that_brings_an_older_generation_is_not_repeated_for_5_seconds(
+        self, source: TokenSource, fakes: Fakes, clock: Clock
+    ) -> None:
+        fakes.broker.replace()
+        source.get()
+        fakes.broker.restore()
+        clock.advance(600)
+        for waited, requests in [(0, 2), (4, 2), (1, 3)]:
+            clock.advance(waited)
+            assert source.get().generation == 8
+            settle(source)
+            assert len(fakes.broker.requests) == requests
+
     def test_failure_leaves_the_valid_token_in_use(
         self, source: TokenSource, fakes: Fakes, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -424,6 +437,17 @@ class TestReport:
             assert report.result().generation == 8
         assert "rejected_generation" not in fakes.broker.requests[1]
         assert fakes.broker.requests[2]["rejected_generation"] == "7"
+
+    def test_of_a_token_that_a_restored_table_does_not_know_brings_its_older_one(
+        self, source: TokenSource, fakes: Fakes
+    ) -> None:
+        fakes.broker.replace()
+        source.get()
+        fakes.broker.restore()
+        for _ in range(3):
+            assert source.report(8).generation == 7
+            assert source.get().generation == 7
+        assert len(fakes.broker.requests) == 2, "reported once"
 
     def test_works_from_asyncio(self, source: TokenSource, fakes: Fakes) -> None:
         async def replace() -> Token:

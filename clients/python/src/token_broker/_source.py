@@ -154,14 +154,18 @@ class _Entry:
     def store(self, token: Token, request: _Request, now: float) -> None:
         self.failure = None
         known = self.token
-        # An abandoned request may end after its successor. Its token is stored only if it is the better one.
+        # An abandoned request may end after its successor. Its token is stored only if it is the better one. But if
+        # the API refused the known token, and the broker answers that with an older one, its table was restored.
         if (
             known is None
             or now >= known.expires_at
             or (token.generation, token.requested_at) >= (known.generation, known.requested_at)
+            or (request.rejected is not None and request.rejected >= known.generation)
         ):
             self.token = token
             self.renew_at = token.requested_at + token._lifetime * _RENEW_AFTER
+        else:
+            self.renew_at = max(self.renew_at, now + _RETRY_SECONDS)
         if request.rejected is not None and token.generation <= request.rejected:
             self.reported = (request.rejected, now + _REPORT_SECONDS)
 

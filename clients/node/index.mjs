@@ -66,8 +66,10 @@ const ROUND_TRIP_MS = 2_000;
 // The pause before the next background renewal after one that failed.
 const RETRY_SECONDS = 5;
 const RETRY_SECONDS_LIMIT = 60;
-// The longest time for which a caller gets the last error again, because its `retryAfter` has not passed yet.
-const COOLDOWN_SECONDS = 10;
+// For this long after a failed request, callers get its error again instead of another request. It doubles with each
+// failure in a row, and is longer if `retryAfter` says so.
+const COOLDOWN_SECONDS = 0.25;
+const COOLDOWN_SECONDS_LIMIT = 10;
 // After the broker has found a reported token alive, the same generation is not reported again for this long.
 const REPORT_MS = 5_000;
 // A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
@@ -130,7 +132,7 @@ class TokenSource {
     #transport;
     #now;
     #warn;
-    // By account: {token, renewAt, request, reported: {generation, until}, failure: {error, at}}
+    // By account: {token, renewAt, request, reported: {generation, until}, failure: {error, at, cooldown}, failures}
     #entries = new Map();
 
     constructor({ transport = agent(), now = Date.now, warn = printWarning } = {}) {
@@ -200,7 +202,7 @@ class TokenSource {
     #entry(account) {
         if (!this.#entries.has(account)) {
             const reported = { generation: -1, until: 0 };
-            this.#entries.set(account, { token: undefined, renewAt: 0, request: undefined, reported });
+            this.#entries.set(account, { token: undefined, renewAt: 0, request: undefined, reported, failures: 0 });
         }
         return this.#entries.get(account);
     }
@@ -247,16 +249,18 @@ function inProgress(entry, now) {
 }
 
 function throwDuringCooldown(failure, now) {
-    if (failure?.error.retryAfter === undefined) return;
-    const { error, at } = failure;
-    const cooldown = Math.min(error.retryAfter, COOLDOWN_SECONDS) * 1000;
-    if (now < at || now >= at + cooldown) return;
-    const retryAfter = error.retryAfter - Math.floor((now - at) / 1000);
+    if (!failure) return;
+    const { error, at, cooldown } = failure;
+    const waited = (now - at) / 1000;
+    if (waited < 0 || waited >= cooldown) return;
+    const retryAfter =
+        error.retryAfter === undefined ? undefined : Math.ceil(Math.max(error.retryAfter, cooldown) - waited);
     throw brokerError(error.code, error.description, { retryAfter, requestId: error.requestId });
 }
 
 function store(entry, token, request, now) {
     entry.failure = undefined;
+    entry.failures = 0;
     const known = entry.token;
     // An abandoned request may end after its successor. Its token is stored only if it is the better one. But if the
     // API refused the known token, and the broker answers that with an older one, its table was restored.
@@ -278,12 +282,21 @@ function store(entry, token, request, now) {
 }
 
 function storeFailure(entry, error, request, now) {
-    const seconds = Math.min(Math.max(error?.retryAfter ?? 0, RETRY_SECONDS), RETRY_SECONDS_LIMIT);
-    entry.renewAt = now + seconds * 1000;
+    const retryAfter = error?.retryAfter ?? 0;
+    const againAt = now + Math.min(Math.max(retryAfter, RETRY_SECONDS), RETRY_SECONDS_LIMIT) * 1000;
     if (request.rejected !== undefined) {
-        entry.reported = { generation: request.rejected, until: entry.renewAt };
+        entry.reported = { generation: request.rejected, until: againAt };
     }
-    entry.failure = error instanceof TokenBrokerError ? { error, at: now } : undefined;
+    // A fault in one caller's options must not delay others.
+    const hasOptions = request.minTtlSeconds !== undefined || request.rejected !== undefined;
+    if (error instanceof InvalidRequestError && hasOptions) return;
+    entry.renewAt = againAt;
+    entry.failure = undefined;
+    if (error instanceof TokenBrokerError) {
+        const cooldown = Math.max(COOLDOWN_SECONDS * 2 ** entry.failures, retryAfter);
+        entry.failure = { error, at: now, cooldown: Math.min(cooldown, COOLDOWN_SECONDS_LIMIT) };
+        entry.failures += 1;
+    }
 }
 
 function check(account, minTtlSeconds) {

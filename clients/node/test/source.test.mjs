@@ -223,11 +223,31 @@ describe("renewal", () => {
         }
     });
 
-    test("failure without retryAfter is retried at once", async (t) => {
-        const { source, broker } = await startFakes(t);
-        broker.fault = fault("store_unavailable", "DynamoDB does not answer");
+    test("failure without retryAfter is an error for a time that doubles", async (t) => {
+        const { source, broker, clock } = await startFakes(t);
+        const outage = fault("store_unavailable", "DynamoDB does not answer");
+        broker.fault = outage;
+        for (const [index, cooldown] of [0.25, 0.5, 1, 2, 4, 8, 10, 10].entries()) {
+            for (const waited of [0, cooldown - 0.125]) {
+                clock.advance(waited);
+                await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+                assert.equal(broker.requests.length, index + 1);
+            }
+            clock.advance(0.125);
+        }
+        broker.fault = undefined;
+        assert.equal((await source.get()).generation, 7);
+        clock.advance(900);
+        broker.fault = outage;
         await assert.rejects(source.get(), UnavailableError);
         broker.fault = undefined;
+        clock.advance(0.25);
+        assert.equal((await source.get()).generation, 7, "the first failure after a success");
+    });
+
+    test("failure of a caller's options is not kept for others", async (t) => {
+        const { source } = await startFakes(t);
+        await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
         assert.equal((await source.get()).generation, 7);
     });
 

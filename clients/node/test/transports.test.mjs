@@ -138,15 +138,16 @@ describe("agent", () => {
     }
 
     test("reads the guard token from a file each time", async (t) => {
-        const { port, brokerHeaders } = await startFakes(t);
+        const { port, brokerHeaders, clock } = await startFakes(t);
         const folder = await mkdtemp(join(tmpdir(), "token-broker-"));
         t.after(() => rm(folder, { recursive: true }));
         const file = join(folder, "guard");
         await writeFile(file, "old");
         setVariables(t, { TOKEN_BROKER_TOKEN: `file://${file}` });
-        const source = createTokenSource({ transport: agent({ port }) });
+        const source = createTokenSource({ transport: agent({ port }), now: clock.now });
         await assert.rejects(source.get(), AccessDeniedError);
         await writeFile(file, `${GUARD}\n`);
+        clock.advance(0.25);
         assert.equal((await source.get()).generation, 7);
         assert.equal(brokerHeaders[1]["x-token-broker-token"], GUARD);
     });

@@ -208,11 +208,31 @@ class TestRenewal:
             assert (caught.value.code, caught.value.retry_after) == ("upstream_unavailable", left)
             assert len(fakes.broker.requests) == requests
 
-    def test_failure_without_retry_after_is_retried_at_once(self, source: TokenSource, fakes: Fakes) -> None:
+    def test_failure_without_retry_after_is_an_error_for_a_time_that_doubles(
+        self, source: TokenSource, fakes: Fakes, clock: Clock
+    ) -> None:
+        fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
+        for requests, cooldown in enumerate([0.25, 0.5, 1, 2, 4, 8, 10, 10], 1):
+            for waited in (0, cooldown - 0.125):
+                clock.advance(waited)
+                with pytest.raises(Unavailable) as caught:
+                    source.get()
+                assert (caught.value.code, caught.value.retry_after) == ("store_unavailable", None)
+                assert len(fakes.broker.requests) == requests
+            clock.advance(0.125)
+        fakes.broker.fault = None
+        assert source.get().generation == 7
+        clock.advance(900)
         fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
         with pytest.raises(Unavailable):
             source.get()
         fakes.broker.fault = None
+        clock.advance(0.25)
+        assert source.get().generation == 7, "the first failure after a success"
+
+    def test_failure_of_a_callers_options_is_not_kept_for_others(self, source: TokenSource) -> None:
+        with pytest.raises(InvalidRequest):
+            source.get(min_ttl_seconds=901)
         assert source.get().generation == 7
 
     def test_outage_while_less_than_min_ttl_is_left_is_an_error(

@@ -162,6 +162,7 @@ class TestAgent:
         with pytest.raises(AccessDenied):
             source.get()
         file.write_text(GUARD + "\n", encoding="ascii")
+        clock.advance(0.25)
         assert source.get().generation == 7
 
     def test_sends_the_guard_token_in_a_header_only(self, fakes: Fakes, source: TokenSource) -> None:

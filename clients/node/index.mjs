@@ -342,6 +342,8 @@ export function brokerFetch({
     fetch = globalThis.fetch,
     warn = printWarning,
 } = {}) {
+    const isApi = apiUrl === undefined ? () => true : sameOriginAs(apiUrl);
+
     // Reports the refused token. Resolves to a token only if it has a newer generation.
     async function newerThan(refused) {
         try {
@@ -358,7 +360,7 @@ export function brokerFetch({
 
     return async function fetchWithToken(input, init = {}) {
         const request = isRequest(input) ? input : undefined;
-        if (apiUrl !== undefined && !isSameOrigin(apiUrl, request?.url ?? input)) return fetch(input, init);
+        if (!isApi(request?.url ?? input)) return fetch(input, init);
         const signal = init.signal ?? request?.signal;
         const send = (token) => {
             const headers = new Headers(init.headers ?? request?.headers);
@@ -395,6 +397,15 @@ function canBeSentAgain(body) {
         body instanceof ArrayBuffer ||
         ArrayBuffer.isView(body)
     );
+}
+
+// Without its scheme, a URL has no origin: every request would be sent without a token.
+function sameOriginAs(apiUrl) {
+    const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
+    if (!["http:", "https:"].includes(url?.protocol)) {
+        throw brokerError("not_configured", "`apiUrl` has to be a URL such as https://platform-api.convirza.com");
+    }
+    return (other) => isSameOrigin(url, other);
 }
 
 function isSameOrigin(one, other) {

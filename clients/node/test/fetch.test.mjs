@@ -193,12 +193,18 @@ test("apiUrl limits the token to one origin", async (t) => {
     const { source, url, broker, apiRequests } = await startFakes(t);
     assert.equal((await brokerFetch({ source, apiUrl: "http://127.0.0.1/v3" })(`${url}/items`)).status, 401);
     assert.equal(broker.requests.length, 0);
-    assert.equal((await brokerFetch({ source, apiUrl: `${url}/v3` })(new Request(`${url}/items`))).status, 200);
+    assert.equal((await brokerFetch({ source, apiUrl: new URL(`${url}/v3`) })(new Request(`${url}/items`))).status, 200);
     assert.deepEqual(
         apiRequests.map(({ token }) => token),
         [undefined, "token-secret-default-7"],
     );
 });
+
+for (const apiUrl of ["", null, "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://"]) {
+    test(`apiUrl has to be a URL, not ${JSON.stringify(apiUrl)}`, () => {
+        assert.throws(() => brokerFetch({ apiUrl }), { name: "NotConfiguredError", message: /apiUrl/ });
+    });
+}
 
 test("fifty calls share one report", async (t) => {
     const { fetch, source, url, broker } = await startWithFetch(t);

@@ -15,7 +15,7 @@ from fakes import GUARD, Clock, Fakes, error
 
 import token_broker.httpx
 import token_broker.requests
-from token_broker import Agent, TokenSource, Unavailable
+from token_broker import Agent, NotConfigured, TokenSource, Unavailable
 
 pytestmark = pytest.mark.usefixtures("loopback_without_proxy")
 
@@ -129,6 +129,14 @@ class TestEveryClient:
 
 
 class TestApiUrl:
+    @pytest.mark.parametrize(
+        "api_url", ["", "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://", "https://x:y"]
+    )
+    @pytest.mark.parametrize("auth", [token_broker.httpx.TokenBrokerAuth, token_broker.requests.TokenBrokerAuth])
+    def test_has_to_be_a_url(self, source: TokenSource, auth: Any, api_url: str) -> None:
+        with pytest.raises(NotConfigured, match="api_url"):
+            auth(source, api_url=api_url)
+
     @pytest.mark.parametrize("token", ["token-secret-default-7", None])
     def test_limits_httpx_to_one_origin(self, source: TokenSource, fakes: Fakes, token: str | None) -> None:
         api_url = f"{fakes.url}/v3" if token else "http://127.0.0.1/v3"

@@ -665,7 +665,8 @@ function decode(text) {
     }
 }
 
+// More than a billion seconds are no time to wait.
 function wholeSeconds(value) {
-    if (typeof value === "string" && /^\d+$/.test(value)) return Number(value);
-    return Number.isInteger(value) && value >= 0 ? value : undefined;
+    if (typeof value === "string" && /^\d{1,9}$/.test(value)) return Number(value);
+    return Number.isInteger(value) && value >= 0 && value < 1e9 ? value : undefined;
 }

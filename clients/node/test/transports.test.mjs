@@ -115,10 +115,10 @@ for (const [name, skip, make] of TRANSPORTS) {
 const CODES = JSON.parse(await readFile(new URL("../../codes.json", import.meta.url), "utf8"));
 
 describe("the code of every client", () => {
-    for (const { of, status, body, min_ttl_seconds: minTtlSeconds, code } of CODES) {
+    for (const { of, status, body, times = 1, min_ttl_seconds: minTtlSeconds, code } of CODES) {
         test(`of ${of}`, async (t) => {
             const fakes = await startFakes(t);
-            fakes.broker.raw = [status, body];
+            fakes.broker.raw = [status, body.repeat(times)];
             await assert.rejects(createTokenSource({ transport: fakes.agent }).get({ minTtlSeconds }), { code });
         });
     }

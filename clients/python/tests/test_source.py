@@ -506,6 +506,14 @@ class TestErrors:
             source.get()
         assert caught.value.code == "broker_unavailable"
 
+    @pytest.mark.parametrize("answer", [None, [], ["access_token"], "access_token", 7])
+    def test_answers_that_are_no_mapping_are_refused(self, clock: Clock, answer: Any) -> None:
+        transport = Immediate()
+        transport._answer = answer
+        with pytest.raises(Unavailable) as caught:
+            TokenSource(transport, clock=clock).get()
+        assert caught.value.code == "broker_unavailable"
+
 
 class Immediate:
     """A transport that answers at once."""

@@ -127,9 +127,23 @@ CODES = json.loads((Path(__file__).parents[2] / "codes.json").read_text())
 
 
 class TestCodes:
+    @pytest.mark.parametrize("value", ["9" * 5000, "9" * 10, "-1", "soon", "\u00b2"])
+    def test_is_not_hidden_by_a_malformed_time_to_wait(self, fakes: Fakes, value: str) -> None:
+        from token_broker._transports import _read, _read_invocation
+
+        for answer in (
+            _read(503, {"Retry-After": value}, b'{"error": "store_unavailable"}'),
+            _read(503, {}, b'{"error": "store_unavailable", "retry_after": "%s"}' % value.encode()),
+            _read_invocation(
+                True, b'{"errorType": "store_unavailable", "errorMessage": " (retry_after=%s)"}' % value.encode()
+            ),
+        ):
+            assert isinstance(answer, TokenBrokerError)
+            assert (answer.code, answer.retry_after) == ("store_unavailable", None)
+
     @pytest.mark.parametrize("case", CODES, ids=lambda case: case["of"])
     def test_is_that_of_every_client(self, fakes: Fakes, case: dict[str, Any]) -> None:
-        fakes.broker.raw = (case["status"], case["body"].encode())
+        fakes.broker.raw = (case["status"], (case["body"] * case.get("times", 1)).encode())
         with pytest.raises(TokenBrokerError) as caught:
             TokenSource(Agent(port=fakes.port, token=GUARD)).get(min_ttl_seconds=case.get("min_ttl_seconds"))
         assert caught.value.code == case["code"]

@@ -379,7 +379,9 @@ def _check(account: str, min_ttl: int | None) -> None:
         raise InvalidRequest("invalid_request", "`min_ttl_seconds` has to be a whole number")
 
 
-def _parse(answer: Mapping[str, object], account: str, requested_at: float) -> Token | None:
+def _parse(answer: object, account: str, requested_at: float) -> Token | None:
+    if not isinstance(answer, Mapping):
+        return None
     access_token, expires_in, generation = (answer.get(name) for name in ("access_token", "expires_in", "generation"))
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         return None

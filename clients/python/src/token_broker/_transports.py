@@ -269,7 +269,7 @@ def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
     if not _CODE.fullmatch(code):
         # Lambda's own errors, such as Runtime.ExitError or a time-out, which has no type.
         return Unavailable("broker_unavailable", f"the function failed: {code or message}")
-    return TokenBrokerError.of(code, message, int(retry_after[1]) if retry_after else None)
+    return TokenBrokerError.of(code, message, _whole_seconds(retry_after[1]) if retry_after else None)
 
 
 def _aws_error(code: str, action: str, refused: bool = False) -> TokenBrokerError:
@@ -294,12 +294,13 @@ def _service_and_region(host: str) -> tuple[str, str | None]:
 def _object(body: bytes) -> dict[str, object] | None:
     try:
         decoded = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: it is nested too deeply
         return None
     return decoded if isinstance(decoded, dict) else None
 
 
 def _whole_seconds(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
+    # More than a billion seconds are no time to wait, and arithmetic with them may fail.
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < 10**9 else None

@@ -467,7 +467,9 @@ export function lambda({ functionName, client, timeoutMs = 30_000 } = {}) {
             if (!name) {
                 throw brokerError("not_configured", "name the broker's function, or set TOKEN_BROKER_FUNCTION");
             }
-            const { InvokeCommand, LambdaClient } = await load("@aws-sdk/client-lambda");
+            const { InvokeCommand, LambdaClient } = await import("@aws-sdk/client-lambda").catch(
+                explainMissing("@aws-sdk/client-lambda"),
+            );
             const command = new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(fields(wanted)) });
             const response = await awsCall(`lambda:InvokeFunction on ${name}`, () => {
                 client ??= new LambdaClient({ maxAttempts: 2, region: regionOfArn(name) });
@@ -485,8 +487,11 @@ export function httpApi({ url, region, service, credentials, timeoutMs = 30_000 
             const found = serviceAndRegion(target.hostname);
             const signingRegion = region ?? found.region ?? (process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION);
             if (!signingRegion) throw brokerError("not_configured", "there is no AWS Region; set AWS_REGION");
-            const { SignatureV4 } = await load("@smithy/signature-v4");
-            credentials ??= (await load("@aws-sdk/credential-provider-node")).defaultProvider();
+            const { SignatureV4 } = await import("@smithy/signature-v4").catch(explainMissing("@smithy/signature-v4"));
+            credentials ??= await import("@aws-sdk/credential-provider-node").then(
+                ({ defaultProvider }) => defaultProvider(),
+                explainMissing("@aws-sdk/credential-provider-node"),
+            );
             const signer = new SignatureV4({
                 service: service ?? found.service,
                 region: signingRegion,
@@ -573,13 +578,13 @@ function serviceAndRegion(hostname) {
     return { service: "execute-api", region: kind === "execute-api" ? region : undefined };
 }
 
-async function load(name) {
-    try {
-        return await import(name);
-    } catch (error) {
-        if (error?.code !== "ERR_MODULE_NOT_FOUND") throw error;
+// A bundler includes a package only if `import` has its name as a literal, and builds without a missing one only if the
+// import has a `catch`.
+function explainMissing(name) {
+    return (error) => {
+        if (!["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"].includes(error?.code)) throw error;
         throw brokerError("not_configured", `the package ${name} is missing; install it`);
-    }
+    };
 }
 
 async function awsCall(action, call) {

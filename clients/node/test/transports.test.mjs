@@ -183,6 +183,13 @@ describe("agent", () => {
         await assert.rejects(source.get(), { name: "UnavailableError", message: /no answer within 0.001 s/ });
     });
 
+    test("a time to wait of more than a billion seconds is none", async (t) => {
+        const { port, broker } = await startFakes(t);
+        broker.raw = [503, fault("store_unavailable", "DynamoDB does not answer", 1e9)];
+        const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+        await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+    });
+
     test("an answer without an end is cut off", async (t) => {
         const { port, broker } = await startFakes(t);
         broker.raw = [200, " ".repeat(100_000)];
@@ -214,6 +221,16 @@ describe("lambda without its package or settings", () => {
             "not_configured: the package @smithy/signature-v4 is missing; install it",
         ]);
     });
+});
+
+test("bundlers find every package that is imported on demand", async () => {
+    const text = await readFile(new URL(import.meta.resolve("token-broker")), "utf8");
+    const imports = [...text.matchAll(/\bimport\((.*?)\)(\.\w+)/g)].map(([, name, handler]) => [name, handler]);
+    assert.deepEqual(imports, [
+        ['"@aws-sdk/client-lambda"', ".catch"],
+        ['"@smithy/signature-v4"', ".catch"],
+        ['"@aws-sdk/credential-provider-node"', ".then"],
+    ]);
 });
 
 describe("lambda", { skip: skipLambda }, () => {

@@ -156,7 +156,7 @@ class TestRenewal:
         assert source.get().expires_at == 1_000_000 + 600 + 900
         assert len(fakes.broker.requests) == 2
 
-    def test_that_brings_an_older_generation_is_not_repeated_for_5_seconds(
+    def test_with_an_older_generation_is_repeated_after_5_seconds(
         self, source: TokenSource, fakes: Fakes, clock: Clock
     ) -> None:
         fakes.broker.replace()
@@ -208,7 +208,7 @@ class TestRenewal:
             assert (caught.value.code, caught.value.retry_after) == ("upstream_unavailable", left)
             assert len(fakes.broker.requests) == requests
 
-    def test_failure_without_retry_after_is_an_error_for_a_time_that_doubles(
+    def test_failure_without_retry_after_has_a_cooldown_that_doubles(
         self, source: TokenSource, fakes: Fakes, clock: Clock
     ) -> None:
         fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
@@ -458,9 +458,7 @@ class TestReport:
         assert "rejected_generation" not in fakes.broker.requests[1]
         assert fakes.broker.requests[2]["rejected_generation"] == "7"
 
-    def test_of_a_token_that_a_restored_table_does_not_know_brings_its_older_one(
-        self, source: TokenSource, fakes: Fakes
-    ) -> None:
+    def test_brings_the_older_token_of_a_restored_table(self, source: TokenSource, fakes: Fakes) -> None:
         fakes.broker.replace()
         source.get()
         fakes.broker.restore()

@@ -203,7 +203,7 @@ async fn a_redirect_on_the_api_leads_to_the_agent() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_another_server_takes_no_caller_there() {
+async fn a_redirect_to_another_server_has_no_location() {
     for location in ["https://example.com/x", "//example.com/x", "http://localhost/x"] {
         assert!(!redirected(Some(location)).await.headers.contains_key("location"), "{location}");
     }

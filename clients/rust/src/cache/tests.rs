@@ -229,7 +229,7 @@ mod reports {
     }
 
     #[test]
-    fn of_a_token_that_a_restored_table_does_not_know_bring_its_older_one() {
+    fn bring_the_older_token_of_a_restored_table() {
         let mut entry = holding(9, 900);
         entry.store(report(9), token(8, 900, START), START, LATEST);
         assert_eq!(answered(&entry.look_up(Demand::default(), START)), Some(8));

@@ -49,7 +49,7 @@ async fn a_request_for_another_host_carries_no_token() {
 }
 
 #[tokio::test]
-async fn what_took_effect_before_a_redirect_is_not_repeated() {
+async fn a_post_from_before_a_redirect_is_not_repeated() {
     let broker = Broker::start().await;
     let (effects, accepts) = (Counter::default(), broker.acceptance());
     let counter = effects.clone();

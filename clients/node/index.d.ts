@@ -71,7 +71,8 @@ export interface BrokerFetchOptions extends TokenOptions {
 
 /**
  * Returns a `fetch` that adds the account's bearer token to each request. After a 401 it reports the token's
- * generation, and sends the request once more if the broker has a newer generation and the body is no stream.
+ * generation, and sends the request once more if the broker has a newer generation and the body is no stream. After a
+ * redirect it sends only GET, HEAD and OPTIONS once more: another method may have taken effect already.
  */
 export function brokerFetch(options?: BrokerFetchOptions): typeof globalThis.fetch;
 

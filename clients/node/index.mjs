@@ -57,6 +57,8 @@ const SENDABLE = /^[!-~]+$/;
 
 // The minimum of a caller that names none; less for tokens that live shorter than twice this.
 const DEFAULT_MIN_TTL_SECONDS = 60;
+// The broker's own limit for `expires_in`. A longer one is a defect.
+const MAX_LIFETIME_SECONDS = 7 * 86_400;
 // The part of its lifetime after which a token is renewed in the background.
 const RENEW_AFTER = 2 / 3;
 // A round trip of up to this long does not count against `minTtlSeconds`. The broker's own margin covers it.
@@ -64,8 +66,10 @@ const ROUND_TRIP_MS = 2_000;
 // The pause before the next background renewal after one that failed.
 const RETRY_SECONDS = 5;
 const RETRY_SECONDS_LIMIT = 60;
-// The longest time for which a caller gets the last error again, because its `retryAfter` has not passed yet.
-const COOLDOWN_SECONDS = 10;
+// For this long after a failed request, callers get its error again instead of another request. It doubles with each
+// failure in a row, and is longer if `retryAfter` says so.
+const COOLDOWN_SECONDS = 0.25;
+const COOLDOWN_SECONDS_LIMIT = 10;
 // After the broker has found a reported token alive, the same generation is not reported again for this long.
 const REPORT_MS = 5_000;
 // A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
@@ -128,7 +132,7 @@ class TokenSource {
     #transport;
     #now;
     #warn;
-    // By account: {token, renewAt, request, reported: {generation, until}, failure: {error, at}}
+    // By account: {token, renewAt, request, reported: {generation, until}, failure: {error, at, cooldown}, failures}
     #entries = new Map();
 
     constructor({ transport = agent(), now = Date.now, warn = printWarning } = {}) {
@@ -198,7 +202,7 @@ class TokenSource {
     #entry(account) {
         if (!this.#entries.has(account)) {
             const reported = { generation: -1, until: 0 };
-            this.#entries.set(account, { token: undefined, renewAt: 0, request: undefined, reported });
+            this.#entries.set(account, { token: undefined, renewAt: 0, request: undefined, reported, failures: 0 });
         }
         return this.#entries.get(account);
     }
@@ -245,26 +249,32 @@ function inProgress(entry, now) {
 }
 
 function throwDuringCooldown(failure, now) {
-    if (failure?.error.retryAfter === undefined) return;
-    const { error, at } = failure;
-    const cooldown = Math.min(error.retryAfter, COOLDOWN_SECONDS) * 1000;
-    if (now < at || now >= at + cooldown) return;
-    const retryAfter = error.retryAfter - Math.floor((now - at) / 1000);
+    if (!failure) return;
+    const { error, at, cooldown } = failure;
+    const waited = (now - at) / 1000;
+    if (waited < 0 || waited >= cooldown) return;
+    const retryAfter =
+        error.retryAfter === undefined ? undefined : Math.ceil(Math.max(error.retryAfter, cooldown) - waited);
     throw brokerError(error.code, error.description, { retryAfter, requestId: error.requestId });
 }
 
 function store(entry, token, request, now) {
     entry.failure = undefined;
+    entry.failures = 0;
     const known = entry.token;
-    // An abandoned request may end after its successor. Its token is stored only if it is the better one.
+    // An abandoned request may end after its successor. Its token is stored only if it is the better one. But if the
+    // API refused the known token, and the broker answers that with an older one, its table was restored.
     const isBetter =
         !known ||
         now >= known.expiresAt ||
         token.generation > known.generation ||
-        (token.generation === known.generation && token.requestedAt >= known.requestedAt);
+        (token.generation === known.generation && token.requestedAt >= known.requestedAt) ||
+        request.rejected >= known.generation;
     if (isBetter) {
         entry.token = token;
         entry.renewAt = token.requestedAt + lifetimeMs(token) * RENEW_AFTER;
+    } else {
+        entry.renewAt = Math.max(entry.renewAt, now + RETRY_SECONDS * 1000);
     }
     if (request.rejected !== undefined && token.generation <= request.rejected) {
         entry.reported = { generation: request.rejected, until: now + REPORT_MS };
@@ -272,12 +282,21 @@ function store(entry, token, request, now) {
 }
 
 function storeFailure(entry, error, request, now) {
-    const seconds = Math.min(Math.max(error?.retryAfter ?? 0, RETRY_SECONDS), RETRY_SECONDS_LIMIT);
-    entry.renewAt = now + seconds * 1000;
+    const retryAfter = error?.retryAfter ?? 0;
+    const againAt = now + Math.min(Math.max(retryAfter, RETRY_SECONDS), RETRY_SECONDS_LIMIT) * 1000;
     if (request.rejected !== undefined) {
-        entry.reported = { generation: request.rejected, until: entry.renewAt };
+        entry.reported = { generation: request.rejected, until: againAt };
     }
-    entry.failure = error instanceof TokenBrokerError ? { error, at: now } : undefined;
+    // A fault in one caller's options must not delay others.
+    const hasOptions = request.minTtlSeconds !== undefined || request.rejected !== undefined;
+    if (error instanceof InvalidRequestError && hasOptions) return;
+    entry.renewAt = againAt;
+    entry.failure = undefined;
+    if (error instanceof TokenBrokerError) {
+        const cooldown = Math.max(COOLDOWN_SECONDS * 2 ** entry.failures, retryAfter);
+        entry.failure = { error, at: now, cooldown: Math.min(cooldown, COOLDOWN_SECONDS_LIMIT) };
+        entry.failures += 1;
+    }
 }
 
 function check(account, minTtlSeconds) {
@@ -293,7 +312,8 @@ function check(account, minTtlSeconds) {
 function parse(answer, account, requestedAt) {
     const { access_token: accessToken, expires_in: expiresIn, generation, account: named = account } = answer ?? {};
     const isToken = typeof accessToken === "string" && SENDABLE.test(accessToken) && named === account;
-    if (!isToken || !Number.isInteger(expiresIn) || expiresIn <= 0 || !Number.isInteger(generation)) {
+    const isLifetime = Number.isInteger(expiresIn) && expiresIn > 0 && expiresIn <= MAX_LIFETIME_SECONDS;
+    if (!isToken || !isLifetime || !Number.isInteger(generation)) {
         throw brokerError("broker_unavailable", "the response is not a token answer");
     }
     return new Token(accessToken, generation, account, requestedAt, requestedAt + expiresIn * 1000);
@@ -322,6 +342,8 @@ export function brokerFetch({
     fetch = globalThis.fetch,
     warn = printWarning,
 } = {}) {
+    const isApi = apiUrl === undefined ? () => true : sameOriginAs(apiUrl);
+
     // Reports the refused token. Resolves to a token only if it has a newer generation.
     async function newerThan(refused) {
         try {
@@ -338,7 +360,7 @@ export function brokerFetch({
 
     return async function fetchWithToken(input, init = {}) {
         const request = isRequest(input) ? input : undefined;
-        if (apiUrl !== undefined && !isSameOrigin(apiUrl, request?.url ?? input)) return fetch(input, init);
+        if (!isApi(request?.url ?? input)) return fetch(input, init);
         const signal = init.signal ?? request?.signal;
         const send = (token) => {
             const headers = new Headers(init.headers ?? request?.headers);
@@ -349,11 +371,15 @@ export function brokerFetch({
         const response = await send(token);
         if (response.status !== 401 || hasLeftTheHost(request?.url ?? input, response)) return response;
         const newer = await unlessAborted(signal, newerThan(token));
-        if (!newer || !canBeSentAgain(init.body ?? request?.body)) return response;
+        const hasTakenEffect = response.redirected && !SAFE_METHODS.test(init.method ?? request?.method ?? "GET");
+        if (!newer || hasTakenEffect || !canBeSentAgain(init.body ?? request?.body)) return response;
         await response.body?.cancel();
         return send(newer);
     };
 }
+
+// After a redirect, a request with another method may have taken effect already.
+const SAFE_METHODS = /^(GET|HEAD|OPTIONS)$/i;
 
 // By its shape: a request of another implementation of fetch is no instance of the global class.
 function isRequest(input) {
@@ -371,6 +397,15 @@ function canBeSentAgain(body) {
         body instanceof ArrayBuffer ||
         ArrayBuffer.isView(body)
     );
+}
+
+// Without its scheme, a URL has no origin: every request would be sent without a token.
+function sameOriginAs(apiUrl) {
+    const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
+    if (!["http:", "https:"].includes(url?.protocol)) {
+        throw brokerError("not_configured", "`apiUrl` has to be a URL such as https://platform-api.convirza.com");
+    }
+    return (other) => isSameOrigin(url, other);
 }
 
 function isSameOrigin(one, other) {
@@ -432,10 +467,12 @@ export function lambda({ functionName, client, timeoutMs = 30_000 } = {}) {
             if (!name) {
                 throw brokerError("not_configured", "name the broker's function, or set TOKEN_BROKER_FUNCTION");
             }
-            const { InvokeCommand, LambdaClient } = await load("@aws-sdk/client-lambda");
+            const { InvokeCommand, LambdaClient } = await import("@aws-sdk/client-lambda").catch(
+                explainMissing("@aws-sdk/client-lambda"),
+            );
             const command = new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(fields(wanted)) });
             const response = await awsCall(`lambda:InvokeFunction on ${name}`, () => {
-                client ??= new LambdaClient({ maxAttempts: 2 });
+                client ??= new LambdaClient({ maxAttempts: 2, region: regionOfArn(name) });
                 return client.send(command, { abortSignal: AbortSignal.timeout(timeoutMs) });
             });
             return readInvocation(response);
@@ -450,8 +487,11 @@ export function httpApi({ url, region, service, credentials, timeoutMs = 30_000 
             const found = serviceAndRegion(target.hostname);
             const signingRegion = region ?? found.region ?? (process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION);
             if (!signingRegion) throw brokerError("not_configured", "there is no AWS Region; set AWS_REGION");
-            const { SignatureV4 } = await load("@smithy/signature-v4");
-            credentials ??= (await load("@aws-sdk/credential-provider-node")).defaultProvider();
+            const { SignatureV4 } = await import("@smithy/signature-v4").catch(explainMissing("@smithy/signature-v4"));
+            credentials ??= await import("@aws-sdk/credential-provider-node").then(
+                ({ defaultProvider }) => defaultProvider(),
+                explainMissing("@aws-sdk/credential-provider-node"),
+            );
             const signer = new SignatureV4({
                 service: service ?? found.service,
                 region: signingRegion,
@@ -473,6 +513,11 @@ export function httpApi({ url, region, service, credentials, timeoutMs = 30_000 
             return read(await exchange(target, options, (reason) => `POST ${target.hostname} failed: ${reason}`));
         },
     };
+}
+
+// The Region that an ARN names, which the SDK ignores. Undefined for a name: then the SDK finds the Region itself.
+function regionOfArn(functionName) {
+    return /^arn:[^:]+:lambda:([^:]+):/.exec(functionName)?.[1];
 }
 
 class Sha256 {
@@ -533,13 +578,13 @@ function serviceAndRegion(hostname) {
     return { service: "execute-api", region: kind === "execute-api" ? region : undefined };
 }
 
-async function load(name) {
-    try {
-        return await import(name);
-    } catch (error) {
-        if (error?.code !== "ERR_MODULE_NOT_FOUND") throw error;
+// A bundler includes a package only if `import` has its name as a literal, and builds without a missing one only if the
+// import has a `catch`.
+function explainMissing(name) {
+    return (error) => {
+        if (!["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND"].includes(error?.code)) throw error;
         throw brokerError("not_configured", `the package ${name} is missing; install it`);
-    }
+    };
 }
 
 async function awsCall(action, call) {
@@ -625,7 +670,8 @@ function decode(text) {
     }
 }
 
+// More than a billion seconds are no time to wait.
 function wholeSeconds(value) {
-    if (typeof value === "string" && /^\d+$/.test(value)) return Number(value);
-    return Number.isInteger(value) && value >= 0 ? value : undefined;
+    if (typeof value === "string" && /^\d{1,9}$/.test(value)) return Number(value);
+    return Number.isInteger(value) && value >= 0 && value < 1e9 ? value : undefined;
 }

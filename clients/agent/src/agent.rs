@@ -1,7 +1,7 @@
 //! Handles a request.
 
 use crate::{
-    Settings, gate, oauth,
+    Guard, Settings, gate, oauth,
     proxy::Proxy,
     query::{TokenQuery, Unknown, parameters},
     reply,
@@ -9,8 +9,8 @@ use crate::{
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
-use protocol::{AccountName, Secret};
-use std::fmt;
+use protocol::AccountName;
+use std::{fmt, sync::Arc};
 use token_broker_client::{
     TokenSource,
     http::{Body, HttpClient, full},
@@ -19,7 +19,7 @@ use token_broker_client::{
 /// The agent, apart from its port.
 pub struct Agent {
     pub(crate) source: TokenSource,
-    pub(crate) guard: Secret,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) accounts: Vec<AccountName>,
     proxy: Proxy,
 }
@@ -36,7 +36,7 @@ impl Agent {
         Self {
             proxy: Proxy::new(settings.api.clone(), http),
             source,
-            guard: settings.guard.clone(),
+            guard: Arc::clone(&settings.guard),
             accounts: settings.accounts.clone(),
         }
     }
@@ -50,7 +50,8 @@ impl Agent {
         }
         let path = head.uri.path().to_owned();
         let route = route(&head.method, &path);
-        if !matches!(route, Route::Ping | Route::OAuth) && !gate::is_guarded(&head.headers, &self.guard) {
+        let is_open = matches!(route, Route::Ping | Route::OAuth);
+        if !is_open && !self.guard.admits(|token| gate::is_guarded(&head.headers, token)) {
             return reply::unguarded();
         }
         match route {

@@ -1,10 +1,16 @@
 //! Lambda's Extensions API.
 
+use crate::log::{Level, log};
 use http::{HeaderName, HeaderValue, Method, Request};
 use serde_json::Value;
-use token_broker_client::http::{BaseUrl, HttpClient, collect, full};
+use std::time::Duration;
+use token_broker_client::http::{BaseUrl, HttpClient, SendError, Sent, collect, full};
+use tokio::time::{Instant, sleep};
 
 const LONGEST_ANSWER: usize = 64 * 1024;
+/// AWS's emulator starts extensions before its API listens.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 const NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
 const IDENTIFIER: HeaderName = HeaderName::from_static("lambda-extension-identifier");
 
@@ -19,15 +25,13 @@ impl Extension {
     /// Registers for SHUTDOWN only. Lambda Managed Instances refuse extensions that register for INVOKE, and the
     /// agent has nothing to do at an invocation.
     pub(crate) async fn register(http: HttpClient, runtime_api: &str, name: &str) -> Result<Self, String> {
-        let api = BaseUrl::parse_any(&format!("http://{runtime_api}"))
+        // Lambda gives host and port alone, cargo-lambda's emulator a URL.
+        let host = runtime_api.strip_prefix("http://").unwrap_or(runtime_api);
+        let api = BaseUrl::parse_any(&format!("http://{host}"))
             .map_err(|error| format!("AWS_LAMBDA_RUNTIME_API is {error}"))?;
         let name =
             HeaderValue::from_str(name).map_err(|_| "the program's name is no header value".to_owned())?;
-        let mut request = Request::new(full(r#"{"events":["SHUTDOWN"]}"#));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = http::Uri::from_static("/2020-01-01/extension/register");
-        request.headers_mut().insert(NAME, name);
-        let response = http.send(&api.target, request).await.map_err(|error| error.to_string())?;
+        let response = send_registration(&http, &api, &name).await.map_err(|error| error.to_string())?;
         let identifier = response.headers().get(&IDENTIFIER).cloned();
         match (response.status().is_success(), identifier) {
             (true, Some(identifier)) => {
@@ -59,5 +63,26 @@ impl Extension {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Sends the registration until there is a connection. A registration that may have arrived is not repeated.
+async fn send_registration(http: &HttpClient, api: &BaseUrl, name: &HeaderValue) -> Result<Sent, SendError> {
+    let mut gives_up_at = None;
+    loop {
+        let mut request = Request::new(full(r#"{"events":["SHUTDOWN"]}"#));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = http::Uri::from_static("/2020-01-01/extension/register");
+        request.headers_mut().insert(NAME, name.clone());
+        let sent = http.send(&api.target, request).await;
+        let Err(SendError::NotConnected(..)) = sent else { return sent };
+        let until = *gives_up_at.get_or_insert_with(|| {
+            log(Level::Info, "waiting for Lambda's Extensions API", &[]);
+            Instant::now() + LONGEST_WAIT
+        });
+        if Instant::now() >= until {
+            return sent;
+        }
+        sleep(PAUSE).await;
     }
 }

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `settings` | the environment, parsed once |
 //! | `gate` | access rules: `Host`, `X-Forwarded-For`, guard token. Pure |
+//! | `guard` | the guard token, read again when its file has changed |
 //! | `route` | routes by method and path. Pure |
 //! | `query` | the options of a token request. Pure |
 //! | `oauth` | the OAuth 2.0 token endpoint |
@@ -23,6 +24,7 @@ mod extension;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod guard;
 mod log;
 mod oauth;
 mod proxy;
@@ -34,6 +36,7 @@ mod server;
 mod settings;
 
 pub use agent::Agent;
+pub use guard::Guard;
 pub use run::run;
 pub use server::Listening;
 pub use settings::{Settings, SettingsError};

@@ -27,8 +27,9 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response
     };
     let form = parameters(&form);
     let field = |name: &str| form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
-    let is_guarded = gate::is_guarded(&head.headers, &agent.guard);
-    if !gate::is_client(&head.headers, field("client_secret"), &agent.guard) && !is_guarded {
+    let (headers, secret) = (&head.headers, field("client_secret"));
+    if !agent.guard.admits(|token| gate::is_guarded(headers, token) | gate::is_client(headers, secret, token))
+    {
         return reply::unknown_client();
     }
     if field("grant_type") != Some("client_credentials") {

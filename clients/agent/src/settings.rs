@@ -1,7 +1,8 @@
 //! The environment, parsed once, so that all its faults are reported together.
 
-use protocol::{AccountName, Secret};
-use std::fmt;
+use crate::Guard;
+use protocol::AccountName;
+use std::{fmt, sync::Arc};
 use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
 
 const DEFAULT_PORT: u16 = 2774;
@@ -13,7 +14,7 @@ pub struct Settings {
     /// The port on 127.0.0.1; 0 stands for any free one.
     pub port: u16,
     /// The token that callers have to present.
-    pub guard: Secret,
+    pub guard: Arc<Guard>,
     /// These accounts are kept fresh.
     pub accounts: Vec<AccountName>,
     /// The only server that the proxy talks to.
@@ -43,7 +44,7 @@ impl Settings {
         let mut faults = Vec::new();
         let mut noted = |fault: String| faults.push(fault);
         let port = port(environment).map_err(&mut noted).ok();
-        let guard = environment.guard_token().map_err(|error| noted(error.to_string())).ok();
+        let guard = Guard::of(environment).map(Arc::new).map_err(|error| noted(error.to_string())).ok();
         let accounts = accounts(environment).map_err(&mut noted).ok();
         let api = environment.get("CONVIRZA_API_URL").unwrap_or(DEFAULT_API);
         let api =

@@ -27,9 +27,14 @@ struct State {
 impl Extensions {
     /// Listens on a free port.
     pub async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// Listens on a port.
+    pub async fn start_at(port: u16) -> Self {
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
-        let server = Server::start(move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::start_at(port, move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 

@@ -51,6 +51,11 @@ export class Broker {
         this.generations.set(account, (this.generations.get(account) ?? 7) + 1);
     }
 
+    /** The broker's table is that of before the last replacement. */
+    restore(account = "default") {
+        this.generations.set(account, this.generations.get(account) - 1);
+    }
+
     /** Lets requests wait for an answer until the returned function is called. */
     hold() {
         let release;
@@ -136,7 +141,7 @@ async function route(fakes, request) {
     const body = await readBody(request);
     if (url.pathname === "/v1/token") return agentFront(fakes, request, url);
     if (url.pathname === "/prod/token") return httpFront(fakes, request, body);
-    if (url.pathname.startsWith("/2015-03-31/functions/")) return invokeFront(fakes, url, body);
+    if (url.pathname.startsWith("/2015-03-31/functions/")) return invokeFront(fakes, request, url, body);
     return api(fakes, request, url, body);
 }
 
@@ -165,7 +170,8 @@ async function httpFront(fakes, request, body) {
     return fakes.broker.raw ?? fakes.broker.answer(JSON.parse(body));
 }
 
-async function invokeFront(fakes, url, body) {
+async function invokeFront(fakes, request, url, body) {
+    fakes.brokerHeaders.push(request.headers);
     const refusals = { forbidden: "AccessDeniedException", expired: "ExpiredTokenException" };
     const refusal = refusals[url.pathname.split("/")[3]];
     if (refusal) return [403, { Message: "secret" }, { "x-amzn-errortype": refusal }];
@@ -181,6 +187,10 @@ function api(fakes, request, url, body) {
     const token = request.headers.authorization?.replace("Bearer ", "");
     fakes.apiRequests.push({ path: url.pathname, body, token });
     if (url.pathname === "/elsewhere") return [307, {}, { location: `http://localhost:${fakes.port}/items` }];
+    if (url.pathname === "/effect") {
+        fakes.broker.dead.add("token-secret-default-7");
+        return [303, {}, { location: "/items" }];
+    }
     if (!token || fakes.broker.dead.has(token) || url.pathname === "/always-401") {
         return [401, { message: "Unauthorized" }];
     }

@@ -155,6 +155,30 @@ test("rejects if there is no token", async (t) => {
     assert.equal(apiRequests.length, 0);
 });
 
+for (const [name, call] of [
+    ["a POST", (fetch, url) => fetch(url, { method: "POST" })],
+    ["a Request", (fetch, url) => fetch(new Request(url, { method: "POST" }))],
+]) {
+    test(`does not repeat ${name} that took effect before a redirect`, async (t) => {
+        const { fetch, source, url, apiRequests } = await startWithFetch(t);
+        assert.equal((await call(fetch, `${url}/effect`)).status, 401);
+        assert.deepEqual(
+            apiRequests.map(({ path }) => path),
+            ["/effect", "/items"],
+        );
+        assert.equal((await source.get()).generation, 8, "the token was reported");
+    });
+}
+
+test("repeats a GET after a redirect", async (t) => {
+    const { fetch, url, apiRequests } = await startWithFetch(t);
+    assert.equal((await fetch(`${url}/effect`)).status, 200);
+    assert.deepEqual(
+        apiRequests.map(({ path }) => path),
+        ["/effect", "/items", "/effect", "/items"],
+    );
+});
+
 test("does not report the 401 of another host", async (t) => {
     const { fetch, url, broker, apiRequests } = await startWithFetch(t);
     assert.equal((await fetch(`${url}/elsewhere`, { method: "POST", body: "body" })).status, 401);
@@ -169,12 +193,18 @@ test("apiUrl limits the token to one origin", async (t) => {
     const { source, url, broker, apiRequests } = await startFakes(t);
     assert.equal((await brokerFetch({ source, apiUrl: "http://127.0.0.1/v3" })(`${url}/items`)).status, 401);
     assert.equal(broker.requests.length, 0);
-    assert.equal((await brokerFetch({ source, apiUrl: `${url}/v3` })(new Request(`${url}/items`))).status, 200);
+    assert.equal((await brokerFetch({ source, apiUrl: new URL(`${url}/v3`) })(new Request(`${url}/items`))).status, 200);
     assert.deepEqual(
         apiRequests.map(({ token }) => token),
         [undefined, "token-secret-default-7"],
     );
 });
+
+for (const apiUrl of ["", null, "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://"]) {
+    test(`apiUrl has to be a URL, not ${JSON.stringify(apiUrl)}`, () => {
+        assert.throws(() => brokerFetch({ apiUrl }), { name: "NotConfiguredError", message: /apiUrl/ });
+    });
+}
 
 test("fifty calls share one report", async (t) => {
     const { fetch, source, url, broker } = await startWithFetch(t);

@@ -160,6 +160,27 @@ describe("renewal", () => {
         assert.equal(transport.requests.length, 2);
     });
 
+    test("that brings an older generation is not repeated for 5 seconds", async () => {
+        const clock = new Clock();
+        const transport = byHand();
+        const source = createTokenSource({ transport, now: clock.now });
+        const first = source.get();
+        transport.answer(0, 8);
+        await first;
+        clock.advance(600);
+        for (const [waited, requests] of [
+            [0, 2],
+            [4, 2],
+            [1, 3],
+        ]) {
+            clock.advance(waited);
+            assert.equal((await source.get()).generation, 8);
+            assert.equal(transport.requests.length, requests);
+            transport.answer(requests - 1, 7);
+            await new Promise(setImmediate);
+        }
+    });
+
     test("failure leaves the valid token in use", async (t) => {
         const { source, broker, clock, warnings } = await startFakes(t);
         await source.get();
@@ -202,11 +223,31 @@ describe("renewal", () => {
         }
     });
 
-    test("failure without retryAfter is retried at once", async (t) => {
-        const { source, broker } = await startFakes(t);
-        broker.fault = fault("store_unavailable", "DynamoDB does not answer");
+    test("failure without retryAfter is an error for a time that doubles", async (t) => {
+        const { source, broker, clock } = await startFakes(t);
+        const outage = fault("store_unavailable", "DynamoDB does not answer");
+        broker.fault = outage;
+        for (const [index, cooldown] of [0.25, 0.5, 1, 2, 4, 8, 10, 10].entries()) {
+            for (const waited of [0, cooldown - 0.125]) {
+                clock.advance(waited);
+                await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+                assert.equal(broker.requests.length, index + 1);
+            }
+            clock.advance(0.125);
+        }
+        broker.fault = undefined;
+        assert.equal((await source.get()).generation, 7);
+        clock.advance(900);
+        broker.fault = outage;
         await assert.rejects(source.get(), UnavailableError);
         broker.fault = undefined;
+        clock.advance(0.25);
+        assert.equal((await source.get()).generation, 7, "the first failure after a success");
+    });
+
+    test("failure of a caller's options is not kept for others", async (t) => {
+        const { source } = await startFakes(t);
+        await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
         assert.equal((await source.get()).generation, 7);
     });
 
@@ -349,6 +390,18 @@ describe("report", () => {
         assert.equal((await source.get()).generation, 7);
     });
 
+    test("of a token that a restored table does not know brings its older one", async (t) => {
+        const { source, broker } = await startFakes(t);
+        broker.replace();
+        await source.get();
+        broker.restore();
+        for (let attempt = 0; attempt < 3; attempt++) {
+            assert.equal((await source.report(8)).generation, 7);
+            assert.equal((await source.get()).generation, 7);
+        }
+        assert.equal(broker.requests.length, 2, "reported once");
+    });
+
     test("waits for a renewal and uses its newer generation", async (t) => {
         const { source, broker, clock } = await startFakes(t);
         await source.get();
@@ -407,6 +460,8 @@ describe("errors", () => {
         { access_token: "" },
         { expires_in: 0 },
         { expires_in: "900" },
+        { expires_in: 604_801 },
+        { expires_in: 1e308 },
         { generation: null },
         { account: "another" },
     ]) {

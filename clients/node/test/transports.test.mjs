@@ -115,10 +115,10 @@ for (const [name, skip, make] of TRANSPORTS) {
 const CODES = JSON.parse(await readFile(new URL("../../codes.json", import.meta.url), "utf8"));
 
 describe("the code of every client", () => {
-    for (const { of, status, body, min_ttl_seconds: minTtlSeconds, code } of CODES) {
+    for (const { of, status, body, times = 1, min_ttl_seconds: minTtlSeconds, code } of CODES) {
         test(`of ${of}`, async (t) => {
             const fakes = await startFakes(t);
-            fakes.broker.raw = [status, body];
+            fakes.broker.raw = [status, body.repeat(times)];
             await assert.rejects(createTokenSource({ transport: fakes.agent }).get({ minTtlSeconds }), { code });
         });
     }
@@ -138,15 +138,16 @@ describe("agent", () => {
     }
 
     test("reads the guard token from a file each time", async (t) => {
-        const { port, brokerHeaders } = await startFakes(t);
+        const { port, brokerHeaders, clock } = await startFakes(t);
         const folder = await mkdtemp(join(tmpdir(), "token-broker-"));
         t.after(() => rm(folder, { recursive: true }));
         const file = join(folder, "guard");
         await writeFile(file, "old");
         setVariables(t, { TOKEN_BROKER_TOKEN: `file://${file}` });
-        const source = createTokenSource({ transport: agent({ port }) });
+        const source = createTokenSource({ transport: agent({ port }), now: clock.now });
         await assert.rejects(source.get(), AccessDeniedError);
         await writeFile(file, `${GUARD}\n`);
+        clock.advance(0.25);
         assert.equal((await source.get()).generation, 7);
         assert.equal(brokerHeaders[1]["x-token-broker-token"], GUARD);
     });
@@ -182,6 +183,13 @@ describe("agent", () => {
         await assert.rejects(source.get(), { name: "UnavailableError", message: /no answer within 0.001 s/ });
     });
 
+    test("a time to wait of more than a billion seconds is none", async (t) => {
+        const { port, broker } = await startFakes(t);
+        broker.raw = [503, fault("store_unavailable", "DynamoDB does not answer", 1e9)];
+        const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+        await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+    });
+
     test("an answer without an end is cut off", async (t) => {
         const { port, broker } = await startFakes(t);
         broker.raw = [200, " ".repeat(100_000)];
@@ -215,6 +223,16 @@ describe("lambda without its package or settings", () => {
     });
 });
 
+test("bundlers find every package that is imported on demand", async () => {
+    const text = await readFile(new URL(import.meta.resolve("token-broker")), "utf8");
+    const imports = [...text.matchAll(/\bimport\((.*?)\)(\.\w+)/g)].map(([, name, handler]) => [name, handler]);
+    assert.deepEqual(imports, [
+        ['"@aws-sdk/client-lambda"', ".catch"],
+        ['"@smithy/signature-v4"', ".catch"],
+        ['"@aws-sdk/credential-provider-node"', ".then"],
+    ]);
+});
+
 describe("lambda", { skip: skipLambda }, () => {
     test("makes its own client", async (t) => {
         const { url } = await startFakes(t);
@@ -226,6 +244,24 @@ describe("lambda", { skip: skipLambda }, () => {
             TOKEN_BROKER_FUNCTION: "token-broker:live",
         });
         assert.equal((await createTokenSource({ transport: lambda() }).get()).generation, 7);
+    });
+
+    test("makes its client for the Region of the ARN", async (t) => {
+        const { url, brokerHeaders } = await startFakes(t);
+        setVariables(t, {
+            AWS_ENDPOINT_URL_LAMBDA: url,
+            AWS_REGION: AWS.region,
+            AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
+            AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
+        });
+        const functionName = "arn:aws:lambda:ap-south-1:123456789012:function:token-broker:live";
+        await createTokenSource({ transport: lambda({ functionName }) }).get();
+        delete process.env.AWS_REGION;
+        await createTokenSource({ transport: lambda({ functionName }) }).get();
+        assert.deepEqual(
+            brokerHeaders.map(({ authorization }) => authorization.split("/")[2]),
+            ["ap-south-1", "ap-south-1"],
+        );
     });
 
     test("reports a missing permission", async (t) => {

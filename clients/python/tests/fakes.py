@@ -70,6 +70,10 @@ class Broker:
     def replace(self, account: str = "default") -> None:
         self._generations[account] = self._generations.get(account, 7) + 1
 
+    def restore(self, account: str = "default") -> None:
+        """The broker's table is that of before the last replacement."""
+        self._generations[account] -= 1
+
     def answer(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         with self._lock:
             self.requests.append(fields)
@@ -109,6 +113,7 @@ class Fakes:
         self.broker = Broker()
         self.api_requests: list[tuple[str, bytes, str | None]] = []
         self.broker_headers: list[Any] = []
+        self.broker_connections: list[Any] = []
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.fakes = self
         self.port = self._server.server_address[1]
@@ -148,11 +153,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._route()
 
+    def do_OPTIONS(self) -> None:
+        self._route()
+
     def _route(self) -> None:
         assert isinstance(self.server, Server)
         self.fakes = self.server.fakes
         path = urlsplit(self.path).path
         body = self._body()
+        if path.endswith("/token") or path.endswith("/invocations"):
+            self.fakes.broker_connections.append(self.client_address)
         if path == "/v1/token":
             self._agent()
         elif path == "/prod/token":
@@ -196,6 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(*self.fakes.broker.answer(fields))
 
     def _invoke(self, body: bytes) -> None:
+        self.fakes.broker_headers.append(self.headers)
         refusals = {"forbidden": "AccessDeniedException", "expired": "ExpiredTokenException"}
         if refusal := refusals.get(self.path.split("/")[3]):
             self._send(403, {"Message": "secret"}, {"x-amzn-ErrorType": refusal})
@@ -217,6 +228,9 @@ class Handler(BaseHTTPRequestHandler):
         self.fakes.api_requests.append((path, body, token))
         if path == "/elsewhere":
             self._send(307, {}, {"Location": f"http://localhost:{self.fakes.port}/items"})
+        elif path == "/effect":
+            self.fakes.broker.dead.add(self.fakes.broker.token(generation=7))
+            self._send(303, {}, {"Location": "/items"})
         elif token is None or token in self.fakes.broker.dead or path == "/always-401":
             self._send(401, {"message": "Unauthorized"})
         else:

@@ -15,7 +15,7 @@ from fakes import GUARD, Clock, Fakes, error
 
 import token_broker.httpx
 import token_broker.requests
-from token_broker import Agent, TokenSource, Unavailable
+from token_broker import Agent, NotConfigured, TokenSource, Unavailable
 
 pytestmark = pytest.mark.usefixtures("loopback_without_proxy")
 
@@ -114,6 +114,12 @@ class TestEveryClient:
         assert caught.value.retry_after == 30
         assert fakes.api_requests == []
 
+    def test_does_not_repeat_a_post_from_before_a_redirect(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
+        # requests repeats the redirected GET alone, the others would start with the POST.
+        assert send(source, f"{fakes.url}/effect", b"body") == (200 if send is with_requests else 401)
+        assert [path for path, _, _ in fakes.api_requests].count("/effect") == 1
+        assert source.get().generation == 8, "the token was reported"
+
     def test_does_not_report_the_401_of_another_host(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
         assert send(source, f"{fakes.url}/elsewhere", b"body") == 401
         assert tokens(fakes) == [("/elsewhere", "token-secret-default-7"), ("/items", None)]
@@ -121,6 +127,14 @@ class TestEveryClient:
 
 
 class TestApiUrl:
+    @pytest.mark.parametrize(
+        "api_url", ["", "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://", "https://x:y"]
+    )
+    @pytest.mark.parametrize("auth", [token_broker.httpx.TokenBrokerAuth, token_broker.requests.TokenBrokerAuth])
+    def test_has_to_be_a_url(self, source: TokenSource, auth: Any, api_url: str) -> None:
+        with pytest.raises(NotConfigured, match="api_url"):
+            auth(source, api_url=api_url)
+
     @pytest.mark.parametrize("token", ["token-secret-default-7", None])
     def test_limits_httpx_to_one_origin(self, source: TokenSource, fakes: Fakes, token: str | None) -> None:
         api_url = f"{fakes.url}/v3" if token else "http://127.0.0.1/v3"
@@ -147,6 +161,12 @@ class TestApiUrl:
 
 
 class TestHttpx:
+    @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+    def test_resends_what_has_no_effect_after_a_redirect(self, source: TokenSource, fakes: Fakes, method: str) -> None:
+        auth = token_broker.httpx.TokenBrokerAuth(source)
+        with httpx.Client(auth=auth, follow_redirects=True) as client:
+            assert client.request(method, f"{fakes.url}/effect").status_code == 200
+
     @pytest.mark.parametrize("body", [{"json": {"a": 1}}, {"data": {"a": "1"}}, {"content": "text"}, {}])
     def test_resends_what_is_in_memory(self, source: TokenSource, fakes: Fakes, body: dict[str, Any]) -> None:
         source.get()

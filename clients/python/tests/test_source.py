@@ -156,6 +156,19 @@ class TestRenewal:
         assert source.get().expires_at == 1_000_000 + 600 + 900
         assert len(fakes.broker.requests) == 2
 
+    def test_with_an_older_generation_is_repeated_after_5_seconds(
+        self, source: TokenSource, fakes: Fakes, clock: Clock
+    ) -> None:
+        fakes.broker.replace()
+        source.get()
+        fakes.broker.restore()
+        clock.advance(600)
+        for waited, requests in [(0, 2), (4, 2), (1, 3)]:
+            clock.advance(waited)
+            assert source.get().generation == 8
+            settle(source)
+            assert len(fakes.broker.requests) == requests
+
     def test_failure_leaves_the_valid_token_in_use(
         self, source: TokenSource, fakes: Fakes, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -195,11 +208,31 @@ class TestRenewal:
             assert (caught.value.code, caught.value.retry_after) == ("upstream_unavailable", left)
             assert len(fakes.broker.requests) == requests
 
-    def test_failure_without_retry_after_is_retried_at_once(self, source: TokenSource, fakes: Fakes) -> None:
+    def test_failure_without_retry_after_has_a_cooldown_that_doubles(
+        self, source: TokenSource, fakes: Fakes, clock: Clock
+    ) -> None:
+        fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
+        for requests, cooldown in enumerate([0.25, 0.5, 1, 2, 4, 8, 10, 10], 1):
+            for waited in (0, cooldown - 0.125):
+                clock.advance(waited)
+                with pytest.raises(Unavailable) as caught:
+                    source.get()
+                assert (caught.value.code, caught.value.retry_after) == ("store_unavailable", None)
+                assert len(fakes.broker.requests) == requests
+            clock.advance(0.125)
+        fakes.broker.fault = None
+        assert source.get().generation == 7
+        clock.advance(900)
         fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer")
         with pytest.raises(Unavailable):
             source.get()
         fakes.broker.fault = None
+        clock.advance(0.25)
+        assert source.get().generation == 7, "the first failure after a success"
+
+    def test_failure_of_a_callers_options_is_not_kept_for_others(self, source: TokenSource) -> None:
+        with pytest.raises(InvalidRequest):
+            source.get(min_ttl_seconds=901)
         assert source.get().generation == 7
 
     def test_outage_while_less_than_min_ttl_is_left_is_an_error(
@@ -425,6 +458,15 @@ class TestReport:
         assert "rejected_generation" not in fakes.broker.requests[1]
         assert fakes.broker.requests[2]["rejected_generation"] == "7"
 
+    def test_brings_the_older_token_of_a_restored_table(self, source: TokenSource, fakes: Fakes) -> None:
+        fakes.broker.replace()
+        source.get()
+        fakes.broker.restore()
+        for _ in range(3):
+            assert source.report(8).generation == 7
+            assert source.get().generation == 7
+        assert len(fakes.broker.requests) == 2, "reported once"
+
     def test_works_from_asyncio(self, source: TokenSource, fakes: Fakes) -> None:
         async def replace() -> Token:
             token = await source.get_async()
@@ -450,6 +492,8 @@ class TestErrors:
             {"access_token": ""},
             {"expires_in": 0},
             {"expires_in": "900"},
+            {"expires_in": 604_801},
+            {"expires_in": 10**400},
             {"generation": None},
             {"account": "another"},
         ],
@@ -458,6 +502,14 @@ class TestErrors:
         source = TokenSource(Immediate(**change), clock=clock)
         with pytest.raises(Unavailable) as caught:
             source.get()
+        assert caught.value.code == "broker_unavailable"
+
+    @pytest.mark.parametrize("answer", [None, [], ["access_token"], "access_token", 7])
+    def test_answers_that_are_no_mapping_are_refused(self, clock: Clock, answer: Any) -> None:
+        transport = Immediate()
+        transport._answer = answer
+        with pytest.raises(Unavailable) as caught:
+            TokenSource(transport, clock=clock).get()
         assert caught.value.code == "broker_unavailable"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import boto3
+import botocore.httpsession
 import botocore.session
 import pytest
 from botocore.config import Config
@@ -125,9 +127,23 @@ CODES = json.loads((Path(__file__).parents[2] / "codes.json").read_text())
 
 
 class TestCodes:
+    @pytest.mark.parametrize("value", ["9" * 5000, "9" * 10, "-1", "soon", "\u00b2"])
+    def test_is_not_hidden_by_a_malformed_time_to_wait(self, fakes: Fakes, value: str) -> None:
+        from token_broker._transports import _read, _read_invocation
+
+        for answer in (
+            _read(503, {"Retry-After": value}, b'{"error": "store_unavailable"}'),
+            _read(503, {}, b'{"error": "store_unavailable", "retry_after": "%s"}' % value.encode()),
+            _read_invocation(
+                True, b'{"errorType": "store_unavailable", "errorMessage": " (retry_after=%s)"}' % value.encode()
+            ),
+        ):
+            assert isinstance(answer, TokenBrokerError)
+            assert (answer.code, answer.retry_after) == ("store_unavailable", None)
+
     @pytest.mark.parametrize("case", CODES, ids=lambda case: case["of"])
     def test_is_that_of_every_client(self, fakes: Fakes, case: dict[str, Any]) -> None:
-        fakes.broker.raw = (case["status"], case["body"].encode())
+        fakes.broker.raw = (case["status"], (case["body"] * case.get("times", 1)).encode())
         with pytest.raises(TokenBrokerError) as caught:
             TokenSource(Agent(port=fakes.port, token=GUARD)).get(min_ttl_seconds=case.get("min_ttl_seconds"))
         assert caught.value.code == case["code"]
@@ -160,6 +176,7 @@ class TestAgent:
         with pytest.raises(AccessDenied):
             source.get()
         file.write_text(GUARD + "\n", encoding="ascii")
+        clock.advance(0.25)
         assert source.get().generation == 7
 
     def test_sends_the_guard_token_in_a_header_only(self, fakes: Fakes, source: TokenSource) -> None:
@@ -199,6 +216,16 @@ class TestLambda:
         monkeypatch.setenv("TOKEN_BROKER_FUNCTION", "token-broker:live")
         assert TokenSource(Lambda()).get().generation == 7
 
+    def test_makes_its_client_for_the_region_of_the_arn(
+        self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        TokenSource(Lambda("arn:aws:lambda:ap-south-1:123456789012:function:token-broker:live")).get()
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        TokenSource(Lambda("arn:aws-cn:lambda:cn-north-1:123456789012:function:token-broker")).get()
+        scopes = [headers["Authorization"].split("/")[2] for headers in fakes.broker_headers]
+        assert scopes == ["ap-south-1", "cn-north-1"]
+
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
             TokenSource(Lambda("forbidden", client=invoke._client)).get()
@@ -231,6 +258,28 @@ class TestLambda:
             TokenSource(Lambda("token-broker:live")).get()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [lambda fakes: Lambda("f"), lambda fakes: HttpApi(f"{fakes.url}/prod")])
+def test_a_forked_child_opens_its_own_connection(
+    fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch, make: Callable[[Fakes], Transport]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+    source = TokenSource(make(fakes))
+    source.get()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = source.get("emea").generation
+        finally:
+            os._exit(status)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+    source.get("apac")
+    parents, childs, parents_again = fakes.broker_connections
+    assert parents == parents_again != childs
+
+
 class TestHttpApi:
     def test_reports_a_wrong_signature_without_the_gateways_text(
         self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch
@@ -260,8 +309,46 @@ class TestHttpApi:
             TokenSource(HttpApi(url)).get()
 
     def test_without_credentials_is_not_configured(self, fakes: Fakes) -> None:
-        with pytest.raises(NotConfigured, match="credentials"):
+        with pytest.raises(NotConfigured, match=r"there are no AWS credentials$"):
             TokenSource(HttpApi(fakes.url, region="eu-west-1")).get()
+
+    def test_without_a_region_is_not_configured(self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_DEFAULT_REGION")
+        with pytest.raises(NotConfigured, match=r"there is no AWS Region; set AWS_REGION$"):
+            TokenSource(http_api).get()
+
+    def test_finds_the_region_in_aws_region_first(
+        self, http_api: HttpApi, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_REGION", "ap-south-1")
+        TokenSource(http_api).get()
+        assert fakes.broker_headers[0]["Authorization"].split("/")[2] == "ap-south-1"
+
+    @pytest.mark.parametrize(
+        "variables, trusted",
+        [
+            ({}, True),
+            ({"REQUESTS_CA_BUNDLE": "requests.pem"}, "requests.pem"),
+            ({"AWS_CA_BUNDLE": "aws.pem", "REQUESTS_CA_BUNDLE": "requests.pem"}, "aws.pem"),
+        ],
+    )
+    def test_trusts_the_authorities_that_the_environment_names(
+        self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], trusted: object
+    ) -> None:
+        seen: list[object] = []
+
+        class Recorded(botocore.httpsession.URLLib3Session):  # type: ignore[misc]
+            def __init__(self, **options: Any) -> None:
+                seen.append(options.pop("verify", None))
+                super().__init__(**options)
+
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("botocore.httpsession.URLLib3Session", Recorded)
+        TokenSource(http_api).get()
+        # botocore's own requests for credentials come first.
+        assert seen[-1] == trusted
 
     def test_that_is_out_of_reach_is_unavailable(self, aws_keys: None) -> None:
         with Fakes() as stopped:

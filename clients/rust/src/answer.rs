@@ -46,6 +46,9 @@ impl fmt::Debug for Reply {
     }
 }
 
+/// The broker's own limit for `expires_in`. A longer one is a defect, and arithmetic with it could overflow.
+const LONGEST_LIFETIME: u64 = 7 * 86_400;
+
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
@@ -77,6 +80,9 @@ impl Reply {
         let access_token = Secret::new(answer.access_token);
         if access_token.expose().is_empty() || answer.expires_in == 0 {
             return Err(Error::Unreadable("its token is empty or expired"));
+        }
+        if answer.expires_in > LONGEST_LIFETIME {
+            return Err(Error::Unreadable("its token is said to be valid for more than 7 days"));
         }
         if answer.account.is_some_and(|named| named != account.as_str()) {
             return Err(Error::Unreadable("it is about another account"));
@@ -115,6 +121,7 @@ mod tests {
         assert_eq!(token.expires_in(AT.plus(Duration::from_millis(300))), 900);
         assert_eq!(token.expires_in(AT.plus(Duration::from_secs(901))), 0);
         assert_eq!((token.generation, token.served_from), (Generation(7), ServedFrom::Table));
+        assert!(read(r#"{"access_token":"t","expires_in":604800,"generation":7}"#).is_ok());
     }
 
     #[test]
@@ -125,6 +132,8 @@ mod tests {
             r#"{"access_token":"","expires_in":900,"generation":7}"#,
             r#"{"access_token":"t","expires_in":0,"generation":7}"#,
             r#"{"access_token":"t","expires_in":-5,"generation":7}"#,
+            r#"{"access_token":"t","expires_in":604801,"generation":7}"#,
+            r#"{"access_token":"t","expires_in":18446744073709551615,"generation":7}"#,
             r#"{"access_token":"t","expires_in":900}"#,
             r#"{"access_token":"t","expires_in":900,"generation":7,"account":"other"}"#,
         ] {

@@ -14,6 +14,8 @@ const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// The longest time in which a request is answered with the last failure instead of a call.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(10);
 const FIRST_COOLDOWN: Duration = Duration::from_millis(250);
+/// The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
+const OLDER_TOKEN_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause between two failed renewals in the background.
 const LONGEST_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
 
@@ -81,8 +83,8 @@ struct Cached {
     token: Token,
     received_at: Timestamp,
     renew_at: Timestamp,
-    /// When the broker last said that this token is alive in spite of a report.
-    confirmed_at: Option<Timestamp>,
+    /// The reported generation that the broker last answered with this token instead of a newer one, and when.
+    confirmed: Option<(Generation, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -126,16 +128,15 @@ impl Entry {
     /// Takes over the result of a call.
     pub(crate) fn store(&mut self, demand: Demand, token: Token, now: Timestamp, draw: Draw) {
         self.failure = None;
-        // A call that was overtaken, by a clock that stood still or by a later report, brings an older token.
-        let is_older =
-            |cached: &Cached| cached.token.generation > token.generation && cached.token.expires_at > now;
-        if self.cached.as_ref().is_some_and(is_older) {
+        if let Some(cached) = self.cached.as_mut().filter(|cached| cached.outlasts(&token, demand, now)) {
+            cached.renew_at = cached.renew_at.max(now.plus(OLDER_TOKEN_PAUSE));
             return;
         }
-        let confirmed_at = (demand.rejected == Some(token.generation)).then_some(now);
+        let confirmed = demand.rejected.filter(|rejected| token.generation <= *rejected);
+        let confirmed = confirmed.map(|rejected| (rejected, now));
         let received_at = now;
         let renew_at = token.expires_at.minus(token.granted).plus(renewal_age(token.granted, draw));
-        self.cached = Some(Cached { token, received_at, renew_at, confirmed_at });
+        self.cached = Some(Cached { token, received_at, renew_at, confirmed });
     }
 
     /// Takes over the failure of a call. The token stays: it is valid until it expires.
@@ -164,12 +165,23 @@ impl Cached {
         clock_is_sane && demand.is_met(&self.token, now) && self.settles(demand.rejected, now)
     }
 
+    /// Whether this token stays although a call brought `token`. A call that was overtaken, by a clock that stood
+    /// still or by a later report, brings an older one; so does an instance of the broker that is behind.
+    ///
+    /// But if the API refused this token, and the broker that was told so still answers with an older one, the
+    /// broker's table was restored. Then this token would be refused until it expires.
+    fn outlasts(&self, token: &Token, demand: Demand, now: Timestamp) -> bool {
+        let is_refused = demand.rejected.is_some_and(|rejected| rejected >= self.token.generation);
+        self.token.generation > token.generation && demand.is_met(&self.token, now) && !is_refused
+    }
+
     /// Whether the cached token answers a report without a call.
     fn settles(&self, rejected: Option<Generation>, now: Timestamp) -> bool {
         let Some(rejected) = rejected else { return true };
-        let confirmed_lately =
-            self.confirmed_at.is_some_and(|at| now < at.plus(REPORT_INTERVAL) && at <= now.plus(CLOCK_STEP));
-        self.token.generation > rejected || (self.token.generation == rejected && confirmed_lately)
+        let confirmed_lately = self.confirmed.is_some_and(|(generation, at)| {
+            generation == rejected && now < at.plus(REPORT_INTERVAL) && at <= now.plus(CLOCK_STEP)
+        });
+        self.token.generation > rejected || confirmed_lately
     }
 }
 

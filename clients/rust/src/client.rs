@@ -6,7 +6,7 @@ use crate::{
     http::{BaseUrl, HttpClient, collect, full},
     transports::{Agent, HttpApi, Invoke, Outgoing, Transport, endpoint_of, names_its_region, region_of_arn},
 };
-use http::{HeaderValue, Request};
+use http::Request;
 use std::{fmt, time::Duration};
 use tokio::sync::OnceCell;
 
@@ -27,7 +27,7 @@ pub struct BrokerClient {
 
 /// A transport whose Region may have to be asked for.
 enum PlannedTransport {
-    Agent { base: BaseUrl, guard: HeaderValue },
+    Agent { base: BaseUrl },
     Invoke { function: String },
     HttpApi { base: BaseUrl },
 }
@@ -40,7 +40,8 @@ impl fmt::Debug for BrokerClient {
 
 impl BrokerClient {
     /// The agent on localhost, at `TOKEN_BROKER_PORT`. Its guard token is `TOKEN_BROKER_TOKEN` (or the file that it
-    /// names as `file://PATH`), `AWS_SESSION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+    /// names as `file://PATH`), `AWS_SESSION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN`. The file is read for each
+    /// call, since a rotation replaces it.
     ///
     /// # Errors
     /// There is no guard token, or the port is malformed.
@@ -50,11 +51,8 @@ impl BrokerClient {
             return Err(Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()));
         }
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
-        let guard = environment.guard_token().map_err(|error| Error::NotConfigured(error.to_string()))?;
-        let mut guard = HeaderValue::from_str(guard.expose())
-            .map_err(|_| Error::NotConfigured("the guard token is no header value".to_owned()))?;
-        guard.set_sensitive(true);
-        Ok(Self::new(environment, PlannedTransport::Agent { base, guard }))
+        Agent::guard(environment)?;
+        Ok(Self::new(environment, PlannedTransport::Agent { base }))
     }
 
     /// Direct invoke of the broker's function, by its name or ARN, with the alias where there is one.
@@ -79,8 +77,8 @@ impl BrokerClient {
 
     async fn plan(&self) -> Result<Transport, Error> {
         Ok(match &self.transport {
-            PlannedTransport::Agent { base, guard } => {
-                Transport::Agent(Agent { target: base.target.clone(), guard: guard.clone() })
+            PlannedTransport::Agent { base } => {
+                Transport::Agent(Agent { target: base.target.clone(), environment: self.environment.clone() })
             }
             PlannedTransport::Invoke { function } => {
                 let region = match region_of_arn(function) {

@@ -2,7 +2,7 @@
 
 use crate::{AccountName, Token, TokenSource};
 use reqwest::{
-    Request, Response, StatusCode, Url,
+    Method, Request, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderValue},
 };
 use reqwest_middleware::{Error, Middleware, Next, Result};
@@ -10,7 +10,8 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 /// Adds the account's token to each request for the API. Requests for other hosts pass without it.
 ///
 /// On 401 it reports the token's generation. It sends the request once more if the broker returned a newer one and
-/// the body can be cloned, which a streaming body cannot.
+/// the body can be cloned, which a streaming body cannot. After a redirect it sends only GET, HEAD and OPTIONS once
+/// more: another method may have taken effect already.
 #[derive(Clone, Debug)]
 pub struct BearerToken {
     source: TokenSource,
@@ -39,6 +40,7 @@ impl Middleware for BearerToken {
         let token = self.source.get(&self.account).await.map_err(Error::middleware)?;
         authorize(&mut request, &token)?;
         let again = request.try_clone();
+        let (has_effect, sent_to) = (has_effect(request.method()), without_fragment(request.url()));
         let response = next.clone().run(request, extensions).await?;
         // After a redirect to another host, reqwest sends no token. A 401 from there says nothing about it.
         if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != self.api.origin() {
@@ -46,6 +48,10 @@ impl Middleware for BearerToken {
         }
         // Reported even where the request cannot be sent again: the next one shall have a good token.
         let renewed = self.source.report(&self.account, token.generation).await;
+        // reqwest would start again before the redirects. It tells of them by the URL alone.
+        if has_effect && without_fragment(response.url()) != sent_to {
+            return Ok(response);
+        }
         match (again, renewed) {
             (Some(mut again), Ok(renewed)) if renewed.generation > token.generation => {
                 authorize(&mut again, &renewed)?;
@@ -54,6 +60,16 @@ impl Middleware for BearerToken {
             _ => Ok(response),
         }
     }
+}
+
+fn has_effect(method: &Method) -> bool {
+    ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+fn without_fragment(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_fragment(None);
+    url
 }
 
 fn authorize(request: &mut Request, token: &Token) -> Result<()> {

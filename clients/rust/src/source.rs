@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 /// How often [`TokenSource::keep_fresh`] looks at the wall clock.
 const TICK: Duration = Duration::from_secs(5);
+/// The shortest pause of [`TokenSource::keep_fresh`] between two calls, whatever the broker answers.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// A caller that asks for ever new account names must not fill the memory.
 const MOST_ACCOUNTS: usize = 1_000;
 
@@ -140,6 +142,7 @@ impl TokenSource {
             if due.is_none_or(|due| due <= now) {
                 let result = self.0.start_or_join(&account, Demand::default());
                 observe(&settled(result).await);
+                tokio::time::sleep(SHORTEST_PAUSE).await;
             } else {
                 let pause = due.map_or(TICK, |due| due.since(now)).min(TICK);
                 tokio::time::sleep(pause).await;

@@ -2,12 +2,14 @@
 
 mod body;
 pub(crate) mod headers;
+mod location;
 mod path;
 mod retry;
 
 use self::body::Kept;
 use crate::{query::invalid, reply};
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use protocol::AccountName;
@@ -36,11 +38,16 @@ struct Outgoing {
 
 impl Outgoing {
     fn request(&self, token: &Token, body: Body) -> Option<Request<Body>> {
+        let is_chunked = body.size_hint().exact().is_none();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         request.headers_mut().clone_from(&self.headers);
         request.headers_mut().insert(header::AUTHORIZATION, headers::bearer(&token.access_token)?);
+        if is_chunked {
+            // Without this header, hyper drops the body of a GET or HEAD.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Some(request)
     }
 }
@@ -82,9 +89,23 @@ impl Proxy {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
                 headers::for_caller(&mut head.headers, token.generation);
+                if head.status.is_redirection() {
+                    self.redirect(&mut head.headers, account, outgoing.target.path());
+                }
                 Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
             }
             Err(error) => failed(&error),
+        }
+    }
+
+    /// Keeps a redirect of the API on the agent, and takes one to another server from the caller.
+    fn redirect(&self, headers: &mut HeaderMap, account: &AccountName, current: &str) {
+        let Some(location) = headers.remove(header::LOCATION) else { return };
+        let location = std::str::from_utf8(location.as_bytes()).ok();
+        let on_agent =
+            location.and_then(|location| location::on_agent(&self.api, account, current, location));
+        if let Some(location) = on_agent.and_then(|location| HeaderValue::try_from(location).ok()) {
+            headers.insert(header::LOCATION, location);
         }
     }
 

@@ -35,7 +35,8 @@ pub(crate) fn target(base: &str, rest: &str, query: Option<&str>) -> Result<Stri
     Ok(format!("{base}{path}{query}"))
 }
 
-fn check(rest: &str) -> Result<(), PathError> {
+/// Whether the path of a request is passed on.
+pub(crate) fn check(rest: &str) -> Result<(), PathError> {
     let mut path = rest.as_bytes().to_vec();
     for _ in 0..=MOST_DECODINGS {
         if path.starts_with(b"//") || path.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control()) {

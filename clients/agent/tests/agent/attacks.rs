@@ -87,7 +87,7 @@ async fn a_smuggled_request_is_refused_or_is_a_body() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_passed_and_not_followed() {
+async fn a_redirect_is_followed_by_neither_agent_nor_caller() {
     let other = Server::start(async |_| respond(200, "you should not be here")).await;
     let broker = token_broker_fakes::Broker::start().await;
     let location = other.url();
@@ -103,9 +103,6 @@ async fn a_redirect_is_passed_and_not_followed() {
     .await;
     let agent = crate::support::Agent::serve(crate::support::by_invoke(&broker.url(), &api.url())).await;
     let answer = agent.get("/proxy/default/x").await;
-    assert_eq!(
-        (answer.status.as_u16(), answer.headers["location"].to_str().unwrap()),
-        (302, other.url().as_str())
-    );
+    assert_eq!((answer.status.as_u16(), answer.headers.get("location")), (302, None));
     assert_eq!(other.connections().get(), 0);
 }

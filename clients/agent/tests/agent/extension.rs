@@ -2,11 +2,16 @@
 
 use crate::support::{AWS, Agent, GUARD, by_invoke, program};
 use std::process::Stdio;
-use token_broker_fakes::{Broker, BrokerMode, Extensions, Server, exchange, respond};
+use token_broker_fakes::{Broker, BrokerMode, Extensions, Server, exchange, respond, unused_port};
+use tokio::time::Instant;
 
 async fn start(broker: &Broker, lambda: &Extensions, further: &[(&'static str, &str)]) -> Agent {
+    start_at(broker, lambda.address(), further).await
+}
+
+async fn start_at(broker: &Broker, lambda: String, further: &[(&'static str, &str)]) -> Agent {
     let mut environment = by_invoke(&broker.url(), "http://127.0.0.1:9");
-    environment.push(("AWS_LAMBDA_RUNTIME_API", lambda.address()));
+    environment.push(("AWS_LAMBDA_RUNTIME_API", lambda));
     environment.extend(further.iter().map(|(name, value)| (*name, (*value).to_owned())));
     Agent::start(environment, &[]).await
 }
@@ -28,7 +33,7 @@ async fn it_registers_for_shutdown_only_and_exits_on_it() {
 
 #[tokio::test]
 async fn it_listens_before_it_registers() {
-    let port = token_broker_fakes::unused_port().await;
+    let port = unused_port().await;
     // Lambda's side of the registration is a caller of the agent.
     let lambda = Server::start(move |_| async move {
         let ping = "GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -46,6 +51,29 @@ async fn it_listens_before_it_registers() {
     let line = agent.log.next_line().await.unwrap().unwrap();
     assert!(line.contains("HTTP 500"), "it was refused after it had answered: {line}");
     assert_eq!(agent.child.wait().await.unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn it_waits_for_an_api_that_comes_up_later_and_registers_once() {
+    let (broker, port) = (Broker::start().await, unused_port().await);
+    let mut agent = start_at(&broker, format!("http://127.0.0.1:{port}"), &[]).await;
+    let line = agent.log.next_line().await.unwrap().unwrap();
+    assert!(line.contains("waiting for Lambda"), "{line}");
+    let lambda = Extensions::start_at(port).await;
+    lambda.polls().reaches(1).await;
+    assert_eq!(lambda.registrations().len(), 1);
+    lambda.shut_down();
+    assert_eq!(agent.child.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn without_the_api_it_gives_up_after_a_second() {
+    let (broker, began) = (Broker::start().await, Instant::now());
+    let mut agent = start_at(&broker, "127.0.0.1:9".to_owned(), &[]).await;
+    assert_eq!(agent.child.wait().await.unwrap().code(), Some(1));
+    let seconds = began.elapsed().as_secs_f64();
+    assert!((1.0..10.0).contains(&seconds), "{seconds}");
+    assert_eq!(broker.called().get(), 0);
 }
 
 #[tokio::test]

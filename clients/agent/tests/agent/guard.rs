@@ -46,6 +46,27 @@ async fn requests_from_elsewhere_are_forbidden() {
 }
 
 #[tokio::test]
+async fn the_token_of_a_file_that_was_replaced_opens_each_way_in() {
+    let path = std::env::temp_dir().join(format!("token-broker-agent-{}", std::process::id()));
+    let file = format!("file://{}", path.display());
+    let form = "client_secret=two&grant_type=client_credentials";
+    let length = form.len();
+    for request in [
+        "GET /v1/token HTTP/1.1\r\nHost: localhost\r\nX-Token-Broker-Token: two\r\n\r\n".to_owned(),
+        format!(
+            "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
+        ),
+    ] {
+        std::fs::write(&path, "one\n").unwrap();
+        let world = World::start_with(&[("TOKEN_BROKER_TOKEN", &file)]).await;
+        std::fs::write(&path, "two\n").unwrap();
+        assert_eq!(status(&world, &request).await, "200", "{request}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
 async fn the_session_token_guards_unless_another_is_named() {
     let world = World::start_with(&[("TOKEN_BROKER_TOKEN", "")]).await;
     let get = |guard: &str| {

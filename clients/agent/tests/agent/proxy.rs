@@ -1,10 +1,10 @@
 //! Requests and responses that pass through the proxy.
 
-use crate::support::{World, request};
-use http::{Method, Request};
+use crate::support::{Agent, Answer, World, by_invoke, request};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use token_broker_client::http::{empty, full};
-use token_broker_fakes::{ApiMode, BrokerMode};
+use token_broker_fakes::{ApiMode, Broker, BrokerMode, Ending, Server};
 
 #[tokio::test]
 async fn a_request_passes_with_the_token_and_without_the_guard() {
@@ -107,6 +107,22 @@ async fn a_body_of_unknown_length_is_sent_again_with_its_trailers() {
 }
 
 #[tokio::test]
+async fn a_chunked_body_of_get_and_head_passes_and_is_sent_again() {
+    for method in [Method::GET, Method::HEAD] {
+        let world = World::start().await;
+        world.agent.get("/proxy/default/x").await;
+        world.revoke();
+        let body = full("hello").with_trailers(std::future::ready(None)).boxed_unsync();
+        let mut sent = request(method.clone(), "/proxy/default/x", body);
+        sent.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
+        let answer = world.agent.client().send(sent).await;
+        assert_eq!((answer.status.as_u16(), answer.generation()), (200, "8"));
+        let bodies: Vec<_> = world.api.received().into_iter().skip(1).map(|received| received.body).collect();
+        assert_eq!(bodies, ["hello", "hello"], "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_401_for_another_reason_passes_and_is_reported_once() {
     let world = World::start().await;
     world.agent.get("/proxy/default/x").await;
@@ -155,4 +171,41 @@ async fn a_head_request_has_no_body() {
     let world = World::start().await;
     let answer = world.agent.client().send(request(Method::HEAD, "/proxy/default/x", empty())).await;
     assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0));
+}
+
+/// The answer to a request that the API redirects to `location`.
+async fn redirected(location: Option<&'static str>) -> Answer {
+    let api = Server::start(move |request: Request<hyper::body::Incoming>| {
+        let url = format!("http://{}", request.headers()["host"].to_str().unwrap());
+        async move {
+            let mut response = Response::new(token_broker_fakes::body("moved"));
+            *response.status_mut() = StatusCode::FOUND;
+            if let Some(location) = location.map(|location| location.replace("API", &url)) {
+                response.headers_mut().insert("location", location.parse().unwrap());
+            }
+            Ending::Respond(response)
+        }
+    })
+    .await;
+    let broker = Broker::start().await;
+    let agent = Agent::serve(by_invoke(&broker.url(), &api.url())).await;
+    let answer = agent.get("/proxy/default/v3/items").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (302, b"moved".as_slice()));
+    answer
+}
+
+#[tokio::test]
+async fn a_redirect_on_the_api_leads_to_the_agent() {
+    for location in ["/v3/items/7?a=b#c", "items/7?a=b#c", "API/v3/items/7?a=b#c"] {
+        let answer = redirected(Some(location)).await;
+        assert_eq!(answer.headers["location"], "/proxy/default/v3/items/7?a=b#c", "{location}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_server_has_no_location() {
+    for location in ["https://example.com/x", "//example.com/x", "http://localhost/x"] {
+        assert!(!redirected(Some(location)).await.headers.contains_key("location"), "{location}");
+    }
+    assert!(!redirected(None).await.headers.contains_key("location"));
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from urllib.parse import urlsplit
 
-from ._errors import TokenBrokerError
+from ._errors import NotConfigured, TokenBrokerError
 from ._source import Token, TokenSource
 
 _log = logging.getLogger("token_broker")
@@ -28,7 +28,7 @@ class AccountAuth:
         self._source = TokenSource() if source is None else source
         self._account = account
         self._min_ttl_seconds = min_ttl_seconds
-        self._origin = None if api_url is None else _origin(api_url)
+        self._origin = None if api_url is None else _origin_of_api(api_url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._source!r}, account={self._account!r})"
@@ -56,6 +56,17 @@ class AccountAuth:
     def _report_failed(self, error: TokenBrokerError) -> None:
         # The caller gets the API's own 401, which is the more useful of the two answers.
         _log.warning("the API refused the token of account %s, but the report failed: %s", self._account, error)
+
+
+def _origin_of_api(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        origin = _origin(url)
+    except ValueError:  # for example a port that is no number
+        origin = "", None, None
+    # Without its scheme, a URL has no origin: every request would be sent without a token.
+    if origin[0] not in ("http", "https") or not origin[1]:
+        raise NotConfigured("not_configured", "`api_url` has to be a URL such as https://platform-api.convirza.com")
+    return origin
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -27,6 +27,8 @@ _ACCESS_TOKEN = re.compile(r"[!-~]+")
 
 #: The `min_ttl_seconds` of a caller that names none; less for tokens that live shorter than twice this.
 _DEFAULT_MIN_TTL = 60
+#: The broker's own limit for `expires_in`. A longer one is a defect.
+_MAX_LIFETIME = 7 * 86_400
 #: The part of its lifetime after which a token is renewed in the background.
 _RENEW_AFTER = 2 / 3
 #: A round trip of up to this many seconds does not count against `min_ttl_seconds`. The broker's own margin covers it.
@@ -34,8 +36,10 @@ _ROUND_TRIP_SECONDS = 2
 #: The pause before the next background renewal after one that failed.
 _RETRY_SECONDS = 5
 _RETRY_SECONDS_LIMIT = 60
-#: The longest time for which a caller gets the last error again, because its `retry_after` has not passed yet.
-_COOLDOWN_SECONDS = 10
+#: For this long after a failed request, callers get its error again instead of another request. It doubles with each
+#: failure in a row, and is longer if `retry_after` says so.
+_COOLDOWN_SECONDS = 0.25
+_COOLDOWN_SECONDS_LIMIT = 10
 #: After the broker has found a reported token alive, the same generation is not reported again for this long.
 _REPORT_SECONDS = 5
 #: A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
@@ -103,6 +107,10 @@ class _Request:
         # A caller that is cancelled while it waits must not cancel the future of the others.
         self.done.set_running_or_notify_cancel()
 
+    @property
+    def has_options(self) -> bool:
+        return self.min_ttl is not None or self.rejected is not None
+
     def asks_for(self, min_ttl: int | None) -> bool:
         """Whether its answer has to satisfy a caller with this `min_ttl`."""
         default = _DEFAULT_MIN_TTL
@@ -135,41 +143,54 @@ class _Entry:
         self.request: _Request | None = None
         #: A generation whose report is answered from the cache, and until when.
         self.reported: tuple[int, float] = (-1, 0.0)
-        #: The last error if it has a `retry_after`, and the time of the failure.
-        self.failure: tuple[TokenBrokerError, float] | None = None
+        #: The last error, the time of the failure, and for how long callers get it again.
+        self.failure: tuple[TokenBrokerError, float, float] | None = None
+        self.failures_in_a_row = 0
 
     def request_in_progress(self, now: float) -> _Request | None:
         return None if self.request is None or self.request.is_abandoned(now) else self.request
 
     def raise_during_cooldown(self, now: float) -> None:
-        error, failed_at = self.failure or (None, 0.0)
-        if error is None or error.retry_after is None:
+        if self.failure is None:
             return
-        if 0 <= now - failed_at < min(error.retry_after, _COOLDOWN_SECONDS):
-            left = math.ceil(failed_at + error.retry_after - now)
+        error, failed_at, cooldown = self.failure
+        waited = now - failed_at
+        if 0 <= waited < cooldown:
+            left = None if error.retry_after is None else math.ceil(max(error.retry_after, cooldown) - waited)
             raise TokenBrokerError.of(error.code, error.description, left, error.request_id)
 
     def store(self, token: Token, request: _Request, now: float) -> None:
         self.failure = None
+        self.failures_in_a_row = 0
         known = self.token
-        # An abandoned request may end after its successor. Its token is stored only if it is the better one.
+        # An abandoned request may end after its successor. Its token is stored only if it is the better one. But if
+        # the API refused the known token, and the broker answers that with an older one, its table was restored.
         if (
             known is None
             or now >= known.expires_at
             or (token.generation, token.requested_at) >= (known.generation, known.requested_at)
+            or (request.rejected is not None and request.rejected >= known.generation)
         ):
             self.token = token
             self.renew_at = token.requested_at + token._lifetime * _RENEW_AFTER
+        else:
+            self.renew_at = max(self.renew_at, now + _RETRY_SECONDS)
         if request.rejected is not None and token.generation <= request.rejected:
             self.reported = (request.rejected, now + _REPORT_SECONDS)
 
     def store_failure(self, error: BaseException, request: _Request, now: float) -> None:
         retry_after = (error.retry_after if isinstance(error, TokenBrokerError) else None) or 0
         again_at = now + min(max(retry_after, _RETRY_SECONDS), _RETRY_SECONDS_LIMIT)
-        self.renew_at = again_at
         if request.rejected is not None:
             self.reported = (request.rejected, again_at)
-        self.failure = (error, now) if isinstance(error, TokenBrokerError) else None
+        if isinstance(error, InvalidRequest) and request.has_options:
+            return  # a fault in one caller's options must not delay others
+        self.renew_at = again_at
+        self.failure = None
+        if isinstance(error, TokenBrokerError):
+            cooldown = max(_COOLDOWN_SECONDS * 2 ** min(self.failures_in_a_row, 10), retry_after)
+            self.failure = (error, now, min(cooldown, _COOLDOWN_SECONDS_LIMIT))
+            self.failures_in_a_row += 1
 
 
 class TokenSource:
@@ -358,11 +379,13 @@ def _check(account: str, min_ttl: int | None) -> None:
         raise InvalidRequest("invalid_request", "`min_ttl_seconds` has to be a whole number")
 
 
-def _parse(answer: Mapping[str, object], account: str, requested_at: float) -> Token | None:
+def _parse(answer: object, account: str, requested_at: float) -> Token | None:
+    if not isinstance(answer, Mapping):
+        return None
     access_token, expires_in, generation = (answer.get(name) for name in ("access_token", "expires_in", "generation"))
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         return None
-    if not isinstance(expires_in, int) or expires_in <= 0 or not isinstance(generation, int):
+    if not isinstance(expires_in, int) or not 0 < expires_in <= _MAX_LIFETIME or not isinstance(generation, int):
         return None
     if answer.get("account", account) != account:
         return None

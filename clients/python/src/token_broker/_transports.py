@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Union
+from typing import Any, Callable, Union
 from urllib.parse import urlencode, urlsplit
 
 from ._errors import NotConfigured, TokenBrokerError, Unavailable
@@ -18,6 +18,7 @@ _Answer = Union[dict[str, object], TokenBrokerError]
 _MAX_RESPONSE_BYTES = 65_536
 _GUARD_VARIABLES = ("TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _RETRY_AFTER = re.compile(r" \(retry_after=(\d+)\)$")
+_REGION_OF_ARN = re.compile(r"arn:[^:]+:lambda:([^:]+):")
 _CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -71,6 +72,7 @@ class Lambda:
     def __init__(self, function_name: str | None = None, *, client: Any = None, timeout: float = 30) -> None:
         self._function_name = function_name
         self._client = client
+        self._own_client = _PerProcess()
         self._timeout = timeout
 
     def __repr__(self) -> str:
@@ -90,12 +92,16 @@ class Lambda:
             from botocore.exceptions import ClientError
         except ImportError:
             return NotConfigured("not_configured", "boto3 is missing; install token-broker[lambda]")
+
+        def make_client() -> Any:
+            retries = {"mode": "standard", "total_max_attempts": 2}
+            config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
+            region = _REGION_OF_ARN.match(function_name)
+            return boto3.client("lambda", region_name=region[1] if region else None, config=config)
+
         try:
-            if self._client is None:
-                retries = {"mode": "standard", "total_max_attempts": 2}
-                config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
-                self._client = boto3.client("lambda", config=config)
-            response = self._client.invoke(FunctionName=function_name, Payload=payload)
+            client = self._client or self._own_client.get(make_client)
+            response = client.invoke(FunctionName=function_name, Payload=payload)
             return _read_invocation("FunctionError" in response, response["Payload"].read())
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code"))
@@ -109,7 +115,8 @@ class HttpApi:
     """The broker's HTTP API, a Function URL or a local stack, with requests signed by botocore (extra `http-api`).
 
     `url` is the base URL; without it, `TOKEN_BROKER_URL` counts. The Region is taken from the URL if it is there, else
-    from the session. `session` is a `botocore.session.Session`; without it, one is made at the first request.
+    from `AWS_REGION` or the session. `session` is a `botocore.session.Session`; without it, one is made at the first
+    request.
     """
 
     def __init__(
@@ -125,7 +132,8 @@ class HttpApi:
         self._region = region
         self._service = service
         self._session = session
-        self._http: Any = None
+        self._own_session = _PerProcess()
+        self._http = _PerProcess()
         self._timeout = timeout
 
     def __repr__(self) -> str:
@@ -152,23 +160,44 @@ class HttpApi:
         except ImportError:
             return NotConfigured("not_configured", "botocore is missing; install token-broker[http-api]")
         try:
-            if self._session is None:
-                self._session = Session()
-            credentials = self._session.get_credentials()
+            session = self._session or self._own_session.get(Session)
+            credentials = session.get_credentials()
             service, region = _service_and_region(host)
             service = self._service or service
-            region = self._region or region or self._session.get_config_variable("region")
-            if credentials is None or region is None:
-                return NotConfigured("not_configured", "there are no AWS credentials, or there is no AWS Region")
+            # botocore reads AWS_DEFAULT_REGION only.
+            region = self._region or region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+            if not region:
+                return NotConfigured("not_configured", "there is no AWS Region; set AWS_REGION")
+            if credentials is None:
+                return NotConfigured("not_configured", "there are no AWS credentials")
             request = AWSRequest("POST", url.rstrip("/") + "/token", {"Content-Type": "application/json"}, body)
             SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
-            if self._http is None:
-                self._http = URLLib3Session(timeout=(5, self._timeout), proxies=get_environ_proxies(url))
-            response = self._http.send(request.prepare())
+            http = self._http.get(
+                lambda: URLLib3Session(
+                    # As botocore does for its own clients.
+                    verify=session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+                    timeout=(5, self._timeout),
+                    proxies=get_environ_proxies(url),
+                )
+            )
+            response = http.send(request.prepare())
             return _read(response.status_code, response.headers, response.content)
         except (BotoCoreError, OSError) as error:
             code = type(error).__name__
         return _aws_error(code, f"POST {host}")
+
+
+class _PerProcess:
+    """Makes a thing once, and once more in a forked child: two processes must not write to one connection."""
+
+    def __init__(self) -> None:
+        self._made: Any = None
+        self._process: int | None = None
+
+    def get(self, make: Callable[[], Any]) -> Any:
+        if self._process != os.getpid():
+            self._made, self._process = make(), os.getpid()
+        return self._made
 
 
 class _Guard:
@@ -240,7 +269,7 @@ def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
     if not _CODE.fullmatch(code):
         # Lambda's own errors, such as Runtime.ExitError or a time-out, which has no type.
         return Unavailable("broker_unavailable", f"the function failed: {code or message}")
-    return TokenBrokerError.of(code, message, int(retry_after[1]) if retry_after else None)
+    return TokenBrokerError.of(code, message, _whole_seconds(retry_after[1]) if retry_after else None)
 
 
 def _aws_error(code: str, action: str, refused: bool = False) -> TokenBrokerError:
@@ -265,12 +294,13 @@ def _service_and_region(host: str) -> tuple[str, str | None]:
 def _object(body: bytes) -> dict[str, object] | None:
     try:
         decoded = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: it is nested too deeply
         return None
     return decoded if isinstance(decoded, dict) else None
 
 
 def _whole_seconds(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal():
+    # More than a billion seconds are no time to wait, and arithmetic with them may fail.
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value < 10**9 else None

@@ -21,6 +21,7 @@ class TokenBrokerAuth(AccountAuth, httpx.Auth):
 
     After a 401 it reports the token's generation. It sends the request once more if the broker has a newer generation
     and the body is in memory. httpx keeps bytes, text, JSON and forms in memory, but not streams and uploaded files.
+    After a redirect it sends only GET, HEAD and OPTIONS once more: another method may have taken effect already.
     """
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -33,7 +34,7 @@ class TokenBrokerAuth(AccountAuth, httpx.Auth):
         if not _is_refused(response, token):
             return
         newer = self._newer_token(token)
-        if newer is not None and _is_in_memory(request):
+        if newer is not None and _may_be_resent(request, response):
             request.headers["Authorization"] = newer.authorization
             yield request
 
@@ -50,7 +51,7 @@ class TokenBrokerAuth(AccountAuth, httpx.Auth):
         if not _is_refused(response, token):
             return
         newer = await _call(lambda: self._newer_token_async(token), lambda: self._newer_token(token))
-        if newer is not None and _is_in_memory(request):
+        if newer is not None and _may_be_resent(request, response):
             request.headers["Authorization"] = newer.authorization
             yield request
 
@@ -60,8 +61,10 @@ def _is_refused(response: httpx.Response, token: Token) -> bool:
     return response.status_code == 401 and response.request.headers.get("Authorization") == token.authorization
 
 
-def _is_in_memory(request: httpx.Request) -> bool:
-    return isinstance(request.stream, httpx.ByteStream)
+def _may_be_resent(request: httpx.Request, response: httpx.Response) -> bool:
+    # httpx would start again before the redirects.
+    has_taken_effect = bool(response.history) and request.method not in ("GET", "HEAD", "OPTIONS")
+    return not has_taken_effect and isinstance(request.stream, httpx.ByteStream)
 
 
 async def _call(on_asyncio: Callable[[], Awaitable[_T]], in_thread: Callable[[], _T]) -> _T:

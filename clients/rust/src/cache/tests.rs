@@ -135,9 +135,24 @@ mod renewal {
         let mut entry = holding(8, 900);
         entry.store(Demand::default(), token(7, 900, START), after(1), LATEST);
         assert_eq!(answered(&entry.look_up(Demand::default(), after(1))), Some(8));
-        // But an expired one is replaced by anything.
+        // But an expired one is replaced by anything, and so is one that is too short for the call.
         entry.store(Demand::default(), token(7, 900, after(901)), after(901), LATEST);
         assert_eq!(answered(&entry.look_up(Demand::default(), after(901))), Some(7));
+        let mut entry = holding(8, 900);
+        entry.store(for_seconds(600), token(7, 900, after(400)), after(400), LATEST);
+        assert_eq!(answered(&entry.look_up(for_seconds(600), after(400))), Some(7));
+    }
+
+    #[test]
+    fn that_brings_an_older_token_is_not_repeated_for_30_seconds() {
+        let mut entry = holding(8, 900);
+        entry.store(Demand::default(), token(7, 900, after(600)), after(600), LATEST);
+        assert_eq!(entry.next_renewal(), Some(after(630)));
+        assert_eq!(answered(&entry.look_up(Demand::default(), after(600))), Some(8));
+        // A late answer of before the renewal does not bring the next one forward.
+        let mut entry = holding(8, 900);
+        entry.store(Demand::default(), token(7, 900, START), after(1), LATEST);
+        assert_eq!(entry.next_renewal(), Some(after(600)));
     }
 }
 
@@ -211,6 +226,23 @@ mod reports {
         entry.store(report(7), token(7, 900, START), START, LATEST);
         assert_eq!(answered(&entry.look_up(report(7), after(4))), Some(7));
         assert_eq!(entry.look_up(report(7), after(5)), Lookup::Miss);
+    }
+
+    #[test]
+    fn bring_the_older_token_of_a_restored_table() {
+        let mut entry = holding(9, 900);
+        entry.store(report(9), token(8, 900, START), START, LATEST);
+        assert_eq!(answered(&entry.look_up(Demand::default(), START)), Some(8));
+        assert_eq!(answered(&entry.look_up(report(9), after(4))), Some(8), "reported a moment ago");
+        assert_eq!(entry.look_up(report(9), after(5)), Lookup::Miss);
+        assert_eq!(entry.look_up(report(8), START), Lookup::Miss, "the older one may be dead as well");
+    }
+
+    #[test]
+    fn of_another_token_do_not_bring_an_older_one() {
+        let mut entry = holding(9, 900);
+        entry.store(report(8), token(8, 900, START), START, LATEST);
+        assert_eq!(answered(&entry.look_up(Demand::default(), START)), Some(9));
     }
 
     #[test]

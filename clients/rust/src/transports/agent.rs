@@ -1,16 +1,25 @@
 //! The agent on localhost.
 
 use super::Outgoing;
-use crate::{Action, Call, Error, http::Target};
+use crate::{Action, Call, Environment, Error, http::Target};
 use http::{HeaderName, HeaderValue, Method};
 
-/// An agent, and the token that it guards itself with.
+/// An agent, and the environment that names its guard token.
 pub(crate) struct Agent {
     pub(crate) target: Target,
-    pub(crate) guard: HeaderValue,
+    pub(crate) environment: Environment,
 }
 
 impl Agent {
+    /// The guard token, read from its file if it has one.
+    pub(crate) fn guard(environment: &Environment) -> Result<HeaderValue, Error> {
+        let guard = environment.guard_token().map_err(|error| Error::NotConfigured(error.to_string()))?;
+        let mut guard = HeaderValue::from_str(guard.expose())
+            .map_err(|_| Error::NotConfigured("the guard token is no header value".to_owned()))?;
+        guard.set_sensitive(true);
+        Ok(guard)
+    }
+
     pub(super) fn request(&self, call: &Call) -> Result<Outgoing, Error> {
         if call.action != Action::Token {
             let action = call.action.name();
@@ -19,7 +28,7 @@ impl Agent {
         Ok(Outgoing {
             method: Method::GET,
             path_and_query: format!("/v1/token{}", call.query()),
-            headers: vec![(HeaderName::from_static("x-token-broker-token"), self.guard.clone())],
+            headers: vec![(HeaderName::from_static("x-token-broker-token"), Self::guard(&self.environment)?)],
             body: Vec::new(),
         })
     }

@@ -1,4 +1,5 @@
-//! The three transports to the broker: each turns a call into a request, and a response into an answer. Pure.
+//! The three transports to the broker: each turns a call into a request, and a response into an answer. Pure, but for
+//! the file of a guard token.
 
 mod agent;
 mod http_api;

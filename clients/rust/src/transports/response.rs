@@ -3,16 +3,8 @@
 use crate::{Code, Error, Reply, error::cut};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
-
-#[derive(Deserialize)]
-struct HttpError {
-    error: String,
-    #[serde(default)]
-    error_description: String,
-    retry_after: Option<u64>,
-    request_id: Option<String>,
-}
 
 #[derive(Deserialize)]
 struct FunctionError {
@@ -33,15 +25,18 @@ pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     if status == StatusCode::OK {
         return Ok(Reply::new(body));
     }
-    let error = serde_json::from_slice::<HttpError>(&body).ok();
-    let Some((code, error)) = error.and_then(|error| Some((Code::parse(&error.error)?, error))) else {
+    // Each field by itself: one that is malformed does not hide the code.
+    let fields: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let Some(code) = text("error").and_then(Code::parse) else {
         return Err(intercepted(status, headers, &body));
     };
+    let seconds = fields.get("retry_after").and_then(Value::as_u64);
     Err(Error::Refused {
         code,
-        description: cut(&error.error_description),
-        retry_after: error.retry_after.map(Duration::from_secs).or_else(|| retry_after(headers)),
-        request_id: error.request_id,
+        description: cut(text("error_description").unwrap_or_default()),
+        retry_after: seconds.map(Duration::from_secs).or_else(|| retry_after(headers)),
+        request_id: text("request_id").map(str::to_owned),
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::transports::environment;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use token_broker_client::{AccountName, BearerToken, BrokerClient, TokenSource};
-use token_broker_fakes::{Api, ApiMode, Broker};
+use token_broker_fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
 
 async fn start() -> (Broker, Api, ClientWithMiddleware) {
     let broker = Broker::start().await;
@@ -46,4 +46,47 @@ async fn a_request_for_another_host_carries_no_token() {
     client.get(other.server().url()).send().await.unwrap();
     assert!(!other.received()[0].head.headers.contains_key("authorization"));
     assert_eq!(broker.called().get(), 0);
+}
+
+#[tokio::test]
+async fn a_post_from_before_a_redirect_is_not_repeated() {
+    let broker = Broker::start().await;
+    let (effects, accepts) = (Counter::default(), broker.acceptance());
+    let counter = effects.clone();
+    let api = Server::start(move |request: http::Request<hyper::body::Incoming>| {
+        let token = request.headers()["authorization"].to_str().unwrap().replace("Bearer ", "");
+        let is_effect = request.uri().path() == "/effect";
+        if is_effect {
+            counter.add();
+        }
+        let mut response = http::Response::new(token_broker_fakes::body(""));
+        *response.status_mut() = match (is_effect, accepts(&token)) {
+            (true, _) => http::StatusCode::SEE_OTHER,
+            (false, true) => http::StatusCode::OK,
+            (false, false) => http::StatusCode::UNAUTHORIZED,
+        };
+        response.headers_mut().insert("location", "/items".parse().unwrap());
+        std::future::ready(Ending::Respond(response))
+    })
+    .await;
+    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker:live"));
+    let bearer = BearerToken::new(source.clone(), AccountName::default(), api.url().parse().unwrap());
+    let client = ClientBuilder::new(reqwest::Client::new()).with(bearer).build();
+    let url = format!("{}/effect#part", api.url());
+    for (method, status, sent) in [(reqwest::Method::POST, 401, 1), (reqwest::Method::GET, 200, 3)] {
+        source.get(&AccountName::default()).await.unwrap();
+        broker.revoke_session("default");
+        assert_eq!(client.request(method, &url).send().await.unwrap().status(), status);
+        assert_eq!(effects.get(), sent);
+    }
+    assert_eq!(source.get(&AccountName::default()).await.unwrap().generation.0, 9, "each was reported");
+}
+
+#[tokio::test]
+async fn a_fragment_is_no_redirect() {
+    let (broker, api, client) = start().await;
+    let url = format!("{}/x#part", api.server().url());
+    client.get(&url).send().await.unwrap();
+    broker.revoke_session("default");
+    assert_eq!(client.post(&url).body("hello").send().await.unwrap().status(), 200);
 }

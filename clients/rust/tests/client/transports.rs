@@ -77,6 +77,29 @@ async fn the_agent_gets_the_guard_token_and_no_signature() {
 }
 
 #[tokio::test]
+async fn the_guard_tokens_file_is_read_for_each_call() {
+    let agent = Server::start(async |request| {
+        let status = if request.headers()["x-token-broker-token"] == "two" { 200 } else { 401 };
+        respond(status, r#"{"access_token":"t","expires_in":900,"account":"emea","generation":7}"#)
+    })
+    .await;
+    let path = std::env::temp_dir().join(format!("token-broker-client-{}", std::process::id()));
+    std::fs::write(&path, "one\n").unwrap();
+    let environment: Environment = [
+        ("TOKEN_BROKER_PORT", agent.address().port().to_string()),
+        ("TOKEN_BROKER_TOKEN", format!("file://{}", path.display())),
+    ]
+    .into_iter()
+    .collect();
+    let source = TokenSource::new(BrokerClient::agent(&environment).unwrap());
+    let emea = AccountName::parse("emea").unwrap();
+    assert_eq!(source.get(&AccountName::default()).await.unwrap_err().code(), Code::AccessDenied);
+    std::fs::write(&path, "two\n").unwrap();
+    assert_eq!(source.get(&emea).await.unwrap().generation, Generation(7));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
 async fn what_aws_refuses_did_not_reach_the_broker() {
     let lambda = Server::start(async |_| {
         let mut response = http::Response::new(body(r#"{"Message":"not authorized"}"#));
@@ -113,6 +136,8 @@ struct Case {
     of: String,
     status: u16,
     body: String,
+    /// How often the body is repeated.
+    times: Option<usize>,
     min_ttl_seconds: Option<u64>,
     code: String,
 }
@@ -121,7 +146,8 @@ struct Case {
 async fn codes_are_those_of_every_client() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("../../../codes.json")).unwrap();
     assert!(cases.len() > 10);
-    for Case { of, status, body, min_ttl_seconds, code } in cases {
+    for Case { of, status, body, times, min_ttl_seconds, code } in cases {
+        let body = body.repeat(times.unwrap_or(1));
         let agent = Server::start(move |_| std::future::ready(respond(status, body.clone()))).await;
         let port = agent.address().port().to_string();
         let variables = [("TOKEN_BROKER_PORT", port.as_str()), ("TOKEN_BROKER_TOKEN", "guard")];

@@ -59,6 +59,21 @@ async fn needs_no_requests_where_a_token_is_kept_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pauses_for_a_second_whatever_the_broker_answers() {
+    let mut bench = Bench::new();
+    let source = bench.source.clone();
+    tokio::spawn(async move { source.keep_fresh(AccountName::default(), |_| {}).await });
+    let began = Instant::now();
+    for number in 0..10 {
+        let (_, answer) = bench.next().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(2 * number));
+        // The answer takes a second, which is the whole life of its token.
+        advance(Duration::from_secs(1)).await;
+        answer.send(Ok(token(7, 1))).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn follows_a_freeze_within_seconds() {
     let mut bench = Bench::new();
     let source = bench.source.clone();

@@ -1,6 +1,6 @@
 //! `cargo local`: starts all services, prints their addresses, and logs logins, refreshes and faults.
 
-use crate::gateway;
+use crate::{MAX_LIFETIME, gateway};
 use clap::Args;
 use emulators::{
     DEFAULT_ACCOUNT, Ports, World,
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 7070)]
     port: u16,
     /// How long an access token lives after its last use
-    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400, value_parser = clap::value_parser!(u64).range(1..=MAX_LIFETIME))]
     token_lifetime: u64,
     /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Access needs no password
     #[arg(long, value_name = "ADDRESS")]
@@ -95,7 +95,9 @@ fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Opti
         "token-broker on emulated services. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
     println!("  the console      {broker_url}/  watch it, and cause faults, in a browser");
-    println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
+    println!(
+        "  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke, POST /unblock"
+    );
     println!(
         "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
     );

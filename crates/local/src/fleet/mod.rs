@@ -4,6 +4,7 @@ mod faults;
 mod load;
 mod report;
 
+use crate::MAX_LIFETIME;
 use clap::Args;
 use emulators::{Ports, World, convirza::Settings, server::Server};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     requests: u64,
     /// How long an access token lives. If given, the load is spread over four lifetimes, so that pairs have to
     /// be renewed
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..=MAX_LIFETIME))]
     token_lifetime: Option<u64>,
     /// A fault to inject once, such as refresh=lost_reply or store=unavailable. May be given several times.
     /// `--fault help` lists all faults

@@ -5,7 +5,7 @@ use crate::{
     world, world_with,
 };
 use axum::{Router, routing::get};
-use emulators::convirza::{Endpoint, Event, Fault, Outcome, Settings};
+use emulators::convirza::{Endpoint, Event, Fault, Outcome, Revoke, Settings};
 use serde_json::{Value, json};
 use std::{future::IntoFuture, time::Duration};
 use tokio::{
@@ -68,6 +68,44 @@ async fn f08_f09_a_holder_killed_in_its_call_costs_others_one_lease() {
     let observed = world.convirza.observed();
     assert_eq!(observed.logins_arrived, 2, "the lost login, and one more");
     drop(unanswered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_frozen_in_its_call_does_not_replace_the_newer_pair() {
+    // The holder has half of the latency to be frozen before its refresh token is consumed, and all of it before the
+    // answer arrives.
+    let settings = Settings { latency: Duration::from_millis(1500), ..Settings::default() };
+    let world = world_with(settings).await;
+    let mut events = world.convirza.subscribe();
+    let settings = [("BROKER_UPSTREAM_TIMEOUT_MS", "3000"), ("BROKER_LEASE_MS", "7000")];
+    let holder = instance::start(&world, &settings).await;
+    let other = instance::start(&world, &settings).await;
+    let first = holder.invoke(json!({})).await.expect("a token");
+    other.invoke(json!({})).await.expect("a token");
+
+    let late = holder.begin(json!({"action": "refresh"}));
+    arrival(&mut events, Endpoint::Refresh).await;
+    holder.freeze().await;
+    world.convirza.revoke_all_sessions(Revoke::AccessTokens);
+    let report = json!({"rejected_generation": first["generation"]});
+    let newer = other.invoke(report).await.expect("a token, when the lease is over");
+    let observed = world.convirza.observed();
+    assert_eq!(
+        (observed.refreshes, observed.logins),
+        (1, 2),
+        "the holder's pair is issued, and then another one"
+    );
+    holder.thaw().await;
+
+    // The holder finds the answer to its refresh, but its lease is over.
+    drop(late.await.expect("an answer"));
+    for instance in [&holder, &other] {
+        let answer = instance.invoke(json!({})).await.expect("a token");
+        assert_eq!((token(&answer), &answer["generation"]), (token(&newer), &newer["generation"]));
+    }
+    let fresh = instance::start(&world, &[]).await;
+    assert_eq!(token(&fresh.invoke(json!({})).await.expect("a token")), token(&newer));
+    assert_eq!(world.convirza.observed().refresh_tokens_sent_twice, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -208,7 +208,7 @@ impl World {
 
     fn reply_to(&mut self, account: usize, call: &Call, fate: ReplyFate) -> UpstreamReply {
         let now_ms = self.now_ms;
-        let again = self.upstream.receive_refresh_token(call);
+        let again = self.upstream.receive(call, now_ms);
         self.checks.refresh_token_arrives(again, now_ms);
         self.checks.call_arrives(account, call, now_ms);
         let used_up = self.faults.lasts(Fault::Neighbour, now_ms) && matches!(call, Call::Login(_));

@@ -18,7 +18,8 @@ pub(crate) struct Upstream {
     varied_answers: bool,
     access: Vec<Access>,
     refresh: Vec<Refresh>,
-    accepted_logins_ms: VecDeque<u64>,
+    /// The logins of the last minute. Refused ones count too.
+    login_arrivals_ms: VecDeque<u64>,
     /// The access token that was issued last, by account.
     newest: HashMap<usize, usize>,
     /// Logins that brought a pair while an earlier token of the account was alive.
@@ -48,16 +49,25 @@ impl Upstream {
             varied_answers: plan.varied_answers,
             access: Vec::new(),
             refresh: Vec::new(),
-            accepted_logins_ms: VecDeque::new(),
+            login_arrivals_ms: VecDeque::new(),
             newest: HashMap::new(),
             needless_logins: 0,
         }
     }
 
-    /// Notes the arrival of a refresh token. Returns whether it has arrived before (I2).
-    pub(crate) fn receive_refresh_token(&mut self, call: &Call) -> bool {
-        let Call::Refresh { refresh_token, .. } = call else { return false };
-        std::mem::replace(&mut self.refresh[number(refresh_token)].arrived, true)
+    /// Notes the arrival of a call. Returns whether it brings a refresh token that has arrived before (I2).
+    pub(crate) fn receive(&mut self, call: &Call, now_ms: u64) -> bool {
+        match call {
+            Call::Login(_) => {
+                self.login_arrivals_ms.retain(|at_ms| at_ms + 60 * SECOND > now_ms);
+                self.login_arrivals_ms.push_back(now_ms);
+                false
+            }
+            Call::Refresh { refresh_token, .. } => {
+                std::mem::replace(&mut self.refresh[number(refresh_token)].arrived, true)
+            }
+            _ => false,
+        }
     }
 
     /// Answers 429. The call is not carried out, so its refresh token may arrive again.
@@ -69,7 +79,7 @@ impl Upstream {
         UpstreamReply::RateLimited(retry_after[rng.usize(..retry_after.len())])
     }
 
-    /// Carries out a call that arrives at `now_ms`.
+    /// Carries out a call that was received at `now_ms`.
     pub(crate) fn carry_out(
         &mut self,
         call: &Call,
@@ -79,11 +89,9 @@ impl Upstream {
     ) -> UpstreamReply {
         match call {
             Call::Login(credentials) => {
-                self.accepted_logins_ms.retain(|at_ms| at_ms + 60 * SECOND > now_ms);
-                if self.accepted_logins_ms.len() >= LOGINS_PER_MINUTE {
+                if self.login_arrivals_ms.len() > LOGINS_PER_MINUTE {
                     return self.limit(call, rng);
                 }
-                self.accepted_logins_ms.push_back(now_ms);
                 if !secrets.are_right(credentials) {
                     return UpstreamReply::Unauthorized;
                 }

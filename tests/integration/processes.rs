@@ -5,7 +5,10 @@ use crate::{
     world, world_with,
 };
 use axum::{Router, routing::get};
-use emulators::convirza::{Endpoint, Event, Fault, Outcome, Revoke, Settings};
+use emulators::{
+    aws::{AwsFault, Operations},
+    convirza::{Endpoint, Event, Fault, Outcome, Revoke, Settings},
+};
 use serde_json::{Value, json};
 use std::{future::IntoFuture, time::Duration};
 use tokio::{
@@ -151,9 +154,12 @@ async fn an_instance_waits_for_a_runtime_api_that_does_not_listen_yet() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let address = socket.local_addr().expect("an address").to_string();
+    // Nothing tells that a connection was refused. But the instance, which has one thread, connects to the Runtime API
+    // before its prefetch has sent a read to the table.
+    world.dynamodb.faults().set(Operations::Reads, AwsFault::Unavailable, Some(1));
     let _instance = instance::start(&world, &[("AWS_LAMBDA_RUNTIME_API", &address)]).await;
-    // Nothing tells that a connection was refused.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let prefetched = world.dynamodb.faults().met(&Operations::Reads);
+    tokio::time::timeout(Duration::from_secs(20), prefetched).await.expect("the instance prefetches");
     let (polled, mut polls) = mpsc::unbounded_channel();
     let next = move || async move {
         polled.send(()).expect("the test waits");

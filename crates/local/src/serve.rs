@@ -9,8 +9,6 @@ use emulators::{
 };
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
-    broker::Broker,
-    inbound::Handler,
     outbound::SystemClock,
     telemetry::{InvocationLog, Style},
 };
@@ -62,7 +60,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
     let ports = wiring::ports(&world, &config, Arc::new(SystemClock))?;
     let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
-    let instance = || Handler::new(Broker::new(config.policy, ports.clone()), config.callers.clone());
+    let instance = || wiring::handler(&config, ports.clone());
     let console = Console::new(&world, &config, std::iter::repeat_with(instance).take(CALLERS))?;
     let handler = instance().behind(config.aliases.clone()).logging_to(log);
     let broker = front::start_with(options.port, handler, console.routes()).await?;

@@ -10,7 +10,7 @@ use emulators::{Ports, World, convirza::Settings, server::Server};
 use faults::Planned;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{cell::Cell, error::Error, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{broker::Broker, inbound::Handler};
+use token_broker::inbound::Handler;
 use token_broker_local::{
     console::{CALLERS, Console},
     wiring,
@@ -83,7 +83,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
                 clock: Arc::new(load::SeededClock::new(seed)),
                 ..shared.clone()
             };
-            Handler::new(Broker::new(config.policy, ports), config.callers.clone())
+            wiring::handler(&config, ports)
         })
         .collect();
 

@@ -34,8 +34,9 @@ fn names_in_sources(folder: &Path) -> BTreeSet<String> {
 
 /// `src` and `tests` of every package of the workspace.
 fn source_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let members = fs::read_dir(root.join("crates")).unwrap().map(|member| member.unwrap().path());
-    let packages = members.chain([root.to_owned()]);
+    let members =
+        ["crates", "clients"].map(|folder| fs::read_dir(root.join(folder)).unwrap()).into_iter().flatten();
+    let packages = members.map(|member| member.unwrap().path()).chain([root.to_owned()]);
     packages.flat_map(|package| [package.join("src"), package.join("tests")]).filter(|folder| folder.is_dir())
 }
 

@@ -15,7 +15,7 @@ package=token-broker-protocol
 tests=(--cargo-arg=--test=model --cargo-arg=--test=properties --cargo-arg=--test=plans)
 if [ "${1:-}" = function ]; then
     package=token-broker
-    tests=(--cargo-arg=--test=integration --cargo-arg=--test=properties --cargo-arg=--test=shell)
+    tests=(--cargo-arg=--test=integration --cargo-arg=--test=properties --cargo-arg=--test=broker)
     shift
 fi
 least_caught_percent=95

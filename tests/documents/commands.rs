@@ -10,7 +10,7 @@ use local::{
     front, wiring,
 };
 use std::{path::PathBuf, process::Command, sync::Arc};
-use token_broker::{broker::Broker, inbound::Handler, outbound::SystemClock};
+use token_broker::outbound::SystemClock;
 
 const MARK: &str = "<!-- runs: local; prints: ";
 
@@ -53,8 +53,7 @@ impl Stack {
         let rules = [("BROKER_CALLERS", format!("[{}]", everything.join(",")))];
         let config = wiring::config(&world, &rules).expect("a valid configuration");
         let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
-        let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
-        let broker = front::start(0, handler).await.expect("the front starts");
+        let broker = front::start(0, wiring::handler(&config, ports)).await.expect("the front starts");
         let agent = agent::start(&world, &broker.url(), Some("0")).await.expect("the agent starts");
         Self { world, broker, agent }
     }

@@ -1,7 +1,7 @@
 //! Rejected credentials and rotated secrets on real processes, counted by the upstream.
 
 use crate::{
-    instance::{self, invoke_all, start_many},
+    instance::{self, PATIENT, invoke_all, start_many},
     world, world_with,
 };
 use emulators::{
@@ -62,11 +62,11 @@ async fn f20_a_rotated_secret_is_used_within_a_minute_by_one_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_refused_during_rotation_tries_the_new_version() {
     // A slow upstream, so that the secret is rotated while the login is on its way.
-    let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
+    let settings = Settings { latency: Duration::from_secs(2), ..Settings::default() };
     let world = world_with(settings).await;
     let mut events = world.convirza.subscribe();
     world.convirza.faults().set(Endpoint::Login, Fault::WrongPassword, Some(1));
-    let instance = instance::start(&world, &[]).await;
+    let instance = instance::start(&world, &PATIENT).await;
     let answer = instance.begin(json!({}));
     events.recv().await.expect("a login");
     let same = credentials_secret(DEFAULT_EMAIL, DEFAULT_PASSWORD);

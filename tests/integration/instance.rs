@@ -6,12 +6,11 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Settings with short timeouts, so that faults end soon.
-pub(crate) const QUICK: [(&str, &str); 3] = [
-    ("BROKER_UPSTREAM_TIMEOUT_MS", "1000"),
-    ("BROKER_LEASE_MS", LEASE_MS),
-    ("BROKER_CLOCK_MARGIN_MS", "500"),
-];
-pub(crate) const LEASE_MS: &str = "3000";
+pub(crate) const QUICK: [(&str, &str); 3] =
+    [("BROKER_UPSTREAM_TIMEOUT_MS", "1000"), ("BROKER_LEASE_MS", "3000"), ("BROKER_CLOCK_MARGIN_MS", "500")];
+/// Settings for a slow upstream: long timeouts, which no busy machine exceeds.
+pub(crate) const PATIENT: [(&str, &str); 2] =
+    [("BROKER_UPSTREAM_TIMEOUT_MS", "10000"), ("BROKER_LEASE_MS", "25000")];
 
 /// Starts an instance in a world. `settings` replace [`QUICK`] and the world's own.
 pub(crate) async fn start(world: &World, settings: &[(&str, &str)]) -> Instance {
@@ -21,7 +20,12 @@ pub(crate) async fn start(world: &World, settings: &[(&str, &str)]) -> Instance 
 
 /// Starts several instances with the same settings.
 pub(crate) async fn start_many(world: &World, count: usize) -> Vec<Instance> {
-    join_all((0..count).map(|_| start(world, &[]))).await
+    start_many_with(world, count, &[]).await
+}
+
+/// Like [`start_many`], with settings as for [`start`].
+pub(crate) async fn start_many_with(world: &World, count: usize, settings: &[(&str, &str)]) -> Vec<Instance> {
+    join_all((0..count).map(|_| start(world, settings))).await
 }
 
 /// Starts an instance with these variables and Lambda's own, and no others.

@@ -4,7 +4,7 @@ use crate::{front, http_client, json_of, ports, wiring, world};
 use emulators::{World, server::Server};
 use reqwest::{Response, StatusCode};
 use serde_json::json;
-use token_broker::{broker::Broker, inbound::Handler};
+use token_broker::inbound::Handler;
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:token-broker";
 
@@ -17,7 +17,7 @@ async fn invoke(front: &Server, function: &str, payload: &str) -> Response {
 fn handler_for_the_alias(world: &World) -> Handler {
     let rules = json!([{"caller": "direct:live", "accounts": ["*"], "actions": ["token"]}]).to_string();
     let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a valid configuration");
-    Handler::new(Broker::new(config.policy, ports(world)), config.callers)
+    wiring::handler(&config, ports(world))
 }
 
 #[tokio::test]

@@ -14,7 +14,6 @@
 mod instance;
 mod items;
 mod lines;
-mod recorder;
 
 mod agents;
 mod audit;
@@ -51,7 +50,6 @@ use emulators::{Aws, World, convirza::Settings, server::Server};
 use local::{front, wiring};
 use std::sync::Arc;
 use token_broker::{
-    broker::Broker,
     config::Config,
     inbound::Handler,
     outbound::{SystemClock, tls},
@@ -86,8 +84,7 @@ fn ports(world: &World) -> Adapters {
 
 /// A broker in this process, with a cache of its own.
 fn handler(world: &World) -> Handler {
-    let config = config(world);
-    Handler::new(Broker::new(config.policy, ports(world)), config.callers)
+    wiring::handler(&config(world), ports(world))
 }
 
 /// A broker in this process, behind the local stack's front.

@@ -1,7 +1,7 @@
 //! The scheduled action `maintain` on real processes.
 
 use crate::{
-    instance::{self, invoke_all, start_many},
+    instance::{self, PATIENT, invoke_all, start_many_with},
     world_with,
 };
 use emulators::convirza::{Endpoint, Fault, Revoke, Settings};
@@ -55,7 +55,7 @@ async fn overlapping_schedules_renew_once() {
     // A slow upstream, so that the schedules do overlap.
     let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
     let world = world_with(settings).await;
-    let instances = start_many(&world, 4).await;
+    let instances = start_many_with(&world, 4, &PATIENT).await;
     let maintain = json!({"action": "maintain"});
     instances[0].invoke(json!({})).await.expect("a token");
     let idle = invoke_all(&instances, 1, &maintain).await;

@@ -1,7 +1,7 @@
 //! The operator's actions on real processes: `refresh`, `revoke` and `status`.
 
 use crate::{
-    instance::{self, invoke_all, start_many},
+    instance::{self, PATIENT, invoke_all, start_many_with},
     items, world, world_with,
 };
 use emulators::convirza::{Endpoint, Fault, Settings};
@@ -38,7 +38,7 @@ mod refresh {
         // A slow upstream, so that the requests do overlap.
         let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
         let world = world_with(settings).await;
-        let instances = start_many(&world, 4).await;
+        let instances = start_many_with(&world, 4, &PATIENT).await;
         let before = instances[0].invoke(json!({})).await.expect("a token");
         invoke_all(&instances, 1, &json!({})).await;
         for answer in invoke_all(&instances, 1, &json!({"action": "refresh"})).await {

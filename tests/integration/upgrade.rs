@@ -9,7 +9,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use local::wiring;
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, sync::Arc};
-use token_broker::{broker::Broker, inbound::Handler, outbound::SystemClock};
+use token_broker::outbound::SystemClock;
 
 /// The attributes of an item without which no build can serve it.
 const REQUIRED: [&str; 3] = ["pk", "version", "pair"];
@@ -97,7 +97,7 @@ mod forms {
             let hosts = [("BROKER_UPSTREAM_HOSTS", "oauth.example,api.example".to_owned())];
             let config = wiring::config(&world, &hosts).expect("a valid configuration");
             let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
-            let handler = Handler::new(Broker::new(config.policy, ports), config.callers);
+            let handler = wiring::handler(&config, ports);
             let answer = handler.handle(LambdaEvent::new(json!({}), context())).await;
             let answer: Value = answer.unwrap_or_else(|error| panic!("{name}: {error:?}")).into();
             let token = &item["pair"]["M"]["access_token"]["S"];

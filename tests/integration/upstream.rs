@@ -115,6 +115,14 @@ async fn unusual_responses_are_read() {
     let past = granted(reply_to(&world, Fault::ExpiryPast).await).access_expiry;
     assert_eq!(past.resolve(now), None, "{past:?}");
     assert_eq!(granted(reply_to(&world, Fault::NoRefreshToken).await).refresh_token, None);
+
+    let upstream = ports(&world).upstream;
+    let kept = granted(upstream.send(&login()).await).refresh_token.expect("a refresh token");
+    let refresh = Call::Refresh(IssuedToken { token: kept.clone(), origin: Origin::default() });
+    world.convirza.faults().set(Endpoint::Refresh, Fault::KeepsRefreshToken, Some(2));
+    for _ in 0..2 {
+        assert_eq!(granted(upstream.send(&refresh).await).refresh_token, Some(kept.clone()));
+    }
 }
 
 #[tokio::test]
@@ -136,9 +144,10 @@ async fn retry_after_is_read_in_both_forms() {
 
 #[tokio::test]
 async fn a_request_that_never_left_is_told_apart() {
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let closed = format!("http://{}", free.local_addr().expect("an address"));
-    drop(free);
+    // Bound without listening, so that no other process can take the port.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let closed = format!("http://{}", socket.local_addr().expect("an address"));
     // This port speaks no TLS: the handshake fails before the request is sent.
     let world = world().await;
     let no_tls = world.convirza.url().replace("http://", "https://");

@@ -5,7 +5,7 @@ use crate::{
     world,
 };
 use emulators::{
-    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Revoke, V2_CLIENT_SECRET},
+    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault, Revoke, V2_CLIENT_SECRET},
     v2_secret,
 };
 use serde_json::json;
@@ -51,4 +51,19 @@ async fn both_forms_of_a_refusal_reject_the_credentials() {
         }
     }
     assert_eq!(world.convirza.observed().logins_arrived, 2, "one for each version");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_expiry_counts_as_an_hour() {
+    let world = world().await;
+    world
+        .put_secret("default", &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD))
+        .await
+        .expect("a version");
+    world.convirza.faults().set(Endpoint::Login, Fault::ExpiryMissing, Some(1));
+    let a_day = [("BROKER_MAX_TTL_SECONDS", "86400")];
+    let instance = instance::start(&world, &a_day).await;
+    let answer = instance.invoke(json!({})).await.expect("a token");
+    let expires_in = answer["expires_in"].as_u64().expect("seconds");
+    assert!((3_500..=3_600).contains(&expires_in), "{expires_in}");
 }

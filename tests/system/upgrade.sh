@@ -17,5 +17,9 @@ earlier_build() {
 }
 need "building the function of $from" earlier_build
 export BROKER_TEST_OTHER_BUILD=$SYSTEM_DIR/upgrade-build/debug/token-broker
-check "upgrade: from $from, and back" cargo test --quiet --locked --package token-broker --test integration -- \
-    --ignored upgrade::two_builds
+# Without the exact name, a test that was renamed would not run, and no test would fail.
+both_ways() {
+    cargo test --locked --package token-broker --test integration -- --ignored --exact \
+        upgrade::two_builds::serve_and_renew_what_the_other_wrote | tee "$SYSTEM_DIR/upgrade-printed" && grep -q ' 1 passed' "$SYSTEM_DIR/upgrade-printed"
+}
+check "upgrade: from $from, and back" both_ways

@@ -38,8 +38,17 @@ const WARM_UP: usize = 1_000;
 const REQUESTS: usize = 10_000;
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let which = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => "times",
+        [which @ ("adversity" | "instructions")] => which,
+        _ => {
+            println!("usage: cargo benchmark [instructions | adversity]");
+            return ExitCode::FAILURE;
+        }
+    };
     let broker = build();
-    if std::env::args().any(|argument| argument == "adversity") {
+    if which == "adversity" {
         adversity::measure(&broker);
         return ExitCode::SUCCESS;
     }
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
     };
     let nothing = program(broker.with_file_name("do-nothing"));
     let broker = program(broker);
-    if std::env::args().any(|argument| argument == "instructions") {
+    if which == "instructions" {
         let events =
             [("direct", direct()), ("HTTP API", event("http-token")), ("REST API", event("rest-token"))];
         return ExitCode::from(u8::from(!instructions::check(&broker, &nothing, &events)));

@@ -1,13 +1,14 @@
 //! The faults that are planned for a service.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
 
 /// The planned faults of one service, at most one per place.
 #[derive(Debug)]
 pub struct Faults<P, F> {
     planned: Mutex<Vec<Planned<P, F>>>,
-    injected: AtomicU64,
+    injected: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -19,7 +20,7 @@ struct Planned<P, F> {
 
 impl<P, F> Default for Faults<P, F> {
     fn default() -> Self {
-        Self { planned: Mutex::default(), injected: AtomicU64::new(0) }
+        Self { planned: Mutex::default(), injected: watch::Sender::new(0) }
     }
 }
 
@@ -55,11 +56,24 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
 
     /// How many faults were injected so far.
     pub fn injected(&self) -> u64 {
-        self.injected.load(Ordering::Relaxed)
+        *self.injected.borrow()
+    }
+
+    /// Waits until requests have met everything that was planned at `place`.
+    pub async fn met(&self, place: &P) {
+        // The sender lives in `self`, so this ends only with the condition.
+        let _ = self.injected.subscribe().wait_for(|_| self.planned(place).is_none()).await;
     }
 
     /// The fault for a request, if one is planned at a place for which `is_at` holds.
     pub(crate) fn next(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
+        let fault = self.take(is_at)?;
+        // Not under the lock, which `met` takes when it is told.
+        self.injected.send_modify(|count| *count += 1);
+        Some(fault)
+    }
+
+    fn take(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
         let mut all = self.lock();
         let index = all.iter().position(|planned| is_at(&planned.place))?;
         let planned = all.get_mut(index)?;
@@ -70,7 +84,6 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
                 all.remove(index);
             }
         }
-        self.injected.fetch_add(1, Ordering::Relaxed);
         Some(fault)
     }
 

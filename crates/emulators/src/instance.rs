@@ -87,6 +87,22 @@ impl Instance {
         self.process.kill().await.expect("the process dies");
     }
 
+    /// Freezes the process, as Lambda does between two invocations: it runs no instruction, and time passes.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets a frozen process go on.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.id().expect("the process runs").to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().await;
+        assert!(sent.expect("the program kill").success(), "{signal} is sent");
+    }
+
     /// Waits for the process to end by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.expect("the process ends")

@@ -171,10 +171,7 @@ pub fn credentials_secret(email: &str, password: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken, or not permitted.
-    #[error(
-        "{service} cannot listen on 127.0.0.1:{port}: {source}. Stop the process that listens there, choose \
-         another port, or use port 0 for any free one"
-    )]
+    #[error("{service} cannot listen on 127.0.0.1:{port}: {source}")]
     Listen {
         /// The service's name.
         service: &'static str,

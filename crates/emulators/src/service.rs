@@ -1,7 +1,8 @@
 //! An AWS service: an engine behind a thin front that counts operations and injects faults.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use crate::aws::{self, AwsFault, AwsFaults, Kind};
 use crate::server::{Peer, Server};
@@ -52,13 +52,14 @@ pub struct Counts {
 #[derive(Debug)]
 struct Front {
     engine: Engine,
-    writing: Mutex<()>,
+    writing: tokio::sync::Mutex<()>,
     client: reqwest::Client,
     throttling_error: &'static str,
     faults: AwsFaults,
     reads: AtomicU64,
     writes: AtomicU64,
     conditional_conflicts: AtomicU64,
+    operations: Mutex<BTreeSet<String>>,
 }
 
 impl Service {
@@ -71,13 +72,14 @@ impl Service {
     ) -> Result<Self, StartError> {
         let front = Arc::new(Front {
             engine,
-            writing: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             client: engine_client()?,
             throttling_error,
             faults: AwsFaults::default(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             conditional_conflicts: AtomicU64::new(0),
+            operations: Mutex::default(),
         });
         let routes = Router::new()
             .fallback(pass_on)
@@ -101,6 +103,11 @@ impl Service {
             conditional_conflicts: front.conditional_conflicts.load(Ordering::Relaxed),
             faults_injected: front.faults.injected(),
         }
+    }
+
+    /// The names of the operations so far.
+    pub fn operations(&self) -> BTreeSet<String> {
+        self.front.operations().clone()
     }
 
     /// The faults to plan and to clear.
@@ -173,7 +180,9 @@ async fn pass_on(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let kind = kind(aws::operation(&headers));
+    let operation = aws::operation(&headers);
+    front.operations().insert(operation.to_owned());
+    let kind = kind(operation);
     match kind {
         Kind::Read => front.reads.fetch_add(1, Ordering::Relaxed),
         Kind::Write => front.writes.fetch_add(1, Ordering::Relaxed),
@@ -196,6 +205,10 @@ async fn pass_on(
 }
 
 impl Front {
+    fn operations(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn carry_out(self: Arc<Self>, kind: Kind, headers: HeaderMap, body: Bytes) -> Response {
         let _writing = match kind {
             Kind::Write if !self.engine.writes_are_atomic => Some(self.writing.lock().await),

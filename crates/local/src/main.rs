@@ -13,11 +13,15 @@ mod gateway;
 mod serve;
 
 use clap::{Parser, Subcommand};
+use emulators::StartError;
 use std::process::ExitCode;
+
+/// The longest life of an access token, in seconds: 30 days.
+const MAX_LIFETIME: u64 = 30 * 86_400;
 
 /// The broker on emulated services: everything in memory, on loopback.
 #[derive(Parser)]
-#[command(name = "cargo local", bin_name = "cargo local", version, subcommand_negates_reqs = true)]
+#[command(name = "cargo local", bin_name = "cargo local", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -40,6 +44,11 @@ async fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("cargo local: {error}");
+        if let Some(StartError::Listen { .. }) = error.downcast_ref() {
+            eprintln!(
+                "Stop the process that listens there, or move the ports with --port; 0 takes any free ones."
+            );
+        }
         ExitCode::FAILURE
     })
 }

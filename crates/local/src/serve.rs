@@ -1,6 +1,6 @@
 //! `cargo local`: starts all services, prints their addresses, and logs logins, refreshes and faults.
 
-use crate::gateway;
+use crate::{MAX_LIFETIME, gateway};
 use clap::Args;
 use emulators::{
     DEFAULT_ACCOUNT, Ports, World,
@@ -9,8 +9,6 @@ use emulators::{
 };
 use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
-    broker::Broker,
-    inbound::Handler,
     outbound::SystemClock,
     telemetry::{InvocationLog, Style},
 };
@@ -35,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 7070)]
     port: u16,
     /// How long an access token lives after its last use
-    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400, value_parser = clap::value_parser!(u64).range(1..=MAX_LIFETIME))]
     token_lifetime: u64,
     /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Access needs no password
     #[arg(long, value_name = "ADDRESS")]
@@ -62,7 +60,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
     let ports = wiring::ports(&world, &config, Arc::new(SystemClock))?;
     let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
-    let instance = || Handler::new(Broker::new(config.policy, ports.clone()), config.callers.clone());
+    let instance = || wiring::handler(&config, ports.clone());
     let console = Console::new(&world, &config, std::iter::repeat_with(instance).take(CALLERS))?;
     let handler = instance().behind(config.aliases.clone()).logging_to(log);
     let broker = front::start_with(options.port, handler, console.routes()).await?;
@@ -95,7 +93,9 @@ fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Opti
         "token-broker on emulated services. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
     println!("  the console      {broker_url}/  watch it, and cause faults, in a browser");
-    println!("  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke");
+    println!(
+        "  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke, POST /unblock"
+    );
     println!(
         "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
     );

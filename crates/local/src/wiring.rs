@@ -6,7 +6,9 @@ use emulators::{REGION, World};
 use rustls::ClientConfig;
 use std::{error::Error, sync::Arc};
 use token_broker::{
+    broker::Broker,
     config::Config,
+    inbound::Handler,
     outbound::{Convirza, SecretsManager, Table, aws_http, tls},
     ports::{Clock, Ports},
 };
@@ -43,6 +45,11 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
         )),
         clock,
     })
+}
+
+/// A broker with a cache of its own, for the configuration's callers.
+pub fn handler(config: &Config, ports: Ports) -> Handler {
+    Handler::new(Broker::new(config.policy, ports), config.callers.clone())
 }
 
 /// The table, read and written past the front, so that nothing is counted and no fault is met.

@@ -23,8 +23,12 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn command(variables: &[(&str, &str)]) -> Command {
+    with_arguments(&["--port", "0"], variables)
+}
+
+fn with_arguments(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_token-broker-local"));
-    command.args(["--port", "0"]).env_clear().envs(variables.iter().copied());
+    command.args(arguments).env_clear().envs(variables.iter().copied());
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -110,16 +114,44 @@ async fn a_client_of_the_agent_finds_it_by_its_own_variables() {
     }
 }
 
+/// What the program prints as it refuses to start.
+async fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = with_arguments(arguments, variables).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("the program");
+    let printed = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success(), "{printed}");
+    printed
+}
+
 #[tokio::test]
-async fn a_port_that_is_taken_is_reported_with_its_variable() {
+async fn the_agents_port_that_is_taken_is_reported_with_its_variable() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     for (port, message) in
         [(port.as_str(), "set TOKEN_BROKER_PORT to another port"), ("x", "has to be a number")]
     {
-        let output = command(&[("TOKEN_BROKER_PORT", port)]).output();
-        let output = tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("the program");
-        let printed = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && printed.contains(message), "{printed}");
+        let printed = refusal(&["--port", "0"], &[("TOKEN_BROKER_PORT", port)]).await;
+        assert!(printed.contains(message), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_whose_port_is_taken_is_reported_with_the_option() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // Convirza has the port after the broker's.
+    let port = taken.local_addr().expect("an address").port();
+    let printed = refusal(&["--port", &(port - 1).to_string()], &[]).await;
+    assert!(printed.contains(&format!("127.0.0.1:{port}")) && printed.contains("--port"), "{printed}");
+}
+
+#[tokio::test]
+async fn options_that_would_have_no_effect_are_refused() {
+    let printed = refusal(&["--port", "0", "fleet", "--requests", "1"], &[]).await;
+    assert!(printed.contains("cannot be used with"), "{printed}");
+    for lifetime in ["0", "2592001"] {
+        for command in [&[][..], &["fleet"]] {
+            let printed = refusal(&[command, &["--token-lifetime", lifetime]].concat(), &[]).await;
+            assert!(printed.contains("is not in"), "{printed}");
+        }
     }
 }

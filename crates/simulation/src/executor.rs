@@ -14,7 +14,7 @@
 use fastrand::Rng;
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
@@ -24,7 +24,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-type ReadyTasks<I> = Arc<Mutex<Vec<I>>>;
+/// Sorted by name: the channels of tokio wake several waiters in an order that no seed determines.
+type ReadyTasks<I> = Arc<Mutex<BTreeSet<I>>>;
 
 /// Futures by the name of their task.
 pub struct Executor<I, T> {
@@ -71,12 +72,14 @@ impl<I: Copy + Ord + Send + Sync + 'static, T> Executor<I, T> {
             1 => 0,
             several => rng.usize(..several),
         };
-        Some(ready.swap_remove(index))
+        let task = *ready.iter().nth(index)?;
+        ready.remove(&task);
+        Some(task)
     }
 
     /// Puts a task back that [`Self::next_ready`] gave, for later.
     pub fn put_back(&mut self, task: I) {
-        lock(&self.ready).push(task);
+        lock(&self.ready).insert(task);
     }
 
     /// Polls a task. One that has ended or was cancelled is pending.
@@ -116,19 +119,19 @@ impl<I, T> Default for Executor<I, T> {
     }
 }
 
-impl<I: Copy + Send + Sync> Wake for Alarm<I> {
+impl<I: Copy + Ord + Send + Sync> Wake for Alarm<I> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_ready.swap(true, Ordering::Relaxed) {
-            lock(&self.ready).push(self.task);
+            lock(&self.ready).insert(self.task);
         }
     }
 }
 
-fn lock<I>(ready: &Mutex<Vec<I>>) -> MutexGuard<'_, Vec<I>> {
+fn lock<I>(ready: &Mutex<BTreeSet<I>>) -> MutexGuard<'_, BTreeSet<I>> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -160,6 +163,26 @@ mod tests {
         };
         assert_eq!(order(1), order(1));
         assert!((2..9).any(|seed| order(seed) != order(1)));
+    }
+
+    #[test]
+    fn the_order_of_waking_does_not_matter() {
+        let order = |woken: [usize; 5]| {
+            let (mut executor, mut rng) = (Executor::default(), Rng::with_seed(1));
+            let (senders, receivers): (Vec<_>, Vec<_>) = (0..5).map(|_| oneshot::channel::<()>()).unzip();
+            for (task, receiver) in receivers.into_iter().enumerate() {
+                executor.spawn(task, receiver);
+            }
+            while let Some(task) = executor.next_ready(&mut rng) {
+                assert!(matches!(executor.poll(task), Polled::Pending));
+            }
+            let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
+            for task in woken {
+                senders[task].take().unwrap().send(()).unwrap();
+            }
+            std::iter::from_fn(|| executor.next_ready(&mut rng)).collect::<Vec<_>>()
+        };
+        assert_eq!(order([0, 1, 2, 3, 4]), order([3, 1, 4, 0, 2]));
     }
 
     #[test]

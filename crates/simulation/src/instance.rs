@@ -1,6 +1,6 @@
 //! One instance of the function: its clock, and what runs on it.
 
-use crate::{baselines::requests::Lone, process::Process, strategy::Strategy};
+use crate::{baselines::requests::BaselineInstance, process::Process, strategy::Strategy};
 use fastrand::Rng;
 use protocol::{Policy, Timestamp, millis};
 
@@ -15,7 +15,7 @@ pub(crate) struct Instance {
 /// What runs on an instance.
 pub(crate) enum Runs {
     Broker(Box<Process>),
-    Baseline(Box<Lone>),
+    Baseline(Box<BaselineInstance>),
 }
 
 impl Instance {
@@ -43,14 +43,14 @@ impl Instance {
     pub(crate) fn accepts(&self, now_ms: u64) -> bool {
         match &self.runs {
             Runs::Broker(process) => process.accepts(now_ms),
-            Runs::Baseline(lone) => lone.invocation.is_none(),
+            Runs::Baseline(baseline) => baseline.invocation.is_none(),
         }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
         match &self.runs {
             Runs::Broker(process) => process.tasks.is_empty(),
-            Runs::Baseline(lone) => lone.invocation.is_none(),
+            Runs::Baseline(baseline) => baseline.invocation.is_none(),
         }
     }
 
@@ -66,10 +66,10 @@ impl Instance {
         }
     }
 
-    pub(crate) fn baseline(&mut self) -> Option<&mut Lone> {
+    pub(crate) fn baseline(&mut self) -> Option<&mut BaselineInstance> {
         match &mut self.runs {
             Runs::Broker(_) => None,
-            Runs::Baseline(lone) => Some(lone),
+            Runs::Baseline(baseline) => Some(baseline),
         }
     }
 }

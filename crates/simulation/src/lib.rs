@@ -16,7 +16,7 @@
 //! | `requests` | one request on an instance, from its arrival to its answer |
 //! | `instance` | an instance: its clock, and what runs on it |
 //! | `strategy` | what runs on the instances: the broker, or a baseline |
-//! | `process`, `shell` | requests of the broker, and what may happen to its process |
+//! | `process`, `broker_requests` | requests of the broker, and what may happen to its process |
 //! | `ports` | the ports of a process: each call waits for the world's reply |
 //! | `executor` | polls the requests, in an order that is drawn |
 //! | `baselines` | three common designs without the broker, and the loop around them |
@@ -34,6 +34,7 @@
 )]
 
 mod baselines;
+mod broker_requests;
 mod checks;
 pub mod executor;
 mod faults;
@@ -46,7 +47,6 @@ pub mod ports;
 mod process;
 mod requests;
 mod secrets;
-mod shell;
 mod simulation;
 mod store;
 mod strategy;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const STOPS_ONE_IN: u32 = 10;
 /// A stop comes at one of the points up to this.
 const LAST_STOP: u32 = 5;
-/// The shell has checked when the call may leave.
+/// The broker has checked when the call may leave.
 const CHECKED: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// What a process's ports and its world have in common: the time, random numbers, and the journal.
@@ -49,12 +49,12 @@ pub struct Entry {
     /// How long it had been stopped during the poll by then.
     pub stopped_ms: u64,
     /// What it did.
-    pub deed: Deed,
+    pub action: Action,
 }
 
 /// What a process does.
 #[allow(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
-pub enum Deed {
+pub enum Action {
     /// It waits for an effect.
     Requested {
         /// Names the effect.
@@ -121,7 +121,7 @@ impl Link {
 
     /// Before the process is polled, or a request of it cancelled. With `stops`, it may be stopped on the way: after it
     /// has read its clock once, at another reading or before it asks store or secrets for something. A call upstream
-    /// leaves as soon as the shell has read the clock.
+    /// leaves as soon as the broker has read the clock.
     pub fn begin(&self, now_ms: u64, stops: bool) {
         let mut state = self.state();
         let stops = stops && state.rng.u32(..STOPS_ONE_IN) == 0;
@@ -160,8 +160,8 @@ impl State {
         }
     }
 
-    fn note(&mut self, deed: Deed) {
-        self.journal.push(Entry { stopped_ms: self.stopped_ms, deed });
+    fn note(&mut self, action: Action) {
+        self.journal.push(Entry { stopped_ms: self.stopped_ms, action });
     }
 }
 
@@ -182,7 +182,7 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.link.state().note(Deed::Ended { number: self.number, answered: self.answered });
+        self.link.state().note(Action::Ended { number: self.number, answered: self.answered });
     }
 }
 
@@ -197,7 +197,7 @@ impl SimulatedPorts {
             }
             state.requested += 1;
             let number = state.requested;
-            state.note(Deed::Requested { number, account: account.cloned(), effect, reply });
+            state.note(Action::Requested { number, account: account.cloned(), effect, reply });
             number
         };
         let mut under_way = UnderWay { link, number, answered: false };
@@ -264,7 +264,7 @@ impl Store for SimulatedPorts {
 
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {
         let (reply, delivery) = oneshot::channel();
-        self.0.state().note(Deed::List(reply));
+        self.0.state().note(Action::List(reply));
         match delivery.await {
             Ok(Delivery::Accounts(read)) => read,
             Ok(Delivery::Panic) => resume_unwind(Box::new(PlannedPanic)),
@@ -311,7 +311,7 @@ impl Clock for SimulatedPorts {
 
     async fn sleep_until(&self, until: Timestamp) {
         let (reply, delivery) = oneshot::channel();
-        self.0.state().note(Deed::Sleep(until, reply));
+        self.0.state().note(Action::Sleep(until, reply));
         // If the world is gone, it does not matter when the pause ends.
         let _ = delivery.await;
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     Checks, DAY, HOUR, MINUTE, Plan, SECOND, Simulation, Strategy,
+    broker_requests::{Ended, Requested},
     executor::Executor,
     faults::{Fault, FaultWindow, Faults},
     instance::Instance,
@@ -11,7 +12,6 @@ use crate::{
     ports::{Delivery, Reply},
     process::TaskId,
     secrets::Secrets,
-    shell::{Ended, Requested},
     store::Store,
     telemetry::Telemetry,
     upstream::Upstream,

@@ -8,12 +8,7 @@ mod encryption;
 mod permissions;
 mod releases;
 
-use crate::{
-    events,
-    front::context,
-    handler, instance,
-    recorder::{Calls, Recorder},
-};
+use crate::{events, front::context, handler, instance};
 use emulators::{World, dynamodb};
 use lambda_runtime::LambdaEvent;
 use protocol::Timestamp;
@@ -22,7 +17,6 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs,
-    sync::Arc,
     time::Duration,
 };
 use token_broker::{

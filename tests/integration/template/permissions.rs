@@ -70,13 +70,8 @@ async fn the_role_allows_exactly_what_the_ways_in_call() {
 /// The operations of AWS that an instance calls for the payloads of one way in, on a table of the template.
 async fn calls_through(stack: &Stack, alias: &str) -> BTreeSet<String> {
     let world = crate::world().await;
-    let calls: Arc<Calls> = Arc::default();
-    let dynamodb = Recorder::start(&calls, "dynamodb", world.dynamodb.url()).await;
-    let secrets_manager = Recorder::start(&calls, "secretsmanager", world.secrets_manager.url()).await;
     create_table(&world, stack.resource("TokenTable")).await;
     let environment = world.environment().into_iter().chain(stack.environment()).chain([
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
-        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets_manager.url()),
         ("BROKER_TABLE", TABLE.to_owned()),
         ("BROKER_OAUTH_URL", world.convirza.url()),
         ("BROKER_API_URL", format!("{}/v3", world.convirza.url())),
@@ -93,8 +88,10 @@ async fn calls_through(stack: &Stack, alias: &str) -> BTreeSet<String> {
         assert!(record["Item"][text(&ttl["AttributeName"])]["N"].is_string(), "{record}");
         assert_eq!(ttl["Enabled"], true);
     }
-    let calls = calls.lock().unwrap();
-    calls.iter().map(|(service, operation)| format!("{service}:{operation}")).collect()
+    let services = [("dynamodb", &world.dynamodb), ("secretsmanager", &world.secrets_manager)];
+    let calls = services
+        .map(|(name, service)| service.operations().into_iter().map(move |call| format!("{name}:{call}")));
+    calls.into_iter().flatten().collect()
 }
 
 /// Creates the template's table in the emulated DynamoDB.

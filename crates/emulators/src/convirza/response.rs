@@ -111,7 +111,7 @@ impl IntoResponse for Reply {
 
 /// The response with a pair.
 pub(super) fn pair_reply(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime) -> Reply {
-    let mut body = json!({
+    let body = json!({
         "access_token": pair.access_token,
         "frontend_token": pair.frontend_token,
         "refresh_token": pair.refresh_token,
@@ -120,6 +120,21 @@ pub(super) fn pair_reply(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime
         "refresh_expires_in": timestamp(pair.refresh_expires_at),
         "user": { "user_id": 1001, "email": pair.email, "role_id": 3, "org_unit_id": 42 },
     });
+    pair_altered_by(fault, body, now)
+}
+
+/// V2's response with a pair. Its expiry is a number of seconds.
+pub(super) fn pair_reply_v2(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime) -> Reply {
+    let body = json!({
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "token_type": "bearer",
+        "expires_in": (pair.access_expires_at - now).whole_seconds(),
+    });
+    pair_altered_by(fault, body, now)
+}
+
+fn pair_altered_by(fault: Option<&Fault>, mut body: Value, now: OffsetDateTime) -> Reply {
     if let Some(members) = body.as_object_mut() {
         let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
         match fault {
@@ -136,20 +151,6 @@ pub(super) fn pair_reply(pair: &Pair, fault: Option<&Fault>, now: OffsetDateTime
         };
     }
     Reply::json(StatusCode::OK, &body)
-}
-
-/// V2's response with a pair. Its expiry is a number of seconds.
-pub(super) fn pair_reply_v2(pair: &Pair, now: OffsetDateTime) -> Reply {
-    let seconds = |at: OffsetDateTime| (at - now).whole_seconds();
-    Reply::json(
-        StatusCode::OK,
-        &json!({
-            "access_token": pair.access_token,
-            "refresh_token": pair.refresh_token,
-            "token_type": "bearer",
-            "expires_in": seconds(pair.access_expires_at),
-        }),
-    )
 }
 
 /// ISO 8601 in UTC, with milliseconds.

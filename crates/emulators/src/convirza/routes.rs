@@ -59,7 +59,7 @@ async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Byte
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     emulator
-        .log_in(&peer, |state, _| {
+        .log_in(&peer, |state, fault| {
             if field("grant_type") != "password" {
                 return malformed();
             }
@@ -69,7 +69,7 @@ async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Byte
             match state.open_session(field("username"), field("password")) {
                 Some(pair) => {
                     state.observed.issued_pairs += 1;
-                    pair_reply_v2(&pair, now())
+                    pair_reply_v2(&pair, fault, now())
                 }
                 None => Reply::json(
                     StatusCode::OK,

@@ -3,9 +3,10 @@
 use emulators::{
     World,
     aws::{AwsFault, Operations},
-    convirza::{Endpoint, Fault},
+    convirza::{Endpoint, Event, Fault, Outcome},
 };
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::Instant;
 
 /// A fault, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STORE: [AwsFault; 5] =
     [AwsFault::Unavailable, AwsFault::Throttled, AwsFault::LostReply, AwsFault::Reset, AwsFault::Hang];
 
-/// The upstream faults that may be drawn. Faults that stop an account for a minute have to be named.
-const DRAWN: [&str; 6] = ["server_error", "lost_reply", "reset", "hang", "truncated", "expiry_missing"];
+/// The upstream faults that may be drawn. Others have to be named: those that stop an account for a minute, and those
+/// that hide the expiry, since the pair would outlast the run and nothing would be renewed any more.
+const DRAWN: [&str; 6] = ["server_error", "lost_reply", "reset", "hang", "truncated", "bad_gateway_html"];
+
+/// Each may cost a login. With the first, that makes the five that the budget of [`super::LOGIN_BUDGET`] gives an account
+/// in a minute. More faults would stop the run for the rest of it.
+pub(super) const MOST_DRAWN_UPSTREAM: usize = 4;
 
 /// The faults of a run, or none if the options ask for the list of faults.
 pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<Vec<Planned>>, String> {
@@ -31,9 +37,20 @@ pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<
     }
     let mut chosen = named.iter().map(|name| parse(name)).collect::<Result<Vec<_>, _>>()?;
     let mut chance = fastrand::Rng::with_seed(seed);
+    // There is a login at the start, and after each refresh that failed.
+    let (mut logins, mut upstream) = (1, 0);
     for _ in 0..random {
-        let place =
-            ["login", "refresh", "refresh", "store"].get(chance.usize(..4)).copied().unwrap_or("store");
+        let place = match chance.u32(..4) {
+            _ if upstream == MOST_DRAWN_UPSTREAM => "store",
+            0 if logins > 0 => "login",
+            0..=2 => "refresh",
+            _ => "store",
+        };
+        match place {
+            "login" => (logins, upstream) = (logins - 1, upstream + 1),
+            "refresh" => (logins, upstream) = (logins + 1, upstream + 1),
+            _ => {}
+        }
         let what = if place == "store" {
             STORE.get(chance.usize(..STORE.len())).map_or("reset", |fault| fault.name())
         } else {
@@ -46,10 +63,17 @@ pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<
 
 /// The faults that can be named.
 pub(super) fn help() -> String {
-    let names = |names: Vec<&str>| names.join(" ");
-    let upstream = Fault::ALL.iter().filter(|fault| fault.fits(Endpoint::Login)).map(Fault::name).collect();
-    let store = STORE.iter().map(|fault| fault.name()).collect();
-    format!("login=, refresh=: {}\nstore=: {}", names(upstream), names(store))
+    let upstream = |endpoint| {
+        let fitting = Fault::ALL.iter().filter(|fault| ends(endpoint, fault));
+        fitting.map(Fault::name).collect::<Vec<_>>().join(" ")
+    };
+    let (login, refresh) = (upstream(Endpoint::Login), upstream(Endpoint::Refresh));
+    format!("login=: {login}\nrefresh=: {refresh}\nstore=: {}", STORE.map(AwsFault::name).join(" "))
+}
+
+/// Whether a fault can happen at this endpoint, and the fleet recovers without a person. Rejected credentials need one.
+fn ends(endpoint: Endpoint, fault: &Fault) -> bool {
+    fault.fits(endpoint) && (endpoint, fault) != (Endpoint::Login, &Fault::WrongPassword)
 }
 
 fn parse(text: &str) -> Result<Planned, String> {
@@ -61,18 +85,94 @@ fn parse(text: &str) -> Result<Planned, String> {
     }
     let endpoint =
         Endpoint::from_name(place).filter(|endpoint| endpoint.returns_a_pair()).ok_or_else(unknown)?;
-    let fault = Fault::from_name(what, Some("60".to_owned())).filter(|fault| fault.fits(endpoint));
+    let fault = Fault::from_name(what, Some("60".to_owned())).filter(|fault| ends(endpoint, fault));
     Ok(Planned::Upstream(endpoint, fault.ok_or_else(unknown)?))
 }
 
-/// Plans the faults one after another over the run. Each waits for a request that meets it.
-pub(super) async fn inject(world: &World, faults: Vec<Planned>, spread: Duration) {
+impl Planned {
+    /// Whether the broker stops logins for a minute.
+    pub(super) fn stops_logins(&self) -> bool {
+        let stops =
+            |fault: &Fault| matches!(fault, Fault::RateLimited { .. } | Fault::BadRequest | Fault::Forbidden);
+        matches!(self, Self::Upstream(_, fault) if stops(fault))
+    }
+}
+
+/// How many faults the brokers met so far.
+pub(super) fn injected(world: &World) -> u64 {
+    world.convirza.faults().injected() + world.dynamodb.faults().injected()
+}
+
+/// Plans the faults. Each waits until a request has met the one before it at the same place. One at a login also waits for
+/// a login without a fault, since the cooldown doubles otherwise; those of the store are spread over the run. `met` is
+/// told when a fault was met.
+pub(super) async fn inject(
+    world: &World,
+    faults: &[Planned],
+    spread: Duration,
+    met: impl Fn(Instant),
+) -> Infallible {
     let between = (spread / u32::try_from(faults.len() + 1).unwrap_or(u32::MAX)).max(PAUSE);
-    for fault in faults {
-        match fault {
-            Planned::Upstream(endpoint, fault) => world.convirza.faults().set(endpoint, fault, Some(1)),
-            Planned::Store(fault) => world.dynamodb.faults().set(Operations::All, fault, Some(1)),
+    let upstream = async |place: Endpoint| {
+        for fault in faults {
+            if let Planned::Upstream(endpoint, fault) = fault
+                && *endpoint == place
+            {
+                world.convirza.faults().set(place, fault.clone(), Some(1));
+                let mut events = world.convirza.subscribe();
+                world.convirza.faults().met(&place).await;
+                met(Instant::now());
+                while place == Endpoint::Login && !events.recv().await.is_ok_and(|event| is_login(&event)) {}
+            }
         }
-        tokio::time::sleep(between).await;
+    };
+    let store = async {
+        for fault in faults {
+            if let Planned::Store(fault) = fault {
+                world.dynamodb.faults().set(Operations::All, *fault, Some(1));
+                world.dynamodb.faults().met(&Operations::All).await;
+                met(Instant::now());
+                tokio::time::sleep(between).await;
+            }
+        }
+    };
+    tokio::join!(upstream(Endpoint::Login), upstream(Endpoint::Refresh), store);
+    std::future::pending().await
+}
+
+/// Whether this is the end of a login that opened a session.
+fn is_login(event: &Event) -> bool {
+    event.endpoint == Endpoint::Login && event.fault.is_none() && event.outcome == Outcome::Answered(200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_fault_at_a_login_has_a_login_to_meet() {
+        for seed in 0..1_000 {
+            let mut logins = 1;
+            let faults = choose(&[], 10, seed).unwrap().unwrap();
+            let upstream = faults.iter().filter(|fault| matches!(fault, Planned::Upstream(..))).count();
+            assert!((faults.len(), upstream) == (10, 4) || upstream < 4, "seed {seed}");
+            for fault in faults {
+                match fault {
+                    Planned::Upstream(Endpoint::Login, _) => logins -= 1,
+                    Planned::Upstream(..) => logins += 1,
+                    Planned::Store(_) => {}
+                }
+                assert!(logins >= 0, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_faults_that_end_can_be_named() {
+        let named = |text: &str| choose(&[text.to_owned()], 0, 1);
+        named("login=wrong_password").unwrap_err();
+        named("login=keeps_refresh_token").unwrap_err();
+        named("refresh=wrong_password").unwrap();
+        named("store=access_denied").unwrap_err();
     }
 }

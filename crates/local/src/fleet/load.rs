@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use indicatif::ProgressBar;
 use lambda_runtime::LambdaEvent;
 use protocol::{Draw, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -16,6 +16,8 @@ use tokio::{task::JoinSet, time::Instant};
 
 /// Concurrent requests per broker.
 const CONCURRENCY: u64 = 4;
+/// The pause between two rounds of requests after the run.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// The real time, and random numbers from a seed.
 pub(super) struct SeededClock(Mutex<fastrand::Rng>);
@@ -44,17 +46,19 @@ impl Clock for SeededClock {
 /// What the callers saw.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// One for each request.
+    /// One for each answer.
     pub(super) latencies: Vec<Duration>,
     /// Requests without a token, by error code.
     pub(super) failures: BTreeMap<String, u64>,
+    /// When the last of them was sent.
+    pub(super) last_failure: Option<Instant>,
     /// The duration of the whole run.
     pub(super) elapsed: Duration,
 }
 
 /// Sends the requests, as fast as possible or spread over a time.
 pub(super) async fn run(
-    handlers: Vec<Handler>,
+    handlers: &[Handler],
     requests: u64,
     spread: Duration,
     seed: u64,
@@ -75,14 +79,43 @@ pub(super) async fn run(
     }
     let mut outcome = Outcome::default();
     while let Some(part) = tasks.join_next().await {
+        // The answers of a worker that panicked are missing, which the report tells.
         let Ok(part) = part else { continue };
         outcome.latencies.extend(part.latencies);
         for (code, count) in part.failures {
             *outcome.failures.entry(code).or_default() += count;
         }
+        outcome.last_failure = outcome.last_failure.max(part.last_failure);
     }
     outcome.elapsed = begun.elapsed();
     outcome
+}
+
+/// Asks every broker, again and again, until all faults were met and all brokers answer with a token. Gives up if
+/// that takes longer than `patience` without another fault.
+pub(super) async fn recover(handlers: &[Handler], faults_left: impl Fn() -> u64, patience: Duration) -> bool {
+    let mut left = faults_left();
+    let mut waiting_since = Instant::now();
+    while waiting_since.elapsed() < patience {
+        let asked = handlers.iter().cloned().map(|handler| async move { ask(&handler).await.is_ok() });
+        let answers = asked.collect::<JoinSet<_>>().join_all().await;
+        let now_left = faults_left();
+        if now_left == 0 && answers.into_iter().all(|answered| answered) {
+            return true;
+        }
+        if now_left < left {
+            (left, waiting_since) = (now_left, Instant::now());
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+    false
+}
+
+async fn ask(handler: &Handler) -> Result<(), String> {
+    let answer = handler.handle(LambdaEvent::new(json!({}), front::context())).await;
+    let answer = Value::from(answer.map_err(|error| error.error_type)?);
+    let token = answer.get("access_token").and_then(Value::as_str);
+    token.map(drop).ok_or_else(|| "no_token".to_owned())
 }
 
 async fn work(
@@ -98,10 +131,11 @@ async fn work(
         let at = spread.mul_f64((number_as_f64(number) + chance.f64()) / number_as_f64(share));
         tokio::time::sleep_until(begun + at).await;
         let sent_at = Instant::now();
-        let answer = handler.handle(LambdaEvent::new(json!({}), front::context())).await;
+        let answer = ask(&handler).await;
         outcome.latencies.push(sent_at.elapsed());
-        if let Err(error) = answer {
-            *outcome.failures.entry(error.error_type).or_default() += 1;
+        if let Err(code) = answer {
+            *outcome.failures.entry(code).or_default() += 1;
+            outcome.last_failure = Some(sent_at);
         }
         bar.inc(1);
     }

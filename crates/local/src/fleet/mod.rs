@@ -4,15 +4,18 @@ mod faults;
 mod load;
 mod report;
 
+use crate::MAX_LIFETIME;
 use clap::Args;
 use emulators::{Ports, World, convirza::Settings, server::Server};
+use faults::Planned;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{broker::Broker, inbound::Handler};
+use std::{cell::Cell, error::Error, process::ExitCode, sync::Arc, time::Duration};
+use token_broker::inbound::Handler;
 use token_broker_local::{
     console::{CALLERS, Console},
     wiring,
 };
+use tokio::time::Instant;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,9 +25,9 @@ pub(crate) struct Options {
     /// Requests, over all brokers
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// How long an access token lives. If given, the load is spread over four lifetimes, so that pairs have to
-    /// be renewed
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..))]
+    /// How long an access token lives: 8 if there are faults. If it is set, the load is spread over four lifetimes, so
+    /// that pairs have to be renewed
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..=MAX_LIFETIME))]
     token_lifetime: Option<u64>,
     /// A fault to inject once, such as refresh=lost_reply or store=unavailable. May be given several times.
     /// `--fault help` lists all faults
@@ -46,13 +49,20 @@ pub(crate) struct Options {
 
 /// Enough for several renewals.
 const LIFETIMES: u32 = 4;
+/// Faults at a refresh need pairs that are renewed during the run.
+const LIFETIME_WITH_FAULTS: Duration = Duration::from_secs(8);
+/// The upstream's limit itself. Half of it is for one account, and each fault may cost a login.
+const LOGIN_BUDGET: usize = 10;
+/// The longest cooldown after a single fault, and some time.
+const PATIENCE: Duration = Duration::from_secs(80);
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let Some(faults) = faults::choose(&options.faults, options.random_faults, options.seed)? else {
         println!("{}", faults::help());
         return Ok(ExitCode::SUCCESS);
     };
-    let lifetime = options.token_lifetime.map(Duration::from_secs);
+    let with_faults = (!faults.is_empty()).then_some(LIFETIME_WITH_FAULTS);
+    let lifetime = options.token_lifetime.map(Duration::from_secs).or(with_faults);
     let defaults = Settings::default();
     let settings = Settings { access_lifetime: lifetime.unwrap_or(defaults.access_lifetime), ..defaults };
     let world = Arc::new(World::start(Ports::default(), settings).await?);
@@ -61,6 +71,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         ("BROKER_UPSTREAM_TIMEOUT_MS", "1000".to_owned()),
         ("BROKER_CLOCK_MARGIN_MS", "500".to_owned()),
         ("BROKER_LEASE_MS", "3000".to_owned()),
+        ("BROKER_LOGIN_BUDGET", LOGIN_BUDGET.to_string()),
     ];
     let config = wiring::config(&world, &quick)?;
 
@@ -72,7 +83,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
                 clock: Arc::new(load::SeededClock::new(seed)),
                 ..shared.clone()
             };
-            Handler::new(Broker::new(config.policy, ports), config.callers.clone())
+            wiring::handler(&config, ports)
         })
         .collect();
 
@@ -88,11 +99,36 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let spread = lifetime.map(|lifetime| lifetime * LIFETIMES).unwrap_or_default();
-    let injecting = faults::inject(&world, faults.clone(), spread);
-    let running = load::run(handlers, options.requests, spread, options.seed, &bar);
-    let (outcome, ()) = tokio::join!(running, injecting);
-    bar.finish_and_clear();
-    let result = report::print(&world, &options, &outcome, console.revocations());
+    let begun = Instant::now();
+    let last_fault = Cell::new(None);
+    let chosen = faults.len() as u64;
+    let running = async {
+        let outcome = load::run(&handlers, options.requests, spread, options.seed, &bar).await;
+        bar.finish_and_clear();
+        let faults_left = || chosen.saturating_sub(faults::injected(&world));
+        let recovered = load::recover(&handlers, faults_left, PATIENCE).await;
+        (outcome, recovered)
+    };
+    let (outcome, recovered) = tokio::select! {
+        // The faults come first, so that the first login can meet one.
+        biased;
+        never = faults::inject(&world, &faults, spread, |at| last_fault.set(Some(at))) => match never {},
+        ended = running => ended,
+    };
+    // A cooldown is about as long as the failures before it, and logins that are stopped are stopped for a minute.
+    let upstream = faults.iter().filter(|fault| matches!(fault, Planned::Upstream(..))).count();
+    let stops_logins = upstream > faults::MOST_DRAWN_UPSTREAM || faults.iter().any(Planned::stops_logins);
+    let over_at = last_fault.get().map(|met: Instant| {
+        let pause = met - begun + settings.access_lifetime;
+        met + if stops_logins { pause.max(PATIENCE) } else { pause }
+    });
+    let run = report::Run {
+        faults_chosen: chosen,
+        recovered,
+        failed_late: outcome.last_failure > over_at,
+        revocations: console.revocations(),
+    };
+    let result = report::print(&world, &options, &outcome, &run);
     if options.watch {
         tokio::signal::ctrl_c().await?;
     }

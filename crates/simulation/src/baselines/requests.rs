@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 /// What an instance without the broker knows and does.
 #[derive(Default)]
-pub(crate) struct Lone {
+pub(crate) struct BaselineInstance {
     /// By account.
     pub(crate) caches: BTreeMap<usize, Cache>,
     /// It sends nothing before this instant, because of a 429.
@@ -54,17 +54,17 @@ impl World {
         };
         let deadline_ms = instance.true_ms(request.deadline);
         let id = InstanceId { index, life: instance.life };
-        let Some(lone) = instance.baseline() else { return };
-        let cache = lone.caches.get(&account).cloned().unwrap_or_default();
+        let Some(known) = instance.baseline() else { return };
+        let cache = known.caches.get(&account).cloned().unwrap_or_default();
         let cx = Context { policy: &policy, now, draw: Draw(self.rng.u64(..)) };
         if let Lookup::Answer(answer) = Baseline::look_up(&cache, &request, cx) {
             return self.answered(account, &request, &answer, arrived_ms);
         }
         let began_cold = cache.record.is_none();
-        let mut baseline = Baseline::new(self.strategy, request.clone(), cache, lone.retry_until);
+        let mut baseline = Baseline::new(self.strategy, request.clone(), cache, known.retry_until);
         let step = baseline.begin(cx);
         let (renews, stopped) = (false, false);
-        lone.invocation = Some(Invocation {
+        known.invocation = Some(Invocation {
             account,
             request,
             baseline,
@@ -166,19 +166,19 @@ impl World {
 
     /// The invocation ends without a result. If it renews, the renewal may be lost.
     fn cut(&mut self, id: InstanceId, code: &'static str) {
-        let Some(lone) = self.instances[id.index].baseline() else { return };
-        let Some(invocation) = lone.invocation.take() else { return };
+        let Some(known) = self.instances[id.index].baseline() else { return };
+        let Some(invocation) = known.invocation.take() else { return };
         self.checks.tally.losses += u64::from(invocation.renews);
         self.checks.failed(invocation.account, code);
     }
 
     fn end(&mut self, id: InstanceId, result: Result<Outcome, Failure>) {
-        let Some(lone) = self.instances[id.index].baseline() else { return };
-        let Some(invocation) = lone.invocation.take() else { return };
+        let Some(known) = self.instances[id.index].baseline() else { return };
+        let Some(invocation) = known.invocation.take() else { return };
         let Invocation { account, request, baseline, arrived_ms, deadline_ms, began_cold, stopped, .. } =
             invocation;
-        lone.keep(account, baseline.cache());
-        lone.retry_until = baseline.retry_until();
+        known.keep(account, baseline.cache());
+        known.retry_until = baseline.retry_until();
         if self.now_ms > deadline_ms + ANSWER_RESERVE_MS {
             return self.checks.failed(account, "timed_out");
         }
@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-impl Lone {
+impl BaselineInstance {
     /// Keeps what a request has learned, but nothing of an account without a record.
     fn keep(&mut self, account: usize, cache: &Cache) {
         if cache.record.as_ref().is_some_and(|cached| cached.account.version.0 != 0) {

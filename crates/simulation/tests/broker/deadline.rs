@@ -1,9 +1,10 @@
 //! A request ends at its deadline, whatever its effects do.
 
-use crate::bench::{Bench, POLICY, SEEDS, START_MS, token};
+use crate::bench::{Bench, POLICY, SEEDS, token};
 use protocol::{AccountName, Failure, Intent, Request, Timestamp};
 use std::{sync::Arc, time::Duration};
 use token_broker::work::Work;
+use token_broker_simulation::START_MS;
 
 /// What a first login does, in this order.
 pub(crate) const EFFECTS: [&str; 7] = [

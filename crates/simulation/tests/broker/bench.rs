@@ -13,12 +13,12 @@ use std::{
 };
 use token_broker::{broker::Broker, work::Work};
 use token_broker_simulation::{
+    START_MS,
     executor::{Executor, Polled},
-    ports::{Deed, Delivery, Entry, Link, PlannedPanic, Reply},
+    ports::{Action, Delivery, Entry, Link, PlannedPanic, Reply},
 };
 
 pub(crate) const POLICY: Policy = Policy::DEFAULT;
-pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(28);
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 pub(crate) const SEEDS: u64 = 1_000;
@@ -91,8 +91,8 @@ impl Bench {
         let task = bench.request_a_token();
         bench.answer_all();
         assert!(bench.token_of(task).is_some());
-        let half = TOKEN_LIFE.mul_f64(0.6);
-        bench.now_ms += u64::try_from(half.as_millis()).unwrap();
+        let due_after = TOKEN_LIFE.mul_f64(0.6);
+        bench.now_ms += u64::try_from(due_after.as_millis()).unwrap();
         bench.timers.clear();
         bench.link = Link::new(0, bench.rng.fork());
         bench.broker = Arc::new(Broker::new(POLICY, bench.link.ports()));
@@ -137,9 +137,9 @@ impl Bench {
     /// Takes up what a request has done. No two flows of an account run at a time.
     pub(crate) fn follow(&mut self, task: Task) {
         let (journal, stopped_ms) = self.link.end();
-        for Entry { stopped_ms, deed } in journal {
-            match deed {
-                Deed::Requested { number, effect, reply, .. } => {
+        for Entry { stopped_ms, action } in journal {
+            match action {
+                Action::Requested { number, effect, reply, .. } => {
                     let account = self.requests[task as usize].account.clone();
                     let runner = self.runners.insert(account.clone(), task);
                     let alone = runner.is_none_or(|runner| runner == task)
@@ -149,9 +149,9 @@ impl Bench {
                     let since_ms = self.now_ms + stopped_ms;
                     self.under_way.push(UnderWay { number, task, account, effect, reply, since_ms });
                 }
-                Deed::Sleep(until, reply) => self.timers.push((until.as_millis(), reply)),
-                Deed::Ended { number, .. } => self.under_way.retain(|effect| effect.number != number),
-                Deed::List(_) => panic!("no request lists all records"),
+                Action::Sleep(until, reply) => self.timers.push((until.as_millis(), reply)),
+                Action::Ended { number, .. } => self.under_way.retain(|effect| effect.number != number),
+                Action::List(_) => panic!("no request lists all records"),
             }
         }
         self.now_ms += stopped_ms;
@@ -308,7 +308,7 @@ impl Bench {
                 Call::Revoke(_) => UpstreamReply::Revoked,
                 Call::Probe(_) => UpstreamReply::Alive,
             }),
-            Effect::Pause { .. } => panic!("the shell pauses through its clock"),
+            Effect::Pause { .. } => panic!("the broker pauses through its clock"),
         }
     }
 

@@ -20,7 +20,7 @@ fn answers_a_waiter_as_soon_as_the_record_serves_it() {
 }
 
 #[test]
-fn is_published_while_the_new_pair_is_being_saved() {
+fn is_published_while_the_upstream_is_called() {
     let mut bench = Bench::with_a_pair_that_is_due(2);
     bench.request("a", Intent::Replace);
     bench.run();

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn each_line_of_the_template_has_data() {
-        let template = include_str!("../../../../template.yaml");
+        let template = include_str!("../../../../../template.yaml");
         let simulation = Simulation { plan: Plan::DASHBOARD, seed: 1, command: String::new() };
         let log = simulation.log();
         let widgets = widgets(template, &log).expect("the dashboard is read");

@@ -5,7 +5,7 @@ use crate::{
     executor::Polled,
     faults::Fault,
     messages::{Message, ReplyTo},
-    ports::{Deed, Delivery, Entry, PlannedPanic, Reply, stop_ms},
+    ports::{Action, Delivery, Entry, PlannedPanic, Reply, stop_ms},
     process::{Process, Served, TaskId, Work},
     requests::{ANSWER_RESERVE_MS, DIRECT_TIME, HTTP_TIME},
     world::{Arrival, InstanceId, Occurrence, World},
@@ -131,9 +131,9 @@ impl World {
 
     /// Takes up what a process has done. What it did after a stop happens later.
     fn follow_journal(&mut self, task: TaskId, journal: Vec<Entry>) {
-        for Entry { stopped_ms, deed } in journal {
-            match deed {
-                Deed::Requested { number, account, effect, reply } => {
+        for Entry { stopped_ms, action } in journal {
+            match action {
+                Action::Requested { number, account, effect, reply } => {
                     let account = self.account_of(task, account.as_ref(), &effect);
                     self.effect_begins(number, account, task, &effect);
                     let requested = Requested { task, number, account, effect, reply };
@@ -143,17 +143,17 @@ impl World {
                         self.after(stopped_ms, Occurrence::Requested(Box::new(requested)));
                     }
                 }
-                Deed::List(reply) => {
+                Action::List(reply) => {
                     let there_ms = stopped_ms + self.latency_ms();
                     self.after(there_ms, Occurrence::List { task, reply });
                 }
-                Deed::Sleep(until, reply) => {
+                Action::Sleep(until, reply) => {
                     let at_ms = self.instances[task.process.index].true_ms(until);
                     let at_ms = at_ms.max(self.now_ms + stopped_ms);
                     let delivery = Delivery::Event(Event::Resumed);
                     self.at(at_ms, Occurrence::Delivered { task, reply, delivery: Box::new(delivery) });
                 }
-                Deed::Ended { number, answered } => {
+                Action::Ended { number, answered } => {
                     let Some(process) = self.process(task.process) else { continue };
                     let Some(effect) = process.under_way.remove(&number) else { continue };
                     self.checks.tally.losses += u64::from(effect.may_cost && !answered);

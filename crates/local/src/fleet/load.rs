@@ -91,14 +91,15 @@ pub(super) async fn run(
     outcome
 }
 
-/// Asks every broker, again and again, until all faults were met and all brokers answer with a token. Gives up if
+/// Requests a token of every broker, again and again, until all faults were met and all brokers answer with a token. Gives up if
 /// that takes longer than `patience` without another fault.
 pub(super) async fn recover(handlers: &[Handler], faults_left: impl Fn() -> u64, patience: Duration) -> bool {
     let mut left = faults_left();
     let mut waiting_since = Instant::now();
     while waiting_since.elapsed() < patience {
-        let asked = handlers.iter().cloned().map(|handler| async move { ask(&handler).await.is_ok() });
-        let answers = asked.collect::<JoinSet<_>>().join_all().await;
+        let requests =
+            handlers.iter().cloned().map(|handler| async move { request_token(&handler).await.is_ok() });
+        let answers = requests.collect::<JoinSet<_>>().join_all().await;
         let now_left = faults_left();
         if now_left == 0 && answers.into_iter().all(|answered| answered) {
             return true;
@@ -111,7 +112,7 @@ pub(super) async fn recover(handlers: &[Handler], faults_left: impl Fn() -> u64,
     false
 }
 
-async fn ask(handler: &Handler) -> Result<(), String> {
+async fn request_token(handler: &Handler) -> Result<(), String> {
     let answer = handler.handle(LambdaEvent::new(json!({}), front::context())).await;
     let answer = Value::from(answer.map_err(|error| error.error_type)?);
     let token = answer.get("access_token").and_then(Value::as_str);
@@ -131,7 +132,7 @@ async fn work(
         let at = spread.mul_f64((number_as_f64(number) + chance.f64()) / number_as_f64(share));
         tokio::time::sleep_until(begun + at).await;
         let sent_at = Instant::now();
-        let answer = ask(&handler).await;
+        let answer = request_token(&handler).await;
         outcome.latencies.push(sent_at.elapsed());
         if let Err(code) = answer {
             *outcome.failures.entry(code).or_default() += 1;

@@ -11,7 +11,7 @@ use crate::{
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use protocol::{
     Account, AccountName, Cache, Call, Context, Draw, Effect, Event, Failure, Flow, Intent, LimiterName,
-    LoginLimiter, Lookup, Notice, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp,
+    LoginLimiter, Lookup, Notice, Outcome, Pair, Policy, Request, SecretError, Step, StoreError, Timestamp,
     UpstreamReply, Version, WriteOutcome, maintenance_urgency,
 };
 use std::{
@@ -48,17 +48,30 @@ pub struct Maintained {
 /// How the maintenance of one account ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MaintenanceOutcome {
-    /// Nothing was due, or a lease or a cooldown forbids it.
-    Idle,
+    /// There was nothing to do yet, for this reason.
+    Idle(IdleReason),
     /// It was due, and the time did not suffice.
     Postponed,
-    /// What was due is done.
+    /// What was due is done, as far as possible.
     Done {
         /// Whether the account got a new pair.
         renewed: bool,
     },
     /// It could not be maintained.
     Failed(Failure),
+}
+
+/// Why maintenance leaves an account alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleReason {
+    /// Nothing is due.
+    NotDue,
+    /// Another attempt holds the lease.
+    Leased,
+    /// The account is in cooldown.
+    InCooldown,
+    /// The pair is due, but an attempt ahead of time has failed lately.
+    TriedLately,
 }
 
 impl Maintenance {
@@ -217,12 +230,13 @@ impl Broker {
         deadline: Timestamp,
     ) -> Result<Maintenance, StoreError> {
         let listed = self.ports.store.list_accounts().await?.into_iter();
+        let cx = self.context(Draw(0));
         let mut accounts: Vec<_> =
-            listed.map(|(account, record)| Maintained::before(account, record)).collect();
+            listed.map(|(account, record)| Maintained::before(account, record, cx)).collect();
         let mut urgent = Vec::new();
         for maintained in &mut accounts {
             let Some(record) = &maintained.record else { continue };
-            if let Some(urgency) = maintenance_urgency(&maintained.account, record, self.context(Draw(0))) {
+            if let Some(urgency) = maintenance_urgency(&maintained.account, record, cx) {
                 maintained.outcome = MaintenanceOutcome::Postponed;
                 urgent.push((urgency, maintained));
             }
@@ -268,8 +282,9 @@ impl Broker {
         };
         // If it could not be read again, what this instance knows may be older than what was listed.
         let listed = maintained.record.as_ref().map(|record| record.version);
+        let has_failed = matches!(maintained.outcome, MaintenanceOutcome::Failed(_));
         let known = self.entry(&maintained.account).record();
-        if let Some(known) = known.filter(|known| Some(known.version) >= listed) {
+        if let Some(known) = known.filter(|known| !has_failed || Some(known.version) >= listed) {
             maintained.record = Some(known);
         }
     }
@@ -349,12 +364,29 @@ impl Broker {
 }
 
 impl Maintained {
-    fn before(account: AccountName, record: Result<Account, String>) -> Self {
+    fn before(account: AccountName, record: Result<Account, String>, cx: Context<'_>) -> Self {
         let (record, outcome) = match record {
-            Ok(record) => (Some(record), MaintenanceOutcome::Idle),
+            Ok(record) => {
+                let reason = idle_reason(&account, &record, cx);
+                (Some(record), MaintenanceOutcome::Idle(reason))
+            }
             Err(what) => (None, MaintenanceOutcome::Failed(Failure::UnreadableItem(what))),
         };
         Self { account, record, outcome, work: Work::default() }
+    }
+}
+
+/// Why there is nothing to do for an account that does not need maintenance.
+fn idle_reason(name: &AccountName, record: &Account, cx: Context<'_>) -> IdleReason {
+    let is_due = |pair: &Pair| cx.now >= cx.policy.due_at(name, pair);
+    if record.active_lease(cx.now).is_some() {
+        IdleReason::Leased
+    } else if record.active_cooldown(cx.now).is_some() {
+        IdleReason::InCooldown
+    } else if record.pair.as_ref().is_some_and(is_due) {
+        IdleReason::TriedLately
+    } else {
+        IdleReason::NotDue
     }
 }
 

@@ -1,7 +1,10 @@
 use super::*;
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
-use protocol::{Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind};
+use protocol::{
+    Cooldown, CooldownReason, Credentials, Generation, Grant, Holder, IssuedToken, Lease, Origin, Revocation,
+    Secret, TokenKind, Verdict,
+};
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
@@ -178,6 +181,36 @@ fn maintenance_is_bounded_in_number_and_in_time() {
         .map(|maintained| (maintained.account, maintained.record.ok_or_else(String::new)))
         .collect();
     assert_eq!(records, listed, "what could not be read again is as it was listed");
+}
+
+#[test]
+fn an_account_that_needs_nothing_says_why() {
+    let soon = NOW.plus(Duration::from_secs(9));
+    let pair = |expires_at| Pair {
+        generation: Generation(1),
+        access_token: Secret::from("token"),
+        refresh_token: None,
+        issued_at: NOW.minus(Duration::from_secs(3_600)),
+        expires_at,
+        obtained_by: Grant::Login,
+        replaces: None,
+        origin: Origin::default(),
+        secret_version: None,
+        verdict: Verdict::Unverified,
+    };
+    let cooldown = Cooldown { until: soon, reason: CooldownReason::Unavailable, failures: 1 };
+    let with_pair = |expires_at| Account { pair: Some(pair(expires_at)), ..Account::default() };
+    let (due, later) = (with_pair(soon), with_pair(NOW.plus(Duration::from_secs(7 * 86_400))));
+    for (record, reason) in [
+        (later, IdleReason::NotDue),
+        (Account { early_refresh_after: Some(soon), ..due.clone() }, IdleReason::TriedLately),
+        (Account { cooldown: Some(cooldown), ..due.clone() }, IdleReason::InCooldown),
+        (Account { lease: Some(Lease { holder: Holder(1), until: soon }), ..due }, IdleReason::Leased),
+    ] {
+        let still = Arc::new(Still { listed: vec![(name(0), Ok(record))], ..Still::default() });
+        let done = broker(&still).maintain(NOW, soon).now_or_never().expect("nothing waits").unwrap();
+        assert_eq!(done.accounts[0].outcome, MaintenanceOutcome::Idle(reason));
+    }
 }
 
 #[test]

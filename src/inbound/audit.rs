@@ -6,12 +6,12 @@ use super::{
     response::RequestError,
 };
 use crate::{
-    broker::{Maintained, Maintenance, MaintenanceOutcome},
+    broker::{IdleReason, Maintained, Maintenance, MaintenanceOutcome},
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
 use lambda_runtime::Context;
-use protocol::{Account, AccountName, Answer, Failure, Timestamp, millis};
+use protocol::{AccountName, Answer, Failure, Timestamp, millis};
 
 /// What came in, as far as it was understood.
 pub(super) struct Received {
@@ -83,40 +83,39 @@ pub(super) fn record(
 
 /// Writes the line of an account that the schedule looked after.
 fn record_account(log: &InvocationLog, invocation: &Record<'_>, maintained: &Maintained) {
-    let (error, message) = match &maintained.outcome {
-        MaintenanceOutcome::Idle => (None, idle(maintained.record.as_ref(), invocation.at)),
-        MaintenanceOutcome::Done { renewed: true } => (None, "renewed"),
-        MaintenanceOutcome::Done { renewed: false } => (None, "maintained"),
-        MaintenanceOutcome::Postponed => (Some(Failure::TooLittleTime), "postponed"),
-        MaintenanceOutcome::Failed(failure) => (Some(failure.clone()), ""),
+    let error = match &maintained.outcome {
+        MaintenanceOutcome::Failed(failure) => Some(RequestError::from(failure.clone())),
+        MaintenanceOutcome::Postponed => Some(RequestError::from(Failure::TooLittleTime)),
+        MaintenanceOutcome::Idle(_) | MaintenanceOutcome::Done { .. } => None,
     };
-    let error = error.map(RequestError::from);
-    let description = error.as_ref().filter(|_| message.is_empty()).map(RequestError::description);
+    let description = error.as_ref().map(RequestError::description);
+    let message = match &maintained.outcome {
+        MaintenanceOutcome::Idle(IdleReason::NotDue) => Some("nothing is due"),
+        MaintenanceOutcome::Idle(IdleReason::Leased) => Some("skipped: another attempt holds the lease"),
+        MaintenanceOutcome::Idle(IdleReason::InCooldown) => Some("skipped: in cooldown"),
+        MaintenanceOutcome::Idle(IdleReason::TriedLately) => Some("skipped: a renewal failed lately"),
+        MaintenanceOutcome::Done { renewed: true } => Some("renewed"),
+        MaintenanceOutcome::Done { renewed: false } => Some("maintained"),
+        MaintenanceOutcome::Postponed => Some("postponed"),
+        MaintenanceOutcome::Failed(_) => description.as_deref(),
+    };
+    let has_failed = matches!(maintained.outcome, MaintenanceOutcome::Failed(_));
     let record = maintained.record.as_ref();
     let pair = record.and_then(|record| record.pair.as_ref());
     log.record_account(
         &Record {
             severity: if error.is_some() { Severity::Warn } else { Severity::Info },
-            message: description.as_deref().unwrap_or(message),
+            message: message.unwrap_or_default(),
             account: Some(maintained.account.as_str()),
             generation: pair.map(|pair| pair.generation.0),
             outcome: error.as_ref().map_or("ok", RequestError::code),
-            is_failure: error.as_ref().is_some_and(|error| error.status() >= 500),
+            is_failure: has_failed && error.as_ref().is_some_and(|error| error.status() >= 500),
             counts: &[],
             work: maintained.work,
             ..*invocation
         },
         &record.map(|record| AccountRecord::of(record, invocation.at)).unwrap_or_default(),
     );
-}
-
-/// Why there was nothing to do for an account.
-fn idle(record: Option<&Account>, now: Timestamp) -> &'static str {
-    match record {
-        Some(record) if record.active_lease(now).is_some() => "skipped: another attempt holds the lease",
-        Some(record) if record.active_cooldown(now).is_some() => "skipped: in cooldown",
-        _ => "nothing is due",
-    }
 }
 
 fn counts(maintenance: &Maintenance) -> Vec<(&'static str, u64)> {
@@ -138,9 +137,7 @@ fn severity(error: &RequestError) -> Severity {
 mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
-    use protocol::{
-        Cooldown, CooldownReason, Generation, Grant, Holder, Lease, Origin, Pair, Secret, Verdict, Version,
-    };
+    use protocol::{Account, Generation, Grant, Origin, Pair, Secret, Verdict, Version};
     use serde_json::{Value, json};
     use std::{
         sync::{Arc, Mutex},
@@ -227,26 +224,37 @@ mod tests {
 
     #[test]
     fn the_line_of_an_account_says_how_its_maintenance_ended() {
-        let until = NOW.plus(Duration::from_secs(9));
-        let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 };
-        let cooling = Account { cooldown: Some(cooldown), ..a_record() };
-        let leased = Account { lease: Some(Lease { holder: Holder(1), until }), ..a_record() };
         let unreadable = Failure::UnreadableItem("it is broken".to_owned());
         let texts = [Failure::StoreUnavailable, Failure::UnknownAccount, unreadable.clone()];
         let [down, gone, broken] = &texts.map(|failure| failure.to_string());
-        let (idle, done) = (MaintenanceOutcome::Idle, |renewed| MaintenanceOutcome::Done { renewed });
-        let failed = MaintenanceOutcome::Failed;
+        let (idle, failed) = (MaintenanceOutcome::Idle, MaintenanceOutcome::Failed);
+        let done = |renewed| MaintenanceOutcome::Done { renewed };
         for (record, outcome, level, message, code, errors) in [
-            (Some(a_record()), idle.clone(), "INFO", "nothing is due", "ok", None),
-            (Some(cooling), idle.clone(), "INFO", "skipped: in cooldown", "ok", None),
-            (Some(leased), idle, "INFO", "skipped: another attempt holds the lease", "ok", None),
+            (Some(a_record()), idle(IdleReason::NotDue), "INFO", "nothing is due", "ok", None),
+            (Some(a_record()), idle(IdleReason::InCooldown), "INFO", "skipped: in cooldown", "ok", None),
+            (
+                Some(a_record()),
+                idle(IdleReason::TriedLately),
+                "INFO",
+                "skipped: a renewal failed lately",
+                "ok",
+                None,
+            ),
+            (
+                Some(a_record()),
+                idle(IdleReason::Leased),
+                "INFO",
+                "skipped: another attempt holds the lease",
+                "ok",
+                None,
+            ),
             (
                 Some(a_record()),
                 MaintenanceOutcome::Postponed,
                 "WARN",
                 "postponed",
                 "refresh_in_progress",
-                Some(1),
+                None,
             ),
             (Some(a_record()), done(true), "INFO", "renewed", "ok", None),
             (Some(a_record()), done(false), "INFO", "maintained", "ok", None),

@@ -200,7 +200,7 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
         let pending_revocations = maintained.record.as_ref().map(|record| record.pending_revocations.len());
         Some(match &maintained.outcome {
             MaintenanceOutcome::Postponed => return None,
-            MaintenanceOutcome::Idle => {
+            MaintenanceOutcome::Idle(_) => {
                 json!({"account": account, "renewed": false, "pending_revocations": pending_revocations})
             }
             MaintenanceOutcome::Done { renewed } => {
@@ -225,7 +225,10 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::Maintained, work::Work};
+    use crate::{
+        broker::{IdleReason, Maintained},
+        work::Work,
+    };
     use protocol::{Account, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind};
     use std::time::Duration;
 
@@ -306,7 +309,7 @@ mod tests {
         };
         let accounts = vec![
             one("a", MaintenanceOutcome::Done { renewed: true }),
-            one("b", MaintenanceOutcome::Idle),
+            one("b", MaintenanceOutcome::Idle(IdleReason::NotDue)),
             one("c", MaintenanceOutcome::Failed(Failure::StoreUnavailable)),
             one("d", MaintenanceOutcome::Postponed),
         ];

@@ -288,8 +288,8 @@ impl Account {
         self.pair.as_ref().map(|pair| pair.generation)
     }
 
-    /// Marks the refresh token as consumed, before it leaves; or takes the mark back, where it is certain that it did not
-    /// leave.
+    /// Marks the refresh token as consumed, before it leaves; or takes the mark back, if it did not leave or was refused
+    /// unused.
     pub fn mark_refresh_token(&mut self, consumed: bool) {
         if let Some(refresh_token) = self.pair.as_mut().and_then(|pair| pair.refresh_token.as_mut()) {
             refresh_token.consumed = consumed;
@@ -356,17 +356,17 @@ impl Account {
     }
 }
 
-/// A write of an account's record, carried out if the record still has the version that was read.
+/// A write of an account's record, carried out if the record still has the expected version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountWrite {
-    /// The version that was read. Zero: there was no record.
+    /// The version that was read, or the fence: the version that the lease was taken with. Zero: there was no record.
     pub expected: Version,
     /// The new record.
     pub next: Account,
 }
 
 impl AccountWrite {
-    /// The write of a record as it was read, with changes.
+    /// The write of a record of the expected version, with changes.
     pub(crate) fn new(changed: Account, now: Timestamp) -> Self {
         let expected = changed.version;
         Self { expected, next: Account { version: expected.next(now), ..changed } }

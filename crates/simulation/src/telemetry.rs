@@ -74,7 +74,7 @@ impl World {
             let Some(found) = &maintained.record else { continue };
             let is_failure = match &maintained.outcome {
                 MaintenanceOutcome::Failed(failure) => RequestError::from(failure.clone()).status() >= 500,
-                MaintenanceOutcome::Idle
+                MaintenanceOutcome::Idle(_)
                 | MaintenanceOutcome::Postponed
                 | MaintenanceOutcome::Done { .. } => false,
             };

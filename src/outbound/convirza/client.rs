@@ -1,6 +1,6 @@
 //! The HTTP client. Decisions rest on the HTTP status alone, because Convirza documents no error body.
 //!
-//! The client reads no body of a refusal, and no part of a response gets into a log or an error. The one exception is
+//! The client reads no body of a refusal, and nothing of a response but its status gets into a log. The one exception is
 //! V2, which reports some refusals in the body of a 200.
 
 use super::response;

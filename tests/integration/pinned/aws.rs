@@ -42,7 +42,6 @@ struct State {
     started: Instant,
     scripts: Mutex<VecDeque<Script>>,
     requests: Mutex<Vec<Received>>,
-    connect_timeouts: Mutex<Vec<Option<Duration>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +58,6 @@ impl Service {
             started: Instant::now(),
             scripts: Mutex::new(scripts.into_iter().collect()),
             requests: Mutex::default(),
-            connect_timeouts: Mutex::default(),
         }))
     }
 
@@ -86,16 +84,10 @@ impl Service {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.started.elapsed()
     }
-
-    /// The limit of every connect.
-    pub(crate) fn connect_timeouts(&self) -> Vec<Option<Duration>> {
-        self.0.connect_timeouts.lock().unwrap().clone()
-    }
 }
 
 impl HttpClient for Service {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        self.0.connect_timeouts.lock().unwrap().push(settings.connect_timeout());
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }

@@ -3,7 +3,6 @@
 use super::aws::{Script, Service, error};
 use protocol::{AccountName, Credentials, Secret, SecretError, SecretVersion};
 use serde_json::{Value, json};
-use std::time::Duration;
 use token_broker::{outbound::SecretsManager, ports::Secrets};
 
 async fn read(service: &Service) -> Result<Credentials, SecretError> {
@@ -83,6 +82,4 @@ async fn an_attempt_takes_1500_ms_and_an_operation_four_seconds() {
     let second = service.requests()[1].after.as_millis();
     // The SDK pauses for up to a second in between.
     assert!((1500..2520).contains(&second), "{second}");
-    let connects = service.connect_timeouts();
-    assert!(connects.iter().all(|limit| *limit == Some(Duration::from_secs(1))), "{connects:?}");
 }

@@ -209,13 +209,6 @@ mod times {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connect_takes_one_second() {
-        let service = Service::start([respond(json!({}))]);
-        read(&service).await.expect("a record");
-        assert_eq!(service.connect_timeouts(), [Some(Duration::from_secs(1))]);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn the_back_off_begins_at_50_ms() {
         // The SDK draws each pause, so one operation proves little.
         for _ in 0..20 {

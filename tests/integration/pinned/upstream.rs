@@ -204,7 +204,7 @@ mod requests {
             Origin { api_version: ApiVersion::V2, ..v3() },
             Origin { api_version: ApiVersion::V2, oauth_url: own(), api_url: None },
         ] {
-            assert_eq!(send(&host, &probe(origin)).await, UpstreamReply::Unclear);
+            assert_eq!(send(&host, &probe(origin)).await, UpstreamReply::NeverLeft);
         }
         assert_eq!(host.connections(), 0);
     }

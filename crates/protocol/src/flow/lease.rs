@@ -22,8 +22,8 @@ pub(super) struct LeaseAttempt {
     write: AccountWrite,
     lease: Lease,
     pub(super) purpose: Purpose,
-    /// What it does besides, reported once it is applied.
-    notices: Vec<Notice>,
+    /// What it does besides, reported once it is applied, or may be.
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Flow {

@@ -5,8 +5,8 @@
 //! other. `docs/PROTOCOL.md` has the diagram, which a test generates from this code.
 //!
 //! [`Flow::step`] maps a state and an event to a handler. Handlers return where the flow goes [`Next`], and
-//! [`Flow::enter`] maps that to the next state and effect. So these two functions are the whole machine, and the
-//! modules below do not call each other:
+//! [`Flow::enter`] maps that to the next state and effect. `write` dispatches the outcomes of conditional writes in the
+//! same way:
 //!
 //! | module | contents |
 //! | --- | --- |

@@ -94,7 +94,7 @@ impl Flow {
         Self::write_record(cx, held.account, ending)
     }
 
-    /// Writes a record as it was last read, with changes, and without a lease.
+    /// Writes a record without a lease, if its version still is the given one.
     pub(super) fn write_record(cx: Context<'_>, account: Account, ending: Ending) -> Next {
         SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx.now), ending)
     }

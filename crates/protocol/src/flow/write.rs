@@ -76,7 +76,11 @@ impl Flow {
     pub(super) fn read_back(&mut self, cx: Context<'_>, write: Attempt, event: Event) -> Next {
         match (write, event) {
             (Attempt::Lease(lease), Event::Account(Ok(account))) => self.lease_read_back(cx, lease, account),
-            (Attempt::Lease(_), Event::Account(Err(error))) => self.store_failed(cx, error),
+            // It may have been applied, so what it does besides is reported: rather twice than never.
+            (Attempt::Lease(lease), Event::Account(Err(error))) => {
+                self.notices.extend(lease.notices);
+                self.store_failed(cx, error)
+            }
             (Attempt::Save(save), Event::Account(Ok(account))) if save.is_applied(&account) => {
                 self.saved(cx, save, account)
             }
@@ -89,7 +93,9 @@ impl Flow {
             (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
             (Attempt::Block(block), Event::Limiter(Err(_))) => self.cool_down(cx, block.held, block.cooldown),
-            _ => Next::unexpected(),
+            (Attempt::Lease(_) | Attempt::Save(_) | Attempt::Permit(_) | Attempt::Block(_), _) => {
+                Next::unexpected()
+            }
         }
     }
 

@@ -134,4 +134,17 @@ fn a_withdrawal_is_reported_once_when_it_is_written() {
     let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
     world.run(&mut flow, |_, _| Fate::Done).unwrap();
     assert_eq!(withdrawals(&mut flow), 1);
+
+    // The write is applied, its reply is lost, and the record cannot be read back.
+    let mut world = World::with_pair(WEEK);
+    let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
+    let lost = |world: &mut World, effect: &Effect| match effect {
+        Effect::WriteAccount { .. } => Fate::DoneBut(Event::Written(WriteOutcome::Unknown)),
+        Effect::ReadAccount if world.count("read account") > 1 => {
+            Fate::Lost(Event::Account(Err(StoreError::Unreachable)))
+        }
+        _ => Fate::Done,
+    };
+    assert_eq!(world.run(&mut flow, lost), Err(Failure::StoreUnavailable));
+    assert_eq!((withdrawals(&mut flow), world.account.pair.is_none()), (1, true));
 }

@@ -147,7 +147,8 @@ class TokenSource {
         for (let requests = 0; requests < MAX_REQUESTS; requests++) {
             const { cached, request } = this.#lookUp(account, minTtlSeconds);
             if (cached) return cached;
-            const token = await request.token;
+            const token = await tokenOf(request, minTtlSeconds, undefined);
+            if (!token) continue;
             if (lastsOnArrival(token, minTtlSeconds, this.#now())) return token;
             const requested = request.minTtlSeconds ?? DEFAULT_MIN_TTL_SECONDS;
             const needed = minTtlSeconds ?? DEFAULT_MIN_TTL_SECONDS;
@@ -169,7 +170,8 @@ class TokenSource {
                 await request.token.catch(() => {});
                 continue;
             }
-            const token = await request.token;
+            const token = await tokenOf(request, minTtlSeconds, generation);
+            if (!token) continue;
             if (lastsOnArrival(token, minTtlSeconds, this.#now())) return token;
             break;
         }
@@ -244,6 +246,17 @@ export function createTokenSource(options) {
     return new TokenSource(options);
 }
 
+// The token of a request; undefined if it failed for the options of another caller, which this one does not share.
+async function tokenOf(request, minTtlSeconds, rejected) {
+    try {
+        return await request.token;
+    } catch (error) {
+        const isOwn = request.minTtlSeconds === minTtlSeconds && request.rejected === rejected;
+        if (isOwn || !(error instanceof InvalidRequestError)) throw error;
+        return undefined;
+    }
+}
+
 function inProgress(entry, now) {
     return entry.request && now - entry.request.startedAt <= REQUEST_MS ? entry.request : undefined;
 }
@@ -266,7 +279,7 @@ function store(entry, token, request, now) {
     // API refused the known token, and the broker answers that with an older one, its table was restored.
     const isBetter =
         !known ||
-        now >= known.expiresAt ||
+        !lasts(known, request.minTtlSeconds, now) ||
         token.generation > known.generation ||
         (token.generation === known.generation && token.requestedAt >= known.requestedAt) ||
         request.rejected >= known.generation;
@@ -293,7 +306,7 @@ function storeFailure(entry, error, request, now) {
     entry.renewAt = againAt;
     entry.failure = undefined;
     if (error instanceof TokenBrokerError) {
-        const cooldown = Math.max(COOLDOWN_SECONDS * 2 ** entry.failures, retryAfter);
+        const cooldown = retryAfter || COOLDOWN_SECONDS * 2 ** entry.failures;
         entry.failure = { error, at: now, cooldown: Math.min(cooldown, COOLDOWN_SECONDS_LIMIT) };
         entry.failures += 1;
     }

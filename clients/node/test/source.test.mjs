@@ -245,6 +245,28 @@ describe("renewal", () => {
         assert.equal((await source.get()).generation, 7, "the first failure after a success");
     });
 
+    test("failure of a caller's options is not shared", async () => {
+        const transport = byHand();
+        const source = createTokenSource({ transport, now: new Clock().now });
+        const greedy = source.get({ minTtlSeconds: 901 });
+        const modest = source.get();
+        transport.requests[0].reject(new InvalidRequestError("invalid_request", "900 at most"));
+        await assert.rejects(greedy, InvalidRequestError);
+        await new Promise(setImmediate);
+        transport.answer(1, 7);
+        assert.equal((await modest).generation, 7);
+    });
+
+    test("an error with retryAfter is one for as long as that says", async (t) => {
+        const { source, broker, clock } = await startFakes(t);
+        broker.fault = fault("store_unavailable", "DynamoDB does not answer", 1);
+        for (let requests = 1; requests < 8; requests++) {
+            await assert.rejects(source.get(), UnavailableError);
+            assert.equal(broker.requests.length, requests);
+            clock.advance(1);
+        }
+    });
+
     test("failure of a caller's options is not kept for others", async (t) => {
         const { source } = await startFakes(t);
         await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
@@ -388,6 +410,16 @@ describe("report", () => {
         assert.equal((await source.report(7)).generation, 7, "not reported again before retry_after");
         assert.equal(broker.requests.length, 2);
         assert.equal((await source.get()).generation, 7);
+    });
+
+    test("an older token replaces one that is too short", async (t) => {
+        const { source, broker, clock } = await startFakes(t);
+        broker.replace();
+        await source.get();
+        broker.restore();
+        clock.advance(850);
+        for (let count = 0; count < 3; count++) assert.equal((await source.get()).generation, 7);
+        assert.equal(broker.requests.length, 2);
     });
 
     test("of a token that a restored table does not know brings its older one", async (t) => {

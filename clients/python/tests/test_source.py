@@ -230,6 +230,26 @@ class TestRenewal:
         clock.advance(0.25)
         assert source.get().generation == 7, "the first failure after a success"
 
+    def test_failure_of_a_callers_options_is_not_shared(self, source: TokenSource, fakes: Fakes, clock: Clock) -> None:
+        fakes.broker.may_answer.clear()
+        with ThreadPoolExecutor(2) as pool:
+            greedy = pool.submit(source.get, min_ttl_seconds=901)
+            clock.wait_for_calls(2)  # its look-up and its request
+            modest = pool.submit(source.get)
+            clock.wait_for_calls(3)  # it has found the request of the greedy one
+            fakes.broker.may_answer.set()
+            assert modest.result().generation == 7
+            with pytest.raises(InvalidRequest):
+                greedy.result()
+
+    def test_cooldown_is_as_long_as_retry_after_says(self, source: TokenSource, fakes: Fakes, clock: Clock) -> None:
+        fakes.broker.fault = error("store_unavailable", "DynamoDB does not answer", 1)
+        for requests in range(1, 8):
+            with pytest.raises(Unavailable):
+                source.get()
+            assert len(fakes.broker.requests) == requests
+            clock.advance(1)
+
     def test_failure_of_a_callers_options_is_not_kept_for_others(self, source: TokenSource) -> None:
         with pytest.raises(InvalidRequest):
             source.get(min_ttl_seconds=901)
@@ -457,6 +477,17 @@ class TestReport:
             assert report.result().generation == 8
         assert "rejected_generation" not in fakes.broker.requests[1]
         assert fakes.broker.requests[2]["rejected_generation"] == "7"
+
+    def test_an_older_token_replaces_one_that_is_too_short(
+        self, source: TokenSource, fakes: Fakes, clock: Clock
+    ) -> None:
+        fakes.broker.replace()
+        source.get()
+        fakes.broker.restore()
+        clock.advance(850)
+        for _ in range(3):
+            assert source.get().generation == 7
+        assert len(fakes.broker.requests) == 2
 
     def test_brings_the_older_token_of_a_restored_table(self, source: TokenSource, fakes: Fakes) -> None:
         fakes.broker.replace()

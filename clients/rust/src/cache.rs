@@ -148,7 +148,9 @@ impl Entry {
         let in_a_row = self.failure.as_ref().map_or(0, |failed| failed.in_a_row.saturating_add(1));
         let backoff = FIRST_COOLDOWN.saturating_mul(2_u32.saturating_pow(in_a_row.min(16)));
         let requested = error.retry_after().unwrap_or_default();
-        let pause = draw.jittered(backoff.min(LONGEST_COOLDOWN)).max(requested.min(LONGEST_COOLDOWN));
+        let pause =
+            if requested.is_zero() { draw.jittered(backoff.min(LONGEST_COOLDOWN)) } else { requested };
+        let pause = pause.min(LONGEST_COOLDOWN);
         let renewal_pause = draw.stretched(requested.max(backoff).min(LONGEST_RENEWAL_PAUSE));
         self.failure = Some(Failed {
             error: error.clone(),
@@ -192,7 +194,7 @@ fn renewal_age(lifetime: Duration, draw: Draw) -> Duration {
 }
 
 /// Whether an error says something about the request alone, and nothing about the next one.
-fn is_of_the_request(error: &Error) -> bool {
+pub(crate) fn is_of_the_request(error: &Error) -> bool {
     matches!(error, Error::TooShort { .. } | Error::StillWaiting(_))
         || matches!(error.code(), Code::InvalidRequest | Code::UnsupportedGrantType)
 }

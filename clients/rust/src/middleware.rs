@@ -48,7 +48,8 @@ impl Middleware for BearerToken {
         }
         // Reported even where the request cannot be sent again: the next one shall have a good token.
         let renewed = self.source.report(&self.account, token.generation).await;
-        // reqwest would start again before the redirects. It tells of them by the URL alone.
+        // reqwest would start again before the redirects. It tells of them by the URL alone, so one that leads to the
+        // same URL is not noticed.
         if has_effect && without_fragment(response.url()) != sent_to {
             return Ok(response);
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Broker, Call, Clock, Error, SystemClock, Token,
-    cache::{Demand, Entry, Lookup},
+    cache::{Demand, Entry, Lookup, is_of_the_request},
     clock::within,
 };
 use protocol::{AccountName, Generation, Timestamp};
@@ -176,11 +176,13 @@ impl TokenSource {
             let Some(result) = within(&*shared.clock, deadline, settled(result)).await else {
                 return Err(Error::StillWaiting(limit));
             };
-            // The result of a call for less, such as a plain renewal while this is a report, is in the cache now.
-            if demand.is_covered_by(called_for) {
-                return demand.check(result?, shared.clock.now());
+            match result {
+                // A fault in the options of another caller.
+                Err(error) if called_for != demand && is_of_the_request(&error) => {}
+                // The result of a call for less, such as a plain renewal while this is a report, is in the cache now.
+                Ok(_) if !demand.is_covered_by(called_for) => {}
+                result => return demand.check(result?, shared.clock.now()),
             }
-            result?;
         }
     }
 }

@@ -89,17 +89,15 @@ impl Proxy {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
                 headers::for_caller(&mut head.headers, token.generation);
-                if head.status.is_redirection() {
-                    self.redirect(&mut head.headers, account, outgoing.target.path());
-                }
+                self.keep_on_agent(&mut head.headers, account, outgoing.target.path());
                 Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
             }
             Err(error) => failed(&error),
         }
     }
 
-    /// Keeps a redirect of the API on the agent, and takes one to another server from the caller.
-    fn redirect(&self, headers: &mut HeaderMap, account: &AccountName, current: &str) {
+    /// Makes a `Location` on the API one on the agent, and takes one on another server from the caller.
+    fn keep_on_agent(&self, headers: &mut HeaderMap, account: &AccountName, current: &str) {
         let Some(location) = headers.remove(header::LOCATION) else { return };
         let location = std::str::from_utf8(location.as_bytes()).ok();
         let on_agent =

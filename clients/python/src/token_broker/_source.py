@@ -116,6 +116,10 @@ class _Request:
         default = _DEFAULT_MIN_TTL
         return (default if self.min_ttl is None else self.min_ttl) >= (default if min_ttl is None else min_ttl)
 
+    def failed_for_others(self, min_ttl: int | None, rejected: int | None) -> bool:
+        """Whether it failed for the options of another caller, which a caller with these options does not share."""
+        return isinstance(self.outcome, InvalidRequest) and (self.min_ttl, self.rejected) != (min_ttl, rejected)
+
     def is_abandoned(self, now: float) -> bool:
         return now - self.started_at > _REQUEST_SECONDS
 
@@ -167,7 +171,7 @@ class _Entry:
         # the API refused the known token, and the broker answers that with an older one, its table was restored.
         if (
             known is None
-            or now >= known.expires_at
+            or not known._lasts(request.min_ttl, now)
             or (token.generation, token.requested_at) >= (known.generation, known.requested_at)
             or (request.rejected is not None and request.rejected >= known.generation)
         ):
@@ -188,7 +192,7 @@ class _Entry:
         self.renew_at = again_at
         self.failure = None
         if isinstance(error, TokenBrokerError):
-            cooldown = max(_COOLDOWN_SECONDS * 2 ** min(self.failures_in_a_row, 10), retry_after)
+            cooldown = retry_after or _COOLDOWN_SECONDS * 2 ** min(self.failures_in_a_row, 10)
             self.failure = (error, now, min(cooldown, _COOLDOWN_SECONDS_LIMIT))
             self.failures_in_a_row += 1
 
@@ -245,6 +249,8 @@ class TokenSource:
                 return cached
             assert request is not None
             yield request
+            if request.failed_for_others(min_ttl, None):
+                continue
             token = request.token()
             if token._lasts_on_arrival(min_ttl, self._clock()):
                 return token
@@ -263,7 +269,7 @@ class TokenSource:
             if request is None:
                 break
             yield request
-            if not is_report:
+            if not is_report or request.failed_for_others(min_ttl, generation):
                 continue
             token = request.token()
             if token._lasts_on_arrival(min_ttl, self._clock()):

@@ -180,6 +180,11 @@ mod failures {
     #[test]
     fn honour_retry_after_up_to_ten_seconds() {
         let mut entry = Entry::default();
+        for failures in 0..8 {
+            entry.fail(Demand::default(), &budget(1), after(failures), LATEST);
+            assert_eq!(entry.look_up(Demand::default(), after(failures + 1)), Lookup::Miss);
+        }
+        let mut entry = Entry::default();
         entry.fail(Demand::default(), &budget(4), START, LATEST);
         let Lookup::Fail(error) = entry.look_up(Demand::default(), after(1)) else { panic!("in cooldown") };
         assert_eq!(error.retry_after(), Some(seconds(3)));

@@ -25,6 +25,22 @@ async fn a_failure_is_shared_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fault_in_the_options_of_one_caller_is_not_shared() {
+    let mut bench = Bench::new();
+    let source = bench.source.clone();
+    let greedy =
+        tokio::spawn(async move { source.get_for(&AccountName::default(), Duration::from_secs(901)).await });
+    let (_, answer) = bench.next().await;
+    let modest = bench.get();
+    assert!(bench.is_quiet().await);
+    let refused = Error::InvalidCall("900 at most".to_owned());
+    answer.send(Err(refused.clone())).unwrap();
+    assert_eq!(greedy.await.unwrap(), Err(refused));
+    bench.next().await.1.send(Ok(token(7, 900))).unwrap();
+    assert_eq!(generation(modest.await.unwrap()), 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_survives_the_caller_that_started_it() {
     let mut bench = Bench::new();
     let first = bench.get();

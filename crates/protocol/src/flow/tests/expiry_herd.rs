@@ -55,6 +55,21 @@ fn f02_a_herd_at_expiry_does_not_fight_for_the_lease() {
 }
 
 #[test]
+fn a_request_that_the_draw_selected_is_not_drawn_again() {
+    let mut world = World::with_pair(Duration::from_secs(12 * 3600));
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let read = performed(flow.begin(cx(world.now, Draw(u64::MAX))));
+    let event = world.perform(read);
+    // One request in 2^10 is selected by now, and pauses before it goes for the lease.
+    let pause = performed(flow.step(cx(world.now, Draw(1 << 53)), event));
+    assert_eq!(pause.name(), "pause");
+    let event = world.perform(pause);
+    let read = performed(flow.step(cx(world.now, Draw(u64::MAX)), event));
+    let event = world.perform(read);
+    assert_eq!(performed(flow.step(cx(world.now, Draw(u64::MAX)), event)).name(), "write account");
+}
+
+#[test]
 fn a_request_that_the_cache_selected_is_not_drawn_again() {
     let mut world = World::with_pair(Duration::from_secs(3600));
     let record = Some(CachedRecord { account: world.account.clone(), read_at: world.now });

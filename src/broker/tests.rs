@@ -1,9 +1,9 @@
-use super::*;
+use super::{maintenance::ACCOUNTS_AT_ONCE, *};
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
 use protocol::{
-    Cooldown, CooldownReason, Credentials, Generation, Grant, Holder, IssuedToken, Lease, Origin, Revocation,
-    Secret, TokenKind, Verdict,
+    Call, Cooldown, CooldownReason, Credentials, Generation, Grant, Holder, Intent, IssuedToken, Lease,
+    Origin, Pair, Revocation, Secret, TokenKind, Verdict,
 };
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},

@@ -47,7 +47,7 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
     })
 }
 
-/// A broker with a cache of its own, for the configuration's callers.
+/// The handler of one instance: an empty cache, and the caller policy of this configuration.
 pub fn handler(config: &Config, ports: Ports) -> Handler {
     Handler::new(Broker::new(config.policy, ports), config.callers.clone())
 }

@@ -4,7 +4,7 @@ use crate::bench::Bench;
 use protocol::{AccountName, Version};
 
 #[test]
-fn are_one_for_look_ups_and_the_first_step_and_one_for_each_effect() {
+fn are_one_for_the_first_step_and_one_for_each_effect() {
     let mut bench = Bench::new(1);
     bench.request_a_token();
     let mut draws = 1;

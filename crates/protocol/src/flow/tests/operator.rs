@@ -75,7 +75,7 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
 }
 
 #[test]
-fn unblock_waits_for_the_lease_and_decides_again_after_a_conflict() {
+fn unblock_waits_for_the_lease_and_survives_a_conflict() {
     let mut world = World::new();
     world.account.rejected_secret = Some(SecretVersion("v1".to_owned()));
     let until = START.plus(10 * SECOND);

@@ -253,7 +253,7 @@ fn a_secret_that_cannot_be_read_is_read_once_in_a_while() {
 }
 
 #[test]
-fn an_upstream_that_fails_for_an_hour_gets_few_attempts_ahead_of_time() {
+fn a_failing_upstream_gets_few_attempts_ahead_of_time() {
     let mut world = World::with_pair(Duration::from_secs(86_400));
     world.account.pair.as_mut().unwrap().issued_at = START.minus(6 * 24 * 3600 * SECOND);
     world.pass(Duration::from_secs(9_000));

@@ -47,7 +47,7 @@ fn a_lying_caller_and_a_lying_probe_cause_few_renewals() {
 }
 
 #[test]
-fn a_rival_login_of_the_same_user_leaves_logins_to_other_accounts() {
+fn a_rival_login_leaves_logins_to_other_accounts() {
     let mut world = World::new();
     let dead = |name: &str| match name {
         "probe" | "refresh" => Fate::Lost(replied(&UpstreamReply::Unauthorized)),
@@ -62,7 +62,7 @@ fn a_rival_login_of_the_same_user_leaves_logins_to_other_accounts() {
 }
 
 #[test]
-fn the_first_deaths_are_believed_at_once_and_a_long_life_forgets_them() {
+fn first_deaths_are_believed_and_a_long_life_forgets_them() {
     let mut world = World::with_pair(WEEK);
     world.account.young_deaths = 3;
     world.account.pair.as_mut().unwrap().issued_at = START;

@@ -3,11 +3,12 @@
 use crate::{
     inbound::{
         Aliases,
-        authorization::{Action, Callers, Rule, Scope, Who, alias_name},
+        authorization::{Callers, Rule, Scope, Who, alias_name},
     },
     outbound::UpstreamHosts,
     telemetry::Audit,
 };
+use contract::Action;
 use protocol::{AccountName, Policy, UpstreamUrl};
 use serde::Deserialize;
 use std::{fmt, time::Duration};

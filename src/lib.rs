@@ -10,7 +10,6 @@
 //! | [`inbound`] | Lambda events: parsing, authorization, answers |
 //! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
 //! | [`config`] | the environment, checked once at start |
-//! | [`rfc3339`] | instants as text |
 //! | [`telemetry`] | the line of each invocation, and diagnostic events |
 //! | [`work`] | what a request made the instance do |
 //!
@@ -21,6 +20,5 @@ pub mod config;
 pub mod inbound;
 pub mod outbound;
 pub mod ports;
-pub mod rfc3339;
 pub mod telemetry;
 pub mod work;

@@ -11,7 +11,7 @@ cargo_tool cargo-deny 0.20.2
 # The fuzzer is a workspace of its own. What only one of the two has is no fault in the other.
 deny() {
     local manifest
-    for manifest in Cargo.toml fuzz/Cargo.toml; do
+    for manifest in Cargo.toml lab/fuzz/libfuzzer/Cargo.toml; do
         cargo deny --manifest-path "$manifest" --config deny.toml --workspace --locked "$@" || return
     done
 }

@@ -1,6 +1,6 @@
 //! The aliases of the function, which decide the way in.
 
-use super::authorization::Action;
+use contract::Action;
 
 /// The aliases that decide the way in. Where one is not set, the shape of the event decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,12 @@
 //! Records what an invocation requested and what became of it.
 
-use super::{
-    authorization::{Action, Caller},
-    deadline::Entry,
-    response::RequestError,
-};
+use super::{authorization::Caller, deadline::Entry, response::RequestError};
 use crate::{
     broker::{IdleReason, Maintained, Maintenance, MaintenanceOutcome},
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
+use contract::Action;
 use lambda_runtime::Context;
 use protocol::{AccountName, Answer, Failure, Timestamp, millis};
 
@@ -62,7 +59,7 @@ pub(super) fn record(
         account: received.account.as_ref().map(AccountName::as_str),
         generation: answer.map(|(answer, _)| answer.generation.0),
         served_from: answer.map(|(answer, _)| answer.served_from),
-        outcome: error.map_or("ok", RequestError::code),
+        outcome: error.map_or("ok", |error| error.code().as_str()),
         is_failure: error.is_some_and(|error| error.status() >= 500),
         duration_ms: millis(at.since(received.arrived_at)),
         token: answer.filter(|(_, is_handed_out)| *is_handed_out).map(|(answer, _)| &answer.access_token),
@@ -108,7 +105,7 @@ fn record_account(log: &InvocationLog, invocation: &Record<'_>, maintained: &Mai
             message: message.unwrap_or_default(),
             account: Some(maintained.account.as_str()),
             generation: pair.map(|pair| pair.generation.0),
-            outcome: error.as_ref().map_or("ok", RequestError::code),
+            outcome: error.as_ref().map_or("ok", |error| error.code().as_str()),
             is_failure: has_failed && error.as_ref().is_some_and(|error| error.status() >= 500),
             counts: &[],
             work: maintained.work,
@@ -280,7 +277,7 @@ mod tests {
             let [line] = &lines(Action::Token, Some(&error), &Details::default())[..] else {
                 panic!("one line")
             };
-            let expected = [json!(error.code()), json!(level), json!(error.description()), errors];
+            let expected = [json!(error.code().as_str()), json!(level), json!(error.description()), errors];
             assert_eq!(fields(line, ["outcome", "level", "message", "Errors"]), expected);
         }
         let details = Details {

@@ -2,8 +2,8 @@
 //!
 //! The parser is written by hand, so that every error names its field and none repeats a value.
 
-use super::{authorization::Action, response::RequestError};
-use protocol::{AccountName, Generation};
+use super::response::RequestError;
+use contract::{AccountName, Action, Generation};
 use serde_json::{Map, Value};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use super::{
     aliases::{Aliases, WrongAlias},
     audit::{self, Details, Received},
-    authorization::{Action, Caller, Callers, Permission, alias_name},
+    authorization::{Caller, Callers, Permission, alias_name},
     command::{self, Command},
     deadline::Entry,
     event::Payload,
@@ -12,6 +12,7 @@ use super::{
     status,
 };
 use crate::{broker::Broker, telemetry::InvocationLog};
+use contract::Action;
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use protocol::{AccountName, Failure, Intent, Outcome, Request, Timestamp};

@@ -1,11 +1,12 @@
 //! HTTP requests in the forms in which API Gateway and Function URLs pass them to a function, and responses.
 
 use super::{
-    authorization::{Action, Caller},
+    authorization::Caller,
     command::{self, Command, Fields},
     response::{self, Reply, RequestError, TokenReply},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use contract::Action;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},

@@ -2,8 +2,9 @@
 
 use crate::{
     broker::{Maintenance, MaintenanceOutcome},
-    rfc3339, telemetry,
+    telemetry,
 };
+use contract::{ErrorCode, rfc3339};
 use lambda_runtime::Diagnostic;
 use protocol::{AccountName, Answer, Failure, StoreError};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -46,7 +47,7 @@ impl From<RequestError> for Diagnostic {
     fn from(error: RequestError) -> Self {
         let retry_after = error.retry_after_seconds();
         let suffix = retry_after.map(|seconds| format!(" (retry_after={seconds})")).unwrap_or_default();
-        Self { error_type: error.code().to_owned(), error_message: error.description() + &suffix }
+        Self { error_type: error.code().as_str().to_owned(), error_message: error.description() + &suffix }
     }
 }
 
@@ -56,11 +57,13 @@ impl RequestError {
     }
 
     /// The contract's code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidRequest(_) | Self::NoSuchPath | Self::WrongMethod { .. } => "invalid_request",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::AccessDenied => "access_denied",
+            Self::InvalidRequest(_) | Self::NoSuchPath | Self::WrongMethod { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
+            Self::AccessDenied => ErrorCode::AccessDenied,
             Self::Failed(failure) => failure.code(),
         }
     }
@@ -86,22 +89,9 @@ impl RequestError {
     /// The HTTP status.
     pub fn status(&self) -> i64 {
         match self {
-            Self::InvalidRequest(_) | Self::UnsupportedGrantType => 400,
-            Self::AccessDenied => 403,
             Self::NoSuchPath => 404,
             Self::WrongMethod { .. } => 405,
-            Self::Failed(failure) => match failure {
-                Failure::UnknownAccount => 404,
-                Failure::CredentialsRejected(_) | Failure::BadSecret(_) => 502,
-                Failure::LoginBudgetExhausted { .. }
-                | Failure::UpstreamRateLimited { .. }
-                | Failure::UpstreamUnavailable { .. }
-                | Failure::RefreshInProgress { .. }
-                | Failure::TooLittleTime
-                | Failure::StoreUnavailable
-                | Failure::SecretUnavailable => 503,
-                Failure::UnreadableItem(_) | Failure::Defect(_) => 500,
-            },
+            _ => self.code().http_status().into(),
         }
     }
 
@@ -116,7 +106,7 @@ impl RequestError {
     /// The body of an HTTP error.
     pub(super) fn body(&self, request_id: &str) -> Value {
         let mut body = json!({
-            "error": self.code(),
+            "error": self.code().as_str(),
             "error_description": self.description(),
             "request_id": request_id,
         });
@@ -209,7 +199,7 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
             MaintenanceOutcome::Failed(failure) => json!({
                 "account": account,
                 "renewed": false,
-                "error": failure.code(),
+                "error": failure.code().as_str(),
                 "error_description": failure.to_string(),
             }),
         })
@@ -271,7 +261,7 @@ mod tests {
             (failed(Failure::Defect("what")), 500, "internal", None),
         ] {
             assert_eq!(
-                (error.status(), error.code(), error.retry_after_seconds()),
+                (error.status(), error.code().as_str(), error.retry_after_seconds()),
                 (status, code, retry),
                 "{error:?}"
             );

@@ -1,6 +1,7 @@
 //! The status answer: everything that an operator may know, which is all but the tokens.
 
-use crate::{ports::Listed, rfc3339};
+use crate::ports::Listed;
+use contract::rfc3339;
 use protocol::{Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Timestamp, Verdict};
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         "lease_until": account.active_lease(now).map(|lease| rfc3339::format(lease.until)),
         "cooldown": account.active_cooldown(now).map(|cooldown| json!({
             "until": rfc3339::format(cooldown.until),
-            "reason": Failure::cooling_down(cooldown, now).code(),
+            "reason": Failure::cooling_down(cooldown, now).code().as_str(),
         })),
         "failures_in_a_row": account.failures(),
         "young_deaths": account.young_deaths,

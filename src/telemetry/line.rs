@@ -1,7 +1,7 @@
 //! The text of a line: JSON for CloudWatch, or readable for a terminal. No input makes it longer than [`LONGEST_LINE`].
 
 use super::{metrics::Metrics, record::Record};
-use crate::rfc3339;
+use contract::rfc3339;
 use protocol::{Secret, ServedFrom, Timestamp};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;

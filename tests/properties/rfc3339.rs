@@ -1,9 +1,9 @@
 //! Instants as text.
 
 use crate::config;
+use contract::rfc3339::{format, parse};
 use proptest::prelude::*;
 use protocol::Timestamp;
-use token_broker::rfc3339::{format, parse};
 
 proptest! {
     #![proptest_config(config())]

@@ -7,9 +7,9 @@ use crate::{
     reply,
     route::{Route, route},
 };
+use contract::AccountName;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use protocol::AccountName;
 use std::{fmt, sync::Arc};
 use token_broker_client::{
     TokenSource,

@@ -1,6 +1,6 @@
 //! The command line.
 
-use protocol::AccountName;
+use contract::AccountName;
 use std::fmt;
 use token_broker_client::Action;
 

@@ -1,12 +1,12 @@
-//! What the agent makes of a request before it needs a token or a connection, for `crates/fuzzing`. No part of the API.
+//! What the agent makes of a request before it needs a token or a connection, for `lab/fuzz`. No part of the API.
 
 use crate::{
     gate, proxy,
     query::{TokenQuery, Unknown, parameters},
     route::{Route, route},
 };
+use contract::{AccountName, Generation, Secret};
 use http::{HeaderMap, Method, Uri, request::Parts};
-use protocol::{AccountName, Generation, Secret};
 use std::time::Duration;
 use token_broker_client::Error;
 

@@ -5,8 +5,8 @@
 //! host name was made to resolve to 127.0.0.1.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use contract::Secret;
 use http::{HeaderMap, header, request::Parts};
-use protocol::Secret;
 use subtle::ConstantTimeEq;
 
 /// The headers that may carry the guard token. The second is that of AWS's own extension.

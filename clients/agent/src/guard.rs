@@ -1,6 +1,6 @@
 //! The agent's own guard token.
 
-use protocol::Secret;
+use contract::Secret;
 use std::{
     fmt,
     sync::{Mutex, PoisonError},

@@ -16,7 +16,7 @@
 //! | `agent`, `server` | handles a request; accepts connections |
 //! | `extension` | Lambda's Extensions API |
 //! | `cli` | the command line |
-//! | `fuzzing` | the pure parts, for `crates/fuzzing` |
+//! | `fuzzing` | the pure parts, for `lab/fuzz` |
 
 mod agent;
 pub mod cli;

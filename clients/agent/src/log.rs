@@ -1,6 +1,6 @@
 //! Log lines: one JSON object each, on standard error, which Lambda and containers collect.
 
-use protocol::Timestamp;
+use contract::Timestamp;
 use serde_json::{Map, Value};
 use std::io::Write;
 use token_broker_client::{Clock, SystemClock};

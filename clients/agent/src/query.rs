@@ -1,6 +1,6 @@
 //! The options of a token request, from a query or a form. Pure.
 
-use protocol::{AccountName, Generation};
+use contract::{AccountName, Generation};
 use std::time::Duration;
 use token_broker_client::{Error, Token, TokenSource};
 

@@ -2,8 +2,8 @@
 
 use crate::gate::Refusal;
 use bytes::Bytes;
+use contract::{ServedFrom, Timestamp};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use protocol::{ServedFrom, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn with_request_id(
     let mut fields = Map::new();
     fields.insert("error".to_owned(), code.into());
     fields.insert("error_description".to_owned(), description.into());
-    let seconds = retry_after.map(|span| protocol::seconds_rounded_up(span).max(1));
+    let seconds = retry_after.map(|span| contract::seconds_rounded_up(span).max(1));
     if let Some(seconds) = seconds {
         fields.insert("retry_after".to_owned(), seconds.into());
     }
@@ -184,7 +184,7 @@ pub(crate) const GENERATION: HeaderName = HeaderName::from_static("x-token-broke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::AccountName;
+    use contract::AccountName;
     use token_broker_client::{BoxFuture, Broker, Call, Reply, TokenSource};
 
     struct Granting;

@@ -1,7 +1,7 @@
 //! Routes by method and path. Pure.
 
+use contract::AccountName;
 use http::Method;
-use protocol::AccountName;
 
 /// Where a request leads.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::{
     log::{Level, log},
     settings,
 };
-use protocol::AccountName;
+use contract::AccountName;
 use serde_json::Value;
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 use token_broker_client::{

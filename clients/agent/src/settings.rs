@@ -1,7 +1,7 @@
 //! The environment, parsed once, so that all its faults are reported together.
 
 use crate::Guard;
-use protocol::AccountName;
+use contract::AccountName;
 use std::{fmt, sync::Arc};
 use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
 

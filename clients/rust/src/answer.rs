@@ -1,7 +1,7 @@
 //! The broker's answers.
 
 use crate::Error;
-use protocol::{AccountName, Generation, Secret, ServedFrom, Timestamp, seconds_rounded_up};
+use contract::{AccountName, Generation, Secret, ServedFrom, Timestamp, seconds_rounded_up};
 use serde::Deserialize;
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;

@@ -1,7 +1,7 @@
 //! The cache of one account: its token, its last failure, and the decisions that follow. Pure: no clock, no I/O.
 
 use crate::{Code, Error, Token};
-use protocol::{Draw, Generation, ServedFrom, Timestamp};
+use contract::{Draw, Generation, ServedFrom, Timestamp};
 use std::time::Duration;
 
 /// How long a token has to be valid if the caller does not say. As in the broker.

@@ -1,6 +1,6 @@
 //! Calls to the broker.
 
-use protocol::{AccountName, Generation};
+use contract::{AccountName, Generation};
 use serde_json::{Map, Value};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The wall clock and randomness.
 
-use protocol::{Draw, Timestamp};
+use contract::{Draw, Timestamp};
 use std::{
     future::Future,
     pin::pin,
@@ -30,7 +30,7 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the client's only look at a clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(protocol::millis(since_epoch))
+        Timestamp::from_millis(contract::millis(since_epoch))
     }
 
     /// Drawn from the kernel each time: a generator in memory would repeat itself in every copy of a snapshot.

@@ -40,8 +40,8 @@ pub use cache::DEFAULT_MIN_TTL;
 pub use call::{Action, Call};
 pub use client::BrokerClient;
 pub use clock::{Clock, SystemClock, within};
+pub use contract::{AccountName, Draw, Generation, Secret, ServedFrom, Timestamp};
 pub use error::{Code, Error};
 #[cfg(feature = "middleware")]
 pub use middleware::BearerToken;
-pub use protocol::{AccountName, Draw, Generation, Secret, ServedFrom, Timestamp};
 pub use source::{Limits, TokenSource};

@@ -5,7 +5,7 @@ use crate::{
     cache::{Demand, Entry, Lookup, is_of_the_request},
     clock::within,
 };
-use protocol::{AccountName, Generation, Timestamp};
+use contract::{AccountName, Generation, Timestamp};
 use std::{
     collections::HashMap,
     fmt,

@@ -1,6 +1,7 @@
 //! Why a request failed.
 
 use crate::{Cooldown, CooldownReason, SecretVersion, Timestamp, seconds_rounded_up};
+use contract::ErrorCode;
 use std::time::Duration;
 
 /// What went wrong, as the caller has to know it. The texts say what happened and what to do. None of them ever holds
@@ -65,18 +66,18 @@ pub enum Failure {
 
 impl Failure {
     /// The contract's error code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::UnknownAccount => "unknown_account",
-            Self::BadSecret(_) => "bad_secret",
-            Self::SecretUnavailable => "secret_unavailable",
-            Self::CredentialsRejected(_) => "credentials_rejected",
-            Self::LoginBudgetExhausted { .. } => "login_budget_exhausted",
-            Self::UpstreamRateLimited { .. } => "upstream_rate_limited",
-            Self::UpstreamUnavailable { .. } => "upstream_unavailable",
-            Self::RefreshInProgress { .. } | Self::TooLittleTime => "refresh_in_progress",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::UnreadableItem(_) | Self::Defect(_) => "internal",
+            Self::UnknownAccount => ErrorCode::UnknownAccount,
+            Self::BadSecret(_) => ErrorCode::BadSecret,
+            Self::SecretUnavailable => ErrorCode::SecretUnavailable,
+            Self::CredentialsRejected(_) => ErrorCode::CredentialsRejected,
+            Self::LoginBudgetExhausted { .. } => ErrorCode::LoginBudgetExhausted,
+            Self::UpstreamRateLimited { .. } => ErrorCode::UpstreamRateLimited,
+            Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
+            Self::RefreshInProgress { .. } | Self::TooLittleTime => ErrorCode::RefreshInProgress,
+            Self::StoreUnavailable => ErrorCode::StoreUnavailable,
+            Self::UnreadableItem(_) | Self::Defect(_) => ErrorCode::Internal,
         }
     }
 

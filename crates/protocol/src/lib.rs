@@ -8,8 +8,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `time` | instants, and the random number of a step |
-//! | `secret`, `url` | texts that must not be printed; addresses that may get them |
+//! | `url` | addresses that may get tokens and passwords |
 //! | `record` | the shared record of one account: pair, lease, cooldown |
 //! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
 //! | `policy` | the operator's numbers and the arithmetic of times |
@@ -30,10 +29,12 @@ mod login_limiter;
 mod policy;
 mod record;
 mod request;
-mod secret;
-mod time;
 mod upstream;
 mod url;
+
+pub use contract::{
+    AccountName, Draw, Generation, Secret, ServedFrom, Timestamp, millis, seconds_rounded_up,
+};
 
 pub use cache::{Cache, CachedRecord, Lookup};
 pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
@@ -43,13 +44,11 @@ pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
 pub use record::{
-    Account, AccountName, AccountWrite, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder,
-    IssuedToken, Lease, MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion,
-    TokenKind, Verdict, Version,
+    Account, AccountWrite, ApiVersion, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease,
+    MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict,
+    Version,
 };
-pub use request::{Answer, Intent, Outcome, Request, ServedFrom};
-pub use secret::Secret;
-pub use time::{Draw, Timestamp, millis, seconds_rounded_up};
+pub use request::{Answer, Intent, Outcome, Request};
 pub use upstream::{Call, ClientCredentials, Credentials, Expiry, Granted, UpstreamReply};
 pub use url::{InvalidUrl, UpstreamUrl};
 

@@ -3,7 +3,7 @@
 //! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use crate::{Effect, Secret, Timestamp, UpstreamUrl, lies_ahead};
+use crate::{Effect, Generation, Secret, Timestamp, UpstreamUrl, lies_ahead};
 use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
@@ -12,42 +12,6 @@ const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
 pub const MAX_PENDING_REVOCATIONS: usize = 32;
 /// How long a record without any value is kept, for operators who look into what happened.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
-
-/// The name of an account: `[a-z0-9][a-z0-9-]{0,62}`. It names the secret and the stored record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountName(String);
-
-impl AccountName {
-    /// The account of a request that names none.
-    pub const DEFAULT: &str = "default";
-
-    /// Accepts a well-formed name only.
-    pub fn parse(text: &str) -> Option<Self> {
-        let lower_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let mut bytes = text.bytes();
-        let well_formed = text.len() <= 63
-            && bytes.next().is_some_and(lower_or_digit)
-            && bytes.all(|byte| lower_or_digit(byte) || byte == b'-');
-        well_formed.then(|| Self(text.to_owned()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for AccountName {
-    fn default() -> Self {
-        Self(Self::DEFAULT.to_owned())
-    }
-}
-
-impl fmt::Display for AccountName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
 
 /// The version of a stored item. Zero means that there is no item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,11 +24,6 @@ impl Version {
         Self(self.0.saturating_add(1).max(now.as_millis()))
     }
 }
-
-/// Names one token pair. It is the fence: the version of the write that took the lease under which the pair was
-/// obtained. So it grows with every pair and never names two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(pub u64);
 
 /// Names one attempt to take the lease or a login permit. Drawn anew for each attempt, so that a late write of an
 /// earlier attempt is never mistaken for this one's.

@@ -1,6 +1,6 @@
 //! What a caller asks for, and what it gets.
 
-use crate::{AccountName, Generation, Pair, Policy, Secret, Timestamp};
+use crate::{AccountName, Generation, Pair, Policy, Secret, ServedFrom, Timestamp};
 use std::time::Duration;
 
 /// One request for one account.
@@ -58,17 +58,6 @@ pub enum Outcome {
         /// Tokens that are still to be revoked.
         pending_revocations: usize,
     },
-}
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ServedFrom {
-    /// The instance's cache, without I/O.
-    Memory,
-    /// The shared record.
-    Table,
-    /// A renewal by this request.
-    Upstream,
 }
 
 /// A token that is handed out.

@@ -4,11 +4,9 @@
 //! V2, which reports some refusals in the body of a 200.
 
 use super::response;
-use crate::{
-    ports::{Clock, Upstream},
-    rfc3339,
-};
+use crate::ports::{Clock, Upstream};
 use async_trait::async_trait;
+use contract::rfc3339;
 use protocol::{
     ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, UpstreamReply,
     UpstreamUrl,

@@ -1,6 +1,6 @@
 //! Parses the upstream's responses: tokens, and expiries in every known form.
 
-use crate::rfc3339;
+use contract::rfc3339;
 use protocol::{Expiry, Granted, Secret, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

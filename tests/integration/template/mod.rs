@@ -9,6 +9,7 @@ mod permissions;
 mod releases;
 
 use crate::{events, front::context, handler, instance};
+use contract::Action;
 use emulators::{World, dynamodb};
 use lambda_runtime::LambdaEvent;
 use protocol::Timestamp;
@@ -23,7 +24,7 @@ use token_broker::{
     config::{Config, ConfigErrors},
     inbound::{
         ROUTES,
-        authorization::{Action, Caller},
+        authorization::Caller,
         command::{self, Command},
         deadline::Entry,
     },

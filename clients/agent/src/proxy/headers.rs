@@ -1,8 +1,8 @@
 //! Which headers pass. Pure.
 
 use crate::{gate::GUARD_HEADERS, reply::GENERATION};
+use contract::{Generation, Secret};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use protocol::{Generation, Secret};
 
 /// Headers of one connection (RFC 9110 §7.6.1). `Trailer` is not among them: it announces what is passed on.
 const HOP_BY_HOP: [HeaderName; 8] = [

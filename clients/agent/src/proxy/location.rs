@@ -4,7 +4,7 @@
 //! a `Location` on the agent: `/proxy/ACCOUNT` and the path on the API.
 
 use super::path;
-use protocol::AccountName;
+use contract::AccountName;
 use token_broker_client::http::BaseUrl;
 
 /// The header `Location` for the caller, or `None` if the API names another server, or a path that the proxy refuses.

@@ -8,11 +8,11 @@ mod retry;
 
 use self::body::Kept;
 use crate::{query::invalid, reply};
+use contract::AccountName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use protocol::AccountName;
 use std::time::Duration;
 use token_broker_client::{
     Error, Token, TokenSource,

@@ -1,7 +1,7 @@
 //! When a request may be sent once more. Pure.
 
+use contract::Generation;
 use http::{Method, StatusCode};
-use protocol::Generation;
 
 /// Whether the API refused the token, as far as its answer tells.
 pub(crate) fn is_refused(status: StatusCode) -> bool {

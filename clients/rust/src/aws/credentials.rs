@@ -7,7 +7,7 @@ use super::{
     web_identity,
 };
 use crate::http::HttpClient;
-use protocol::Timestamp;
+use contract::Timestamp;
 use std::time::Duration;
 use tokio::sync::Mutex;
 

@@ -1,7 +1,7 @@
 //! Environment variables.
 
 use crate::http::Roots;
-use protocol::Secret;
+use contract::Secret;
 use std::{collections::HashMap, fmt, path::PathBuf};
 
 /// Why there is no guard token.

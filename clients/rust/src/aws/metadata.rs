@@ -2,8 +2,8 @@
 
 use super::{Keys, plan::Authorization};
 use crate::http::{BaseUrl, HttpClient, collect, empty};
+use contract::{Secret, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use protocol::{Secret, Timestamp};
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;

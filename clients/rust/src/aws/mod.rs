@@ -22,7 +22,7 @@ pub(crate) use metadata::region as instance_region;
 pub(crate) use plan::region as planned_region;
 pub(crate) use signature::sign;
 
-use protocol::{Secret, Timestamp};
+use contract::{Secret, Timestamp};
 
 /// Keys to sign with.
 #[derive(Clone, Debug, PartialEq, Eq)]

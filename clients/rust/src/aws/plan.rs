@@ -5,7 +5,7 @@ use super::{
     profile::{Found, Profiles},
 };
 use crate::http::BaseUrl;
-use protocol::Secret;
+use contract::Secret;
 use std::path::PathBuf;
 
 /// Where ECS serves the credentials of a task.

@@ -1,7 +1,7 @@
 //! The profile files, `~/.aws/credentials` and `~/.aws/config`.
 
 use super::{Environment, Keys};
-use protocol::Secret;
+use contract::Secret;
 use std::collections::HashMap;
 
 /// The credentials of the chosen profile.

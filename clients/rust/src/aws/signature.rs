@@ -6,8 +6,8 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign as signature_of},
     sign::v4,
 };
+use contract::Timestamp;
 use http::Request;
-use protocol::Timestamp;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Signs a request that is about to be sent to `authority`.
@@ -49,7 +49,7 @@ pub(crate) fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::Secret;
+    use contract::Secret;
 
     #[test]
     fn the_example_of_the_aws_documentation_is_signed_as_there() {

@@ -2,8 +2,8 @@
 
 use super::{Keys, metadata::instant};
 use crate::http::{BaseUrl, HttpClient, collect, full};
+use contract::Secret;
 use http::{HeaderValue, Method, Request, header};
-use protocol::Secret;
 use std::{fmt::Write as _, path::Path};
 
 const LONGEST_ANSWER: usize = 64 * 1024;

@@ -1,5 +1,5 @@
 use super::*;
-use protocol::{AccountName, Secret};
+use contract::{AccountName, Secret};
 
 const START: Timestamp = Timestamp::from_millis(1_775_000_000_000);
 const LATEST: Draw = Draw(0);

@@ -1,8 +1,8 @@
 //! Connections that wait for their next request.
 
 use super::{client::Body, target::Target};
+use contract::Timestamp;
 use hyper::client::conn::http1::SendRequest;
-use protocol::Timestamp;
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},

@@ -58,7 +58,7 @@ fn service_and_region(host: &str) -> (&'static str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::AccountName;
+    use contract::AccountName;
 
     #[test]
     fn the_host_tells_service_and_region() {

@@ -18,6 +18,7 @@ use axum::{
     routing::get,
 };
 use caller::Caller;
+use contract::rfc3339;
 use emulators::{
     World,
     convirza::{Endpoint, Event, Outcome, Revoke},
@@ -39,7 +40,6 @@ use token_broker::{
     inbound::{Handler, authorization::Callers},
     outbound::SystemClock,
     ports::{Clock, Ports},
-    rfc3339,
 };
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
 

@@ -5,7 +5,7 @@ mod waiting;
 
 use super::*;
 use crate::{BoxFuture, Code, Reply};
-use protocol::Draw;
+use contract::Draw;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -28,7 +28,7 @@ impl TestClock {
 
     /// The wall clock goes on while Tokio's clock stands still.
     fn freeze(&self, span: Duration) {
-        self.frozen.fetch_add(protocol::millis(span), Ordering::Relaxed);
+        self.frozen.fetch_add(contract::millis(span), Ordering::Relaxed);
     }
 }
 

@@ -287,7 +287,7 @@ impl Attempt {
         match self {
             Self::Lease(attempt) => format!("{:?}", std::mem::discriminant(&attempt.purpose)),
             Self::Save(attempt) => match &attempt.ending {
-                Ending::Failed(failure) => failure.code().to_owned(),
+                Ending::Failed(failure) => failure.code().as_str().to_owned(),
                 ending => format!("{ending:?}"),
             },
             Self::Permit(attempt) => attempt.held.rejected_version.is_some().to_string(),

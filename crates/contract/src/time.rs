@@ -1,12 +1,10 @@
-//! Instants as the protocol knows them: handed in by the caller, never read from a clock.
+//! Instants and random numbers, as values: both are handed in, so that what decides about them is pure.
 
 use std::time::Duration;
 
 /// An instant in milliseconds since the Unix epoch, by the clock of whoever wrote it down.
 ///
-/// Clocks of different instances differ; the protocol tolerates a difference of
-/// [`Policy::clock_margin`](super::policy::Policy::clock_margin). All arithmetic saturates, so that no
-/// instant that somebody else wrote can make it panic.
+/// All arithmetic saturates, so that no instant that came from outside can make it panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -49,7 +47,7 @@ pub const fn seconds_rounded_up(span: Duration) -> u64 {
     span.as_secs() + if span.subsec_nanos() > 0 { 1 } else { 0 }
 }
 
-/// One uniformly random number, drawn for each step by what drives the flow: the only source of chance in the protocol.
+/// One uniformly random number, drawn by whoever calls code that needs chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Draw(pub u64);
 
@@ -84,6 +82,11 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(seconds_rounded_up(Duration::from_millis(1)), 1);
+        assert_eq!(seconds_rounded_up(Duration::from_secs(2)), 2);
+    }
+    #[test]
     fn a_draw_covers_the_unit_interval_and_stays_below_one() {
         assert!(Draw(0).fraction().abs() < f64::EPSILON);
         assert!(Draw(u64::MAX).fraction() < 1.0);
@@ -93,11 +96,5 @@ mod tests {
         assert!((middle.fraction() - 0.5).abs() < f64::EPSILON);
         assert_eq!(middle.jittered(Duration::from_secs(2)), Duration::from_millis(1_500));
         assert_eq!(middle.stretched(Duration::from_secs(2)), Duration::from_millis(2_100));
-    }
-
-    #[test]
-    fn seconds_are_rounded_up() {
-        assert_eq!(seconds_rounded_up(Duration::from_millis(1)), 1);
-        assert_eq!(seconds_rounded_up(Duration::from_secs(2)), 2);
     }
 }

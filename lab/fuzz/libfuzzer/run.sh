@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Fuzzes everything that reads bytes from outside, guided by coverage: libFuzzer, on the stable toolchain.
 #
-#     fuzz/run.sh item                              # 10 million executions of one target
-#     fuzz/run.sh all 100000                        # every target, so many executions each
-#     fuzz/run.sh item 10000000 -max_total_time=720 # options of libFuzzer
-#     fuzz/run.sh item 0 crash-…                    # this input only
+#     lab/fuzz/libfuzzer/run.sh item                              # 10 million executions of one target
+#     lab/fuzz/libfuzzer/run.sh all 100000                        # every target, so many executions each
+#     lab/fuzz/libfuzzer/run.sh item 10000000 -max_total_time=720 # options of libFuzzer
+#     lab/fuzz/libfuzzer/run.sh item 0 crash-…                    # this input only
 #
-# `crates/fuzzing` has the targets, what each checks, and the seeds. The corpus grows in `fuzz/corpus/TARGET`, is reduced
+# `lab/fuzz` has the targets, what each checks, and the seeds. The corpus grows in `lab/fuzz/libfuzzer/corpus/TARGET`, is reduced
 # afterwards to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in
-# `fuzz/crash-…`; put it into `crates/fuzzing/seeds/TARGET` with the fix, and `cargo test` runs it from then on.
+# `lab/fuzz/libfuzzer/crash-…`; put it into `lab/fuzz/seeds/TARGET` with the fix, and `cargo test` runs it from then on.
 # A C++ compiler is needed. The last line of each target is a row of the table in docs/EVIDENCE.md.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -22,13 +22,13 @@ RUSTC_WRAPPER=$PWD/rustc.sh cargo build --release --target "$host"
 binary=${CARGO_TARGET_DIR:-target}/$host/release/token-broker-fuzz
 
 fuzz() {
-    local name=$1 seeds=("../crates/fuzzing/seeds/$1") log=corpus/$1.log
+    local name=$1 seeds=("../seeds/$1") log=corpus/$1.log
     shift
-    if [ "$name" = event ]; then seeds+=(../events); fi
+    if [ "$name" = event ]; then seeds+=(../../../events); fi
     mkdir -p "corpus/$name"
     export FUZZ_TARGET=$name
     if [ -f "${1:-}" ]; then "$binary" "$1"; return; fi
-    "$binary" -runs="$executions" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -dict=../crates/fuzzing/dictionary.txt \
+    "$binary" -runs="$executions" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -dict=../dictionary.txt \
         -artifact_prefix=./ "$@" "corpus/$name" "${seeds[@]}" >"$log" 2>&1 || {
         grep -m 1 -A 1 'panicked\|ERROR: libFuzzer' "$log"
         echo "$name: a rule is broken; see fuzz/$log"
@@ -48,5 +48,5 @@ fuzz() {
 
 mkdir -p corpus
 names=$target
-if [ "$target" = all ]; then names=$(ls ../crates/fuzzing/seeds); fi
+if [ "$target" = all ]; then names=$(ls ../seeds); fi
 for name in $names; do fuzz "$name" "$@"; done

@@ -1,12 +1,13 @@
 //! The environment of the function: lines `NAME=value`.
 
 use crate::{MARK, has_mark};
+use contract::Action;
 use protocol::AccountName;
 use serde_json::Value;
 use std::time::Duration;
 use token_broker::{
     config::{Config, ConfigErrors},
-    inbound::authorization::{Action, Caller, Callers},
+    inbound::authorization::{Caller, Callers},
 };
 
 /// Checks one environment.

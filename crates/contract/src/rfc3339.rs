@@ -1,6 +1,6 @@
 //! Instants as text.
 
-use protocol::Timestamp;
+use crate::Timestamp;
 use std::fmt::Write;
 use time::{
     OffsetDateTime, PrimitiveDateTime,

@@ -1,11 +1,9 @@
 //! Responses of the upstream.
 
+use contract::rfc3339;
 use protocol::{Expiry, Timestamp};
 use serde_json::Value;
-use token_broker::{
-    outbound::convirza::response::{is_v2_error, parse_expiry, parse_grant},
-    rfc3339,
-};
+use token_broker::outbound::convirza::response::{is_v2_error, parse_expiry, parse_grant};
 
 /// The last instant of the year 9999.
 const LAST: Timestamp = Timestamp::from_millis(253_402_300_799_000);

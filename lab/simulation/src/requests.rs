@@ -46,7 +46,7 @@ impl World {
         stopped: bool,
     ) {
         if !stopped {
-            let code = result.as_ref().err().map(Failure::code);
+            let code = result.as_ref().err().map(|failure| failure.code().as_str());
             self.checks.waited(self.now_ms - arrived_ms, code);
             if let Ok(Outcome::Token(answer)) = &result
                 && self.upstream.issued_at_ms(&answer.access_token) <= arrived_ms
@@ -99,7 +99,7 @@ impl World {
         self.checks.hold("I7", arrived_ms < self.settled_ms, || {
             format!("a request failed at {}, after all faults: {failure}", self.now_ms)
         });
-        self.checks.failed(account, failure.code());
+        self.checks.failed(account, failure.code().as_str());
         self.checks.tally.warm_failures += u64::from(warm);
     }
 }

@@ -1,6 +1,7 @@
 //! One invocation of the real handler, and the rules for all of them.
 
 use crate::ports::{ACCESS_TOKEN, KEPT_INSIDE, Memory, RENEWED_TOKEN};
+use contract::Action;
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use protocol::{AccountName, Policy};
@@ -11,7 +12,7 @@ use token_broker::{
     broker::Broker,
     inbound::{
         Aliases, Handler, Payload,
-        authorization::{Action, Callers, Rule, Scope, Who},
+        authorization::{Callers, Rule, Scope, Who},
     },
     telemetry::{Audit, InvocationLog, LONGEST_LINE, Style},
 };

@@ -51,7 +51,7 @@ impl World {
             account: Some(served.request.account.as_str()),
             generation: answer.map(|answer| answer.generation.0),
             served_from: answer.map(|answer| answer.served_from),
-            outcome: error.as_ref().map_or("ok", RequestError::code),
+            outcome: error.as_ref().map_or("ok", |error| error.code().as_str()),
             is_failure: error.as_ref().is_some_and(|error| error.status() >= 500),
             duration_ms: at_ms - served.arrived_ms,
             work,

@@ -2,9 +2,9 @@
 //! CloudWatch would take it from the lines of the log.
 #![allow(clippy::indexing_slicing, reason = "indexing JSON does not panic: what is missing is null")]
 
+use contract::rfc3339;
 use serde_json::Value;
 use std::{collections::BTreeMap, error::Error};
-use token_broker::rfc3339;
 use token_broker_simulation::{DAY, MINUTE, START_MS};
 
 /// The period of every graph.

@@ -10,7 +10,7 @@
 //! | `configuration` | the function's environment |
 //! | `agent` | requests to the agent |
 //!
-//! `fuzz/run.sh` searches for a counterexample by coverage. The test `fixed_seed` runs the seeds and random changes of
+//! `lab/fuzz/libfuzzer/run.sh` searches for a counterexample by coverage. The test `fixed_seed` runs the seeds and random changes of
 //! them.
 #![allow(
     clippy::expect_used,

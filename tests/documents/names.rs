@@ -281,14 +281,3 @@ fn the_figures_are_those_of_the_plans() {
     let unknown: Vec<_> = plotted.iter().filter(|name| !plans.contains(&format!("\"{name}\""))).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
 }
-
-#[test]
-fn the_picture_of_the_dashboard_shows_the_templates_graphs() {
-    let (template, picture) = (read("template.yaml"), read("docs/dashboard.svg"));
-    let graphs = template.lines().filter(|line| line.contains(r#"{"type":"metric""#));
-    let titles: Vec<_> =
-        graphs.map(|line| line.split(r#""title":""#).nth(1).unwrap().split('"').next().unwrap()).collect();
-    assert!(titles.len() > 10, "{titles:?}");
-    let missing: Vec<_> = titles.iter().filter(|title| !picture.contains(&format!("\n{title}\n"))).collect();
-    assert!(missing.is_empty(), "draw it again with `cargo figures --dashboard template.yaml`: {missing:?}");
-}

@@ -4,7 +4,6 @@
 //! Where Python with boto3 and Node with the AWS SDK are installed, functions that cache the token as one usually does are
 //! started as well. `cargo benchmark` prints the table of docs/PERFORMANCE.md; it has to be alone on the machine.
 //! `cargo benchmark instructions` counts instructions instead, and compares them with `instructions.txt`.
-//! `cargo benchmark adversity` takes thirteen minutes, and prints what half-broken dependencies and lying callers cost.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +15,6 @@
     reason = "a benchmark measures and prints, and fails by panicking"
 )]
 
-mod adversity;
 mod driver;
 mod instructions;
 mod report;
@@ -41,17 +39,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let which = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => "times",
-        [which @ ("adversity" | "instructions")] => which,
+        ["instructions"] => "instructions",
         _ => {
-            println!("usage: cargo benchmark [instructions | adversity]");
+            println!("usage: cargo benchmark [instructions]");
             return ExitCode::FAILURE;
         }
     };
     let broker = build();
-    if which == "adversity" {
-        adversity::measure(&broker);
-        return ExitCode::SUCCESS;
-    }
     let table = table::Table::start(&broker);
     let program = |path: PathBuf| Program {
         command: vec![path.display().to_string()],

@@ -16,7 +16,7 @@ use token_broker::broker::Maintenance;
 
 /// What a task of a process ends with.
 pub(crate) enum Ended {
-    Request(Result<Outcome, Failure>, token_broker::work::Work),
+    Request(Result<Outcome, Failure>),
     Maintenance(Result<Maintenance, StoreError>),
 }
 
@@ -56,9 +56,7 @@ impl World {
             served.deadline_ms = deadline_ms;
         }
         self.executor.spawn(task, async move {
-            let mut work = token_broker::work::Work::default();
-            let result = broker.serve(request, &mut work).await;
-            Ended::Request(result, work)
+            Ended::Request(broker.serve(request, &mut token_broker::work::Work::default()).await)
         });
     }
 
@@ -318,14 +316,8 @@ impl World {
         let (work, _) = process.task_ends(task);
         self.checks.hold("single flight", !leaks, || "an effect outlives its request".to_owned());
         match (work, ended) {
-            (Some(Work::Request(served)), Ended::Request(result, work)) => {
-                self.log_request(task.process.life, &served, &result, work);
-                self.end_request(&served, result);
-            }
+            (Some(Work::Request(served)), Ended::Request(result)) => self.end_request(&served, result),
             (Some(Work::Maintenance { began_ms }), Ended::Maintenance(result)) => {
-                if let Ok(done) = &result {
-                    self.log_maintenance(task.process.life, began_ms, done);
-                }
                 self.checks.maintained(self.now_ms - began_ms, result.map_or(0, |done| done.postponed()));
             }
             _ => {}

@@ -24,7 +24,7 @@
 //! | `faults` | what can go wrong |
 //! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza |
 //! | `checks`, `tally` | the invariants, and the counts of a run |
-//! | `figures`, `telemetry` | the data of the charts; the log lines of a run |
+//! | `figures` | the data of the charts |
 //! | `time` | spans in milliseconds |
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,6 @@ mod simulation;
 mod store;
 mod strategy;
 mod tally;
-mod telemetry;
 mod time;
 mod upstream;
 mod world;

@@ -246,30 +246,6 @@ impl Plan {
         ..Self::PAUSES
     };
 
-    /// A day that shows something in most graphs. All sessions are revoked at nine; again at three, while the upstream
-    /// answers 500 for half an hour; and at seven, after a wrong password was stored. Only for the picture of the
-    /// dashboard.
-    pub const DASHBOARD: Self = Self {
-        name: "a_day_on_the_dashboard",
-        days: 1,
-        instances: 20,
-        requests_a_day: 60_000,
-        token_life_ms: 12 * HOUR,
-        faults: &[PlannedFault {
-            fault: Fault::UpstreamFails,
-            start: Start::At(15 * HOUR),
-            lasts_ms: 30 * MINUTE,
-        }],
-        incidents: &[
-            (9 * HOUR, Incident::SessionsRevoked),
-            (15 * HOUR + 5 * MINUTE, Incident::SessionsRevoked),
-            (19 * HOUR, Incident::WrongPassword),
-            (19 * HOUR + MINUTE, Incident::SessionsRevoked),
-            (19 * HOUR + 30 * MINUTE, Incident::RightPassword),
-        ],
-        ..Self::CALM
-    };
-
     /// The plans of `cargo figures`, in the order of the table.
     pub const ALL: [Self; 28] = [
         Self::CALM,

@@ -1,7 +1,6 @@
 //! One plan with one seed.
 
-use crate::{Checks, Plan, Strategy, Trace, telemetry::Telemetry, world::World};
-use std::sync::Arc;
+use crate::{Checks, Plan, Strategy, Trace, world::World};
 
 /// A plan and a seed. They determine a run to its last event.
 #[derive(Clone, Debug)]
@@ -21,20 +20,6 @@ impl Simulation {
     /// If the broker breaks an invariant.
     pub fn broker(&self) -> (Checks, Trace) {
         World::with_broker(self).run()
-    }
-
-    /// Runs a fleet with the broker. Returns the lines of its log.
-    ///
-    /// # Panics
-    /// If the broker breaks an invariant.
-    pub fn log(&self) -> Vec<String> {
-        let telemetry = Telemetry::default();
-        let lines = Arc::clone(&telemetry.lines);
-        let mut world = World::with_broker(self);
-        world.telemetry = Some(telemetry);
-        world.run();
-        let mut lines = lines.lock().unwrap();
-        std::mem::take(&mut *lines)
     }
 
     /// Runs a fleet with another strategy. The requests arrive at the same times, under the same faults.

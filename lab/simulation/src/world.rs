@@ -13,7 +13,6 @@ use crate::{
     process::TaskId,
     secrets::Secrets,
     store::Store,
-    telemetry::Telemetry,
     upstream::Upstream,
 };
 use fastrand::Rng;
@@ -48,8 +47,6 @@ pub(crate) struct World {
     pub(crate) holder_died_ms: u64,
     pub(crate) load: Load,
     pub(crate) checks: Checks,
-    /// The log, if the run has one.
-    pub(crate) telemetry: Option<Telemetry>,
     /// When all faults and their after-effects are over.
     pub(crate) settled_ms: u64,
 }
@@ -179,7 +176,6 @@ impl World {
             holder_died_ms: 0,
             instances,
             load: Load::new(plan.accounts),
-            telemetry: None,
             checks: Checks::new(simulation, strategy, &policy),
             settled_ms: START_MS,
             rng,

@@ -5,25 +5,18 @@
 //! | --- | --- |
 //! | `outcome` | the figures of one plan |
 //! | `table` | the figures as a table |
-//! | `charts` | one chart for each plan, and one for all; the picture of the dashboard |
-//! | `dashboard` | the dashboard of the template, with the metrics of a simulated day |
+//! | `charts` | one chart for each plan, and one for all |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
 
 mod charts;
-mod dashboard;
 mod outcome;
 mod table;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
-use std::{
-    error::Error,
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 use token_broker_simulation::{Plan, Simulation, Strategy};
 
 /// Compares the broker with common alternatives in a simulated fleet: a table and charts.
@@ -45,9 +38,6 @@ struct Options {
     /// The number of days, instead of the plan's
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=180))]
     days: Option<u64>,
-    /// Draws the dashboard of this template with the metrics of a simulated day, and nothing else
-    #[arg(long, value_name = "TEMPLATE")]
-    dashboard: Option<PathBuf>,
 }
 
 fn plan(name: &str) -> Result<Plan, String> {
@@ -59,11 +49,7 @@ fn plan(name: &str) -> Result<Plan, String> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let drawn = match &options.dashboard {
-        Some(template) => draw_dashboard(template, &options),
-        None => run(&options),
-    };
-    match drawn {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cargo figures: {error}");
@@ -95,16 +81,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     bar.finish_and_clear();
     let took = bar.elapsed().as_secs_f64();
     println!("{runs} runs in {took:.0} s; the table and the charts are in {}", options.out.display());
-    Ok(())
-}
-
-fn draw_dashboard(template: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(&options.out)?;
-    let command = format!("cargo figures --dashboard {} --seed {}", template.display(), options.seed);
-    let log = Simulation { plan: Plan::DASHBOARD, seed: options.seed, command }.log();
-    let path = options.out.join("dashboard.svg");
-    charts::dashboard(&dashboard::widgets(&fs::read_to_string(template)?, &log)?, &path)?;
-    println!("{} lines of the log; the dashboard is in {}", log.len(), path.display());
     Ok(())
 }
 

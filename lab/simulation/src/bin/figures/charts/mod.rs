@@ -1,10 +1,8 @@
-//! Charts: one for each plan, in four panels, and one for all plans. The picture of the dashboard.
+//! Charts: one for each plan, in four panels, and one for all plans.
 
-mod dashboard;
 mod overview;
 mod panels;
 
-pub(crate) use dashboard::dashboard;
 pub(crate) use overview::overview;
 
 use crate::{outcome::Outcome, table};

@@ -33,7 +33,6 @@ PSEUDO = {
 KEY = "arn:aws:kms:us-east-1:123456789012:key/of-the-"
 # Every parameter that may be left empty, with a value.
 EVERYTHING = {
-    "AgentLayerBucket": "archives",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     "Callers": '[{"caller":"direct:live","accounts":["*"],"actions":["*"]}]',
     "Canary": "Canary10Percent15Minutes",
@@ -50,15 +49,12 @@ EVERYTHING = {
     "UpstreamHosts": "login.example.invalid,api.example.invalid:8443",
     "VpcEndpointIds": "vpce-1,vpce-2",
 }
+AGENT = {"ArchiveBucket": "archives", "OrganizationId": "o-0123456789"}
 # Another value for the parameters whose declaration does not suggest one.
 OTHERS = {
-    "AgentLayerPrefix": "token-broker/2/",
     "ApiUrl": "https://api.example.invalid",
-    "HttpProvisionedConcurrency": 1,
     "Log": "debug",
-    "MaintenanceRate": "rate(1 hour)",
     "OauthUrl": "https://oauth.example.invalid",
-    "Prefetch": "default,emea",
     "RevokeField": "access_token",
     "RunbookUrl": "https://runbooks.example.invalid",
     "SecretPrefix": "other/",
@@ -226,6 +222,8 @@ def main():
         chosen = {name: another(name, declared)}
         write(directory / "changes" / f"{name}.json", Resolver(transformed("package", chosen), chosen).stack())
     write(directory / "sam-local.json", sam_local_variables())
+    agent = yaml_parse(pathlib.Path("clients/agent/template.yaml").read_text())
+    write(directory / "agent.json", Resolver(agent, AGENT).stack())
     write(directory / "changes" / "code.json", Resolver(transformed("other-package", {}), {}).stack())
 
 

@@ -125,10 +125,11 @@ fn each_names_its_runbook_and_treats_silence_as_it_should() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn maintenance_is_missed_only_where_there_is_any() {
-    assert!(Stack::read("changes/MaintenanceState").0["MaintenanceAlarm"].is_null());
-    let topic = Stack::read(EVERYTHING).resource("MaintenanceAlarm")["AlarmActions"].clone();
-    assert_eq!(topic, json!(["arn:aws:sns:us-east-1:123456789012:alarms"]));
+fn the_topic_is_told_of_alarms_and_of_their_end() {
+    let topic = json!(["arn:aws:sns:us-east-1:123456789012:alarms"]);
+    for (name, alarm) in Stack::read(EVERYTHING).all("AWS::CloudWatch::Alarm") {
+        assert_eq!((&alarm["AlarmActions"], &alarm["OKActions"]), (&topic, &topic), "{name}");
+    }
 }
 
 /// The metrics of a graph: lines of namespace, name, dimensions and options, or a search by account.

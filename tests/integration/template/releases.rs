@@ -32,7 +32,7 @@ fn changes() -> BTreeMap<String, Stack> {
 fn another_parameter_or_other_code_makes_a_new_version() {
     let before = version(&Stack::read(DEFAULTS));
     let changes = changes();
-    assert!(changes.len() > 30 && changes.contains_key("code"), "{:?}", changes.keys());
+    assert!(changes.len() > 25 && changes.contains_key("code"), "{:?}", changes.keys());
     for (change, stack) in changes {
         let after = version(&stack);
         assert_ne!((&after.0, &after.1), (&before.0, &before.1), "{change}");
@@ -80,14 +80,12 @@ fn a_canary_moves_callers_and_is_taken_back_on_alarms() {
     }
     // The schedule moves after the callers, so only if their canary was good.
     assert_eq!(stack.0["ScheduleAlias"]["DependsOn"], json!(["LiveAlias", "HttpAlias"]));
-    // A version can have it for one alias only, and both stand on the same one.
     let provisioned = |stack: &Stack| {
         ["LiveAlias", "HttpAlias"].map(|alias| {
             stack.resource(alias)["ProvisionedConcurrencyConfig"]["ProvisionedConcurrentExecutions"].clone()
         })
     };
     assert_eq!(provisioned(&stack), [json!(2), json!(null)]);
-    assert_eq!(provisioned(&changes()["HttpProvisionedConcurrency"]), [json!(null), json!(1)]);
 
     let stack = Stack::read(DEFAULTS);
     for alias in ["LiveAlias", "HttpAlias"] {

@@ -17,7 +17,7 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use log::{log_call, log_notice};
 use protocol::{
     Account, AccountName, Cache, Context, Draw, Effect, Event, Failure, Flow, LimiterName, LoginLimiter,
-    Lookup, Outcome, Policy, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply, Version,
+    Lookup, Outcome, Policy, Read, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply, Version,
     WriteOutcome,
 };
 use std::{
@@ -137,20 +137,26 @@ impl Broker {
         reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// The record of one account or of all, and the login rate limiter. An item that cannot be read is described.
+    /// The record of one account or of all, and the login rate limiter, each unless its item cannot be read.
     ///
     /// # Errors
-    /// The store is out of reach.
+    /// The store is out of reach, or refuses to be read.
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<Listed>, Result<LoginLimiter, String>), StoreError> {
+    ) -> Result<(Vec<Listed>, Read<LoginLimiter>), StoreError> {
         let store = &self.ports.store;
         let records = match only {
-            Some(name) => vec![(name.clone(), described(store.read_account(name).await)?)],
+            Some(name) => vec![(name.clone(), store.read_account(name).await)],
             None => store.list_accounts().await?,
         };
-        Ok((records, described(store.read_login_limiter(&LimiterName::default()).await)?))
+        let limiter = store.read_login_limiter(&LimiterName::default()).await;
+        let errors =
+            records.iter().filter_map(|(_, record)| record.as_ref().err()).chain(limiter.as_ref().err());
+        match errors.into_iter().find(|error| !matches!(error, StoreError::Unreadable(_))) {
+            Some(error) => Err(error.clone()),
+            None => Ok((records, limiter)),
+        }
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
@@ -224,15 +230,6 @@ impl Broker {
                 Event::Resumed
             }
         }
-    }
-}
-
-/// An item, or why it cannot be read.
-fn described<T>(read: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
-    match read {
-        Ok(item) => Ok(Ok(item)),
-        Err(StoreError::Unreadable(what)) => Ok(Err(what)),
-        Err(StoreError::Unreachable) => Err(StoreError::Unreachable),
     }
 }
 

@@ -3,13 +3,13 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, LimiterName, LoginLimiter, SecretError, StoreError,
+    Account, AccountName, Call, Credentials, Draw, LimiterName, LoginLimiter, Read, SecretError, StoreError,
     Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::sync::Arc;
 
 /// An account with its record, or with the reason why its stored item cannot be read.
-pub type Listed = (AccountName, Result<Account, String>);
+pub type Listed = (AccountName, Read<Account>);
 
 /// The shared records: strongly consistent reads and conditional writes, nothing else.
 #[async_trait]

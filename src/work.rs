@@ -117,7 +117,7 @@ mod tests {
             let work = added(&twice.collect::<Vec<_>>());
             [work.logins, work.refreshes, work.probes]
         };
-        assert_eq!(replies(UpstreamReply::Unclear), [2; 3]);
+        assert_eq!(replies(UpstreamReply::UNEXPECTED), [2; 3]);
         assert_eq!(replies(UpstreamReply::TooLate), [0; 3]);
         assert_eq!(replies(UpstreamReply::NeverLeft), [0; 3]);
     }

@@ -4,8 +4,8 @@ use super::Broker;
 use crate::work::{Work, permits_left};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    Account, AccountName, Context, Draw, Failure, Intent, LimiterName, LoginLimiter, Outcome, Pair, Request,
-    StoreError, Timestamp, maintenance_urgency,
+    Account, AccountName, Context, Draw, Failure, Intent, LimiterName, LoginLimiter, Outcome, Pair, Read,
+    Request, StoreError, Timestamp, maintenance_urgency,
 };
 
 /// Accounts that are maintained at the same time.
@@ -154,13 +154,13 @@ impl Broker {
 }
 
 impl Maintained {
-    fn before(account: AccountName, record: Result<Account, String>, cx: Context<'_>) -> Self {
+    fn before(account: AccountName, record: Read<Account>, cx: Context<'_>) -> Self {
         let (record, outcome) = match record {
             Ok(record) => {
                 let reason = idle_reason(&account, &record, cx);
                 (Some(record), MaintenanceOutcome::Idle(reason))
             }
-            Err(what) => (None, MaintenanceOutcome::Failed(Failure::UnreadableItem(what))),
+            Err(error) => (None, MaintenanceOutcome::Failed(error.into())),
         };
         Self { account, record, outcome, work: Work::default() }
     }

@@ -65,7 +65,7 @@ impl Secrets for Still {
 impl Upstream for Still {
     async fn send(&self, _: &Call) -> UpstreamReply {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        UpstreamReply::Unclear
+        UpstreamReply::UNEXPECTED
     }
 }
 
@@ -146,9 +146,9 @@ async fn a_call_leaves_at_its_last_instant_and_not_after_it() {
     let still = Arc::new(Still::default());
     let broker = broker(&still);
     for (not_after, reply, calls) in [
-        (NOW, UpstreamReply::Unclear, 1),
+        (NOW, UpstreamReply::UNEXPECTED, 1),
         (NOW.minus(Duration::from_millis(1)), UpstreamReply::TooLate, 1),
-        (NOW.plus(Duration::from_millis(1)), UpstreamReply::Unclear, 2),
+        (NOW.plus(Duration::from_millis(1)), UpstreamReply::UNEXPECTED, 2),
     ] {
         let call = Call::Probe(IssuedToken { token: Secret::from("token"), origin: Origin::default() });
         let event = broker.perform(&name(0), Effect::Send { call, not_after }).await;
@@ -178,7 +178,7 @@ fn maintenance_is_bounded_in_number_and_in_time() {
     let records: Vec<Listed> = done
         .accounts
         .into_iter()
-        .map(|maintained| (maintained.account, maintained.record.ok_or_else(String::new)))
+        .map(|maintained| (maintained.account, maintained.record.ok_or(StoreError::Unreachable)))
         .collect();
     assert_eq!(records, listed, "what could not be read again is as it was listed");
 }
@@ -198,7 +198,11 @@ fn an_account_that_needs_nothing_says_why() {
         secret_version: None,
         verdict: Verdict::Unverified,
     };
-    let cooldown = Cooldown { until: soon, reason: CooldownReason::Unavailable, failures: 1 };
+    let cooldown = Cooldown {
+        until: soon,
+        reason: CooldownReason::Unavailable(protocol::UpstreamFault::Unexpected),
+        failures: 1,
+    };
     let with_pair = |expires_at| Account { pair: Some(pair(expires_at)), ..Account::default() };
     let (due, later) = (with_pair(soon), with_pair(NOW.plus(Duration::from_secs(7 * 86_400))));
     for (record, reason) in [

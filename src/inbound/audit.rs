@@ -125,7 +125,9 @@ fn counts(maintenance: &Maintenance) -> Vec<(&'static str, u64)> {
 
 fn severity(error: &RequestError) -> Severity {
     match error {
-        RequestError::Failed(Failure::Defect(_) | Failure::UnreadableItem(_)) => Severity::Error,
+        RequestError::Failed(Failure::Defect(_) | Failure::UnreadableItem(_) | Failure::Misconfigured(_)) => {
+            Severity::Error
+        }
         _ => Severity::Warn,
     }
 }

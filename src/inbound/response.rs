@@ -252,7 +252,15 @@ mod tests {
             ),
             (failed(Failure::LoginBudgetExhausted { retry_after }), 503, "login_budget_exhausted", Some(12)),
             (failed(Failure::UpstreamRateLimited { retry_after }), 503, "upstream_rate_limited", Some(12)),
-            (failed(Failure::UpstreamUnavailable { retry_after }), 503, "upstream_unavailable", Some(12)),
+            (
+                failed(Failure::UpstreamUnavailable {
+                    fault: protocol::UpstreamFault::Unexpected,
+                    retry_after,
+                }),
+                503,
+                "upstream_unavailable",
+                Some(12),
+            ),
             (failed(Failure::RefreshInProgress { retry_after }), 503, "refresh_in_progress", Some(12)),
             (failed(Failure::TooLittleTime), 503, "refresh_in_progress", Some(1)),
             (failed(Failure::StoreUnavailable), 503, "store_unavailable", Some(1)),

@@ -2,26 +2,28 @@
 
 use crate::ports::Listed;
 use contract::rfc3339;
-use protocol::{Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Timestamp, Verdict};
+use protocol::{
+    Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Read, Timestamp, Verdict,
+};
 use serde_json::{Value, json};
 
 /// The status of the accounts and of the login rate limiter, as the contract has it.
 pub(super) fn answer(
     records: &[Listed],
-    limiter: &Result<LoginLimiter, String>,
+    limiter: &Read<LoginLimiter>,
     policy: &Policy,
     now: Timestamp,
 ) -> Value {
     let accounts = records.iter().map(|(name, record)| match record {
         Ok(account) => account_status(name, account, policy, now),
-        Err(what) => json!({"account": name.as_str(), "unreadable": what}),
+        Err(error) => json!({"account": name.as_str(), "unreadable": error.to_string()}),
     });
     json!({
         "now": rfc3339::format(now),
         "accounts": accounts.collect::<Vec<_>>(),
         "login_limiter": match limiter {
             Ok(limiter) => limiter_status(limiter, policy, now),
-            Err(what) => json!({"unreadable": what}),
+            Err(error) => json!({"unreadable": error.to_string()}),
         },
     })
 }
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
     use protocol::{
         Cooldown, CooldownReason, Generation, Holder, Lease, Origin, Pair, Permit, RefreshToken, Secret,
-        SecretVersion, Version,
+        SecretVersion, StoreError, Version,
     };
     use std::time::Duration;
 
@@ -172,7 +174,8 @@ mod tests {
 
     #[test]
     fn an_unreadable_record_is_reported() {
-        let records = [(AccountName::default(), Err("attribute `pair` is missing".to_owned()))];
+        let records =
+            [(AccountName::default(), Err(StoreError::Unreadable("attribute `pair` is missing".to_owned())))];
         let answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, NOW);
         assert_eq!(
             answer["accounts"],

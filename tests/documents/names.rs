@@ -109,10 +109,11 @@ fn errors() -> Vec<RequestError> {
         Failure::CredentialsRejected(SecretVersion(String::new())),
         Failure::LoginBudgetExhausted { retry_after },
         Failure::UpstreamRateLimited { retry_after },
-        Failure::UpstreamUnavailable { retry_after },
+        Failure::UpstreamUnavailable { fault: protocol::UpstreamFault::Unexpected, retry_after },
         Failure::RefreshInProgress { retry_after },
         Failure::TooLittleTime,
         Failure::StoreUnavailable,
+        Failure::Misconfigured(protocol::ServiceRefusal { service: "", operation: "", code: String::new() }),
         Failure::UnreadableItem(String::new()),
         Failure::Defect(""),
     ];

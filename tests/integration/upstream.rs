@@ -93,7 +93,7 @@ async fn every_fault_has_its_reply() {
         Fault::Redirect,
         Fault::Hang,
     ] {
-        assert_eq!(reply_to(&world, unclear.clone()).await, UpstreamReply::Unclear, "{unclear:?}");
+        assert_eq!(reply_to(&world, unclear.clone()).await, UpstreamReply::UNEXPECTED, "{unclear:?}");
     }
     let observed = world.convirza.observed();
     assert_eq!(observed.redirects_followed, 0);

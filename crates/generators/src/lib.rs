@@ -8,7 +8,7 @@ use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Credentials, Effect, Event, Expiry,
     Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, Origin, Pair, Permit, Policy, Progress,
     Read, RefreshToken, Request, Revocation, Secret, SecretError, SecretVersion, StoreError, Target,
-    Timestamp, TokenKind, UpstreamReply, UpstreamUrl, Verdict, Version, WriteOutcome,
+    Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version, WriteOutcome,
 };
 use std::time::Duration;
 
@@ -236,7 +236,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 fn cooldown() -> impl Strategy<Value = Cooldown> {
     let reason = prop_oneof![
         Just(CooldownReason::RateLimited),
-        Just(CooldownReason::Unavailable),
+        Just(CooldownReason::Unavailable(UpstreamFault::NoResponse)),
+        Just(CooldownReason::Unavailable(UpstreamFault::Refused)),
+        Just(CooldownReason::Unavailable(UpstreamFault::Unexpected)),
         Just(CooldownReason::BudgetExhausted),
     ];
     (instant(), reason, any::<u32>()).prop_map(|(until, reason, failures)| Cooldown {
@@ -287,7 +289,7 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
         2 => Just(UpstreamReply::Refused),
         2 => Just(UpstreamReply::Unauthorized),
         1 => option::of(seconds(LONGEST_SECONDS)).prop_map(UpstreamReply::RateLimited),
-        1 => Just(UpstreamReply::Unclear),
+        1 => Just(UpstreamReply::UNEXPECTED),
         1 => Just(UpstreamReply::NeverLeft),
         1 => Just(UpstreamReply::TooLate),
     ]

@@ -102,25 +102,43 @@ pub enum Event {
 pub type Read<T> = Result<T, StoreError>;
 
 /// Why an item could not be read from the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
-    /// The store is out of reach, or refused the request.
+    /// The store is out of reach, or its answer is not certainly its own.
+    #[error("the store is out of reach")]
     Unreachable,
-    /// The stored item has another form than the broker writes. Names the attribute, never its value.
+    /// The store refuses such requests, whenever they are made.
+    #[error("{0}")]
+    Misconfigured(ServiceRefusal),
+    /// The stored item has another form than the broker writes. Names item and attribute, never a value.
+    #[error("{0}")]
     Unreadable(String),
+}
+
+/// A service refuses the broker itself: trying again does not help.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{service} refused {operation} with {code}")]
+pub struct ServiceRefusal {
+    /// The service, as its vendor names it.
+    pub service: &'static str,
+    /// The operation that it refused.
+    pub operation: &'static str,
+    /// The service's own code for the reason.
+    pub code: String,
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unreachable => Self::StoreUnavailable,
+            StoreError::Misconfigured(refusal) => Self::Misconfigured(refusal),
             StoreError::Unreadable(what) => Self::UnreadableItem(what),
         }
     }
 }
 
 /// How a conditional write ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WriteOutcome {
     /// It was carried out.
     Applied,
@@ -128,6 +146,8 @@ pub enum WriteOutcome {
     Conflict,
     /// The reply was lost. It may or may not have been carried out, and may still be.
     Unknown,
+    /// The store refused it. An earlier try of this very write may have been carried out all the same.
+    Refused(ServiceRefusal),
 }
 
 /// Why a secret could not be read.
@@ -137,8 +157,10 @@ pub enum SecretError {
     Missing,
     /// The secret has another form than documented. Says what is missing, never what is there.
     Bad(String),
-    /// Secrets Manager is out of reach, or refused the request.
+    /// Secrets Manager is out of reach, or its answer is not certainly its own.
     Unreachable,
+    /// Secrets Manager refuses such requests, whenever they are made.
+    Misconfigured(ServiceRefusal),
 }
 
 impl From<SecretError> for Failure {
@@ -147,6 +169,7 @@ impl From<SecretError> for Failure {
             SecretError::Missing => Self::UnknownAccount,
             SecretError::Bad(what) => Self::BadSecret(what),
             SecretError::Unreachable => Self::SecretUnavailable,
+            SecretError::Misconfigured(refusal) => Self::Misconfigured(refusal),
         }
     }
 }

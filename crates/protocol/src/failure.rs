@@ -1,6 +1,8 @@
 //! Why a request failed.
 
-use crate::{Cooldown, CooldownReason, SecretVersion, Timestamp, seconds_rounded_up};
+use crate::{
+    Cooldown, CooldownReason, SecretVersion, ServiceRefusal, Timestamp, UpstreamFault, seconds_rounded_up,
+};
 use contract::ErrorCode;
 use std::time::Duration;
 
@@ -34,9 +36,11 @@ pub enum Failure {
         /// When the pause is over.
         retry_after: Duration,
     },
-    /// The upstream did not respond, or with an unexpected response.
-    #[error("the upstream returned an unexpected response; try again later")]
+    /// The upstream did not respond, refused for a reason that it keeps to itself, or responded with anything else.
+    #[error("{fault}; try again later")]
     UpstreamUnavailable {
+        /// Which of them.
+        fault: UpstreamFault,
         /// When the pause is over.
         retry_after: Duration,
     },
@@ -54,6 +58,9 @@ pub enum Failure {
     /// DynamoDB is out of reach, and memory holds nothing usable.
     #[error("DynamoDB is out of reach and nothing usable is in memory; try again")]
     StoreUnavailable,
+    /// A service refuses the broker itself.
+    #[error("{0}; trying again does not help: check that it exists, and that the function may use it")]
+    Misconfigured(ServiceRefusal),
     /// A stored item is not in the form that the broker writes. It is left as it is.
     #[error(
         "a stored item cannot be read and was left as it is; go back to the release that wrote it, or replace the table: {0}"
@@ -77,6 +84,7 @@ impl Failure {
             Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
             Self::RefreshInProgress { .. } | Self::TooLittleTime => ErrorCode::RefreshInProgress,
             Self::StoreUnavailable => ErrorCode::StoreUnavailable,
+            Self::Misconfigured(_) => ErrorCode::Misconfigured,
             Self::UnreadableItem(_) | Self::Defect(_) => ErrorCode::Internal,
         }
     }
@@ -86,12 +94,13 @@ impl Failure {
         match self {
             Self::LoginBudgetExhausted { retry_after }
             | Self::UpstreamRateLimited { retry_after }
-            | Self::UpstreamUnavailable { retry_after }
+            | Self::UpstreamUnavailable { retry_after, .. }
             | Self::RefreshInProgress { retry_after } => Some(seconds_rounded_up(*retry_after).max(1)),
             Self::TooLittleTime | Self::StoreUnavailable | Self::SecretUnavailable => Some(1),
             Self::UnknownAccount
             | Self::BadSecret(_)
             | Self::CredentialsRejected(_)
+            | Self::Misconfigured(_)
             | Self::UnreadableItem(_)
             | Self::Defect(_) => None,
         }
@@ -102,7 +111,7 @@ impl Failure {
         let retry_after = cooldown.until.since(now);
         match cooldown.reason {
             CooldownReason::RateLimited => Self::UpstreamRateLimited { retry_after },
-            CooldownReason::Unavailable => Self::UpstreamUnavailable { retry_after },
+            CooldownReason::Unavailable(fault) => Self::UpstreamUnavailable { fault, retry_after },
             CooldownReason::BudgetExhausted => Self::LoginBudgetExhausted { retry_after },
         }
     }
@@ -123,7 +132,7 @@ mod tests {
             let failures = [
                 Failure::LoginBudgetExhausted { retry_after },
                 Failure::UpstreamRateLimited { retry_after },
-                Failure::UpstreamUnavailable { retry_after },
+                Failure::UpstreamUnavailable { fault: UpstreamFault::NoResponse, retry_after },
                 Failure::RefreshInProgress { retry_after },
             ];
             failures.map(|failure| failure.retry_after_seconds())

@@ -38,7 +38,9 @@ pub use contract::{
 
 pub use cache::{Cache, CachedRecord, Lookup};
 pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
-pub use effects::{Context, Effect, Event, Notice, Read, SecretError, Step, StoreError, WriteOutcome};
+pub use effects::{
+    Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,
+};
 pub use failure::Failure;
 pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
@@ -49,7 +51,9 @@ pub use record::{
     Version,
 };
 pub use request::{Answer, Intent, Outcome, Request};
-pub use upstream::{Call, ClientCredentials, Credentials, Expiry, Granted, UpstreamReply};
+pub use upstream::{
+    Call, ClientCredentials, Credentials, Expiry, Granted, Unclear, UpstreamFault, UpstreamReply,
+};
 pub use url::{InvalidUrl, UpstreamUrl};
 
 /// A refresh token that may be sent.

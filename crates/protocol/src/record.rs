@@ -3,7 +3,7 @@
 //! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use crate::{Effect, Generation, Secret, Timestamp, UpstreamUrl, lies_ahead};
+use crate::{Effect, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl, lies_ahead};
 use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
@@ -201,8 +201,8 @@ pub struct Lease {
 pub enum CooldownReason {
     /// The upstream answered 429.
     RateLimited,
-    /// The upstream failed, hung, or returned an unexpected response.
-    Unavailable,
+    /// The upstream failed in this way.
+    Unavailable(UpstreamFault),
     /// The fleet's own login budget was exhausted.
     BudgetExhausted,
 }

@@ -65,20 +65,50 @@ pub enum UpstreamReply {
     Alive,
     /// 401: the token or the credentials are not accepted. Of a probe: the token is dead.
     Unauthorized,
-    /// 400 or 403: refused, for whatever reason. A firewall or a maintenance page answers like that, so it says nothing
-    /// certain about a password.
+    /// Refused, for a reason that says nothing certain about a password: a firewall or a maintenance page may have
+    /// answered. Of a login: a 4xx but 401, 408, 425 and 429, a 3xx, or a 2xx that certainly holds no token. Of a
+    /// refresh: 400 or 403.
     Refused,
     /// 429, with the pause that was requested, where it can be read.
     RateLimited(Option<Duration>),
-    /// A timeout, a 5xx, an unreadable response: the call may have been carried out.
-    Unclear,
+    /// The call may have been carried out.
+    Unclear(Unclear),
     /// The request never left: name resolution, connection or TLS failed.
     NeverLeft,
     /// Not sent, because `not_after` had passed when it was about to leave.
     TooLate,
 }
 
+/// Why a call that left may or may not have been carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unclear {
+    /// Nothing came back in time, or the connection broke.
+    NoResponse,
+    /// 408, 425, a 5xx, or a response that cannot be read.
+    Unexpected {
+        /// The pause that was requested (`Retry-After` of 408 and 503), where it can be read.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// How the upstream failed, for the caller's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum UpstreamFault {
+    /// Nothing came back.
+    #[error("the upstream did not respond")]
+    NoResponse,
+    /// It refused the login, but not certainly because of the credentials.
+    #[error("the upstream refused the login without saying that the credentials are wrong")]
+    Refused,
+    /// It returned something else.
+    #[error("the upstream returned an unexpected response")]
+    Unexpected,
+}
+
 impl UpstreamReply {
+    /// A reply to a call that may have been carried out, without a requested pause.
+    pub const UNEXPECTED: Self = Self::Unclear(Unclear::Unexpected { retry_after: None });
+
     /// The reply's name in logs and diagrams.
     pub fn name(&self) -> &'static str {
         match self {
@@ -88,7 +118,8 @@ impl UpstreamReply {
             Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
             Self::RateLimited(_) => "rate_limited",
-            Self::Unclear => "unclear",
+            Self::Unclear(Unclear::NoResponse) => "no_response",
+            Self::Unclear(Unclear::Unexpected { .. }) => "unclear",
             Self::NeverLeft => "never_left",
             Self::TooLate => "too_late",
         }

@@ -138,7 +138,14 @@ impl Baseline {
                 }
                 _ => {
                     let retry_after = Duration::ZERO;
-                    self.try_again(cx, Failure::UpstreamUnavailable { retry_after }, None)
+                    self.try_again(
+                        cx,
+                        Failure::UpstreamUnavailable {
+                            fault: protocol::UpstreamFault::Unexpected,
+                            retry_after,
+                        },
+                        None,
+                    )
                 }
             },
             // Another instance holds the lock by now, and keeps it.
@@ -297,7 +304,10 @@ fn is_usable(pair: &Pair, request: &Request, cx: Context<'_>) -> bool {
 /// Hands out a pair, even if it lives shorter than was requested.
 fn answer(cx: Context<'_>, pair: &Pair) -> Step {
     let answer = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table);
-    let nothing_left = Failure::UpstreamUnavailable { retry_after: Duration::ZERO };
+    let nothing_left = Failure::UpstreamUnavailable {
+        fault: protocol::UpstreamFault::Unexpected,
+        retry_after: Duration::ZERO,
+    };
     Step::Done(answer.map(Outcome::Token).ok_or(nothing_left))
 }
 

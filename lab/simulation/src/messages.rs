@@ -151,7 +151,7 @@ impl World {
             self.checks.lost(true, &message.effect);
         }
         if reply == ReplyFate::Lost {
-            let event = Event::Replied(UpstreamReply::Unclear);
+            let event = Event::Replied(UpstreamReply::UNEXPECTED);
             self.reply_after(timeout_ms, &mut message, event);
         }
         self.after(there_ms, Occurrence::Delivery(Box::new(message), reply));
@@ -230,7 +230,7 @@ impl World {
         let hangs = fate == ReplyFate::Lost && self.faults.lasts(Fault::UpstreamHangs, now_ms);
         let dropped = hangs && self.rng.bool();
         if dropped || matches!(fate, ReplyFate::Error { carried_out: false, .. }) {
-            return UpstreamReply::Unclear;
+            return UpstreamReply::UNEXPECTED;
         }
         let reply = self.upstream.carry_out(call, now_ms, &self.secrets, &mut self.rng);
         let logged_in = matches!((call, &reply), (Call::Login(_), UpstreamReply::Granted(_)));
@@ -239,7 +239,7 @@ impl World {
             let after_ms = self.rng.u64(SECOND..30 * SECOND);
             self.after(after_ms, Occurrence::Incident(Incident::RivalLogsIn));
         }
-        if let ReplyFate::Error { .. } = fate { UpstreamReply::Unclear } else { reply }
+        if let ReplyFate::Error { .. } = fate { UpstreamReply::UNEXPECTED } else { reply }
     }
 
     /// A few milliseconds one way, in rare cases a few hundred.

@@ -8,8 +8,8 @@ use crate::ports::{Clock, Upstream};
 use async_trait::async_trait;
 use contract::rfc3339;
 use protocol::{
-    ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, UpstreamReply,
-    UpstreamUrl,
+    ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, Unclear,
+    UpstreamReply, UpstreamUrl,
 };
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use rustls::ClientConfig;
@@ -144,17 +144,17 @@ impl Convirza {
                 status if status.is_success() => {
                     let refused = origin.api_version == ApiVersion::V2
                         && response::is_v2_error(&read_limited(response).await?);
-                    return if refused { Err(UpstreamReply::Unclear) } else { Ok(UpstreamReply::Alive) };
+                    return if refused { Err(UpstreamReply::UNEXPECTED) } else { Ok(UpstreamReply::Alive) };
                 }
                 StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Unauthorized),
                 StatusCode::TOO_MANY_REQUESTS => {
                     return Err(UpstreamReply::RateLimited(self.retry_after(&response)));
                 }
                 StatusCode::NOT_FOUND => {}
-                _ => return Err(UpstreamReply::Unclear),
+                _ => return Err(UpstreamReply::UNEXPECTED),
             }
         }
-        Err(UpstreamReply::Unclear)
+        Err(UpstreamReply::UNEXPECTED)
     }
 
     fn oauth_url(&self, origin: &Origin, path: &str) -> String {
@@ -179,7 +179,7 @@ impl Convirza {
             StatusCode::UNAUTHORIZED => Err(UpstreamReply::Unauthorized),
             StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => Err(UpstreamReply::Refused),
             StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.retry_after(&response))),
-            _ => Err(UpstreamReply::Unclear),
+            _ => Err(UpstreamReply::UNEXPECTED),
         }
     }
 
@@ -226,9 +226,9 @@ fn failed(error: &reqwest::Error) -> UpstreamReply {
         (true, _, _) => ("name resolution", UpstreamReply::NeverLeft),
         (_, true, true) => ("timeout of the connection", UpstreamReply::NeverLeft),
         (_, true, false) => ("connection or TLS", UpstreamReply::NeverLeft),
-        (_, _, true) => ("timeout", UpstreamReply::Unclear),
+        (_, _, true) => ("timeout", UpstreamReply::Unclear(Unclear::NoResponse)),
         _ if error.is_builder() => ("request", UpstreamReply::NeverLeft),
-        _ => ("broken off", UpstreamReply::Unclear),
+        _ => ("broken off", UpstreamReply::Unclear(Unclear::NoResponse)),
     };
     tracing::info!(cause, url, "no response from the upstream");
     reply
@@ -236,7 +236,7 @@ fn failed(error: &reqwest::Error) -> UpstreamReply {
 
 fn unreadable(what: &'static str) -> UpstreamReply {
     tracing::info!(what, "unreadable response of the upstream");
-    UpstreamReply::Unclear
+    UpstreamReply::UNEXPECTED
 }
 
 fn granted(body: &[u8]) -> Result<UpstreamReply, UpstreamReply> {

@@ -7,7 +7,7 @@
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
 //! | `pair` | M | the current pair, see below |
 //! | `lease` | M | `holder`, `until_ms` |
-//! | `cooldown` | M | `until_ms`, `reason`, `failures` |
+//! | `cooldown` | M | `until_ms`, `reason`, `failures`; `fault`, where the upstream did not respond, or refused |
 //! | `rejected_secret` | S | the version id of the secret that the upstream refused |
 //! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
@@ -48,7 +48,9 @@ use attributes::{
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use pair::{from_pair, from_revocation, to_pair, to_revocation};
-use protocol::{Account, AccountName, Cooldown, CooldownReason, Holder, Lease, SecretVersion, Version};
+use protocol::{
+    Account, AccountName, Cooldown, CooldownReason, Holder, Lease, SecretVersion, UpstreamFault, Version,
+};
 use std::collections::HashMap;
 
 /// An item, or a map within one.
@@ -129,22 +131,35 @@ fn to_lease(item: &Item) -> Result<Lease, ItemError> {
 fn from_cooldown(cooldown: Cooldown) -> Item {
     let reason = match cooldown.reason {
         CooldownReason::RateLimited => "upstream_rate_limited",
-        CooldownReason::Unavailable => "upstream_unavailable",
+        CooldownReason::Unavailable(_) => "upstream_unavailable",
         CooldownReason::BudgetExhausted => "login_budget_exhausted",
     };
-    Item::from([
+    let fault = match cooldown.reason {
+        CooldownReason::Unavailable(UpstreamFault::NoResponse) => Some("no_response"),
+        CooldownReason::Unavailable(UpstreamFault::Refused) => Some("refused"),
+        _ => None,
+    };
+    let mut item = Item::from([
         instant("until_ms", cooldown.until),
         text("reason", reason),
         number("failures", u64::from(cooldown.failures)),
-    ])
+    ]);
+    item.extend(fault.map(|fault| text("fault", fault)));
+    item
 }
 
 fn to_cooldown(item: &Item) -> Result<Cooldown, ItemError> {
+    let fault = optional(item, "fault", |value| match get_text(value)? {
+        "no_response" => Some(UpstreamFault::NoResponse),
+        "refused" => Some(UpstreamFault::Refused),
+        _ => None,
+    })?;
+    let fault = fault.unwrap_or(UpstreamFault::Unexpected);
     Ok(Cooldown {
         until: required(item, "until_ms", get_instant)?,
         reason: required(item, "reason", |value| match get_text(value)? {
             "upstream_rate_limited" => Some(CooldownReason::RateLimited),
-            "upstream_unavailable" => Some(CooldownReason::Unavailable),
+            "upstream_unavailable" => Some(CooldownReason::Unavailable(fault)),
             "login_budget_exhausted" => Some(CooldownReason::BudgetExhausted),
             _ => None,
         })?,

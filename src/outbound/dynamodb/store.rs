@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::AttributeValue,
 };
-use protocol::{Account, AccountName, LimiterName, LoginLimiter, StoreError, Version, WriteOutcome};
+use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
 use std::time::Duration;
 
 /// DynamoDB answers within milliseconds. After this long the answer is lost.
@@ -46,12 +46,13 @@ impl Table {
     }
 
     /// An item as an account's record.
-    fn account(&self, item: &Item) -> Result<Account, String> {
-        let account = item::to_account(item).map_err(|error| error.to_string())?;
+    fn account(&self, key: &str, item: &Item) -> Read<Account> {
+        let account = item::to_account(item).map_err(|error| unreadable(key, &error.to_string()))?;
         if self.hosts.allow_all_of(&account) {
             Ok(account)
         } else {
-            Err("attribute `origin` names a host that is neither in the settings nor in BROKER_UPSTREAM_HOSTS".to_owned())
+            let what = "attribute `origin` names a host that is neither in the settings nor in BROKER_UPSTREAM_HOSTS";
+            Err(unreadable(key, what))
         }
     }
 
@@ -99,11 +100,9 @@ impl Table {
 #[async_trait]
 impl Store for Table {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
-        match self.get(item::account_key(name)).await? {
-            Some(item) => {
-                let key = item::account_key(name);
-                self.account(&item).map_err(|what| unreadable(&key, &what))
-            }
+        let key = item::account_key(name);
+        match self.get(key.clone()).await? {
+            Some(item) => self.account(&key, &item),
             None => Ok(Account::default()),
         }
     }
@@ -143,7 +142,8 @@ impl Store for Table {
                 StoreError::Unreachable
             })?;
             if let Some(name) = item::account_of(&item) {
-                accounts.push((name, self.account(&item)));
+                let record = self.account(&item::account_key(&name), &item);
+                accounts.push((name, record));
             }
         }
         accounts.sort_by(|(one, _), (other, _)| one.cmp(other));

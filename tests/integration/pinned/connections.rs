@@ -42,7 +42,7 @@ async fn a_call_without_a_response_ends_after_the_timeout() {
     for call in calls() {
         let (name, host) = (call.name(), Host::start([]).await);
         let (reply, elapsed) = hang(&host, call, 1).await;
-        assert_eq!((reply, host.requests().len()), (UpstreamReply::Unclear, 1), "{name}");
+        assert_eq!((reply, host.requests().len()), (UpstreamReply::UNEXPECTED, 1), "{name}");
         assert_about(elapsed, TIMEOUT);
     }
 }
@@ -53,7 +53,7 @@ async fn the_timeout_includes_the_body() {
         let half = response(200, &[], r#"{"access_token":"a"}"#).replace("\"a\"}", "");
         let host = Host::start([Script::Stall(half)]).await;
         let (reply, elapsed) = hang(&host, call, 1).await;
-        assert_eq!((reply, host.requests().len()), (UpstreamReply::Unclear, 1));
+        assert_eq!((reply, host.requests().len()), (UpstreamReply::UNEXPECTED, 1));
         assert_about(elapsed, TIMEOUT);
     }
 }
@@ -63,7 +63,7 @@ async fn both_requests_of_a_probe_share_one_timeout() {
     let late = Script::RespondAfter(Duration::from_secs(600), response(404, &[], ""));
     let host = Host::start([late]).await;
     let (reply, elapsed) = hang(&host, probe(Origin::default()), 2).await;
-    assert_eq!((reply, host.requests().len()), (UpstreamReply::Unclear, 2));
+    assert_eq!((reply, host.requests().len()), (UpstreamReply::UNEXPECTED, 2));
     assert_about(elapsed, TIMEOUT);
 }
 
@@ -87,7 +87,7 @@ async fn a_connect_takes_two_seconds_or_half_the_timeout() {
 async fn a_request_is_not_sent_again_if_the_connection_ends() {
     for call in calls() {
         let host = Host::start([Script::Close]).await;
-        assert_eq!(send(&host, &call).await, UpstreamReply::Unclear, "{}", call.name());
+        assert_eq!(send(&host, &call).await, UpstreamReply::UNEXPECTED, "{}", call.name());
         assert_eq!((host.requests().len(), host.connections()), (1, 1), "{}", call.name());
     }
 }

@@ -180,7 +180,7 @@ mod requests {
                 Call::Refresh(sent) | Call::Probe(sent) => sent.origin = origin.clone(),
                 Call::Revoke(revocation) => revocation.origin = origin.clone(),
             }
-            assert_eq!(send(&configured, call).await, UpstreamReply::Unclear);
+            assert_eq!(send(&configured, call).await, UpstreamReply::UNEXPECTED);
         }
         let paths: Vec<_> = own.requests().into_iter().map(|request| request.line).collect();
         assert_eq!(
@@ -243,7 +243,7 @@ mod statuses {
         let no_token = r#"{"refresh_token":"r"}"#;
         for call in [login(v3()), refresh()] {
             for body in ["", "<html>", "[]", "{}", no_token, V2_ERROR] {
-                assert_eq!(reply(&call, respond(200, &[], body)).await, UpstreamReply::Unclear, "{body}");
+                assert_eq!(reply(&call, respond(200, &[], body)).await, UpstreamReply::UNEXPECTED, "{body}");
             }
         }
     }
@@ -265,7 +265,7 @@ mod statuses {
             }
             assert_eq!(
                 reply(&probe(v3()), respond(status, &[], "")).await,
-                UpstreamReply::Unclear,
+                UpstreamReply::UNEXPECTED,
                 "{status}"
             );
         }
@@ -296,7 +296,7 @@ mod statuses {
             // One client, because a new one takes a while.
             let client = client(&host.url(), Duration::from_secs(60));
             for (before, status) in statuses.into_iter().enumerate() {
-                assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{} {status}", call.name());
+                assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{} {status}", call.name());
                 assert_eq!(host.requests().len(), before + 1, "{} {status}", call.name());
             }
         }
@@ -311,7 +311,7 @@ mod statuses {
             let host = Host::start(redirects).await;
             let client = client(&host.url(), Duration::from_secs(60));
             for status in REDIRECTS {
-                assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{} {status}", call.name());
+                assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{} {status}", call.name());
             }
             assert_eq!((host.requests().len(), elsewhere.connections()), (5, 0), "{}", call.name());
         }
@@ -322,10 +322,10 @@ mod statuses {
         for (status, expected) in [
             (200, UpstreamReply::Alive),
             (401, UpstreamReply::Unauthorized),
-            (403, UpstreamReply::Unclear),
-            (404, UpstreamReply::Unclear),
+            (403, UpstreamReply::UNEXPECTED),
+            (404, UpstreamReply::UNEXPECTED),
             (429, UpstreamReply::RateLimited(None)),
-            (500, UpstreamReply::Unclear),
+            (500, UpstreamReply::UNEXPECTED),
         ] {
             let host = Host::start([respond(404, &[], ""), respond(status, &[], "")]).await;
             assert_eq!(send(&host, &probe(v3())).await, expected, "{status}");
@@ -348,13 +348,13 @@ mod v2 {
         let login = |host: &Host| login(v2(host));
         assert_eq!(reply(login, V2_ERROR).await, UpstreamReply::Unauthorized);
         assert_eq!(reply(login, GRANT).await, granted());
-        assert_eq!(reply(login, "<html>").await, UpstreamReply::Unclear);
+        assert_eq!(reply(login, "<html>").await, UpstreamReply::UNEXPECTED);
     }
 
     #[tokio::test]
     async fn never_proves_a_token_alive_by_an_error_body() {
         let probe = |host: &Host| probe(v2(host));
-        assert_eq!(reply(probe, V2_ERROR).await, UpstreamReply::Unclear);
+        assert_eq!(reply(probe, V2_ERROR).await, UpstreamReply::UNEXPECTED);
         assert_eq!(reply(probe, r#"{"result":"success"}"#).await, UpstreamReply::Alive);
     }
 }
@@ -366,7 +366,7 @@ mod bodies {
 
     #[tokio::test]
     async fn are_read_up_to_64_kib() {
-        for (length, expected) in [(LIMIT, granted()), (LIMIT + 1, UpstreamReply::Unclear)] {
+        for (length, expected) in [(LIMIT, granted()), (LIMIT + 1, UpstreamReply::UNEXPECTED)] {
             for call in [login(v3()), refresh()] {
                 let body = format!("{GRANT}{}", " ".repeat(length - GRANT.len()));
                 let host = Host::start([respond(200, &[], &body)]).await;
@@ -384,7 +384,7 @@ mod bodies {
         for call in [login(v3()), refresh()] {
             let host = Host::start([broken(), Script::Close]).await;
             let client = client(&host.url(), Duration::from_millis(200));
-            assert_eq!(client.send(&call).await, UpstreamReply::Unclear, "{}", call.name());
+            assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{}", call.name());
         }
     }
 }

@@ -69,7 +69,11 @@ fn a_record_read_since_arrival_is_as_good_as_a_read() {
         MISS,
         "it may be older by less than a millisecond"
     );
-    let cooldown = Cooldown { until: NOW.plus(MS), reason: CooldownReason::Unavailable, failures: 1 };
+    let cooldown = Cooldown {
+        until: NOW.plus(MS),
+        reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
+        failures: 1,
+    };
     let mut cooling = cache(NOW, Duration::ZERO);
     cooling.record.as_mut().unwrap().account.cooldown = Some(cooldown);
     let refused = looked_up(&cooling, &request(ago(MS)), SPARES);

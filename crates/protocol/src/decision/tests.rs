@@ -39,7 +39,11 @@ fn account(pair: Option<Pair>, leased: bool, cooling: bool) -> Account {
         version: Version(9),
         pair,
         lease: leased.then_some(Lease { holder: Holder(1), until }),
-        cooldown: cooling.then_some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 }),
+        cooldown: cooling.then_some(Cooldown {
+            until,
+            reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
+            failures: 1,
+        }),
         ..Account::default()
     }
 }

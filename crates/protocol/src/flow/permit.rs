@@ -3,7 +3,7 @@
 use super::{Flow, Held, Next, State, renew::backoff, write::Attempt};
 use crate::{
     Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
-    LoginLimiter, Timestamp,
+    LoginLimiter, Timestamp, UpstreamFault,
 };
 
 /// A permit that is being acquired for one login.
@@ -94,7 +94,7 @@ impl Flow {
 
     /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
     fn too_slow(cx: Context<'_>, mut held: Held) -> Next {
-        held.account.cooldown = Some(backoff(cx, &held));
+        held.account.cooldown = Some(backoff(cx, &held, UpstreamFault::NoResponse));
         Next::fail(held, Failure::StoreUnavailable)
     }
 

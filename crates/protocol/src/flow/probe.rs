@@ -27,7 +27,7 @@ impl Flow {
             UpstreamReply::RateLimited(retry_after) => {
                 inconclusive(cx.policy.rate_limit_pause(*retry_after, cx.draw))
             }
-            UpstreamReply::Unclear
+            UpstreamReply::Unclear(_)
             | UpstreamReply::Refused
             | UpstreamReply::NeverLeft
             | UpstreamReply::Granted(_)

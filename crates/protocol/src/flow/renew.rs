@@ -3,7 +3,7 @@
 use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
 use crate::{
     Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, SecretError,
-    UpstreamReply, Verdict,
+    Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl Flow {
             (UpstreamReply::Refused, Some(_)) => {
                 let failures = held.account.failures().saturating_add(1);
                 let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
-                let cooldown = Cooldown { until, reason: CooldownReason::Unavailable, failures };
+                let cooldown =
+                    Cooldown { until, reason: CooldownReason::Unavailable(UpstreamFault::Refused), failures };
                 self.cool_down(cx, held, cooldown)
             }
             (UpstreamReply::RateLimited(retry_after), login) => {
@@ -55,15 +56,19 @@ impl Flow {
                 Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
             }
             // A refresh may have been carried out: unless it never left, its token stays consumed.
-            (
-                UpstreamReply::Unclear
-                | UpstreamReply::NeverLeft
-                | UpstreamReply::Revoked
-                | UpstreamReply::Alive,
-                _,
-            ) => self.unavailable(cx, held),
+            (UpstreamReply::Unclear(Unclear::Unexpected { .. }), _) => {
+                self.unavailable(cx, held, UpstreamFault::Unexpected)
+            }
+            (UpstreamReply::Unclear(Unclear::NoResponse) | UpstreamReply::NeverLeft, _) => {
+                self.unavailable(cx, held, UpstreamFault::NoResponse)
+            }
+            (UpstreamReply::Revoked | UpstreamReply::Alive, _) => {
+                self.unavailable(cx, held, UpstreamFault::Unexpected)
+            }
             // The second time, the account cools down: this instance is too slow to log in.
-            (UpstreamReply::TooLate, Some(_)) if self.late_login => self.unavailable(cx, held),
+            (UpstreamReply::TooLate, Some(_)) if self.late_login => {
+                self.unavailable(cx, held, UpstreamFault::NoResponse)
+            }
             (UpstreamReply::TooLate, login) => {
                 self.late_login |= login.is_some();
                 Next::Save(held, Ending::Released)
@@ -126,15 +131,15 @@ impl Flow {
         // A pair with less than half of its life left on arrival is saved and served, but counts as a failure:
         // otherwise the next request would renew it again.
         let short = !cx.policy.usable(&pair, Duration::MAX, cx.now);
-        held.account.cooldown = short.then(|| backoff(cx, &held));
+        held.account.cooldown = short.then(|| backoff(cx, &held, UpstreamFault::Unexpected));
         held.account.pair = Some(pair);
         Next::Save(held, Ending::Obtained)
     }
 
-    fn unavailable(&mut self, cx: Context<'_>, mut held: Held) -> Next {
+    fn unavailable(&mut self, cx: Context<'_>, mut held: Held, fault: UpstreamFault) -> Next {
         let left = held.account.pair.as_ref().map(|pair| cx.policy.early_refresh_pause(pair, cx.now));
         held.account.early_refresh_after = left.map(|pause| cx.now.plus(pause));
-        let cooldown = backoff(cx, &held);
+        let cooldown = backoff(cx, &held, fault);
         self.cool_down(cx, held, cooldown)
     }
 
@@ -146,8 +151,8 @@ impl Flow {
     }
 }
 
-pub(super) fn backoff(cx: Context<'_>, held: &Held) -> Cooldown {
+pub(super) fn backoff(cx: Context<'_>, held: &Held, fault: UpstreamFault) -> Cooldown {
     let failures = held.account.failures().saturating_add(1);
     let until = cx.now.plus(cx.policy.backoff(failures, cx.draw));
-    Cooldown { until, reason: CooldownReason::Unavailable, failures }
+    Cooldown { until, reason: CooldownReason::Unavailable(fault), failures }
 }

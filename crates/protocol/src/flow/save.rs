@@ -3,7 +3,7 @@
 use super::{Flow, Held, Next, write::Attempt};
 use crate::{
     Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Notice, Outcome,
-    ServedFrom, StoreError, Timestamp,
+    ServedFrom, StoreError, Timestamp, UpstreamFault,
 };
 use std::time::Duration;
 
@@ -172,7 +172,8 @@ impl Flow {
         let pair = account.pair.as_ref();
         let answer = pair.and_then(|pair| Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Upstream));
         let cooldown = account.cooldown.map(|cooldown| cooldown.until.since(cx.now));
-        let failure = Failure::UpstreamUnavailable { retry_after: cooldown.unwrap_or_default() };
+        let fault = UpstreamFault::Unexpected;
+        let failure = Failure::UpstreamUnavailable { fault, retry_after: cooldown.unwrap_or_default() };
         Next::Done(answer.map(Outcome::Token).ok_or(failure))
     }
 }

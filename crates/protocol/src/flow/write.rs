@@ -68,7 +68,9 @@ impl Flow {
             (_, Attempt::Save(save)) if save.ending == Ending::OrphanRecorded => Next::Decide,
             (_, write @ (Attempt::Lease(_) | Attempt::Save(_))) => Next::ReadBack(write),
             // Nearly always another account's permit: back off before reading.
-            (WriteOutcome::Conflict | WriteOutcome::Unknown, write) => self.retry(cx, write),
+            (WriteOutcome::Conflict | WriteOutcome::Unknown | WriteOutcome::Refused(_), write) => {
+                self.retry(cx, write)
+            }
         }
     }
 

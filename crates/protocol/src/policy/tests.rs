@@ -26,7 +26,11 @@ fn a_stored_instant_lies_ahead_for_two_hours_at_most() {
     assert!(!lies_ahead(NOW.minus(ms(1)), NOW));
 
     let lease = Lease { holder: Holder(1), until: NOW.plus(ms(1)) };
-    let cooldown = Cooldown { until: NOW.plus(ms(1)), reason: CooldownReason::Unavailable, failures: 1 };
+    let cooldown = Cooldown {
+        until: NOW.plus(ms(1)),
+        reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
+        failures: 1,
+    };
     let account = Account { lease: Some(lease), cooldown: Some(cooldown), ..Account::default() };
     assert_eq!((account.active_lease(NOW), account.active_cooldown(NOW)), (Some(lease), Some(cooldown)));
     let lapsed = lease.until;

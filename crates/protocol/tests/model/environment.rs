@@ -9,7 +9,7 @@ use crate::{
 use std::time::Duration;
 use token_broker_protocol::{
     Account, Call, Credentials, Effect, Event, Granted, Intent, IssuedToken, Secret, SecretError, StoreError,
-    TokenKind, UpstreamReply, WriteOutcome,
+    TokenKind, Unclear, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -230,7 +230,7 @@ impl Fleet {
                 // A lost pair costs a login, a lost verdict or revocation does not.
                 let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh(_));
                 world.accounts[account].allowed_logins += usize::from(brings_a_pair);
-                UpstreamReply::Unclear
+                UpstreamReply::Unclear(Unclear::NoResponse)
             }
             _ => reply,
         }

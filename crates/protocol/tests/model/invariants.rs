@@ -177,6 +177,7 @@ impl Fleet {
             }
             Failure::UnknownAccount
             | Failure::BadSecret(_)
+            | Failure::Misconfigured(_)
             | Failure::UnreadableItem(_)
             | Failure::Defect(_) => false,
         };

@@ -146,7 +146,7 @@ impl Fleet {
         match event {
             // A refresh without a reply is reported as one that never left. That outcome takes the mark back, and has
             // the same consequences otherwise. For all other calls the two outcomes are equal.
-            Event::Replied(UpstreamReply::Unclear) if self.lacks(Guard::ConsumedOnUnclear) => {
+            Event::Replied(UpstreamReply::Unclear(_)) if self.lacks(Guard::ConsumedOnUnclear) => {
                 Event::Replied(UpstreamReply::NeverLeft)
             }
             event => event,

@@ -203,7 +203,7 @@ impl Bench {
             };
             while let Some(index) = self.under_way.iter().position(late) {
                 let UnderWay { reply, .. } = self.under_way.swap_remove(index);
-                let _ = reply.send(Delivery::Event(Event::Replied(UpstreamReply::Unclear)));
+                let _ = reply.send(Delivery::Event(Event::Replied(UpstreamReply::UNEXPECTED)));
             }
             self.fire_timers();
             self.run();
@@ -231,7 +231,7 @@ impl Bench {
             Effect::ReadAccount => Event::Account(Err(protocol::StoreError::Unreachable)),
             Effect::ReadLimiter(_) => Event::Limiter(Err(protocol::StoreError::Unreachable)),
             Effect::ReadSecret => Event::Secret(Err(protocol::SecretError::Unreachable)),
-            Effect::Send { .. } => Event::Replied(UpstreamReply::Unclear),
+            Effect::Send { .. } => Event::Replied(UpstreamReply::UNEXPECTED),
             _ => Event::Written(WriteOutcome::Unknown),
         };
         if self.rng.bool() {

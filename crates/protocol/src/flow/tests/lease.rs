@@ -100,7 +100,7 @@ fn a_lost_reply_to_the_lease_write_is_recognised() {
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let result = world.run(&mut flow, |world, effect| {
             let first_write = world.is_first(effect, "write account");
-            if first_write { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
+            if first_write { Fate::DoneBut(Event::Written(lost.clone())) } else { Fate::Done }
         });
         assert!(result.is_ok());
         assert_eq!(world.count("write account"), 2, "{lost:?}");
@@ -211,7 +211,7 @@ fn f09_a_request_that_runs_out_of_time_leaves_no_lease_behind() {
             }
             Effect::Send { .. } => {
                 world.pass(POLICY.upstream_timeout);
-                Fate::Lost(replied(&UpstreamReply::Unclear))
+                Fate::Lost(replied(&UpstreamReply::UNEXPECTED))
             }
             Effect::Pause { .. } => Fate::Done,
             _ => {

@@ -67,7 +67,7 @@ fn the_cache_does_not_answer_the_reporter_of_its_generation() {
 
 #[test]
 fn an_inconclusive_probe_keeps_the_token_and_delays_the_next() {
-    for reply in [UpstreamReply::Unclear, UpstreamReply::NeverLeft, UpstreamReply::RateLimited(None)] {
+    for reply in [UpstreamReply::UNEXPECTED, UpstreamReply::NeverLeft, UpstreamReply::RateLimited(None)] {
         let mut world = World::with_pair(WEEK);
         for _ in 0..3 {
             let mut flow = Flow::new(reporting(&world, 7), Cache::default());
@@ -131,7 +131,7 @@ fn a_pair_is_withdrawn_before_its_tokens_are_revoked() {
 fn a_failed_revocation_is_finished_by_the_schedule() {
     let mut world = World::with_pair(WEEK);
     let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
-    world.run(&mut flow, answering("revoke", UpstreamReply::Unclear)).unwrap();
+    world.run(&mut flow, answering("revoke", UpstreamReply::UNEXPECTED)).unwrap();
     assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 2 }));
     assert!(world.account.pair.is_none(), "withdrawn all the same");
 
@@ -281,7 +281,7 @@ fn the_schedule_renews_what_is_due_and_nothing_else() {
 fn the_schedule_leaves_an_account_in_cooldown_alone() {
     let mut world = World::with_pair(Duration::from_secs(3600));
     let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
-    let failure = world.run(&mut flow, answering("refresh", UpstreamReply::Unclear)).unwrap_err();
+    let failure = world.run(&mut flow, answering("refresh", UpstreamReply::UNEXPECTED)).unwrap_err();
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
     world.requested.clear();
     let mut again = Flow::new(world.request(Intent::Maintain), Cache::default());

@@ -12,7 +12,7 @@ fn a_slow_limiter_wears_out_no_permits() {
             let result = world.run(&mut flow, |world, effect| match effect {
                 Effect::WriteLimiter { .. } => {
                     world.pass(Duration::from_millis(takes_ms));
-                    Fate::DoneBut(Event::Written(outcome))
+                    Fate::DoneBut(Event::Written(outcome.clone()))
                 }
                 _ => Fate::Done,
             });

@@ -60,8 +60,11 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
     let mut world = World::new();
     fails(&mut world, "login", UpstreamReply::Unauthorized);
     assert!(world.account.rejected_secret.is_some());
-    let cooldown =
-        Cooldown { until: world.now.plus(SECOND * 3000), reason: CooldownReason::Unavailable, failures: 9 };
+    let cooldown = Cooldown {
+        until: world.now.plus(SECOND * 3000),
+        reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
+        failures: 9,
+    };
     world.account.cooldown = Some(cooldown);
     world.account.young_deaths = 4;
     world.account.lease = Some(Lease { holder: Holder(1), until: world.now });

@@ -28,7 +28,7 @@ fn a_request_that_waited_shares_the_failure_of_the_other() {
         let waiting = world.request(TOKEN);
         world.pass(lead);
         let mut first = Flow::new(world.request(TOKEN), Cache::default());
-        world.run(&mut first, answering("login", UpstreamReply::Unclear)).unwrap_err();
+        world.run(&mut first, answering("login", UpstreamReply::UNEXPECTED)).unwrap_err();
         world.requested.clear();
         let mut second = Flow::new(waiting, first.cache().clone());
         let result = world.run(&mut second, |_, _| Fate::Done);
@@ -191,7 +191,7 @@ fn a_failure_is_recorded_and_the_cooldown_grows() {
     let mut world = World::new();
     let mut cooldowns = Vec::new();
     for failures in 1..=8 {
-        fails(&mut world, "login", UpstreamReply::Unclear);
+        fails(&mut world, "login", UpstreamReply::UNEXPECTED);
         assert_eq!(world.account.failures(), failures);
         let cooldown = world.account.cooldown.unwrap().until.since(world.now);
         cooldowns.push(cooldown);
@@ -209,7 +209,9 @@ fn a_pair_that_arrives_nearly_expired_counts_as_a_failure() {
     let brief = Granted { access_expiry: Expiry::In(Duration::from_secs(2)), ..granted(1) };
     let failure = fails(&mut world, "login", UpstreamReply::Granted(brief));
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
-    assert!(world.account.cooldown.is_some_and(|cooldown| cooldown.reason == CooldownReason::Unavailable));
+    assert!(world.account.cooldown.is_some_and(
+        |cooldown| cooldown.reason == CooldownReason::Unavailable(crate::UpstreamFault::Unexpected)
+    ));
     assert!(world.token().is_err());
     assert_eq!(world.count("login"), 1);
 }
@@ -263,7 +265,7 @@ fn a_failing_upstream_gets_few_attempts_ahead_of_time() {
         let failing = |world: &mut World, effect: &Effect| match effect.name() {
             "login" | "refresh" => {
                 world.pass(SECOND);
-                Fate::Lost(replied(&UpstreamReply::Unclear))
+                Fate::Lost(replied(&UpstreamReply::UNEXPECTED))
             }
             _ => Fate::Done,
         };

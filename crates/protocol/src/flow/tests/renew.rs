@@ -33,7 +33,7 @@ fn f01_two_instances_do_not_send_the_same_refresh_token() {
 #[test]
 fn a_refresh_is_not_resent_after_a_lost_reply() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    let failure = fails(&mut world, "refresh", UpstreamReply::Unclear);
+    let failure = fails(&mut world, "refresh", UpstreamReply::UNEXPECTED);
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
     assert!(world.consumed());
     assert_eq!(world.account.failures(), 1);
@@ -111,7 +111,7 @@ fn a_rejected_secret_is_not_tried_after_a_refused_refresh() {
 #[test]
 fn a_usable_token_is_answered_when_its_renewal_fails() {
     for reply in [
-        UpstreamReply::Unclear,
+        UpstreamReply::UNEXPECTED,
         UpstreamReply::NeverLeft,
         UpstreamReply::RateLimited(None),
         UpstreamReply::Unauthorized,

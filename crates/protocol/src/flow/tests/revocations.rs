@@ -24,7 +24,7 @@ fn revocations_that_hang_do_not_starve_the_others() {
                 Effect::Send { call: Call::Revoke(revocation), not_after } if world.now <= *not_after => {
                     if revocation.token.expose().starts_with("dead") {
                         world.pass(5 * SECOND);
-                        return Fate::Lost(replied(&UpstreamReply::Unclear));
+                        return Fate::Lost(replied(&UpstreamReply::UNEXPECTED));
                     }
                     Fate::Done
                 }

@@ -11,7 +11,7 @@ fn f10_a_save_whose_reply_was_lost_is_recognised() {
         let answer = world
             .run(&mut flow, |world, effect| {
                 let commit = effect.name() == "write account" && world.count("login") == 1;
-                if commit { Fate::DoneBut(Event::Written(lost)) } else { Fate::Done }
+                if commit { Fate::DoneBut(Event::Written(lost.clone())) } else { Fate::Done }
             })
             .unwrap();
         assert_eq!(world.pair().generation, answer.generation, "{lost:?}");
@@ -152,7 +152,7 @@ fn an_orphan_that_cannot_be_recorded_delays_no_answer() {
                     world.token().unwrap();
                     requested = world.requested.len();
                 } else if effect.name() == "write account" && lost {
-                    return Fate::Lost(Event::Written(outcome));
+                    return Fate::Lost(Event::Written(outcome.clone()));
                 }
                 Fate::Done
             })
@@ -216,7 +216,7 @@ fn a_pair_is_saved_patiently_and_a_failure_three_times() {
     let mut world = World::new();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| match effect {
-        Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::Unclear)),
+        Effect::Send { .. } => Fate::Lost(replied(&UpstreamReply::UNEXPECTED)),
         effect => unwritable(world, effect),
     });
     assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
@@ -244,7 +244,8 @@ fn a_save_is_retried_until_the_last_possible_instant() {
             .ok();
         last_pause
     };
-    for (reply, kept_free_ms) in [(UpstreamReply::Granted(granted(1)), 1_001), (UpstreamReply::Unclear, 1)] {
+    for (reply, kept_free_ms) in [(UpstreamReply::Granted(granted(1)), 1_001), (UpstreamReply::UNEXPECTED, 1)]
+    {
         let latest = (0..1_500).map(|before_ms| last_pause(&reply, before_ms)).max();
         assert_eq!(latest, Some(deadline.minus(Duration::from_millis(kept_free_ms))), "{reply:?}");
     }

@@ -197,14 +197,14 @@ impl Visit {
                         UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
                         UpstreamReply::RateLimited(None),
-                        UpstreamReply::Unclear,
+                        UpstreamReply::UNEXPECTED,
                         UpstreamReply::NeverLeft,
                         UpstreamReply::TooLate,
                     ],
                     Call::Revoke(_) => &[
                         UpstreamReply::Revoked,
                         UpstreamReply::Refused,
-                        UpstreamReply::Unclear,
+                        UpstreamReply::UNEXPECTED,
                         UpstreamReply::TooLate,
                     ],
                     Call::Probe(_) => &[
@@ -212,7 +212,7 @@ impl Visit {
                         UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
                         UpstreamReply::RateLimited(None),
-                        UpstreamReply::Unclear,
+                        UpstreamReply::UNEXPECTED,
                         UpstreamReply::NeverLeft,
                         UpstreamReply::TooLate,
                     ],
@@ -240,7 +240,11 @@ impl Visit {
             account
         };
         let lease = Some(Lease { holder: Holder(u64::MAX), until });
-        let cooldown = Some(Cooldown { until, reason: CooldownReason::Unavailable, failures: 1 });
+        let cooldown = Some(Cooldown {
+            until,
+            reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
+            failures: 1,
+        });
         let rejected_secret = Some(SecretVersion("v1".to_owned()));
         let others = [
             base.clone(),

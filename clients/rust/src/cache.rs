@@ -10,7 +10,7 @@ pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(60);
 /// An API that answers 401 for another reason must not cause a call for each of its answers.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// How far the clock may step back before cached times are no longer trusted.
-const CLOCK_STEP: Duration = Duration::from_secs(5);
+pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// The longest time in which a request is answered with the last failure instead of a call.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(10);
 const FIRST_COOLDOWN: Duration = Duration::from_millis(250);
@@ -81,7 +81,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct Cached {
     token: Token,
-    received_at: Timestamp,
+    requested_at: Timestamp,
     renew_at: Timestamp,
     /// The reported generation that the broker last answered with this token instead of a newer one, and when.
     confirmed: Option<(Generation, Timestamp)>,
@@ -90,6 +90,8 @@ struct Cached {
 #[derive(Debug)]
 struct Failed {
     error: Error,
+    /// When the broker's `retry_after` ends.
+    retry_at: Timestamp,
     /// Until then, requests are answered with the error.
     until: Timestamp,
     /// Until then, nothing is renewed in the background.
@@ -103,26 +105,31 @@ impl Entry {
         if let Some(cached) = self.cached.as_ref().filter(|cached| cached.answers(demand, now)) {
             let mut token = cached.token.clone();
             token.served_from = ServedFrom::Memory;
-            return Lookup::Answer { token, renew: self.next_renewal().is_some_and(|due| due <= now) };
+            return Lookup::Answer { token, renew: self.next_renewal(now).is_none_or(|due| due <= now) };
         }
         match &self.failure {
             Some(failed) if now < failed.until && failed.until.since(now) <= LONGEST_COOLDOWN * 2 => {
-                Lookup::Fail(failed.error.clone().with_retry_after(failed.until.since(now)))
+                Lookup::Fail(match failed.error.retry_after() {
+                    Some(_) => failed.error.clone().with_retry_after(failed.retry_at.since(now)),
+                    None => failed.error.clone(),
+                })
             }
             _ => Lookup::Miss,
         }
     }
 
-    /// When the token is to be renewed in the background. `None` if there is none, and no failure to wait for.
-    pub(crate) fn next_renewal(&self) -> Option<Timestamp> {
-        let due = self.cached.as_ref().map(|cached| cached.renew_at);
+    /// When the token is to be renewed in the background. `None` if there is none, and no failure to wait for; times
+    /// from before the clock stepped back do not count.
+    pub(crate) fn next_renewal(&self, now: Timestamp) -> Option<Timestamp> {
+        let due =
+            self.cached.as_ref().filter(|cached| cached.clock_is_sane(now)).map(|cached| cached.renew_at);
         let pause = self.failure.as_ref().map(|failed| failed.renew_after);
-        due.max(pause)
+        due.max(pause.filter(|pause| pause.since(now) <= LONGEST_RENEWAL_PAUSE * 2))
     }
 
-    /// Whether the entry holds a token that has not expired.
-    pub(crate) fn is_of_use(&self, now: Timestamp) -> bool {
-        self.cached.as_ref().is_some_and(|cached| cached.token.expires_at > now)
+    /// When the token expires; the epoch without one.
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        self.cached.as_ref().map_or_else(Timestamp::default, |cached| cached.token.expires_at)
     }
 
     /// Takes over the result of a call.
@@ -134,9 +141,9 @@ impl Entry {
         }
         let confirmed = demand.rejected.filter(|rejected| token.generation <= *rejected);
         let confirmed = confirmed.map(|rejected| (rejected, now));
-        let received_at = now;
-        let renew_at = token.expires_at.minus(token.granted).plus(renewal_age(token.granted, draw));
-        self.cached = Some(Cached { token, received_at, renew_at, confirmed });
+        let requested_at = token.expires_at.minus(token.granted);
+        let renew_at = requested_at.plus(renewal_age(token.granted, draw));
+        self.cached = Some(Cached { token, requested_at, renew_at, confirmed });
     }
 
     /// Takes over the failure of a call. The token stays: it is valid until it expires.
@@ -154,6 +161,7 @@ impl Entry {
         let renewal_pause = draw.stretched(requested.max(backoff).min(LONGEST_RENEWAL_PAUSE));
         self.failure = Some(Failed {
             error: error.clone(),
+            retry_at: now.plus(requested),
             until: now.plus(pause),
             renew_after: now.plus(renewal_pause),
             in_a_row,
@@ -163,8 +171,12 @@ impl Entry {
 
 impl Cached {
     fn answers(&self, demand: Demand, now: Timestamp) -> bool {
-        let clock_is_sane = self.received_at <= now.plus(CLOCK_STEP);
-        clock_is_sane && demand.is_met(&self.token, now) && self.settles(demand.rejected, now)
+        self.clock_is_sane(now) && demand.is_met(&self.token, now) && self.settles(demand.rejected, now)
+    }
+
+    /// Whether the token's times are of the clock as it is now.
+    fn clock_is_sane(&self, now: Timestamp) -> bool {
+        self.requested_at <= now.plus(CLOCK_STEP)
     }
 
     /// Whether this token stays although a call brought `token`. A call that was overtaken, by a clock that stood

@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::time::Instant;
 
 /// How often a wait looks at the wall clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -40,11 +41,12 @@ impl Clock for SystemClock {
 }
 
 /// Waits for the future, at most until `deadline` by the wall clock. Notices within a second that a thawed process is
-/// past it.
+/// past it. If the wall clock steps back, the wait is no longer than it was to be at first.
 pub async fn within<F: Future>(clock: &dyn Clock, deadline: Timestamp, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
+    let latest = Instant::now() + deadline.since(clock.now());
     loop {
-        let left = deadline.since(clock.now());
+        let left = deadline.since(clock.now()).min(latest.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Broker, Call, Clock, Error, SystemClock, Token,
-    cache::{Demand, Entry, Lookup, is_of_the_request},
+    cache::{CLOCK_STEP, Demand, Entry, Lookup, is_of_the_request},
     clock::within,
 };
 use contract::{AccountName, Generation, Timestamp};
@@ -18,16 +18,16 @@ use tokio::sync::watch;
 const TICK: Duration = Duration::from_secs(5);
 /// The shortest pause of [`TokenSource::keep_fresh`] between two calls, whatever the broker answers.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// A caller that asks for ever new account names must not fill the memory.
+/// A caller that asks for ever new account names must not fill the memory. Calls in flight may exceed this for a while.
 const MOST_ACCOUNTS: usize = 1_000;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long [`TokenSource::get`] waits for the broker.
+    /// How long a caller waits in all while a token exists that has not expired.
     pub wait: Duration,
-    /// How long [`TokenSource::report`] waits. Longer, since the broker may probe and renew meanwhile.
-    pub report_wait: Duration,
+    /// How long a caller waits in all for the first token, and for a report: the broker may have to log in.
+    pub login_wait: Duration,
     /// How long one call to the broker may take. It goes on when the callers have stopped waiting.
     pub call: Duration,
 }
@@ -35,7 +35,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { wait: seconds(5), report_wait: seconds(20), call: seconds(30) }
+        Self { wait: seconds(5), login_wait: seconds(20), call: seconds(30) }
     }
 }
 
@@ -60,18 +60,25 @@ struct AccountState {
     flights: u64,
 }
 
-/// A call that is under transport.
+/// A call in flight.
 struct Flight {
     number: u64,
     demand: Demand,
+    started_at: Timestamp,
     gives_up_at: Timestamp,
     result: watch::Receiver<Option<Result<Token, Error>>>,
 }
 
 impl Flight {
-    /// After a freeze, a call may wait for an answer forever, because its connection has long been closed.
+    /// Whether an answer may still come. After a freeze, the call's connection has long been closed. If the clock
+    /// stepped back, the call's age is unknown.
     fn is_alive(&self, now: Timestamp) -> bool {
-        now < self.gives_up_at && self.result.has_changed().is_ok()
+        self.began_lately(now) && now < self.gives_up_at && self.result.has_changed().is_ok()
+    }
+
+    /// Whether no freeze outlasted the call, and the clock has not stepped back since it began.
+    fn began_lately(&self, now: Timestamp) -> bool {
+        self.started_at <= now.plus(CLOCK_STEP) && now < self.gives_up_at.plus(CLOCK_STEP)
     }
 }
 
@@ -138,7 +145,7 @@ impl TokenSource {
     pub async fn keep_fresh(&self, account: AccountName, mut observe: impl FnMut(&Result<Token, Error>)) {
         loop {
             let now = self.0.clock.now();
-            let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal();
+            let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal(now);
             if due.is_none_or(|due| due <= now) {
                 let result = self.0.start_or_join(&account, Demand::default());
                 observe(&settled(result).await);
@@ -165,7 +172,7 @@ impl TokenSource {
 
     async fn obtain(&self, account: &AccountName, demand: Demand) -> Result<Token, Error> {
         let shared = &self.0;
-        let limit = if demand.rejected.is_some() { shared.limits.report_wait } else { shared.limits.wait };
+        let limit = shared.longest_wait(account, demand);
         let deadline = shared.clock.now().plus(limit);
         loop {
             let (called_for, result) = match shared.look_up(account, demand) {
@@ -199,11 +206,18 @@ impl Shared {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn longest_wait(&self, account: &AccountName, demand: Demand) -> Duration {
+        let now = self.clock.now();
+        let accounts = self.lock();
+        let exists = accounts.get(account).is_some_and(|state| state.entry.expires_at() > now);
+        if exists && demand.rejected.is_none() { self.limits.wait } else { self.limits.login_wait }
+    }
+
     fn look_up(self: &Arc<Self>, account: &AccountName, demand: Demand) -> Ready {
         let now = self.clock.now();
         let mut accounts = self.lock();
-        if !accounts.contains_key(account) && accounts.len() >= MOST_ACCOUNTS {
-            accounts.retain(|_, state| state.flight.is_some() || state.entry.is_of_use(now));
+        if !accounts.contains_key(account) {
+            make_room(&mut accounts);
         }
         let state = accounts.entry(account.clone()).or_default();
         match state.entry.look_up(demand, now) {
@@ -245,7 +259,7 @@ impl Shared {
         let number = state.flights;
         let (done, result) = watch::channel(None);
         let gives_up_at = now.plus(self.limits.call);
-        state.flight = Some(Flight { number, demand, gives_up_at, result: result.clone() });
+        state.flight = Some(Flight { number, demand, started_at: now, gives_up_at, result: result.clone() });
         let (shared, account) = (Arc::clone(self), account.clone());
         // In a separate task: when the caller that started the call leaves, the others still wait for it.
         tokio::spawn(async move {
@@ -265,7 +279,9 @@ impl Shared {
             rejected: demand.rejected,
         };
         let requested_at = self.clock.now();
-        self.call(&call).await?.token(account, requested_at)
+        let reply = self.call(&call).await?;
+        // If the clock stepped back meanwhile, the earlier of the two instants counts.
+        reply.token(account, requested_at.min(self.clock.now()))
     }
 
     async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
@@ -281,16 +297,29 @@ impl Shared {
         let (now, draw) = (self.clock.now(), self.clock.draw());
         let mut accounts = self.lock();
         let state = accounts.entry(account.clone()).or_default();
-        let is_current = state.flight.as_ref().is_some_and(|flight| flight.number == number);
+        let flight = state.flight.take_if(|flight| flight.number == number);
         match result {
             Ok(token) => state.entry.store(demand, token.clone(), now, draw),
-            // A call that was given up says nothing about the one that followed it.
-            Err(error) if is_current => state.entry.fail(demand, error, now, draw),
+            // A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
+            Err(error) if flight.is_some_and(|flight| flight.began_lately(now)) => {
+                state.entry.fail(demand, error, now, draw);
+            }
             Err(_) => {}
         }
-        if is_current {
-            state.flight = None;
-        }
+    }
+}
+
+/// Makes room for one more account: of those without a call in flight, the ones go whose tokens expire first.
+fn make_room(accounts: &mut HashMap<AccountName, AccountState>) {
+    let excess = (accounts.len() + 1).saturating_sub(MOST_ACCOUNTS);
+    if excess == 0 {
+        return;
+    }
+    let idle = accounts.iter().filter(|(_, state)| state.flight.is_none());
+    let mut idle: Vec<_> = idle.map(|(name, state)| (state.entry.expires_at(), name.clone())).collect();
+    idle.sort_unstable();
+    for (_, name) in idle.iter().take(excess) {
+        accounts.remove(name);
     }
 }
 

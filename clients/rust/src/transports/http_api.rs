@@ -43,14 +43,17 @@ pub(crate) fn names_its_region(base: &BaseUrl) -> bool {
     service_and_region(base.target.host()).1.is_some()
 }
 
-/// The service and the Region in a host name of AWS: `ID.execute-api.REGION.amazonaws.com`, `ID.lambda-url.REGION.on.aws`.
+/// The service and the Region that a host name of AWS names: `ID.execute-api.REGION.amazonaws.com`,
+/// `ID.lambda-url.REGION.on.aws`. `behaviour.json` in the contract has the cases.
 fn service_and_region(host: &str) -> (&'static str, Option<&str>) {
-    let mut labels = host.split('.').skip(1);
-    match (labels.next(), labels.next()) {
-        (Some("execute-api"), Some(region)) if host.contains(".amazonaws.com") => {
-            ("execute-api", Some(region))
-        }
-        (Some("lambda-url"), Some(region)) if host.ends_with(".on.aws") => ("lambda", Some(region)),
+    let mut labels = host.splitn(4, '.').skip(1);
+    match (labels.next(), labels.next(), labels.next()) {
+        (
+            Some("execute-api"),
+            Some(region),
+            Some("amazonaws.com" | "amazonaws.com.cn" | "amazonaws.eu" | "vpce.amazonaws.com"),
+        ) => ("execute-api", Some(region)),
+        (Some("lambda-url"), Some(region), Some("on.aws")) => ("lambda", Some(region)),
         _ => ("execute-api", None),
     }
 }
@@ -62,13 +65,16 @@ mod tests {
 
     #[test]
     fn the_host_tells_service_and_region() {
-        for (host, service, region) in [
-            ("abc123.execute-api.eu-west-1.amazonaws.com", "execute-api", Some("eu-west-1")),
-            ("abc123.lambda-url.us-east-2.on.aws", "lambda", Some("us-east-2")),
-            ("broker.example.com", "execute-api", None),
-            ("abc.execute-api.evil.example.com", "execute-api", None),
-        ] {
-            assert_eq!(service_and_region(host), (service, region), "{host}");
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../crates/contract/behaviour.json")).unwrap();
+        for case in file["hosts"].as_array().unwrap() {
+            let base = BaseUrl::parse(&format!("https://{}", case["host"].as_str().unwrap())).unwrap();
+            let (service, region) = service_and_region(base.target.host());
+            assert_eq!(
+                (Some(service), region),
+                (case["service"].as_str(), case["region"].as_str()),
+                "{case}"
+            );
         }
     }
 

@@ -1,12 +1,12 @@
+mod behaviour;
 mod renewal;
-mod report;
 mod single_flight;
 mod waiting;
 
 use super::*;
 use crate::{BoxFuture, Code, Reply};
 use contract::Draw;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, advance},
@@ -14,32 +14,37 @@ use tokio::{
 
 const START: u64 = 1_775_000_000_000;
 
-/// The time of Tokio's paused clock, and the time for which the process was frozen.
+/// Tokio's paused clock, by how many milliseconds the wall clock has stepped, and the random number.
 #[derive(Clone)]
 struct TestClock {
     started: Instant,
-    frozen: Arc<AtomicU64>,
+    stepped: Arc<AtomicI64>,
+    draw: Arc<AtomicU64>,
 }
 
 impl TestClock {
     fn new() -> Self {
-        Self { started: Instant::now(), frozen: Arc::default() }
+        Self { started: Instant::now(), stepped: Arc::default(), draw: Arc::default() }
     }
 
     /// The wall clock goes on while Tokio's clock stands still.
     fn freeze(&self, span: Duration) {
-        self.frozen.fetch_add(contract::millis(span), Ordering::Relaxed);
+        self.step(i64::try_from(span.as_millis()).unwrap());
+    }
+
+    fn step(&self, millis: i64) {
+        self.stepped.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        let frozen = Duration::from_millis(self.frozen.load(Ordering::Relaxed));
-        Timestamp::from_millis(START).plus(self.started.elapsed()).plus(frozen)
+        let now = Timestamp::from_millis(START).plus(self.started.elapsed());
+        Timestamp::from_millis(now.as_millis().saturating_add_signed(self.stepped.load(Ordering::Relaxed)))
     }
 
     fn draw(&self) -> Draw {
-        Draw(0)
+        Draw(self.draw.load(Ordering::Relaxed))
     }
 }
 
@@ -81,11 +86,6 @@ impl Bench {
     fn get(&self) -> tokio::task::JoinHandle<Result<Token, Error>> {
         let source = self.source.clone();
         tokio::spawn(async move { source.get(&AccountName::default()).await })
-    }
-
-    fn report(&self, generation: u64) -> tokio::task::JoinHandle<Result<Token, Error>> {
-        let source = self.source.clone();
-        tokio::spawn(async move { source.report(&AccountName::default(), Generation(generation)).await })
     }
 
     async fn next(&mut self) -> Requested {

@@ -1,21 +1,6 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn happens_in_the_background_on_use() {
-    let mut bench = Bench::holding().await;
-    advance(Duration::from_secs(599)).await;
-    assert_eq!(generation(bench.get().await.unwrap()), 7);
-    assert!(bench.is_quiet().await);
-    advance(Duration::from_secs(1)).await;
-    for _ in 0..10 {
-        assert_eq!(generation(bench.get().await.unwrap()), 7);
-    }
-    bench.next().await.1.send(Ok(token(8, 900))).unwrap();
-    assert!(bench.is_quiet().await, "one call for ten requests");
-    assert_eq!(generation(bench.get().await.unwrap()), 8);
-}
-
-#[tokio::test(start_paused = true)]
 async fn failing_leaves_the_token_until_it_expires() {
     let mut bench = Bench::holding().await;
     let keeper = tokio::spawn({

@@ -4,13 +4,8 @@
 //! its own against a new local stack, as if `cargo local` were running.
 
 use crate::page::pages;
-use emulators::{Ports, World, convirza::Settings};
-use local::{
-    agent::{self, LocalAgent},
-    front, wiring,
-};
-use std::{path::PathBuf, process::Command, sync::Arc};
-use token_broker::outbound::SystemClock;
+use local::stack::{Options, Stack};
+use std::{path::PathBuf, process::Command};
 
 const MARK: &str = "<!-- runs: local; prints: ";
 
@@ -38,33 +33,12 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// The local stack, at any free ports.
-struct Stack {
-    world: World,
-    broker: emulators::server::Server,
-    agent: LocalAgent,
-}
-
-impl Stack {
-    async fn start() -> Self {
-        let world = World::start(Ports::default(), Settings::default()).await.expect("the world starts");
-        let everything = [front::LOCAL_IDENTITY, "direct"]
-            .map(|caller| format!(r#"{{"caller":"{caller}","accounts":["*"],"actions":["*"]}}"#));
-        let rules = [("BROKER_CALLERS", format!("[{}]", everything.join(",")))];
-        let config = wiring::config(&world, &rules).expect("a valid configuration");
-        let ports = wiring::ports(&world, &config, Arc::new(SystemClock)).expect("the adapters");
-        let broker = front::start(0, wiring::handler(&config, ports)).await.expect("the front starts");
-        let agent = agent::start(&world, &broker.url(), Some("0")).await.expect("the agent starts");
-        Self { world, broker, agent }
-    }
-
-    /// The script, with the addresses of this stack for those of the documents.
-    fn script(&self, script: &str) -> String {
-        script
-            .replace("http://127.0.0.1:7070", &self.broker.url())
-            .replace("http://127.0.0.1:7071", &self.world.convirza.url())
-            .replace("http://127.0.0.1:2774", &self.agent.url())
-    }
+/// The script, with the addresses of this stack for those of the documents.
+fn addressed(script: &str, stack: &Stack) -> String {
+    script
+        .replace("http://127.0.0.1:7070", &stack.broker.url())
+        .replace("http://127.0.0.1:7071", &stack.world.convirza.url())
+        .replace("http://127.0.0.1:2774", &stack.agent.url())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,8 +46,9 @@ async fn marked_commands_run_and_print_what_is_promised() {
     let examples = examples();
     assert!(examples.iter().any(|example| example.path.as_os_str() == "README.md"), "the marks were found");
     for Example { path, script, prints } in examples {
-        let stack = Stack::start().await;
-        let script = stack.script(&script);
+        let options = Options { agent_port: Some("0".to_owned()), ..Options::default() };
+        let stack = Stack::start(options, |_| {}).await.expect("the local stack starts");
+        let script = addressed(&script, &stack);
         let command = script.clone();
         let output =
             tokio::task::spawn_blocking(move || Command::new("sh").arg("-euc").arg(command).output());

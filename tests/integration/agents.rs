@@ -29,7 +29,7 @@ async fn a_session_revoked_behind_200_callers_is_healed_once() {
     for _ in 0..AGENTS {
         // An instance of the broker for each agent. They share the table only.
         let broker = front(&world).await;
-        agents.push(agent::start(&world, &broker.url(), Some("0")).await.expect("an agent"));
+        agents.push(agent::start(&world, &broker.url(), Some("0"), None).await.expect("an agent"));
         brokers.push(broker);
     }
     let urls: Vec<_> = agents.iter().map(agent::LocalAgent::url).collect();
@@ -63,7 +63,7 @@ async fn a_session_revoked_behind_200_callers_is_healed_once() {
 
     let (mut refused, mut probes) = (0, 0);
     while let Ok(event) = events.try_recv() {
-        let is_refused = (event.endpoint, event.outcome) == (Endpoint::Users, Outcome::Answered(401));
+        let is_refused = (event.endpoint, event.outcome) == (Endpoint::Api, Outcome::Answered(401));
         refused += u32::from(is_refused);
         probes += u32::from((event.endpoint, event.outcome) == (Endpoint::Profile, Outcome::Arrived));
     }

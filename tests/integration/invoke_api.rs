@@ -48,19 +48,27 @@ async fn the_alias_is_taken_from_the_name_the_arn_or_the_qualifier() {
     let url = format!("{}/2015-03-31/functions/token-broker/invocations?Qualifier=live", front.url());
     let qualified = http_client().post(url).send().await.expect("an answer");
     assert_eq!(json_of(qualified).await["account"], "default");
-    for function in ["token-broker".to_owned(), "token-broker:next".to_owned(), ARN.to_owned()] {
+    for function in ["token-broker".to_owned(), "token-broker:operator".to_owned(), ARN.to_owned()] {
         let denied = json_of(invoke(&front, &function, "{}").await).await;
         assert_eq!(denied["errorType"], "access_denied", "{function}");
     }
 }
 
 #[tokio::test]
-async fn lambda_refuses_other_functions_and_payloads_without_json() {
+async fn lambda_refuses_what_does_not_exist_and_payloads_without_json() {
     let world = world().await;
     let front = front(&world).await;
-    let unknown = invoke(&front, "tokens", "{}").await;
-    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
-    assert_eq!(unknown.headers()["x-amzn-errortype"], "ResourceNotFoundException");
+    for (function, name) in [
+        ("tokens", "tokens"),
+        ("token-broker:next", "token-broker:next"),
+        ("token-broker:7", "token-broker:7"),
+    ] {
+        let unknown = invoke(&front, function, "{}").await;
+        assert_eq!(unknown.status(), StatusCode::NOT_FOUND, "{function}");
+        assert_eq!(unknown.headers()["x-amzn-errortype"], "ResourceNotFoundException");
+        let message = format!("Function not found: arn:aws:lambda:us-east-1:000000000000:function:{name}");
+        assert_eq!(json_of(unknown).await["Message"], message);
+    }
     let malformed = invoke(&front, "token-broker", "{").await;
     assert_eq!(malformed.status(), StatusCode::BAD_REQUEST);
     assert_eq!(malformed.headers()["x-amzn-errortype"], "InvalidRequestContentException");

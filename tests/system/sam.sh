@@ -26,7 +26,7 @@ if ! image_is_here >"$LOGS/image.log" 2>&1; then
     need "the stand-in" stand_in_image "$PWD/.aws-sam/build/BrokerFunction/bootstrap"
 fi
 
-need "the local stack" start_local --gateway "$(gateway)"
+need "the local stack" start_local --bind "$(gateway)"
 # What a user pastes, without the credentials: the SAM CLI would ask the real STS whose they are.
 set -a
 # shellcheck source=/dev/null

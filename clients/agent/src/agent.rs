@@ -22,6 +22,7 @@ pub struct Agent {
     pub(crate) guard: Arc<Guard>,
     pub(crate) accounts: Vec<AccountName>,
     proxy: Proxy,
+    any_host: bool,
 }
 
 impl fmt::Debug for Agent {
@@ -38,6 +39,7 @@ impl Agent {
             source,
             guard: Arc::clone(&settings.guard),
             accounts: settings.accounts.clone(),
+            any_host: settings.any_host,
         }
     }
 
@@ -45,7 +47,7 @@ impl Agent {
     /// largest. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if let Err(refusal) = gate::check_origin(&head) {
+        if let Err(refusal) = gate::check_origin(&head, self.any_host) {
             return reply::refused(refusal);
         }
         let path = head.uri.path().to_owned();

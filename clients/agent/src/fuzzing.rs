@@ -12,7 +12,7 @@ use token_broker_client::Error;
 
 /// Whether the request comes straight from a process on this machine.
 pub fn is_local(head: &Parts) -> bool {
-    gate::check_origin(head).is_ok()
+    gate::check_origin(head, false).is_ok()
 }
 
 /// The account and the request target for the API, if the request is one for the proxy. `base` is the API's path.

@@ -23,8 +23,8 @@ pub(crate) enum Refusal {
     ForeignHost,
 }
 
-/// Whether a request comes straight from a process on this machine.
-pub(crate) fn check_origin(head: &Parts) -> Result<(), Refusal> {
+/// Whether a request comes straight from a process on this machine, or names any host where that is allowed.
+pub(crate) fn check_origin(head: &Parts, any_host: bool) -> Result<(), Refusal> {
     let uri = &head.uri;
     if uri.authority().is_some() || uri.scheme().is_some() || !uri.path().starts_with('/') {
         return Err(Refusal::NotOriginForm);
@@ -34,7 +34,7 @@ pub(crate) fn check_origin(head: &Parts) -> Result<(), Refusal> {
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next().map(|host| host.to_str().unwrap_or_default()), hosts.next()) {
-        (Some(host), None) if is_local(host) => Ok(()),
+        (Some(host), None) if any_host || is_local(host) => Ok(()),
         _ => Err(Refusal::ForeignHost),
     }
 }
@@ -110,20 +110,25 @@ mod tests {
             ("[::1]:2774", Err(Refusal::ForeignHost)),
             ("", Err(Refusal::ForeignHost)),
         ] {
-            assert_eq!(check_origin(&head("/v1/token", &[("host", host)])), verdict, "{host}");
+            assert_eq!(check_origin(&head("/v1/token", &[("host", host)]), false), verdict, "{host}");
         }
-        assert_eq!(check_origin(&head("/", &[])), Err(Refusal::ForeignHost));
+        assert_eq!(check_origin(&head("/", &[]), true), Err(Refusal::ForeignHost));
+        let other = head("/", &[("host", "token-broker:2774")]);
+        assert_eq!(
+            (check_origin(&other, true), check_origin(&other, false)),
+            (Ok(()), Err(Refusal::ForeignHost))
+        );
         let two = head("/", &[("host", "localhost"), ("host", "example.com")]);
-        assert_eq!(check_origin(&two), Err(Refusal::ForeignHost));
+        assert_eq!(check_origin(&two, false), Err(Refusal::ForeignHost));
     }
 
     #[test]
     fn forwarded_and_absolute_requests_are_refused() {
         let local = ("host", "localhost");
         let forwarded = head("/v1/token", &[local, ("x-forwarded-for", "10.0.0.1")]);
-        assert_eq!(check_origin(&forwarded), Err(Refusal::Forwarded));
+        assert_eq!(check_origin(&forwarded, true), Err(Refusal::Forwarded));
         for target in ["http://localhost/v1/token", "http://example.com/", "example.com:443", "*"] {
-            assert_eq!(check_origin(&head(target, &[local])), Err(Refusal::NotOriginForm), "{target}");
+            assert_eq!(check_origin(&head(target, &[local]), true), Err(Refusal::NotOriginForm), "{target}");
         }
     }
 

@@ -39,7 +39,14 @@ impl Listening {
     /// # Errors
     /// The port is taken, or may not be used.
     pub async fn on(port: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::of(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
+    }
+
+    /// Takes the connections of this listener.
+    ///
+    /// # Errors
+    /// The listener has no address.
+    pub fn of(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }

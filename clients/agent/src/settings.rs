@@ -19,6 +19,8 @@ pub struct Settings {
     pub accounts: Vec<AccountName>,
     /// The only server that the proxy talks to.
     pub api: BaseUrl,
+    /// Whether requests for other hosts than localhost are let in: only on the local stack, for containers.
+    pub any_host: bool,
     /// Whether tokens are fetched before the first request. A snapshot would keep them for days.
     pub prefetch: bool,
 }
@@ -52,7 +54,7 @@ impl Settings {
         let prefetch = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") != Some("snap-start");
         match (port, guard, accounts, api) {
             (Some(port), Some(guard), Some(accounts), Some(api)) => {
-                Ok(Self { port, guard, accounts, api, prefetch })
+                Ok(Self { port, guard, accounts, api, any_host: false, prefetch })
             }
             _ => Err(SettingsError(faults)),
         }

@@ -165,6 +165,11 @@ impl TokenSource {
         self.0.call(call).await
     }
 
+    /// Forgets all tokens and failures. Calls in flight go on.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// The time by which this source judges.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()

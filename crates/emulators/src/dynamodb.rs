@@ -1,11 +1,17 @@
 //! DynamoDB: an in-memory engine, its front, and the broker's table.
 
+use std::io;
+use std::net::Ipv4Addr;
+
 use dynoxide::Database;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::StartError;
+use crate::clock::Clock;
+use crate::server::Listen;
 use crate::service::{Api, Engine, Service};
-use crate::{StartError, server};
 
 const SERVICE: &str = "DynamoDB";
 const THROTTLING_ERROR: &str = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
@@ -24,7 +30,9 @@ impl Embedded {
     pub(super) async fn start() -> Result<Self, StartError> {
         let database =
             Database::memory().map_err(|error| StartError::Engine { reason: error.to_string() })?;
-        let (listener, address) = server::listen(SERVICE, 0).await?;
+        let failed = |error: io::Error| StartError::Engine { reason: error.to_string() };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let serving = tokio::spawn(dynoxide::server::serve_on(listener, database));
         Ok(Self { url: format!("http://{address}"), serving })
     }
@@ -37,8 +45,8 @@ impl Drop for Embedded {
 }
 
 /// Starts the service on this engine.
-pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartError> {
-    Service::start(SERVICE, port, engine, THROTTLING_ERROR).await
+pub(super) async fn front(listen: Listen, engine: Engine, clock: Clock) -> Result<Service, StartError> {
+    Service::start(SERVICE, listen, engine, THROTTLING_ERROR, clock).await
 }
 
 /// Creates the broker's table: key `pk`, TTL attribute `ttl`.
@@ -56,6 +64,21 @@ pub(super) async fn create_table(dynamodb: &Service, name: &str) -> Result<(), S
     });
     call(dynamodb, "UpdateTimeToLive", &time_to_live).await?;
     Ok(())
+}
+
+/// Deletes all items.
+pub(super) async fn empty_table(dynamodb: &Service, name: &str) -> Result<(), StartError> {
+    let scan = json!({ "TableName": name, "ProjectionExpression": "pk" });
+    loop {
+        let page = call(dynamodb, "Scan", &scan).await?;
+        for key in page.get("Items").and_then(Value::as_array).into_iter().flatten() {
+            call(dynamodb, "DeleteItem", &json!({ "TableName": name, "Key": key })).await?;
+        }
+        // What was found is gone, so the next scan begins with the rest.
+        if page.get("LastEvaluatedKey").is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Sends an operation to the engine itself, in DynamoDB's JSON. It is not counted and meets no fault.

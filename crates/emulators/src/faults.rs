@@ -54,6 +54,12 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         self.lock().clear();
     }
 
+    /// Clears all faults, and counts from zero again.
+    pub(crate) fn reset(&self) {
+        self.clear();
+        self.injected.send_replace(0);
+    }
+
     /// How many faults were injected so far.
     pub fn injected(&self) -> u64 {
         *self.injected.borrow()

@@ -7,6 +7,7 @@
 //! | [`convirza`] | the upstream, V3 and V2 |
 //! | [`dynamodb`], `secrets_manager` | embedded engines of the two AWS services |
 //! | [`service`] | the front of an AWS service: counts operations and injects faults |
+//! | [`clock`] | the time of all of them, which a test can set forward |
 //! | [`aws`], [`faults`] | faults of the AWS services; the faults planned for any service |
 //! | [`runtime_api`], [`instance`] | the Lambda Runtime API; a process of the function under it |
 //! | [`server`] | an HTTP server that can cut its connections |
@@ -15,7 +16,7 @@
 //! connections when its handle is dropped. Another emulator of AWS, such as moto, can replace the embedded engines.
 
 pub mod aws;
-mod clock;
+pub mod clock;
 pub mod convirza;
 pub mod dynamodb;
 pub mod faults;
@@ -26,8 +27,10 @@ pub mod server;
 pub mod service;
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::convirza::{Convirza, DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings};
+use crate::server::Listen;
 use crate::service::{Engine, Service};
 
 /// The account of a request that names none.
@@ -35,15 +38,15 @@ pub const DEFAULT_ACCOUNT: &str = "default";
 /// The region of every service.
 pub const REGION: &str = "us-east-1";
 
-/// The services' ports. Zero stands for any free port.
+/// Where the services listen. The default is any free port of loopback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ports {
     /// All hosts of Convirza share one port.
-    pub convirza: u16,
+    pub convirza: Listen,
     /// DynamoDB.
-    pub dynamodb: u16,
+    pub dynamodb: Listen,
     /// Secrets Manager.
-    pub secrets_manager: u16,
+    pub secrets_manager: Listen,
 }
 
 /// The engines of DynamoDB and Secrets Manager.
@@ -65,7 +68,7 @@ pub struct World {
     pub secrets_manager: Service,
     /// The table's name and the prefix of the secrets' names.
     name: String,
-    _embedded: Option<(dynamodb::Embedded, secrets_manager::Embedded)>,
+    embedded: Option<(dynamodb::Embedded, secrets_manager::Embedded)>,
 }
 
 impl World {
@@ -89,12 +92,35 @@ impl World {
         // moto checks a condition and writes in two steps, without a lock. Two conditional writes may both succeed.
         let writes_are_atomic = embedded.is_some();
         let engine = |url| Engine { url, writes_are_atomic };
-        let dynamodb = dynamodb::front(ports.dynamodb, engine(tables)).await?;
-        let secrets_manager = secrets_manager::front(ports.secrets_manager, engine(secrets)).await?;
-        let world = Self { convirza, dynamodb, secrets_manager, name, _embedded: embedded };
+        let clock = convirza.clock().clone();
+        let dynamodb = dynamodb::front(ports.dynamodb, engine(tables), clock.clone()).await?;
+        let secrets_manager = secrets_manager::front(ports.secrets_manager, engine(secrets), clock).await?;
+        let world = Self { convirza, dynamodb, secrets_manager, name, embedded };
         dynamodb::create_table(&world.dynamodb, world.table()).await?;
         world.put_secret(DEFAULT_ACCOUNT, &credentials_secret(DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
+        world.mark_start();
         Ok(world)
+    }
+
+    /// Makes the present users, routes and secrets those that [`World::reset`] restores.
+    pub fn mark_start(&self) {
+        self.convirza.mark_start();
+        if let Some((_, secrets)) = &self.embedded {
+            secrets.mark_start();
+        }
+    }
+
+    /// Back to the start: no sessions and no items, no faults, counters at zero, the machine's time. Requests that hang
+    /// keep hanging. Another emulator's secrets stay as they are.
+    pub async fn reset(&self) -> Result<(), StartError> {
+        self.convirza.reset();
+        if let Some((_, secrets)) = &self.embedded {
+            secrets.reset();
+        }
+        dynamodb::empty_table(&self.dynamodb, self.table()).await?;
+        self.dynamodb.reset();
+        self.secrets_manager.reset();
+        Ok(())
     }
 
     /// The broker's table.
@@ -171,12 +197,12 @@ pub fn credentials_secret(email: &str, password: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken, or not permitted.
-    #[error("{service} cannot listen on 127.0.0.1:{port}: {source}")]
+    #[error("{service} cannot listen on {address}: {source}")]
     Listen {
         /// The service's name.
         service: &'static str,
-        /// The requested port.
-        port: u16,
+        /// The requested address.
+        address: SocketAddr,
         /// The error of the operating system.
         source: io::Error,
     },

@@ -6,7 +6,7 @@
     reason = "made for tests, which fail by panicking"
 )]
 
-use crate::{clock::now_ms, server::Server};
+use crate::{clock::machine_now_ms, server::Server};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -115,7 +115,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Some(Queued { id, payload, function_arn }) = shared.waiting.lock().await.recv().await else {
         return (StatusCode::GONE, HeaderMap::new(), String::new());
     };
-    let deadline = now_ms() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let deadline = machine_now_ms() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
     let mut headers = HeaderMap::new();
     headers.insert("lambda-runtime-aws-request-id", id.parse().unwrap());
     headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));

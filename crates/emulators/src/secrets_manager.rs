@@ -12,8 +12,8 @@ use axum::routing::post;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::clock::now;
-use crate::server::Server;
+use crate::clock::{Clock, machine_now};
+use crate::server::{Listen, Server};
 use crate::service::{Api, Engine, Service};
 use crate::{REGION, StartError, aws};
 
@@ -29,15 +29,18 @@ const API: Api = Api {
 #[derive(Debug)]
 pub(super) struct Embedded {
     server: Server,
+    vault: Arc<Vault>,
 }
 
 #[derive(Debug, Default)]
 struct Vault {
     secrets: Mutex<HashMap<String, Secret>>,
+    /// What a reset restores.
+    start: Mutex<HashMap<String, Secret>>,
 }
 
 /// The current version of a secret. Earlier versions are dropped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Secret {
     version_id: String,
     text: String,
@@ -48,8 +51,18 @@ struct Secret {
 
 impl Embedded {
     pub(super) async fn start() -> Result<Self, StartError> {
-        let routes = Router::new().route("/", post(handle)).with_state(Arc::<Vault>::default());
-        Ok(Self { server: Server::start(SERVICE, 0, routes).await? })
+        let vault = Arc::<Vault>::default();
+        let routes = Router::new().route("/", post(handle)).with_state(Arc::clone(&vault));
+        Ok(Self { server: Server::start(SERVICE, 0, routes).await?, vault })
+    }
+
+    /// Makes the present secrets those that a reset restores.
+    pub(super) fn mark_start(&self) {
+        *self.vault.start() = self.vault.lock().clone();
+    }
+
+    pub(super) fn reset(&self) {
+        *self.vault.lock() = self.vault.start().clone();
     }
 
     pub(super) fn url(&self) -> String {
@@ -58,8 +71,8 @@ impl Embedded {
 }
 
 /// Starts the service on this engine.
-pub(super) async fn front(port: u16, engine: Engine) -> Result<Service, StartError> {
-    Service::start(SERVICE, port, engine, THROTTLING_ERROR).await
+pub(super) async fn front(listen: Listen, engine: Engine, clock: Clock) -> Result<Service, StartError> {
+    Service::start(SERVICE, listen, engine, THROTTLING_ERROR, clock).await
 }
 
 /// Stores a new version of a secret, creating it if needed, and returns its version id.
@@ -163,7 +176,7 @@ impl Vault {
         let mut secrets = self.lock();
         let secret = secrets.get_mut(&name).ok_or(NOT_FOUND)?;
         secret.deleted = true;
-        Ok(json!({ "ARN": arn(&name), "Name": name, "DeletionDate": now().unix_timestamp() }))
+        Ok(json!({ "ARN": arn(&name), "Name": name, "DeletionDate": machine_now().unix_timestamp() }))
     }
 
     fn put_value(&self, parameters: Parameters) -> Result<Value, Refusal> {
@@ -190,7 +203,7 @@ impl Vault {
         let secret = Secret {
             version_id: version_id.clone(),
             text,
-            created_at_seconds: now().unix_timestamp(),
+            created_at_seconds: machine_now().unix_timestamp(),
             deleted: false,
         };
         self.lock().insert(name.to_owned(), secret);
@@ -204,6 +217,10 @@ impl Vault {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Secret>> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self) -> MutexGuard<'_, HashMap<String, Secret>> {
+        self.start.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

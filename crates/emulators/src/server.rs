@@ -1,4 +1,4 @@
-//! An HTTP server on loopback that can cut a connection without a response.
+//! An HTTP server that can cut a connection without a response.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -19,27 +19,74 @@ use tokio::task::JoinHandle;
 
 use crate::StartError;
 
+/// Where a server listens: always on 127.0.0.1, since programs accept plain HTTP there only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// The port. Zero stands for any free one.
+    pub port: u16,
+    /// An address of this machine at which others reach it, too. 0.0.0.0 stands for all.
+    pub also: Option<IpAddr>,
+}
+
+impl From<u16> for Listen {
+    fn from(port: u16) -> Self {
+        Self { port, also: None }
+    }
+}
+
+impl Listen {
+    /// Binds the port on 127.0.0.1, and the same one on the other address. Returns the address on 127.0.0.1.
+    ///
+    /// # Errors
+    /// The address that cannot be bound, and why.
+    pub async fn bind(self) -> Result<(Vec<TcpListener>, SocketAddr), (SocketAddr, io::Error)> {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let addresses = match self.also {
+            // Includes loopback. Bound to both, the addresses would collide.
+            Some(all) if all.is_unspecified() => vec![all],
+            Some(also) if also != loopback => vec![loopback, also],
+            _ => vec![loopback],
+        };
+        let (mut port, mut listeners) = (self.port, Vec::new());
+        for address in addresses {
+            let failed = |source| (SocketAddr::new(address, port), source);
+            let listener = TcpListener::bind((address, port)).await.map_err(failed)?;
+            port = listener.local_addr().map_err(failed)?.port();
+            listeners.push(listener);
+        }
+        Ok((listeners, SocketAddr::new(loopback, port)))
+    }
+}
+
 /// A running server. It stops listening and cuts its connections when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
     // Every connection ends when this sender is dropped.
     _running: watch::Sender<()>,
 }
 
 impl Server {
-    /// Serves `routes` on 127.0.0.1. Handlers may extract `ConnectInfo<Peer>`.
-    pub async fn start(service: &'static str, port: u16, routes: Router) -> Result<Self, StartError> {
-        let (tcp, address) = listen(service, port).await?;
+    /// Serves `routes`. Handlers may extract `ConnectInfo<Peer>`.
+    pub async fn start(
+        service: &'static str,
+        listen: impl Into<Listen>,
+        routes: Router,
+    ) -> Result<Self, StartError> {
+        let bound = listen.into().bind().await;
+        let (listeners, address) =
+            bound.map_err(|(address, source)| StartError::Listen { service, address, source })?;
         let (running, stopped) = watch::channel(());
-        let listener = CuttableListener { tcp, stopped };
-        let accepting = tokio::spawn(async move {
-            let service = routes.into_make_service_with_connect_info::<Peer>();
+        let accept = |tcp| {
+            let listener = CuttableListener { tcp, stopped: stopped.clone() };
+            let service = routes.clone().into_make_service_with_connect_info::<Peer>();
             // Never returns: axum retries after an error.
-            let _ = axum::serve(listener, service).await;
-        });
-        Ok(Self { address, accepting, _running: running })
+            tokio::spawn(async move {
+                let _ = axum::serve(listener, service).await;
+            })
+        };
+        Ok(Self { address, accepting: listeners.into_iter().map(accept).collect(), _running: running })
     }
 
     /// The base URL, without a trailing slash.
@@ -50,19 +97,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
     }
-}
-
-/// Binds a port of 127.0.0.1. Zero stands for any free port.
-pub(crate) async fn listen(
-    service: &'static str,
-    port: u16,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { service, port, source };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 /// How a connection ends without a response.

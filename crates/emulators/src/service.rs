@@ -8,14 +8,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::aws::{self, AwsFault, AwsFaults, Kind};
-use crate::server::{Peer, Server};
+use crate::clock::Clock;
+use crate::server::{Listen, Peer, Server};
 use crate::{REGION, StartError};
 
 const CONFLICT: &[u8] = b"ConditionalCheckFailedException";
@@ -60,15 +61,17 @@ struct Front {
     writes: AtomicU64,
     conditional_conflicts: AtomicU64,
     operations: Mutex<BTreeSet<String>>,
+    clock: Clock,
 }
 
 impl Service {
     /// Starts the front of an engine. `throttling_error` is the error type with which the service throttles.
     pub async fn start(
         name: &'static str,
-        port: u16,
+        listen: Listen,
         engine: Engine,
         throttling_error: &'static str,
+        clock: Clock,
     ) -> Result<Self, StartError> {
         let front = Arc::new(Front {
             engine,
@@ -80,13 +83,14 @@ impl Service {
             writes: AtomicU64::new(0),
             conditional_conflicts: AtomicU64::new(0),
             operations: Mutex::default(),
+            clock,
         });
         let routes = Router::new()
             .fallback(pass_on)
             // DynamoDB's own limit.
             .layer(DefaultBodyLimit::max(16 * 1024 * 1024))
             .with_state(Arc::clone(&front));
-        Ok(Self { server: Server::start(name, port, routes).await?, front })
+        Ok(Self { server: Server::start(name, listen, routes).await?, front })
     }
 
     /// The endpoint URL for the AWS SDK.
@@ -113,6 +117,15 @@ impl Service {
     /// The faults to plan and to clear.
     pub fn faults(&self) -> &AwsFaults {
         &self.front.faults
+    }
+
+    /// Clears all faults, and counts from zero again.
+    pub(crate) fn reset(&self) {
+        self.front.faults.reset();
+        for count in [&self.front.reads, &self.front.writes, &self.front.conditional_conflicts] {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.front.operations().clear();
     }
 
     /// The engine's own endpoint URL, whose requests are not counted and meet no fault.
@@ -223,6 +236,7 @@ impl Front {
         let status = answer.status();
         let mut headers = answer.headers().clone();
         strip_hop_by_hop(&mut headers);
+        headers.insert(DATE, self.clock.http_date());
         let body = answer.bytes().await?;
         if status == StatusCode::BAD_REQUEST && contains(&body, CONFLICT) {
             self.conditional_conflicts.fetch_add(1, Ordering::Relaxed);

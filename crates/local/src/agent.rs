@@ -2,12 +2,18 @@
 //!
 //! It fetches nothing ahead: only requests cause logins in the local stack.
 
-use crate::front::FUNCTION;
-use emulators::{REGION, World};
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use crate::{clock::WorldClock, front::FUNCTION};
+use emulators::{REGION, World, server::Listen};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use token_broker_agent::{Agent, Listening, Settings};
-use token_broker_client::{BrokerClient, Environment, SystemClock, TokenSource, http::HttpClient};
-use tokio::sync::oneshot;
+use token_broker_client::{BrokerClient, Environment, Limits, SystemClock, TokenSource, http::HttpClient};
+use tokio::sync::watch;
 
 /// The guard token of every local agent. It guards nothing but emulators.
 pub const GUARD_TOKEN: &str = "local-guard";
@@ -17,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A running agent. It stops listening when it is dropped.
 pub struct LocalAgent {
     address: SocketAddr,
-    _running: oneshot::Sender<()>,
+    tokens: TokenSource,
+    _running: watch::Sender<()>,
 }
 
 impl LocalAgent {
@@ -25,14 +32,21 @@ impl LocalAgent {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+
+    /// The agent's tokens.
+    pub fn tokens(&self) -> &TokenSource {
+        &self.tokens
+    }
 }
 
 /// Serves an agent that invokes the broker at this URL, and whose proxy talks to this world's Convirza. `port` is the
-/// text of `TOKEN_BROKER_PORT`; without it, the agent listens on its usual port.
+/// text of `TOKEN_BROKER_PORT`; without it, the agent listens on its usual port. It listens on the address `also`, too,
+/// and then lets requests for any host in.
 pub async fn start(
     world: &World,
     broker_url: &str,
     port: Option<&str>,
+    also: Option<IpAddr>,
 ) -> Result<LocalAgent, Box<dyn Error>> {
     let variables = [
         ("TOKEN_BROKER_PORT", port.unwrap_or_default().to_owned()),
@@ -44,23 +58,25 @@ pub async fn start(
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];
     let environment: Environment = variables.into_iter().collect();
-    let settings = Settings::parse(&environment)?;
-    let listening = Listening::on(settings.port).await.map_err(|error| taken(settings.port, &error))?;
-    let address = listening.address();
-    let source = TokenSource::new(BrokerClient::invoke(&environment, &format!("{FUNCTION}:live")));
+    let settings = Settings { any_host: also.is_some(), ..Settings::parse(&environment)? };
+    let listen = Listen { port: settings.port, also };
+    let (listeners, address) = listen.bind().await.map_err(|(address, error)| taken(address, &error))?;
+    let broker = BrokerClient::invoke(&environment, &format!("{FUNCTION}:live"));
+    let tokens = TokenSource::with(broker, WorldClock::of(world), Limits::default());
     let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
-    let agent = Arc::new(Agent::new(&settings, source, http));
-    let (running, stopped) = oneshot::channel();
-    let until = async {
-        let _dropped = stopped.await;
-    };
-    tokio::spawn(listening.serve(agent, until, Duration::ZERO));
-    Ok(LocalAgent { address, _running: running })
+    let agent = Arc::new(Agent::new(&settings, tokens.clone(), http));
+    let (running, stopped) = watch::channel(());
+    for listener in listeners {
+        let mut stopped = stopped.clone();
+        let until = async move { while stopped.changed().await.is_ok() {} };
+        tokio::spawn(Listening::of(listener)?.serve(Arc::clone(&agent), until, Duration::ZERO));
+    }
+    Ok(LocalAgent { address, tokens, _running: running })
 }
 
-fn taken(port: u16, error: &io::Error) -> String {
+fn taken(address: SocketAddr, error: &io::Error) -> String {
     format!(
-        "the agent cannot listen on 127.0.0.1:{port}: {error}. Stop the process that listens there, or set \
+        "the agent cannot listen on {address}: {error}. Stop the process that listens there, or set \
          TOKEN_BROKER_PORT to another port, or to 0 for any free one"
     )
 }

@@ -3,6 +3,7 @@
 //! As an HTTP API: a request becomes an event of payload version 2, signed by a local identity. As Lambda: an AWS SDK
 //! whose Lambda endpoint is this server invokes the function directly.
 
+use crate::clock::WorldClock;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -11,50 +12,107 @@ use axum::{
     routing::post,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use emulators::{REGION, StartError, server::Server};
+use emulators::{
+    REGION, StartError,
+    server::{Listen, Server},
+};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use protocol::Timestamp;
 use serde_json::{Value, json};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 use token_broker::{inbound::Handler, outbound::SystemClock, ports::Clock};
 
 /// The identity of every local request.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";
 /// The function's name for direct invokes.
 pub const FUNCTION: &str = "token-broker";
+/// The alias of the HTTP API.
+pub const HTTP_ALIAS: &str = "http";
+/// The alias of the schedule.
+pub const SCHEDULE_ALIAS: &str = "schedule";
+/// What the template publishes, and the version without an alias.
+const QUALIFIERS: [&str; 5] = ["live", "operator", HTTP_ALIAS, SCHEDULE_ALIAS, "$LATEST"];
 /// The function's timeout, as the template sets it.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves the contract's routes and Lambda's Invoke API on this port of 127.0.0.1.
-pub async fn start(port: u16, handler: Handler) -> Result<Server, StartError> {
-    start_with(port, handler, Router::new()).await
+/// The function: one instance of the broker at a time.
+pub struct Function {
+    instance: RwLock<Handler>,
+    clock: Box<dyn Clock>,
 }
 
-/// Like [`start`], with further routes.
-pub async fn start_with(port: u16, handler: Handler, further: Router) -> Result<Server, StartError> {
+impl Function {
+    /// A function whose time is the world's.
+    pub fn new(instance: Handler, clock: WorldClock) -> Self {
+        Self { instance: RwLock::new(instance), clock: Box::new(clock) }
+    }
+
+    /// Replaces the instance, and with it everything that it remembers. Its invocations go on.
+    pub fn replace(&self, instance: Handler) {
+        *self.instance.write().unwrap_or_else(PoisonError::into_inner) = instance;
+    }
+
+    /// Runs an invocation on its own task. As in Lambda, it goes on if the client hangs up.
+    async fn run(&self, payload: Value, arn: String) -> Result<Value, Diagnostic> {
+        let instance = self.instance.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let event = LambdaEvent::new(payload, invocation(self.clock.now(), arn));
+        tokio::spawn(async move { instance.handle(event).await.map(Value::from) }).await.unwrap_or_else(
+            |_panicked| {
+                Err(Diagnostic {
+                    error_type: "internal".to_owned(),
+                    error_message: "the handler panicked".to_owned(),
+                })
+            },
+        )
+    }
+}
+
+/// Serves the contract's routes and Lambda's Invoke API on this port of 127.0.0.1.
+pub async fn start(port: u16, handler: Handler) -> Result<Server, StartError> {
+    let function = Function { instance: RwLock::new(handler), clock: Box::new(SystemClock) };
+    start_with(port.into(), Arc::new(function), Router::new()).await
+}
+
+/// Serves this function, and further routes.
+pub async fn start_with(
+    listen: Listen,
+    function: Arc<Function>,
+    further: Router,
+) -> Result<Server, StartError> {
     let routes = Router::new()
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
         .fallback(http_api)
-        .with_state(handler);
-    Server::start("the broker", port, routes.merge(further)).await
+        .with_state(function);
+    Server::start("the broker", listen, routes.merge(further)).await
 }
 
-/// The invocation context of a local request.
+/// The context of a local invocation without an alias.
 pub fn context() -> Context {
+    invocation(SystemClock.now(), String::new())
+}
+
+/// The context of an invocation through this ARN.
+pub(crate) fn invocation(now: Timestamp, arn: String) -> Context {
     let mut context = Context::default();
     context.request_id = format!("local-{:016x}", fastrand::u64(..));
-    context.deadline = SystemClock.now().plus(FUNCTION_TIMEOUT).as_millis();
+    context.deadline = now.plus(FUNCTION_TIMEOUT).as_millis();
+    context.invoked_function_arn = arn;
     context
 }
 
 async fn http_api(
-    State(handler): State<Handler>,
+    State(function): State<Arc<Function>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let event = LambdaEvent::new(http_event(&method, &uri, &headers, &body), context());
-    let answer = match run(handler, event).await {
+    let event = http_event(&method, &uri, &headers, &body, function.clock.now());
+    let answer = match function.run(event, arn_of(HTTP_ALIAS)).await {
         Ok(answer) => answer,
         Err(error) => json!({"statusCode": 500, "body": error.error_message}),
     };
@@ -63,23 +121,24 @@ async fn http_api(
 
 /// Lambda's Invoke API. An error of the function has status 200 too; a header tells them apart.
 async fn invoke(
-    State(handler): State<Handler>,
+    State(function): State<Arc<Function>>,
     Path(name): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     payload: Bytes,
 ) -> Response<Body> {
-    let Some(arn) = function_arn(&name, query.get("Qualifier").map(String::as_str)) else {
-        let message = format!("Function not found: {name}");
-        return lambda_error(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+    let arn = match function_arn(&name, query.get("Qualifier").map(String::as_str)) {
+        Ok(arn) => arn,
+        Err(unknown) => {
+            let message = format!("Function not found: {unknown}");
+            return lambda_error(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+        }
     };
     let payload = if payload.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&payload) };
     let Ok(payload) = payload else {
         let message = "Could not parse request body into json";
         return lambda_error(StatusCode::BAD_REQUEST, "InvalidRequestContentException", message);
     };
-    let mut context = context();
-    context.invoked_function_arn = arn;
-    match run(handler, LambdaEvent::new(payload, context)).await {
+    match function.run(payload, arn).await {
         Ok(answer) => json_response(StatusCode::OK, None, &answer),
         Err(error) => {
             let error = json!({"errorType": error.error_type, "errorMessage": error.error_message});
@@ -88,25 +147,21 @@ async fn invoke(
     }
 }
 
-/// Runs an invocation on its own task. As in Lambda, it goes on if the client hangs up.
-async fn run(handler: Handler, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-    tokio::spawn(async move { handler.handle(event).await.map(Value::from) }).await.unwrap_or_else(
-        |_panicked| {
-            Err(Diagnostic {
-                error_type: "internal".to_owned(),
-                error_message: "the handler panicked".to_owned(),
-            })
-        },
-    )
+/// The ARN of the function, with an alias.
+pub(crate) fn arn_of(alias: &str) -> String {
+    format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}:{alias}")
 }
 
-/// The ARN that the function gets, from a name or an ARN, with or without an alias.
-fn function_arn(name: &str, qualifier: Option<&str>) -> Option<String> {
+/// The ARN that the function gets, from a name or an ARN, with or without an alias. An error is the ARN of a function or
+/// alias that does not exist.
+fn function_arn(name: &str, qualifier: Option<&str>) -> Result<String, String> {
     let name = name.rsplit_once(":function:").map_or(name, |(_, name)| name);
     let (function, alias) =
         name.split_once(':').map_or((name, qualifier), |(name, alias)| (name, Some(alias)));
-    let alias = alias.map(|alias| format!(":{alias}")).unwrap_or_default();
-    (function == FUNCTION).then(|| format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}{alias}"))
+    let suffix = alias.map(|alias| format!(":{alias}")).unwrap_or_default();
+    let arn = format!("arn:aws:lambda:{REGION}:000000000000:function:{function}{suffix}");
+    let exists = function == FUNCTION && alias.is_none_or(|alias| QUALIFIERS.contains(&alias));
+    if exists { Ok(arn) } else { Err(arn) }
 }
 
 fn lambda_error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
@@ -121,7 +176,7 @@ fn json_response(status: StatusCode, header: Option<(&str, &str)>, body: &Value)
     response.body(Body::from(body.to_string())).unwrap_or_default()
 }
 
-fn http_event(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
+fn http_event(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Value {
     let headers: serde_json::Map<String, Value> = headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
@@ -141,7 +196,7 @@ fn http_event(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> V
             "requestId": "local",
             "routeKey": "$default",
             "stage": "$default",
-            "timeEpoch": SystemClock.now().as_millis(),
+            "timeEpoch": now.as_millis(),
         },
         "body": BASE64_STANDARD.encode(body),
         "isBase64Encoded": true,

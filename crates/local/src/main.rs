@@ -3,13 +3,11 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `serve` | `cargo local` |
-//! | `gateway` | lets containers reach the services |
 //! | `fleet` | `cargo local fleet` |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 #![allow(clippy::doc_markdown, reason = "the comments of options are their help texts")]
 
 mod fleet;
-mod gateway;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -21,7 +19,7 @@ const MAX_LIFETIME: u64 = 30 * 86_400;
 
 /// The broker on emulated services: everything in memory, on loopback.
 #[derive(Parser)]
-#[command(name = "cargo local", bin_name = "cargo local", version, args_conflicts_with_subcommands = true)]
+#[command(name = "cargo local", bin_name = "cargo local", version, args_conflicts_with_subcommands = true, after_help = serve::ADDRESSES)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

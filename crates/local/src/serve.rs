@@ -1,30 +1,32 @@
-//! `cargo local`: starts all services, prints their addresses, and logs logins, refreshes and faults.
+//! `cargo local`: starts the stack, prints its addresses, and logs logins, refreshes and faults.
 
-use crate::{MAX_LIFETIME, gateway};
+use crate::MAX_LIFETIME;
 use clap::Args;
 use emulators::{
-    DEFAULT_ACCOUNT, Ports, World,
-    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Settings},
-    v2_secret,
+    DEFAULT_ACCOUNT,
+    convirza::{Route, Settings},
 };
-use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
-use token_broker::{
-    outbound::SystemClock,
-    telemetry::{InvocationLog, Style},
-};
-use token_broker_client::Environment;
+use std::{error::Error, fs, net::IpAddr, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+use token_broker_client::{AccountName, Environment};
 use token_broker_local::{
-    agent::{self, GUARD_TOKEN},
-    console::{CALLERS, Console, is_logged},
-    front::{self, FUNCTION, LOCAL_IDENTITY},
-    wiring,
+    agent::GUARD_TOKEN,
+    console::is_logged,
+    front::FUNCTION,
+    stack::{self, NewAccount, SECOND_ACCOUNT, Stack, V2_ACCOUNT},
 };
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::broadcast::error::RecvError,
+};
 
-/// An account of the deprecated V2.
-const V2_ACCOUNT: &str = "legacy";
-/// The account of `events/direct-token-with-options.json`.
-const SECOND_ACCOUNT: &str = "emea";
+/// Shown after the options.
+pub(crate) const ADDRESSES: &str = "\
+Addresses, unless --port or TOKEN_BROKER_PORT moves them:
+  http://127.0.0.1:7070  the broker, Lambda's Invoke API (function token-broker), and the console
+  http://127.0.0.1:7071  Convirza; its routes, time, faults and reset: /_emulator/
+  http://127.0.0.1:7072  DynamoDB
+  http://127.0.0.1:7073  Secrets Manager
+  http://127.0.0.1:2774  the agent; guard token local-guard";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -32,47 +34,96 @@ pub(crate) struct Options {
     /// port is TOKEN_BROKER_PORT, or 2774
     #[arg(long, default_value_t = 7070)]
     port: u16,
+    /// Opens all ports at this address of the machine, too, such as 172.17.0.1 for containers, or 0.0.0.0 for all
+    /// networks. Access needs no password
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
+    /// Answers of the emulated API, a JSON list as for PUT /_emulator/routes
+    #[arg(long, value_name = "FILE")]
+    routes: Option<PathBuf>,
+    /// A further account, with a user at Convirza. May be given several times
+    #[arg(long = "account", value_name = "NAME[=EMAIL:PASSWORD]", value_parser = account)]
+    accounts: Vec<NewAccount>,
+    /// A further user of Convirza, for secrets of your own. May be given several times
+    #[arg(long = "user", value_name = "EMAIL:PASSWORD", value_parser = user)]
+    users: Vec<(String, String)>,
+    /// How many logins a minute Convirza allows
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    login_limit: u32,
     /// How long an access token lives after its last use
     #[arg(long, value_name = "SECONDS", default_value_t = 7 * 86_400, value_parser = clap::value_parser!(u64).range(1..=MAX_LIFETIME))]
     token_lifetime: u64,
-    /// Lets containers in, too: the address at which they reach this machine, such as 172.17.0.1. Access needs no password
-    #[arg(long, value_name = "ADDRESS")]
-    gateway: Option<IpAddr>,
+    /// A setting of the broker, such as BROKER_MAX_TTL_SECONDS=60. May be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+fn account(text: &str) -> Result<NewAccount, String> {
+    let (name, credentials) = text.split_once('=').map_or((text, None), |(name, rest)| (name, Some(rest)));
+    let name = AccountName::parse(name)
+        .ok_or("the name has to be 1 to 63 lower-case letters, digits and hyphens")?;
+    let (email, password) = match credentials {
+        Some(credentials) => user(credentials)?,
+        None => (format!("{name}@example.invalid"), format!("local-{name}")),
+    };
+    Ok(NewAccount { name: name.to_string(), email, password })
+}
+
+fn user(text: &str) -> Result<(String, String), String> {
+    let user = text.split_once(':').filter(|(email, password)| !email.is_empty() && !password.is_empty());
+    user.map(|(email, password)| (email.to_owned(), password.to_owned()))
+        .ok_or_else(|| "it has to be EMAIL:PASSWORD".to_owned())
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let setting = text.split_once('=').filter(|(name, _)| name.starts_with("BROKER_"));
+    setting
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "it has to be NAME=VALUE, with a name that begins with BROKER_".to_owned())
+}
+
+fn routes(path: &PathBuf) -> Result<Vec<Route>, String> {
+    let text = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
-    let port = |offset| {
-        if options.port == 0 { Ok(0) } else { options.port.checked_add(offset).ok_or("--port is too high") }
-    };
-    let ports = Ports { convirza: port(1)?, dynamodb: port(2)?, secrets_manager: port(3)? };
-    let settings =
-        Settings { access_lifetime: Duration::from_secs(options.token_lifetime), ..Settings::default() };
-    let world = Arc::new(World::start(ports, settings).await?);
-    world.put_secret(V2_ACCOUNT, &v2_secret(&world, DEFAULT_EMAIL, DEFAULT_PASSWORD)).await?;
-    world.add_account(SECOND_ACCOUNT, "emea@example.invalid", "local-emea").await?;
-    if let Some(address) = options.gateway {
-        let urls = [world.convirza.url(), world.dynamodb.url(), world.secrets_manager.url()];
-        gateway::open(address, &urls).await?;
-    }
-    let rules = format!(
-        r#"[{{"caller":"direct","accounts":["*"],"actions":["*"]}},{{"caller":"{LOCAL_IDENTITY}","accounts":["*"],"actions":["*"]}}]"#
-    );
-    let config = wiring::config(&world, &[("BROKER_CALLERS", rules)])?;
-    let ports = wiring::ports(&world, &config, Arc::new(SystemClock))?;
-    let log = InvocationLog::new(&config.function, config.audit, Style::Readable, |line| print!("{line}"));
-    let instance = || wiring::handler(&config, ports.clone());
-    let console = Console::new(&world, &config, std::iter::repeat_with(instance).take(CALLERS))?;
-    let handler = instance().behind(config.aliases.clone()).logging_to(log);
-    let broker = front::start_with(options.port, handler, console.routes()).await?;
     let environment = Environment::of_process();
     let any_port = (options.port == 0).then_some("0");
-    let agent_port = environment.get("TOKEN_BROKER_PORT").or(any_port);
-    let agent = agent::start(&world, &broker.url(), agent_port).await?;
-    let mut events = world.convirza.subscribe();
-    print_welcome(&world, &broker.url(), &agent.url(), options.gateway);
+    let accounts: Vec<String> = options.accounts.iter().map(|account| account.name.clone()).collect();
+    let bind = options.bind;
+    let stack = Stack::start(
+        stack::Options {
+            port: options.port,
+            bind,
+            agent_port: environment.get("TOKEN_BROKER_PORT").or(any_port).map(str::to_owned),
+            convirza: Settings {
+                access_lifetime: Duration::from_secs(options.token_lifetime),
+                login_limit_per_minute: options.login_limit,
+                ..Settings::default()
+            },
+            broker: options.settings,
+            accounts: options.accounts,
+            users: options.users,
+            routes: options.routes.as_ref().map(routes).transpose()?.unwrap_or_default(),
+        },
+        |line| print!("{line}"),
+    )
+    .await?;
+    let mut events = stack.world.convirza.subscribe();
+    print_welcome(&stack, &accounts, bind);
+    // The first process of a container gets no signal that it does not ask for.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => stopped,
+            _ = terminate.recv() => Ok(()),
+        }
+    };
+    let mut stop = pin!(stop);
     loop {
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => {
+            stopped = &mut stop => {
                 stopped?;
                 println!("\nStopped. Everything was in memory.");
                 return Ok(ExitCode::SUCCESS);
@@ -86,9 +137,14 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Option<IpAddr>) {
+fn print_welcome(stack: &Stack, accounts: &[String], bind: Option<IpAddr>) {
+    let (world, broker_url, agent_url) = (&stack.world, stack.broker.url(), stack.agent.url());
     let convirza_url = world.convirza.url();
-    let open_to = gateway.map(|address| format!(", and open to all who reach {address}")).unwrap_or_default();
+    let open_to = match bind {
+        Some(all) if all.is_unspecified() => ", and open to all networks of this machine".to_owned(),
+        Some(address) => format!(", and open to all who reach {address}"),
+        None => String::new(),
+    };
     println!(
         "token-broker on emulated services. Everything is in memory and on loopback{open_to}; Ctrl-C ends it.\n"
     );
@@ -97,20 +153,19 @@ fn print_welcome(world: &World, broker_url: &str, agent_url: &str, gateway: Opti
         "  the broker       {broker_url}  POST /token, GET /status, POST /refresh, POST /revoke, POST /unblock"
     );
     println!(
-        "  Lambda           {broker_url}  function {FUNCTION}, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
+        "  Lambda           {broker_url}  function {FUNCTION}:live, for AWS SDKs: AWS_ENDPOINT_URL_LAMBDA={broker_url}"
     );
     println!(
         "  the agent        {agent_url}  its guard token is {GUARD_TOKEN}; its clients need TOKEN_BROKER_TOKEN={GUARD_TOKEN}"
     );
-    println!("  Convirza         {convirza_url}  faults and counters: {convirza_url}/_emulator/");
-    println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
     println!(
-        "  Secrets Manager  {}  secrets {}, {}, {} (V2)",
-        world.secrets_manager.url(),
-        world.secret_name(DEFAULT_ACCOUNT),
-        world.secret_name(SECOND_ACCOUNT),
-        world.secret_name(V2_ACCOUNT),
+        "  Convirza         {convirza_url}  answers, time, faults, counters, reset: {convirza_url}/_emulator/"
     );
+    println!("  DynamoDB         {}  table {}", world.dynamodb.url(), world.table());
+    let mut secrets = vec![world.secret_name(DEFAULT_ACCOUNT), world.secret_name(SECOND_ACCOUNT)];
+    secrets.push(format!("{} (V2)", world.secret_name(V2_ACCOUNT)));
+    secrets.extend(accounts.iter().map(|account| world.secret_name(account)));
+    println!("  Secrets Manager  {}  secrets {}", world.secrets_manager.url(), secrets.join(", "));
     println!("\nGet a token, in another terminal, or call Convirza with one through the agent:\n");
     println!("  curl -s -X POST {broker_url}/token");
     println!("  curl -s {agent_url}/proxy/default/v3/users/list -H 'X-Token-Broker-Token: {GUARD_TOKEN}'\n");

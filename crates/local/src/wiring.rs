@@ -4,7 +4,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use emulators::{REGION, World};
 use rustls::ClientConfig;
-use std::{error::Error, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, error::Error, sync::Arc};
 use token_broker::{
     broker::Broker,
     config::Config,
@@ -17,9 +17,15 @@ use token_broker::{
 pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<dyn Error>> {
     let environment = world.environment();
     let all = || settings.iter().chain(&environment);
-    Ok(Config::from_environment(|name| {
+    let known = RefCell::new(HashSet::new());
+    let config = Config::from_environment(|name| {
+        known.borrow_mut().insert(name.to_owned());
         all().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
-    })?)
+    })?;
+    match settings.iter().find(|(name, _)| !known.borrow().contains(*name)) {
+        Some((unknown, _)) => Err(format!("the broker has no setting {unknown}").into()),
+        None => Ok(config),
+    }
 }
 
 /// The adapters of a broker in this world. Brokers may share them, because they cache nothing.

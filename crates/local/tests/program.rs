@@ -14,6 +14,7 @@ use token_broker_client::{
     AccountName, BrokerClient, Environment, SystemClock, TokenSource,
     http::{BaseUrl, Body, HttpClient, Roots, collect, full},
 };
+use token_broker_local::agent::GUARD_TOKEN;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
@@ -142,6 +143,32 @@ async fn a_service_whose_port_is_taken_is_reported_with_the_option() {
     let port = taken.local_addr().expect("an address").port();
     let printed = refusal(&["--port", &(port - 1).to_string()], &[]).await;
     assert!(printed.contains(&format!("127.0.0.1:{port}")) && printed.contains("--port"), "{printed}");
+}
+
+#[tokio::test]
+async fn options_that_cannot_be_right_are_refused_by_name() {
+    for (option, value, reason) in [
+        ("--set", "BROKER_LOGIN_BUGDET=5", "no setting BROKER_LOGIN_BUGDET"),
+        ("--set", "BROKER_LOGIN_BUDGET=50", "BROKER_LOGIN_BUDGET"),
+        ("--set", "LOGIN_BUDGET=5", "begins with BROKER_"),
+        ("--account", "EMEA", "lower-case"),
+        ("--account", "crm=me", "EMAIL:PASSWORD"),
+        ("--user", "me", "EMAIL:PASSWORD"),
+        ("--routes", "/no/such/file", "cannot read /no/such/file"),
+        ("--bind", "localhost", "--bind"),
+    ] {
+        let printed = refusal(&["--port", "0", option, value], &[("TOKEN_BROKER_PORT", "0")]).await;
+        assert!(printed.contains(reason), "{option} {value}: {printed}");
+    }
+}
+
+#[tokio::test]
+async fn the_help_names_all_addresses() {
+    let output = with_arguments(&["--help"], &[]).output().await.expect("the program");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    for address in ["7070", "7071", "7072", "7073", "2774", "/_emulator/", GUARD_TOKEN] {
+        assert!(printed.contains(address), "{address}: {printed}");
+    }
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ const tests = {
     },
 
     async gives_up_after_the_second_401() {
-        await emulator("PUT", "faults", { endpoint: "users", fault: "wrong_password" });
+        await emulator("PUT", "faults", { endpoint: "api", fault: "wrong_password" });
         const { fetch } = globalThis;
         let requests = 0;
         globalThis.fetch = (...call) => {

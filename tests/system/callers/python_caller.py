@@ -69,7 +69,7 @@ class PythonCaller(unittest.TestCase):
         self.assertEqual(after["logins_arrived"], before["logins_arrived"])
 
     def test_gives_up_after_the_second_401(self):
-        emulator("PUT", "faults", {"endpoint": "users", "fault": "wrong_password"})
+        emulator("PUT", "faults", {"endpoint": "api", "fault": "wrong_password"})
         with mock.patch.object(caller, "_get", wraps=caller._get) as requests:
             with self.assertRaises(urllib.error.HTTPError) as raised:
                 caller.handler({}, None)

@@ -1,6 +1,7 @@
 //! The control interface, `/_emulator/`, for people and for scripts in other languages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -11,9 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use super::faults::{Endpoint, Fault};
-use super::{Emulator, Observed, Revoke};
+use super::{Emulator, Observed, Revoke, Route};
+use crate::clock::Clock;
 
 /// The target of [`Fault::Redirect`].
 pub(super) const ELSEWHERE: &str = "/_emulator/elsewhere";
@@ -24,6 +27,9 @@ pub(super) fn routes() -> Router<Arc<Emulator>> {
         .route("/_emulator/observed", get(observed))
         .route("/_emulator/faults", put(set_fault).delete(clear_faults))
         .route("/_emulator/revoke-sessions", post(revoke_sessions))
+        .route("/_emulator/routes", get(list_routes).put(set_routes))
+        .route("/_emulator/clock", get(show_clock).post(set_clock))
+        .route("/_emulator/reset", post(reset))
         .route(ELSEWHERE, any(elsewhere))
 }
 
@@ -38,6 +44,20 @@ async fn help() -> Json<Value> {
         },
         "DELETE /_emulator/faults": "clears all faults",
         "POST /_emulator/revoke-sessions": "revokes all tokens; with ?access_only=true the refresh tokens stay usable",
+        "GET /_emulator/routes": "the answers of the emulated API to a live token",
+        "PUT /_emulator/routes": {
+            "does": "adds answers; of those that match, the one that was set last counts",
+            "example": [
+                { "path": "/v3/calls/*", "body": { "id": 7 } },
+                { "method": "POST", "path": "/v3/calls", "status": 201, "headers": { "x-rate-limit": "5" } },
+            ],
+            "path": "* stands for any text without a slash, ** for any text; with a ? in the path, the query counts too",
+            "method": "GET if it is missing, * for all",
+            "body": "a text is sent as it is, everything else as JSON",
+        },
+        "GET /_emulator/clock": "the time of this stack",
+        "POST /_emulator/clock?forward_seconds=3600": "sets the time forward for this stack, so that tokens expire",
+        "POST /_emulator/reset": "brings the stack to its start: tokens, caches, users, routes, faults, counters, time",
     }))
 }
 
@@ -97,6 +117,54 @@ async fn revoke_sessions(
 ) -> StatusCode {
     emulator.revoke_all_sessions(if options.access_only { Revoke::AccessTokens } else { Revoke::AllTokens });
     StatusCode::NO_CONTENT
+}
+
+async fn list_routes(State(emulator): State<Arc<Emulator>>) -> Json<Value> {
+    Json(emulator.state().routes.as_json())
+}
+
+async fn set_routes(State(emulator): State<Arc<Emulator>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Vec<Route>>(&body) {
+        Ok(routes) => {
+            emulator.state().routes.set(routes);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            let example = "see the example of PUT /_emulator/routes at /_emulator/";
+            let body = json!({ "error": error.to_string(), "routes": example });
+            (StatusCode::BAD_REQUEST, Json(body)).into_response()
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockOptions {
+    forward_seconds: u64,
+}
+
+async fn set_clock(State(emulator): State<Arc<Emulator>>, Query(options): Query<ClockOptions>) -> Response {
+    if emulator.clock.forward(Duration::from_secs(options.forward_seconds)) {
+        return show_clock(State(emulator)).await;
+    }
+    let furthest = Clock::FURTHEST.as_secs();
+    let body = json!({ "error": format!("the clock can be at most {furthest} s ahead") });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+async fn show_clock(State(emulator): State<Arc<Emulator>>) -> Response {
+    let now = emulator.clock.now().format(&Rfc3339).unwrap_or_default();
+    Json(json!({ "now": now, "ahead_seconds": emulator.clock.ahead().as_secs() })).into_response()
+}
+
+/// Answers when everything is reset, so that a test can go on.
+async fn reset(State(emulator): State<Arc<Emulator>>) -> Response {
+    match emulator.reset_all().await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))).into_response()
+        }
+    }
 }
 
 async fn elsewhere(State(emulator): State<Arc<Emulator>>) -> StatusCode {

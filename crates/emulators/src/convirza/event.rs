@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
 use super::faults::{Endpoint, Fault};
-use crate::clock::now_ms;
+use crate::clock::Clock;
 
 /// The arrival or the end of a request. It never holds a token or a password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -59,6 +59,7 @@ impl fmt::Display for Event {
 /// A request in progress. Sends one event when it arrives and one when it ends.
 #[derive(Debug)]
 pub(super) struct Progress {
+    clock: Clock,
     events: broadcast::Sender<Event>,
     endpoint: Endpoint,
     fault: Option<Fault>,
@@ -66,8 +67,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn arrive(events: broadcast::Sender<Event>, endpoint: Endpoint, fault: Option<Fault>) -> Self {
-        let mut progress = Self { events, endpoint, fault, outcome: Outcome::Arrived };
+    pub(super) fn arrive(
+        clock: Clock,
+        events: broadcast::Sender<Event>,
+        endpoint: Endpoint,
+        fault: Option<Fault>,
+    ) -> Self {
+        let mut progress = Self { clock, events, endpoint, fault, outcome: Outcome::Arrived };
         progress.send();
         // If the request is dropped before it ends, its connection is gone.
         progress.outcome = Outcome::ClientLeft;
@@ -81,7 +87,7 @@ impl Progress {
     fn send(&self) {
         // Fails if no receiver exists, which is fine.
         let _ = self.events.send(Event {
-            at_ms: now_ms(),
+            at_ms: self.clock.now_ms(),
             endpoint: self.endpoint,
             outcome: self.outcome,
             fault: self.fault.clone(),

@@ -18,13 +18,13 @@ pub enum Endpoint {
     Revoke,
     /// `GET /v3/auth/profile`
     Profile,
-    /// `GET /v3/users/list`
-    Users,
+    /// Every other request: the emulated API.
+    Api,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 5] = [Self::Login, Self::Refresh, Self::Revoke, Self::Profile, Self::Users];
+    pub const ALL: [Self; 5] = [Self::Login, Self::Refresh, Self::Revoke, Self::Profile, Self::Api];
 
     /// Finds an endpoint by name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -38,7 +38,7 @@ impl Endpoint {
             Self::Refresh => "refresh",
             Self::Revoke => "revoke",
             Self::Profile => "profile",
-            Self::Users => "users",
+            Self::Api => "api",
         }
     }
 

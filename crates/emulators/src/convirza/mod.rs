@@ -2,6 +2,7 @@
 //!
 //! [`Behaviour`] covers the cases in which the documentation is silent, [`Fault`] those in which the upstream fails.
 
+mod api;
 mod control;
 mod event;
 mod faults;
@@ -10,18 +11,22 @@ mod response;
 mod routes;
 mod sessions;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::StartError;
-use crate::clock::now;
-use crate::server::Server;
+use crate::clock::Clock;
+use crate::server::{Listen, Server};
+use api::Routes;
 use login_limit::LoginLimit;
-use sessions::Sessions;
+use sessions::{Passwords, Sessions};
 
+pub use api::Route;
 pub use event::{Event, Outcome};
 pub use faults::{ConvirzaFaults, Endpoint, Fault};
 
@@ -118,41 +123,76 @@ pub struct Convirza {
     emulator: Arc<Emulator>,
 }
 
+/// Resets Convirza and all that belongs to it.
+type ResetAll = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> + Send + Sync;
+
 /// Shared by the request handlers.
-#[derive(Debug)]
 struct Emulator {
-    latency: Duration,
+    settings: Settings,
+    clock: Clock,
     faults: ConvirzaFaults,
     events: broadcast::Sender<Event>,
     state: Mutex<EmulatorState>,
+    reset_all: OnceLock<Box<ResetAll>>,
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Emulator").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct EmulatorState {
+    clock: Clock,
     behaviour: Behaviour,
     sessions: Sessions,
     login_limit: LoginLimit,
     observed: Observed,
+    routes: Routes,
+    start: Start,
+}
+
+/// What a reset restores.
+#[derive(Debug, Clone)]
+struct Start {
+    passwords: Passwords,
+    routes: Routes,
+}
+
+impl EmulatorState {
+    fn new(clock: Clock, settings: Settings, start: Start) -> Self {
+        Self {
+            clock,
+            behaviour: Behaviour::default(),
+            sessions: Sessions::new(
+                settings.access_lifetime,
+                settings.refresh_lifetime,
+                start.passwords.clone(),
+            ),
+            login_limit: LoginLimit::new(settings.login_limit_per_minute),
+            observed: Observed::default(),
+            routes: start.routes.clone(),
+            start,
+        }
+    }
 }
 
 impl Convirza {
-    /// Starts Convirza on this port, with one user: [`DEFAULT_EMAIL`].
-    pub async fn start(port: u16, settings: Settings) -> Result<Self, StartError> {
-        let mut sessions = Sessions::new(settings.access_lifetime, settings.refresh_lifetime);
-        sessions.set_password(DEFAULT_EMAIL, DEFAULT_PASSWORD);
+    /// Starts Convirza, with one user: [`DEFAULT_EMAIL`].
+    pub async fn start(listen: impl Into<Listen>, settings: Settings) -> Result<Self, StartError> {
+        let passwords = Passwords::from([(DEFAULT_EMAIL.to_owned(), DEFAULT_PASSWORD.to_owned())]);
+        let (clock, start) = (Clock::default(), Start { passwords, routes: Routes::default() });
         let emulator = Arc::new(Emulator {
-            latency: settings.latency,
+            settings,
+            clock: clock.clone(),
             faults: ConvirzaFaults::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
-            state: Mutex::new(EmulatorState {
-                behaviour: Behaviour::default(),
-                sessions,
-                login_limit: LoginLimit::new(settings.login_limit_per_minute),
-                observed: Observed::default(),
-            }),
+            state: Mutex::new(EmulatorState::new(clock, settings, start)),
+            reset_all: OnceLock::new(),
         });
         let routes = routes::routes().merge(control::routes()).with_state(Arc::clone(&emulator));
-        let server = Server::start("Convirza", port, routes).await?;
+        let server = Server::start("Convirza", listen, routes).await?;
         Ok(Self { server, emulator })
     }
 
@@ -186,6 +226,45 @@ impl Convirza {
         self.emulator.revoke_all_sessions(which);
     }
 
+    /// Adds answers of the emulated API. Of those that match a request, the one that was set last answers.
+    pub fn set_routes(&self, routes: Vec<Route>) {
+        self.emulator.state().routes.set(routes);
+    }
+
+    /// The clock, which the other services of the world share.
+    pub fn clock(&self) -> &Clock {
+        &self.emulator.clock
+    }
+
+    /// Makes the present users and routes those that a reset restores.
+    pub(crate) fn mark_start(&self) {
+        let mut state = self.emulator.state();
+        state.start = Start { passwords: state.sessions.passwords().clone(), routes: state.routes.clone() };
+    }
+
+    /// Back to the start: sessions, users, routes, faults, counters and the time.
+    pub(crate) fn reset(&self) {
+        self.emulator.reset();
+    }
+
+    /// What `POST /_emulator/reset` does.
+    ///
+    /// # Errors
+    /// Another service could not be reset.
+    pub async fn reset_all(&self) -> Result<(), StartError> {
+        self.emulator.reset_all().await
+    }
+
+    /// Whether [`Convirza::on_reset`] was called.
+    pub fn resets_all(&self) -> bool {
+        self.emulator.reset_all.get().is_some()
+    }
+
+    /// What `POST /_emulator/reset` does, instead of resetting Convirza alone. Only the first call counts.
+    pub fn on_reset(&self, reset_all: Box<ResetAll>) {
+        let _ = self.emulator.reset_all.set(reset_all);
+    }
+
     /// The requests so far.
     pub fn observed(&self) -> Observed {
         self.emulator.observed()
@@ -193,7 +272,7 @@ impl Convirza {
 
     /// The logins that arrived in the last minute, from the address that sent the most.
     pub fn logins_in_the_last_minute(&self) -> usize {
-        self.emulator.state().login_limit.in_the_last_minute(now())
+        self.emulator.state().login_limit.in_the_last_minute(self.emulator.clock.now())
     }
 
     /// The login limit, for each address.
@@ -219,6 +298,23 @@ impl Emulator {
             most_logins_in_a_minute: state.login_limit.most_in_a_minute(),
             faults_injected: self.faults.injected(),
             ..state.observed
+        }
+    }
+
+    fn reset(&self) {
+        self.faults.reset();
+        self.clock.reset();
+        let mut state = self.state();
+        *state = EmulatorState::new(self.clock.clone(), self.settings, state.start.clone());
+    }
+
+    async fn reset_all(&self) -> Result<(), StartError> {
+        match self.reset_all.get() {
+            Some(reset_all) => reset_all().await,
+            None => {
+                self.reset();
+                Ok(())
+            }
         }
     }
 

@@ -94,6 +94,11 @@ impl Reply {
         self
     }
 
+    /// A response as a test has set it. Of two headers with one name, the last counts.
+    pub(super) fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Vec<u8>) -> Self {
+        Self { status, headers, body }
+    }
+
     fn new(status: StatusCode, content_type: HeaderValue, body: String) -> Self {
         Self { status, headers: vec![(CONTENT_TYPE, content_type)], body: body.into_bytes() }
     }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::clock::now;
 use crate::server::Peer;
 
 use super::event::{Outcome, Progress};
@@ -33,7 +32,9 @@ pub(super) fn routes() -> Router<Arc<Emulator>> {
         .route("/oauth/refresh-token", post(refresh))
         .route("/oauth/revoke-token", post(revoke))
         .route("/v3/auth/profile", get(profile))
-        .route("/v3/users/list", get(users))
+        .fallback(api)
+        // A test may upload what it likes.
+        .layer(DefaultBodyLimit::disable())
 }
 
 #[derive(Deserialize)]
@@ -69,7 +70,7 @@ async fn login_v2(State(emulator): Shared, ConnectInfo(peer): Caller, body: Byte
             match state.open_session(field("username"), field("password")) {
                 Some(pair) => {
                     state.observed.issued_pairs += 1;
-                    pair_reply_v2(&pair, fault, now())
+                    pair_reply_v2(&pair, fault, state.clock.now())
                 }
                 None => Reply::json(
                     StatusCode::OK,
@@ -91,7 +92,7 @@ impl Emulator {
         let over_limit = {
             let mut state = emulator.state();
             state.observed.logins_arrived += 1;
-            let over_limit = state.login_limit.arrive(peer.address, now());
+            let over_limit = state.login_limit.arrive(peer.address, emulator.clock.now());
             state.observed.logins_limited += u64::from(over_limit.is_some());
             over_limit
         };
@@ -138,7 +139,7 @@ async fn refresh(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes
                 keeps_refresh_token,
                 kills_access_token: state.behaviour.refresh_kills_access_token,
             };
-            let pair = state.sessions.refresh(&body.refresh_token, rotation, now());
+            let pair = state.sessions.refresh(&body.refresh_token, rotation, state.clock.now());
             if pair.is_some() {
                 state.observed.refreshes += 1;
                 let lost = fault.as_ref().is_some_and(Fault::loses_the_pair);
@@ -183,11 +184,29 @@ async fn revoke(State(emulator): Shared, ConnectInfo(peer): Caller, body: Bytes)
 }
 
 async fn profile(State(emulator): Shared, ConnectInfo(peer): Caller, headers: HeaderMap) -> Response {
-    emulator.probe(Endpoint::Profile, &peer, &headers).await
+    let answer = |state: &EmulatorState| {
+        if state.behaviour.no_profile {
+            return Err(Reply::error(StatusCode::NOT_FOUND, "Not Found"));
+        }
+        Ok(Reply::json(StatusCode::OK, &json!({ "result": "success", "data": [] })))
+    };
+    emulator.use_token(Endpoint::Profile, &peer, &headers, answer).await
 }
 
-async fn users(State(emulator): Shared, ConnectInfo(peer): Caller, headers: HeaderMap) -> Response {
-    emulator.probe(Endpoint::Users, &peer, &headers).await
+/// The body is read, so that a client can send all of it.
+async fn api(
+    State(emulator): Shared,
+    ConnectInfo(peer): Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> Response {
+    let answer = |state: &EmulatorState| {
+        let routes = &state.routes;
+        routes.answer(&method, &uri).ok_or_else(|| routes.hint(&method, &uri, &headers))
+    };
+    emulator.use_token(Endpoint::Api, &peer, &headers, answer).await
 }
 
 impl Emulator {
@@ -195,20 +214,25 @@ impl Emulator {
         self.faults.next(|planned| *planned == endpoint)
     }
 
-    async fn probe(&self, endpoint: Endpoint, peer: &Peer, headers: &HeaderMap) -> Response {
+    /// A request that needs a live token for its answer. Without an answer, the token does not matter.
+    async fn use_token(
+        &self,
+        endpoint: Endpoint,
+        peer: &Peer,
+        headers: &HeaderMap,
+        answer: impl FnOnce(&EmulatorState) -> Result<Reply, Reply>,
+    ) -> Response {
         let fault = self.fault_at(endpoint);
         self.serve(endpoint, peer, fault.as_ref(), |state| {
             state.observed.probes += 1;
-            if endpoint == Endpoint::Profile && state.behaviour.no_profile {
-                return Reply::error(StatusCode::NOT_FOUND, "Not Found");
-            }
+            let answer = match answer(state) {
+                Ok(answer) => answer,
+                Err(missing) => return missing,
+            };
+            let now = state.clock.now();
             let alive =
-                bearer_token(headers).is_some_and(|token| state.sessions.use_access_token(token, now()));
-            if alive {
-                Reply::json(StatusCode::OK, &json!({ "result": "success", "data": [] }))
-            } else {
-                Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized")
-            }
+                bearer_token(headers).is_some_and(|token| state.sessions.use_access_token(token, now));
+            if alive { answer } else { Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized") }
         })
         .await
     }
@@ -221,8 +245,8 @@ impl Emulator {
         fault: Option<&Fault>,
         work: impl FnOnce(&mut EmulatorState) -> Reply,
     ) -> Response {
-        let progress = Progress::arrive(self.events.clone(), endpoint, fault.cloned());
-        pause(self.latency / 2).await;
+        let progress = Progress::arrive(self.clock.clone(), self.events.clone(), endpoint, fault.cloned());
+        pause(self.settings.latency / 2).await;
         match fault {
             Some(Fault::Hang) => return std::future::pending().await,
             Some(Fault::Reset) => {
@@ -235,7 +259,7 @@ impl Emulator {
             Some(reply) => reply,
             None => work(&mut self.state()),
         };
-        pause(self.latency / 2).await;
+        pause(self.settings.latency / 2).await;
         if fault == Some(&Fault::LostReply) {
             progress.end(Outcome::CutOff);
             return peer.close();
@@ -250,7 +274,7 @@ impl Emulator {
 
 impl EmulatorState {
     fn open_session(&mut self, email: &str, password: &str) -> Option<Pair> {
-        let pair = self.sessions.log_in(email, password, now());
+        let pair = self.sessions.log_in(email, password, self.clock.now());
         self.observed.logins += u64::from(pair.is_some());
         pair
     }
@@ -260,7 +284,7 @@ impl EmulatorState {
             return Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized");
         };
         self.observed.issued_pairs += 1;
-        pair_reply(&pair, fault, now())
+        pair_reply(&pair, fault, self.clock.now())
     }
 }
 

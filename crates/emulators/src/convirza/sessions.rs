@@ -7,12 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
+/// The users' passwords, by email.
+pub(super) type Passwords = HashMap<String, String>;
+
 /// Convirza's users, sessions and tokens.
 #[derive(Debug)]
 pub(super) struct Sessions {
     access_lifetime: Duration,
     refresh_lifetime: Duration,
-    passwords: HashMap<String, String>,
+    passwords: Passwords,
     access_tokens: HashMap<String, AccessToken>,
     refresh_tokens: HashMap<String, RefreshToken>,
     last_session: u64,
@@ -56,15 +59,19 @@ pub(super) struct Rotation {
 }
 
 impl Sessions {
-    pub(super) fn new(access_lifetime: Duration, refresh_lifetime: Duration) -> Self {
+    pub(super) fn new(access_lifetime: Duration, refresh_lifetime: Duration, passwords: Passwords) -> Self {
         Self {
             access_lifetime,
             refresh_lifetime,
-            passwords: HashMap::new(),
+            passwords,
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             last_session: 0,
         }
+    }
+
+    pub(super) fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     pub(super) fn set_password(&mut self, email: &str, password: &str) {

@@ -1,5 +1,9 @@
 //! A caller on the page: it keeps a token, uses Convirza's API, and reports a token that the API refused.
 
+use crate::{
+    clock::WorldClock,
+    front::{arn_of, invocation},
+};
 use lambda_runtime::LambdaEvent;
 use protocol::{Call, IssuedToken, Origin, Secret, Timestamp, UpstreamReply};
 use serde::{Deserialize, Serialize};
@@ -8,16 +12,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use token_broker::{
-    inbound::Handler,
-    outbound::SystemClock,
-    ports::{Clock, Upstream},
-};
+use token_broker::{inbound::Handler, ports::Upstream};
 
 pub(super) struct Caller {
     /// Its instance of the broker.
     instance: Handler,
     api: Arc<dyn Upstream>,
+    clock: WorldClock,
     /// Locked while the caller is at work.
     held: tokio::sync::Mutex<Option<Held>>,
     shown: Mutex<Shown>,
@@ -56,8 +57,8 @@ struct Answer {
 }
 
 impl Caller {
-    pub(super) fn new(instance: Handler, api: Arc<dyn Upstream>) -> Self {
-        Self { instance, api, held: tokio::sync::Mutex::default(), shown: Mutex::default() }
+    pub(super) fn new(instance: Handler, api: Arc<dyn Upstream>, clock: WorldClock) -> Self {
+        Self { instance, api, clock, held: tokio::sync::Mutex::default(), shown: Mutex::default() }
     }
 
     pub(super) fn shown(&self) -> Shown {
@@ -76,7 +77,7 @@ impl Caller {
     }
 
     async fn use_api(&self, held: &mut Option<Held>) -> Result<(State, String), String> {
-        let current = match held.take().filter(|held| held.until > SystemClock.now()) {
+        let current = match held.take().filter(|held| held.until > self.clock.now()) {
             Some(current) => current,
             None => self.token(json!({})).await?,
         };
@@ -91,14 +92,14 @@ impl Caller {
     }
 
     async fn token(&self, payload: Value) -> Result<Held, String> {
-        let event = LambdaEvent::new(payload, crate::front::context());
+        let event = LambdaEvent::new(payload, invocation(self.clock.now(), arn_of("live")));
         let answer = self.instance.handle(event).await.map_err(|error| error.error_type)?;
         let answer: Answer =
             serde_json::from_value(answer.into()).map_err(|_| "unreadable answer".to_owned())?;
         Ok(Held {
             token: Secret::from(answer.access_token.as_str()),
             generation: answer.generation,
-            until: SystemClock.now().plus(Duration::from_secs(answer.expires_in)),
+            until: self.clock.now().plus(Duration::from_secs(answer.expires_in)),
         })
     }
 

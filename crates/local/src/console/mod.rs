@@ -9,7 +9,7 @@
 mod caller;
 mod faults;
 
-use crate::wiring;
+use crate::{clock::WorldClock, front::invocation, wiring};
 use axum::{
     Json, Router,
     extract::State,
@@ -30,7 +30,7 @@ use std::{
     collections::VecDeque,
     error::Error,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -38,8 +38,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::{Handler, authorization::Callers},
-    outbound::SystemClock,
-    ports::{Clock, Ports},
+    ports::{Ports, Upstream},
 };
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
 
@@ -55,7 +54,9 @@ pub struct Console {
     world: Arc<World>,
     /// Reads the table past the front, so that looking is neither counted nor disturbed by a fault.
     observer: Handler,
-    callers: Vec<Arc<Caller>>,
+    api: Arc<dyn Upstream>,
+    callers: RwLock<Vec<Arc<Caller>>>,
+    clock: WorldClock,
     events: Mutex<VecDeque<String>>,
     revocations: AtomicU64,
     opened: Semaphore,
@@ -79,22 +80,36 @@ impl Console {
         config: &Config,
         instances: impl IntoIterator<Item = Handler>,
     ) -> Result<Arc<Self>, Box<dyn Error>> {
-        let ports = wiring::ports(world, config, Arc::new(SystemClock))?;
-        let callers = instances
-            .into_iter()
-            .map(|instance| Arc::new(Caller::new(instance, Arc::clone(&ports.upstream))))
-            .collect();
+        let clock = WorldClock::of(world);
+        let ports = wiring::ports(world, config, Arc::new(clock.clone()))?;
+        let api = Arc::clone(&ports.upstream);
         let ports = Ports { store: Arc::new(wiring::unobserved_table(world, config)?), ..ports };
         let console = Arc::new(Self {
             world: Arc::clone(world),
             observer: Handler::new(Broker::new(config.policy, ports), Callers::default()),
-            callers,
+            api,
+            callers: RwLock::default(),
+            clock,
             events: Mutex::default(),
             revocations: AtomicU64::new(0),
             opened: Semaphore::new(0),
         });
+        console.reset(instances);
         tokio::spawn(Arc::clone(&console).keep_events());
         Ok(console)
+    }
+
+    /// Begins anew, with these instances.
+    pub fn reset(&self, instances: impl IntoIterator<Item = Handler>) {
+        let new = |instance| Arc::new(Caller::new(instance, Arc::clone(&self.api), self.clock.clone()));
+        let callers = instances.into_iter().map(new).collect();
+        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = callers;
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.revocations.store(0, Ordering::Relaxed);
+    }
+
+    fn callers(&self) -> Vec<Arc<Caller>> {
+        self.callers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The page and its data.
@@ -137,7 +152,8 @@ impl Console {
 
     /// Only of counters, the status answer and fixed texts, so no token can get in.
     async fn state(&self) -> Value {
-        let status = LambdaEvent::new(json!({"action": "status"}), crate::front::context());
+        let status =
+            LambdaEvent::new(json!({"action": "status"}), invocation(self.clock.now(), String::new()));
         let status = self.observer.handle(status).await.map(Value::from);
         let status = status.unwrap_or_else(|error| json!({"error": error.error_type}));
         let convirza = &self.world.convirza;
@@ -149,7 +165,7 @@ impl Console {
             "status": status,
             "convirza": convirza.observed(),
             "table": self.world.dynamodb.counts(),
-            "callers": self.callers.iter().map(|caller| caller.shown()).collect::<Vec<_>>(),
+            "callers": self.callers().iter().map(|caller| caller.shown()).collect::<Vec<_>>(),
             "faults": faults::state(&self.world),
             "events": *self.events.lock().unwrap_or_else(PoisonError::into_inner),
         })
@@ -158,13 +174,13 @@ impl Console {
     fn carry_out(&self, command: Command) -> Result<(), &'static str> {
         match command {
             // Not awaited: with a fault, a call may take half a minute.
-            Command::Call => self.callers.iter().for_each(|caller| {
-                tokio::spawn(Arc::clone(caller).call());
+            Command::Call => self.callers().into_iter().for_each(|caller| {
+                tokio::spawn(caller.call());
             }),
             Command::Revoke => {
                 self.world.convirza.revoke_all_sessions(Revoke::AllTokens);
                 self.revocations.fetch_add(1, Ordering::Relaxed);
-                let now = rfc3339::format(SystemClock.now());
+                let now = rfc3339::format(self.clock.now());
                 let time = now.get(11..19).unwrap_or_default();
                 self.add_event(format!("{time} convirza revoked all sessions without notice"));
             }

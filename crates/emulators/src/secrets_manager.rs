@@ -58,11 +58,11 @@ impl Embedded {
 
     /// Makes the present secrets those that a reset restores.
     pub(super) fn mark_start(&self) {
-        *self.vault.start() = self.vault.lock().clone();
+        self.vault.start().clone_from(&self.vault.lock());
     }
 
     pub(super) fn reset(&self) {
-        *self.vault.lock() = self.vault.start().clone();
+        self.vault.lock().clone_from(&self.vault.start());
     }
 
     pub(super) fn url(&self) -> String {

@@ -152,7 +152,7 @@ struct Instances {
 }
 
 impl Instances {
-    fn new(&self) -> Handler {
+    fn fresh(&self) -> Handler {
         wiring::handler(&self.config, self.ports.clone())
     }
 
@@ -161,12 +161,12 @@ impl Instances {
         let (config, print) = (&self.config, Arc::clone(&self.print));
         let log =
             InvocationLog::new(&config.function, config.audit, Style::Readable, move |line| print(line));
-        self.new().behind(config.aliases.clone()).logging_to(log)
+        self.fresh().behind(config.aliases.clone()).logging_to(log)
     }
 
     /// Those of the console.
     fn callers(&self) -> impl Iterator<Item = Handler> {
-        iter::repeat_with(|| self.new()).take(CALLERS)
+        iter::repeat_with(|| self.fresh()).take(CALLERS)
     }
 }
 

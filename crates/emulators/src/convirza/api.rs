@@ -87,7 +87,7 @@ impl TryFrom<RouteText> for Route {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
             headers.push(header.ok_or_else(|| wrong(&format!("{name} is not a valid header")))?);
         }
-        Ok(Self { method, pattern, status, headers, body, text })
+        Ok(Self { text, method, pattern, status, headers, body })
     }
 }
 

@@ -6,7 +6,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::{Handler, Payload},
-    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk, tls},
+    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
     ports::Ports,
     telemetry::{self, InvocationLog, Style},
 };
@@ -45,7 +45,7 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     }
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
-    let tls = match tls::config(&tls::Roots::from_environment(lookup)) {
+    let tls = match Roots::from_environment(lookup).tls_config() {
         Ok(tls) => tls,
         Err(error) => {
             report_init_error(lookup("AWS_LAMBDA_RUNTIME_API"), &error).await;

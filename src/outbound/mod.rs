@@ -8,7 +8,7 @@
 //! | [`dynamodb`] | conditional reads and writes; [`dynamodb::item`] is the form of the stored items |
 //! | [`sdk`] | the AWS SDK's settings |
 //! | `secrets_manager` | the accounts' credentials |
-//! | [`tls`] | the settings of every TLS connection |
+//! | [`Roots`] | which certificate authorities are trusted; the clients have the same rule |
 //! | `upstream_hosts` | the hosts to which tokens and passwords may be sent |
 
 pub mod aws_http;
@@ -17,11 +17,11 @@ pub mod convirza;
 pub mod dynamodb;
 pub mod sdk;
 mod secrets_manager;
-pub mod tls;
 mod upstream_hosts;
 
 pub use clock::SystemClock;
 pub use convirza::Convirza;
 pub use dynamodb::Table;
 pub use secrets_manager::{SecretsManager, parse as parse_secret};
+pub use token_broker_client::http::Roots;
 pub use upstream_hosts::UpstreamHosts;

@@ -52,13 +52,13 @@ use std::sync::Arc;
 use token_broker::{
     config::Config,
     inbound::Handler,
-    outbound::{SystemClock, tls},
+    outbound::{Roots, SystemClock},
     ports::Ports as Adapters,
 };
 
 /// No test uses TLS.
 fn tls() -> rustls::ClientConfig {
-    tls::config(&tls::Roots::default()).expect("the compiled list")
+    Roots::default().tls_config().expect("the compiled list")
 }
 
 /// A world whose upstream has its default settings.

@@ -13,7 +13,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::{Handler, Payload},
-    outbound::{Convirza, SecretsManager, SystemClock, Table, sdk, tls},
+    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
     ports::{Ports, Secrets},
     telemetry::{self, InvocationLog, Style},
 };
@@ -73,7 +73,7 @@ async fn serve() {
     let config = Config::from_environment(lookup).expect("a configuration");
     telemetry::start(config.log);
     telemetry::hide_panic_texts();
-    let tls = tls::config(&tls::Roots::default()).expect("the authorities");
+    let tls = Roots::default().tls_config().expect("the authorities");
     let sdk = sdk::load(lookup, tls.clone()).await.expect("a client");
     let (clock, timeout) = (Arc::new(SystemClock), config.policy.upstream_timeout);
     let convirza =

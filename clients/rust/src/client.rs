@@ -1,13 +1,20 @@
 //! Carries calls to the broker over the network.
 
 use crate::{
-    BoxFuture, Broker, Call, Clock, Environment, Error, Reply, SystemClock,
-    aws::{self, Credentials},
-    http::{BaseUrl, HttpClient, collect, full},
-    transports::{Agent, HttpApi, Invoke, Outgoing, Transport, endpoint_of, names_its_region, region_of_arn},
+    BoxFuture, Broker, Call, Environment, Error, Reply, SystemClock,
+    http::{BaseUrl, HttpClient, Target, collect, full},
+    transports::{Agent, read},
 };
+#[cfg(feature = "aws")]
+use crate::{
+    aws::Aws,
+    transports::{HttpApi, Invoke, region_of, region_of_arn},
+};
+#[cfg(feature = "aws")]
+use aws_config::SdkConfig;
 use http::Request;
 use std::{fmt, time::Duration};
+#[cfg(feature = "aws")]
 use tokio::sync::OnceCell;
 
 /// The longest answer that is read: `status` of a thousand accounts.
@@ -18,18 +25,21 @@ const AGENT_PORT: &str = "2774";
 
 /// The broker, by one of three transports.
 pub struct BrokerClient {
-    transport: PlannedTransport,
-    ready: OnceCell<Transport>,
+    transport: Transport,
     http: HttpClient,
-    credentials: Option<Credentials>,
+    #[cfg(feature = "aws")]
     environment: Environment,
+    #[cfg(feature = "aws")]
+    given: Option<SdkConfig>,
 }
 
-/// A transport whose Region may have to be asked for.
-enum PlannedTransport {
-    Agent { base: BaseUrl },
-    Invoke { function: String },
-    HttpApi { base: BaseUrl },
+/// Credentials and Region are looked for with the first call, since that may take a request.
+enum Transport {
+    Agent(Agent),
+    #[cfg(feature = "aws")]
+    Invoke(String, OnceCell<Invoke>),
+    #[cfg(feature = "aws")]
+    HttpApi(BaseUrl, OnceCell<HttpApi>),
 }
 
 impl fmt::Debug for BrokerClient {
@@ -52,84 +62,80 @@ impl BrokerClient {
         }
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
         Agent::guard(environment)?;
-        Ok(Self::new(environment, PlannedTransport::Agent { base }))
+        let agent = Agent { target: base.target, environment: environment.clone() };
+        Ok(Self::new(environment, Transport::Agent(agent)))
     }
 
     /// Direct invoke of the broker's function, by its name or ARN, with the alias where there is one.
+    #[cfg(feature = "aws")]
     pub fn invoke(environment: &Environment, function: &str) -> Self {
-        Self::new(environment, PlannedTransport::Invoke { function: function.to_owned() })
+        Self::new(environment, Transport::Invoke(function.to_owned(), OnceCell::new()))
     }
 
     /// The broker's HTTP API, by its base URL.
     ///
     /// # Errors
     /// The URL is malformed, or neither https nor local.
+    #[cfg(feature = "aws")]
     pub fn http_api(environment: &Environment, url: &str) -> Result<Self, Error> {
-        Ok(Self::new(environment, PlannedTransport::HttpApi { base: base_url(url, "the broker's URL")? }))
+        let base = base_url(url, "the broker's URL")?;
+        Ok(Self::new(environment, Transport::HttpApi(base, OnceCell::new())))
     }
 
-    fn new(environment: &Environment, transport: PlannedTransport) -> Self {
-        let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
-        let is_signed = !matches!(transport, PlannedTransport::Agent { .. });
-        let credentials = is_signed.then(|| Credentials::new(environment, http.clone()));
-        Self { transport, ready: OnceCell::new(), http, credentials, environment: environment.clone() }
+    /// Takes Region, credentials and endpoint from these settings, instead of finding those of the process.
+    #[cfg(feature = "aws")]
+    #[must_use]
+    pub fn with_aws(mut self, settings: SdkConfig) -> Self {
+        self.given = Some(settings);
+        self
     }
 
-    async fn plan(&self) -> Result<Transport, Error> {
-        Ok(match &self.transport {
-            PlannedTransport::Agent { base } => {
-                Transport::Agent(Agent { target: base.target.clone(), environment: self.environment.clone() })
-            }
-            PlannedTransport::Invoke { function } => {
-                let region = match region_of_arn(function) {
-                    Some(region) => region.to_owned(),
-                    None => self.region().await?,
-                };
-                let configured = self.environment.first(&["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL"]);
-                let url = configured.map_or_else(|| endpoint_of(&region), str::to_owned);
-                let endpoint = base_url(&url, "Lambda's endpoint")?;
-                Transport::Invoke(Invoke { endpoint, region, function: function.clone() })
-            }
-            PlannedTransport::HttpApi { base } => {
-                let region = if names_its_region(base) { String::new() } else { self.region().await? };
-                Transport::HttpApi(HttpApi::new(base.clone(), &region))
-            }
-        })
-    }
-
-    async fn region(&self) -> Result<String, Error> {
-        if let Some(region) = aws::planned_region(&self.environment) {
-            return Ok(region);
+    fn new(environment: &Environment, transport: Transport) -> Self {
+        Self {
+            transport,
+            http: HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT),
+            #[cfg(feature = "aws")]
+            environment: environment.clone(),
+            #[cfg(feature = "aws")]
+            given: None,
         }
-        let requested = aws::instance_region(&self.http, &self.environment).await;
-        requested.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
+    }
+
+    #[cfg(feature = "aws")]
+    async fn aws(&self, region: Option<&str>) -> Result<Aws, Error> {
+        match &self.given {
+            Some(settings) => Aws::given(settings.clone(), &self.http),
+            None => Aws::load(&self.environment, &self.http, region).await,
+        }
     }
 
     async fn carry(&self, call: &Call) -> Result<Reply, Error> {
-        let transport = self.ready.get_or_try_init(|| self.plan()).await?;
-        let request = self.prepare(transport, transport.request(call)?).await?;
-        let (parts, body) = request.into_parts();
-        let response = self.http.send(transport.target(), Request::from_parts(parts, full(body))).await;
-        let response = response.map_err(|error| Error::Unreachable(error.to_string()))?;
-        let (head, body) = response.into_parts();
-        let body = collect(body, LONGEST_ANSWER).await;
-        let body = body.map_err(|error| Error::Unreachable(format!("the answer broke off: {error}")))?;
-        transport.read(head.status, &head.headers, body)
+        match &self.transport {
+            Transport::Agent(agent) => self.send(&agent.target, agent.request(call)?.into_request()?).await,
+            #[cfg(feature = "aws")]
+            Transport::Invoke(function, ready) => {
+                let ready = ready.get_or_try_init(async || {
+                    let aws = self.aws(region_of_arn(function)).await?;
+                    Ok(Invoke { lambda: aws.lambda()?, aws, function: function.clone() })
+                });
+                ready.await?.carry(call).await
+            }
+            #[cfg(feature = "aws")]
+            Transport::HttpApi(base, ready) => {
+                let ready = ready
+                    .get_or_try_init(async || HttpApi::new(self.aws(region_of(base)).await?, base.clone()));
+                let api = ready.await?;
+                self.send(&api.base.target, api.request(call).await?).await
+            }
+        }
     }
 
-    async fn prepare(&self, transport: &Transport, outgoing: Outgoing) -> Result<Request<Vec<u8>>, Error> {
-        let malformed = |_| Error::InvalidCall("the call does not fit into a request".to_owned());
-        let mut request = Request::new(outgoing.body);
-        *request.method_mut() = outgoing.method;
-        *request.uri_mut() = outgoing.path_and_query.parse().map_err(malformed)?;
-        request.headers_mut().extend(outgoing.headers);
-        if let (Some(credentials), Some(scope)) = (&self.credentials, transport.signing()) {
-            let now = SystemClock.now();
-            let keys = credentials.keys(scope.1, now).await.map_err(Error::Unsigned)?;
-            let url = format!("{}{}", transport.target(), outgoing.path_and_query);
-            aws::sign(&mut request, &url, &keys, scope, now).map_err(Error::Unsigned)?;
-        }
-        Ok(request)
+    async fn send(&self, target: &Target, request: Request<Vec<u8>>) -> Result<Reply, Error> {
+        let sent = self.http.send(target, request.map(full)).await;
+        let (head, body) = sent.map_err(|error| Error::Unreachable(error.to_string()))?.into_parts();
+        let body = collect(body, LONGEST_ANSWER).await;
+        let body = body.map_err(|error| Error::Unreachable(format!("the answer broke off: {error}")))?;
+        read(head.status, &head.headers, body)
     }
 }
 

@@ -13,19 +13,21 @@
 //! | --- | --- |
 //! | `source` | the cache and its calls, one at a time per account |
 //! | `cache` | the decisions: what a cached token answers, when it is renewed, how failures pause calls. Pure |
-//! | `transports` | the three transports: requests out, answers in. Pure |
-//! | `client` | performs calls: credentials, signature, request |
-//! | `aws` | Region, credentials and signatures |
+//! | `transports` | the three transports: requests out, answers in |
+//! | `client` | performs calls |
+//! | `aws` | Region, credentials and signatures (feature `aws`) |
 //! | [`http`] | a small HTTP/1.1 client with reused connections |
 //! | `middleware` | a `reqwest-middleware` (feature `middleware`) |
 
 mod answer;
+#[cfg(feature = "aws")]
 mod aws;
 mod broker;
 mod cache;
 mod call;
 mod client;
 mod clock;
+mod environment;
 mod error;
 pub mod http;
 #[cfg(feature = "middleware")]
@@ -34,13 +36,13 @@ mod source;
 mod transports;
 
 pub use answer::{Reply, Token};
-pub use aws::{Environment, GuardTokenError};
 pub use broker::{BoxFuture, Broker};
 pub use cache::DEFAULT_MIN_TTL;
 pub use call::{Action, Call};
 pub use client::BrokerClient;
 pub use clock::{Clock, SystemClock, within};
 pub use contract::{AccountName, Draw, Generation, Secret, ServedFrom, Timestamp};
+pub use environment::{Environment, GuardTokenError};
 pub use error::{Code, Error};
 #[cfg(feature = "middleware")]
 pub use middleware::BearerToken;

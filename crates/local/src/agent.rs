@@ -2,8 +2,8 @@
 //!
 //! It fetches nothing ahead: only requests cause logins in the local stack.
 
-use crate::{clock::WorldClock, front::FUNCTION};
-use emulators::{REGION, World, server::Listen};
+use crate::{clock::WorldClock, front::FUNCTION, wiring};
+use emulators::{World, server::Listen};
 use std::{
     error::Error,
     io,
@@ -52,16 +52,13 @@ pub async fn start(
         ("TOKEN_BROKER_PORT", port.unwrap_or_default().to_owned()),
         ("TOKEN_BROKER_TOKEN", GUARD_TOKEN.to_owned()),
         ("CONVIRZA_API_URL", world.convirza.url()),
-        ("AWS_ENDPOINT_URL_LAMBDA", broker_url.to_owned()),
-        ("AWS_REGION", REGION.to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];
     let environment: Environment = variables.into_iter().collect();
     let settings = Settings { any_host: also.is_some(), ..Settings::parse(&environment)? };
     let listen = Listen { port: settings.port, also };
     let (listeners, address) = listen.bind().await.map_err(|(address, error)| taken(address, &error))?;
     let broker = BrokerClient::invoke(&environment, &format!("{FUNCTION}:live"));
+    let broker = broker.with_aws(wiring::sdk(broker_url.to_owned()));
     let tokens = TokenSource::with(broker, WorldClock::of(world), Limits::default());
     let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
     let agent = Arc::new(Agent::new(&settings, tokens.clone(), http));

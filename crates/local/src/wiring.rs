@@ -9,7 +9,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::Handler,
-    outbound::{Convirza, SecretsManager, Table, aws_http, tls},
+    outbound::{Convirza, Roots, SecretsManager, Table, aws_http},
     ports::{Clock, Ports},
 };
 
@@ -30,9 +30,9 @@ pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<
 
 /// The adapters of a broker in this world. Brokers may share them, because they cache nothing.
 pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Box<dyn Error>> {
-    let tls = tls::config(&tls::Roots::default())?;
-    let dynamodb = sdk(world.dynamodb.url(), tls.clone())?;
-    let secrets_manager = sdk(world.secrets_manager.url(), tls.clone())?;
+    let tls = Roots::default().tls_config()?;
+    let dynamodb = with_client(sdk(world.dynamodb.url()), tls.clone())?;
+    let secrets_manager = with_client(sdk(world.secrets_manager.url()), tls.clone())?;
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
         store: Arc::new(Table::new(&dynamodb, config.table.clone(), config.upstream_hosts.clone())),
@@ -60,17 +60,22 @@ pub fn handler(config: &Config, ports: Ports) -> Handler {
 
 /// The table, read and written past the front, so that nothing is counted and no fault is met.
 pub fn unobserved_table(world: &World, config: &Config) -> Result<Table, Box<dyn Error>> {
-    let sdk = sdk(world.dynamodb.engine_url().to_owned(), tls::config(&tls::Roots::default())?)?;
+    let settings = sdk(world.dynamodb.engine_url().to_owned());
+    let sdk = with_client(settings, Roots::default().tls_config()?)?;
     Ok(Table::new(&sdk, config.table.clone(), config.upstream_hosts.clone()))
 }
 
-fn sdk(endpoint_url: String, tls: ClientConfig) -> Result<SdkConfig, Box<dyn Error>> {
+/// Settings of the AWS SDK for an emulated service.
+pub(crate) fn sdk(endpoint_url: String) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "local");
-    Ok(SdkConfig::builder()
+    SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(endpoint_url)
-        .http_client(aws_http::http_client(tls)?)
-        .build())
+        .build()
+}
+
+fn with_client(settings: SdkConfig, tls: ClientConfig) -> Result<SdkConfig, Box<dyn Error>> {
+    Ok(settings.into_builder().http_client(aws_http::http_client(tls)?).build())
 }

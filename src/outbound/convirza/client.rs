@@ -260,13 +260,13 @@ async fn read_limited(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Upst
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbound::{SystemClock, tls};
+    use crate::outbound::{Roots, SystemClock};
 
     #[test]
     fn each_api_version_has_its_own_oauth_host() {
         let url = |text| UpstreamUrl::parse(text).unwrap();
         let (oauth_url, api_url) = (url("https://oauth.example"), url("https://api.example"));
-        let (tls, timeout) = (tls::config(&tls::Roots::default()).unwrap(), Duration::from_secs(1));
+        let (tls, timeout) = (Roots::default().tls_config().unwrap(), Duration::from_secs(1));
         let upstream =
             Convirza::new(tls, oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock));
         let v3 = Origin::default();

@@ -10,6 +10,7 @@
 mod attacks;
 mod broker_faults;
 mod cli;
+mod credentials;
 mod extension;
 mod guard;
 mod load;

@@ -1,35 +1,115 @@
-//! Region, credentials and signatures, found and made as an AWS SDK does it.
-//!
-//! | source of credentials | covered |
-//! | --- | --- |
-//! | environment | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` |
-//! | profile files | keys that are in them; not `role_arn`, `sso_*` and `credential_process` |
-//! | web identity | `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as EKS sets them |
-//! | container | the relative URI of ECS; the full URI of EKS Pod Identity, Greengrass and SnapStart |
-//! | instance | the metadata service, version 2 |
+//! Region, credentials, partition and endpoints, found as the AWS SDK for Rust finds them, with one difference: a
+//! profile that is named and unusable is an error. See `credentials`.
 
+mod connector;
 mod credentials;
-mod environment;
-mod metadata;
-mod plan;
-mod profile;
 mod signature;
-mod web_identity;
 
-pub(crate) use credentials::Credentials;
-pub use environment::{Environment, GuardTokenError};
-pub(crate) use metadata::region as instance_region;
-pub(crate) use plan::region as planned_region;
+pub(crate) use credentials::CachedCredentials;
 pub(crate) use signature::sign;
 
-use contract::{Secret, Timestamp};
+use crate::{
+    Environment, Error,
+    http::{BaseUrl, HttpClient},
+};
+use aws_config::{
+    BehaviorVersion, SdkConfig,
+    imds::{self, region::ImdsRegionProvider},
+    meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider,
+    provider_config::ProviderConfig,
+};
+use aws_types::{region::Region, service_config::ServiceConfigKey};
+use std::time::Duration;
 
-/// Keys to sign with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Keys {
-    pub(crate) access_key_id: String,
-    pub(crate) secret_access_key: Secret,
-    pub(crate) session_token: Option<Secret>,
-    /// Keys without it do not expire.
-    pub(crate) expires_at: Option<Timestamp>,
+/// A metadata service that answers at all answers in milliseconds. One behind a hop limit accepts connections and sends
+/// nothing, and callers wait for it.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+const METADATA_ATTEMPTS: u32 = 2;
+
+/// The SDK's settings, and credentials that are fetched when they are needed.
+pub(crate) struct Aws {
+    pub(crate) config: SdkConfig,
+    pub(crate) credentials: CachedCredentials,
+}
+
+impl Aws {
+    /// Settings that were loaded elsewhere.
+    pub(crate) fn given(config: SdkConfig, http: &HttpClient) -> Result<Self, Error> {
+        let missing = || Error::NotConfigured("the SdkConfig has no credentials".to_owned());
+        let credentials = CachedCredentials::new(config.credentials_provider().ok_or_else(missing)?);
+        let client = connector::sdk_client(http.clone());
+        Ok(Self { config: config.into_builder().http_client(client).build(), credentials })
+    }
+
+    /// Loads the settings of this process. `region` is the one that an ARN or a URL names.
+    pub(crate) async fn load(
+        environment: &Environment,
+        http: &HttpClient,
+        region: Option<&str>,
+    ) -> Result<Self, Error> {
+        let client = connector::sdk_client(http.clone());
+        // An empty variable counts as unset, but not for the SDK.
+        let region = region.or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let files = ProviderConfig::without_region().with_http_client(client.clone());
+        let metadata = imds::Client::builder()
+            .configure(&files)
+            .connect_timeout(METADATA_TIMEOUT)
+            .read_timeout(METADATA_TIMEOUT)
+            .max_attempts(METADATA_ATTEMPTS)
+            .build();
+        let profile = environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]);
+        let mut in_profile = ProfileFileRegionProvider::builder().configure(&files);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(client).no_credentials();
+        if let Some(profile) = profile {
+            in_profile = in_profile.profile_name(profile);
+            loader = loader.profile_name(profile);
+        }
+        let regions = RegionProviderChain::first_try(region.map(|name| Region::new(name.to_owned())))
+            .or_else(in_profile.build())
+            .or_else(ImdsRegionProvider::builder().imds_client(metadata.clone()).build());
+        let config = loader.region(regions).load().await;
+        let settings = files
+            .with_region(config.region().cloned())
+            .with_use_fips(config.use_fips())
+            .with_use_dual_stack(config.use_dual_stack());
+        let credentials = credentials::Sources::of(environment, profile, settings, metadata, http);
+        Ok(Self { config, credentials: CachedCredentials::new(credentials) })
+    }
+
+    /// The Region to sign for.
+    pub(crate) fn region(&self) -> Result<&str, Error> {
+        let region = self.config.region().map(AsRef::as_ref).filter(|name| !name.is_empty());
+        region.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
+    }
+
+    /// A client of Lambda.
+    pub(crate) fn lambda(&self) -> Result<aws_sdk_lambda::Client, Error> {
+        self.region()?;
+        let endpoint = self.configured_endpoint();
+        if let Some(url) = &endpoint {
+            let wrong = |error| Error::NotConfigured(format!("Lambda's endpoint is wrong: {error}"));
+            BaseUrl::parse(url).map_err(wrong)?;
+        }
+        let mut builder = aws_sdk_lambda::config::Builder::from(&self.config)
+            .credentials_provider(self.credentials.clone())
+            .identity_cache(aws_sdk_lambda::config::IdentityCache::no_cache())
+            // An invocation sends nothing for seconds while the broker works.
+            .stalled_stream_protection(aws_sdk_lambda::config::StalledStreamProtectionConfig::disabled());
+        builder.set_endpoint_url(endpoint);
+        Ok(aws_sdk_lambda::Client::from_conf(builder.build()))
+    }
+
+    /// Lambda's endpoint, if environment or profile name one. The SDK would panic on an empty one.
+    fn configured_endpoint(&self) -> Option<String> {
+        let key = ServiceConfigKey::builder()
+            .service_id("Lambda")
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build()
+            .ok()?;
+        let for_lambda = self.config.service_config().and_then(|settings| settings.load_config(key));
+        let for_all = || self.config.endpoint_url().map(str::to_owned).filter(|url| !url.is_empty());
+        for_lambda.filter(|url| !url.is_empty()).or_else(for_all)
+    }
 }

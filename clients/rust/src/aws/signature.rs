@@ -1,6 +1,5 @@
-//! Signature version 4.
+//! Signature version 4, for the broker's HTTP API. The SDK signs its own calls.
 
-use super::Keys;
 use aws_credential_types::Credentials;
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign as signature_of},
@@ -10,17 +9,15 @@ use contract::Timestamp;
 use http::Request;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Signs a request that is about to be sent to `authority`.
+/// Signs a request that is about to be sent to `url`.
 pub(crate) fn sign(
     request: &mut Request<Vec<u8>>,
     url: &str,
-    keys: &Keys,
+    credentials: Credentials,
     (service, region): (&str, &str),
     now: Timestamp,
 ) -> Result<(), String> {
-    let token = keys.session_token.as_ref().map(|token| token.expose().to_owned());
-    let secret = keys.secret_access_key.expose();
-    let identity = Credentials::new(&keys.access_key_id, secret, token, None, "token-broker").into();
+    let identity = credentials.into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
@@ -49,21 +46,16 @@ pub(crate) fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::Secret;
 
     #[test]
     fn the_example_of_the_aws_documentation_is_signed_as_there() {
-        let keys = Keys {
-            access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: Secret::from("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-            session_token: None,
-            expires_at: None,
-        };
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let credentials = Credentials::new("AKIDEXAMPLE", secret, None, None, "test");
         // 2015-08-30T12:36:00Z, test vector "get-vanilla" of the signature version 4 test suite.
         let now = Timestamp::from_millis(1_440_938_160_000);
         let mut request = Request::get("/").body(Vec::new()).unwrap();
         let scope = ("service", "us-east-1");
-        sign(&mut request, "https://example.amazonaws.com/", &keys, scope, now).unwrap();
+        sign(&mut request, "https://example.amazonaws.com/", credentials, scope, now).unwrap();
         let authorization = request.headers()["authorization"].to_str().unwrap();
         assert!(
             authorization.ends_with("5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),

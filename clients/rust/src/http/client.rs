@@ -1,48 +1,18 @@
 //! Sends requests.
 
 use super::{
+    body::{Body, BoxError, chain},
     pool::{Connection, Pool},
     target::Target,
     tls::{Roots, Tls},
 };
 use crate::{Clock, clock::within};
-use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
+use http::{Request, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-
-/// An error of any kind.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// A body of any kind.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
-
-/// A body without content.
-pub fn empty() -> Body {
-    full(Bytes::new())
-}
-
-/// A body in memory.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// Reads a body of at most `limit` bytes.
-///
-/// # Errors
-/// The connection broke, or the body is longer.
-pub async fn collect<B>(body: B, limit: usize) -> Result<Vec<u8>, BoxError>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    Ok(Limited::new(body, limit).collect().await?.to_bytes().into())
-}
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service as _;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +41,7 @@ pub struct HttpClient(Arc<Shared>);
 
 struct Shared {
     tls: Tls,
+    dialer: HttpConnector,
     pool: Pool,
     clock: Box<dyn Clock>,
     connect_timeout: Duration,
@@ -85,8 +56,13 @@ impl fmt::Debug for HttpClient {
 impl HttpClient {
     /// A client without connections.
     pub fn new(clock: impl Clock, roots: Roots, connect_timeout: Duration) -> Self {
-        let tls = Tls::new(roots);
-        Self(Arc::new(Shared { tls, pool: Pool::default(), clock: Box::new(clock), connect_timeout }))
+        Self(Arc::new(Shared {
+            tls: Tls::new(roots),
+            dialer: dialer(connect_timeout),
+            pool: Pool::default(),
+            clock: Box::new(clock),
+            connect_timeout,
+        }))
     }
 
     /// Sends the request to the target. Its URI is a path; the header `Host` is set here.
@@ -159,10 +135,21 @@ impl HttpClient {
     }
 
     async fn open(&self, target: &Target) -> Result<Connection, BoxError> {
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
-        tcp.set_nodelay(true)?;
+        let scheme = if target.tls { "https" } else { "http" };
+        let url = Uri::builder().scheme(scheme).authority(target.authority.as_bytes()).path_and_query("/");
+        let tcp = self.0.dialer.clone().call(url.build()?).await?.into_inner();
         if target.tls { speak(self.0.tls.connect(&target.host, tcp).await?).await } else { speak(tcp).await }
     }
+}
+
+/// hyper-util's connector tries all addresses of a name: both families at once, and the addresses of a family in turn,
+/// each for its share of the time.
+fn dialer(connect_timeout: Duration) -> HttpConnector {
+    let mut dialer = HttpConnector::new();
+    dialer.enforce_http(false);
+    dialer.set_nodelay(true);
+    dialer.set_connect_timeout(Some(connect_timeout));
+    dialer
 }
 
 async fn speak<T>(stream: T) -> Result<Connection, BoxError>
@@ -175,16 +162,4 @@ where
         let _ = driver.await;
     });
     Ok(connection)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

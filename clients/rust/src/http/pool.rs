@@ -1,6 +1,6 @@
 //! Connections that wait for their next request.
 
-use super::{client::Body, target::Target};
+use super::{body::Body, target::Target};
 use contract::Timestamp;
 use hyper::client::conn::http1::SendRequest;
 use std::{

@@ -1,6 +1,6 @@
-//! TLS, set up with the first connection that needs it.
+//! TLS, set up once with the first connection that needs it.
 
-use super::client::BoxError;
+use super::body::BoxError;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -16,38 +16,78 @@ use tokio_rustls::{
     },
 };
 
-/// Which certificate authorities are trusted.
+/// Which certificate authorities are trusted. By default it is Mozilla's list, which is compiled in: reading the
+/// system's takes longer than the rest of a cold start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots {
-    /// PEM files. With neither files nor a folder, Mozilla's list is used, which is compiled in.
-    pub files: Vec<PathBuf>,
-    /// A folder of PEM files.
-    pub folder: Option<PathBuf>,
+    files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// `SSL_CERT_FILE` or `AWS_CA_BUNDLE` names this file.
+    #[error("{} cannot be read, or is not a PEM file of certificates", .0.display())]
+    UnusableFile(PathBuf),
+    /// The files and the folders hold no certificate.
+    #[error("SSL_CERT_FILE, SSL_CERT_DIR and AWS_CA_BUNDLE name no certificate")]
+    NoAuthority,
+    /// The TLS library supports no version of the protocol.
+    #[error("the TLS library supports no version of the protocol")]
+    NoVersion,
 }
 
 impl Roots {
-    fn load(&self) -> Result<RootCertStore, BoxError> {
-        if self.files.is_empty() && self.folder.is_none() {
+    /// The authorities that `SSL_CERT_FILE`, `SSL_CERT_DIR` (folders with colons between them, as OpenSSL has it) and
+    /// `AWS_CA_BUNDLE` name.
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let value = |name| lookup(name).filter(|value| !value.is_empty());
+        let folders = value("SSL_CERT_DIR").unwrap_or_default();
+        Self {
+            files: ["SSL_CERT_FILE", "AWS_CA_BUNDLE"]
+                .into_iter()
+                .filter_map(value)
+                .map(PathBuf::from)
+                .collect(),
+            folders: std::env::split_paths(&folders)
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .collect(),
+        }
+    }
+
+    /// The settings of TLS connections. Clones of them share the authorities.
+    ///
+    /// # Errors
+    /// The environment names authorities that cannot be used.
+    pub fn tls_config(&self) -> Result<ClientConfig, TlsError> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|_| TlsError::NoVersion)?;
+        Ok(builder.with_root_certificates(self.load()?).with_no_client_auth())
+    }
+
+    fn load(&self) -> Result<RootCertStore, TlsError> {
+        if *self == Self::default() {
             return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
         }
         let mut store = RootCertStore::empty();
         for file in &self.files {
-            let named = |error| format!("{}: {error}", file.display());
-            for certificate in certificates(file).map_err(named)? {
-                store.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+            let unusable = || TlsError::UnusableFile(file.clone());
+            for certificate in certificates(file).ok_or_else(unusable)? {
+                store.add(certificate).map_err(|_| unusable())?;
             }
         }
         // A folder may hold other files as well.
-        for entry in self.folder.iter().flat_map(std::fs::read_dir).flatten().flatten() {
+        for entry in self.folders.iter().flat_map(std::fs::read_dir).flatten().flatten() {
             store.add_parsable_certificates(certificates(&entry.path()).unwrap_or_default());
         }
-        if store.is_empty() { Err("no certificate authority is trusted".into()) } else { Ok(store) }
+        if store.is_empty() { Err(TlsError::NoAuthority) } else { Ok(store) }
     }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
-    read.collect::<Result<_, _>>().map_err(|error| error.to_string())
+fn certificates(file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(file).ok()?.collect::<Result<_, _>>().ok()
 }
 
 pub(super) struct Tls {
@@ -69,11 +109,55 @@ impl Tls {
         if let Some(connector) = self.connector.get() {
             return Ok(connector);
         }
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots.load()?)
-            .with_no_client_auth();
+        let mut config = self.roots.tls_config()?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(self.connector.get_or_init(|| TlsConnector::from(Arc::new(config))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(variables: &[(&str, &str)]) -> Result<usize, TlsError> {
+        let value = |name: &str| variables.iter().find(|(variable, _)| *variable == name);
+        let roots = Roots::from_environment(|name| value(name).map(|(_, value)| (*value).to_owned()));
+        roots.load().map(|store| store.len())
+    }
+
+    #[test]
+    fn named_authorities_are_the_only_ones() {
+        let authority = rcgen::generate_simple_self_signed(["authority.example".to_owned()]).unwrap();
+        let folder = std::env::temp_dir().join(format!("token-broker-roots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("authority.pem");
+        std::fs::write(&file, authority.cert.pem()).unwrap();
+        std::fs::write(folder.join("other.txt"), "no certificate").unwrap();
+        let (file, folder) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        let folders = format!("/does/not/exist:{folder}:");
+        for variable in [
+            ("SSL_CERT_FILE", file),
+            ("AWS_CA_BUNDLE", file),
+            ("SSL_CERT_DIR", folder),
+            ("SSL_CERT_DIR", folders.as_str()),
+        ] {
+            assert_eq!(named(&[variable]), Ok(1), "{variable:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_compiled_list_is_the_default() {
+        let compiled = webpki_roots::TLS_SERVER_ROOTS.len();
+        assert_eq!(named(&[]), Ok(compiled));
+        assert_eq!(
+            named(&[("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", ""), ("AWS_CA_BUNDLE", "")]),
+            Ok(compiled)
+        );
+        for variable in ["SSL_CERT_FILE", "AWS_CA_BUNDLE"] {
+            let missing = PathBuf::from("/does/not/exist");
+            assert_eq!(named(&[(variable, "/does/not/exist")]), Err(TlsError::UnusableFile(missing)));
+        }
+        assert_eq!(named(&[("SSL_CERT_DIR", "/does/not/exist")]), Err(TlsError::NoAuthority));
     }
 }

@@ -20,7 +20,7 @@ impl Agent {
         Ok(guard)
     }
 
-    pub(super) fn request(&self, call: &Call) -> Result<Outgoing, Error> {
+    pub(crate) fn request(&self, call: &Call) -> Result<Outgoing, Error> {
         if call.action != Action::Token {
             let action = call.action.name();
             return Err(Error::InvalidCall(format!("the agent does not carry the action {action}")));

@@ -1,46 +1,60 @@
 //! The broker's HTTP API.
 
 use super::{Outgoing, json_content};
-use crate::{Action, Call, http::BaseUrl};
-use http::Method;
+use crate::{
+    Action, Call, Clock, Error, SystemClock,
+    aws::{Aws, sign},
+    http::BaseUrl,
+};
+use http::{Method, Request};
 
 /// An API Gateway stage or a Function URL.
 pub(crate) struct HttpApi {
+    pub(crate) aws: Aws,
     pub(crate) base: BaseUrl,
     pub(crate) region: String,
     pub(crate) service: &'static str,
 }
 
 impl HttpApi {
-    /// `region` is for hosts that do not name theirs.
-    pub(crate) fn new(base: BaseUrl, region: &str) -> Self {
+    /// For hosts that do not name their Region, it is that of the SDK's settings.
+    pub(crate) fn new(aws: Aws, base: BaseUrl) -> Result<Self, Error> {
         let (service, named) = service_and_region(base.target.host());
-        let region = named.unwrap_or(region).to_owned();
-        Self { base, region, service }
+        let region = named.map_or_else(|| aws.region(), Ok)?.to_owned();
+        Ok(Self { aws, base, region, service })
     }
 
-    pub(super) fn request(&self, call: &Call) -> Outgoing {
-        let path = format!("{}/{}", self.base.path, call.action.name());
-        match call.action {
-            Action::Status => Outgoing {
-                method: Method::GET,
-                path_and_query: path + &call.query(),
-                headers: Vec::new(),
-                body: Vec::new(),
-            },
-            _ => Outgoing {
-                method: Method::POST,
-                path_and_query: path,
-                headers: vec![json_content()],
-                body: call.json(false),
-            },
-        }
+    pub(crate) async fn request(&self, call: &Call) -> Result<Request<Vec<u8>>, Error> {
+        let mut request = outgoing(&self.base.path, call).into_request()?;
+        let credentials = self.aws.credentials.get().await?;
+        let url = format!("{}{}", self.base.target, request.uri());
+        let scope = (self.service, self.region.as_str());
+        sign(&mut request, &url, credentials, scope, SystemClock.now()).map_err(Error::Unsigned)?;
+        Ok(request)
     }
 }
 
-/// Whether a URL of AWS names the Region that it is in.
-pub(crate) fn names_its_region(base: &BaseUrl) -> bool {
-    service_and_region(base.target.host()).1.is_some()
+fn outgoing(base: &str, call: &Call) -> Outgoing {
+    let path = format!("{base}/{}", call.action.name());
+    match call.action {
+        Action::Status => Outgoing {
+            method: Method::GET,
+            path_and_query: path + &call.query(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        },
+        _ => Outgoing {
+            method: Method::POST,
+            path_and_query: path,
+            headers: vec![json_content()],
+            body: call.json(false),
+        },
+    }
+}
+
+/// The Region that a URL of AWS names.
+pub(crate) fn region_of(base: &BaseUrl) -> Option<&str> {
+    service_and_region(base.target.host()).1
 }
 
 /// The service and the Region that a host name of AWS names: `ID.execute-api.REGION.amazonaws.com`,
@@ -80,15 +94,13 @@ mod tests {
 
     #[test]
     fn each_action_has_its_route() {
-        let base = BaseUrl::parse("https://broker.example.com/prod").unwrap();
-        let api = HttpApi::new(base, "us-east-1");
         let account = AccountName::parse("emea");
         for (action, method, path, body) in [
             (Action::Token, Method::POST, "/prod/token", r#"{"account":"emea"}"#),
             (Action::Status, Method::GET, "/prod/status?account=emea", ""),
             (Action::Unblock, Method::POST, "/prod/unblock", r#"{"account":"emea"}"#),
         ] {
-            let request = api.request(&Call::new(action, account.clone()));
+            let request = outgoing("/prod", &Call::new(action, account.clone()));
             assert_eq!((request.method, request.path_and_query.as_str()), (method, path));
             assert_eq!(request.body, body.as_bytes());
         }

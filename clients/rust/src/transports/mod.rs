@@ -1,17 +1,21 @@
-//! The three transports to the broker: each turns a call into a request, and a response into an answer. Pure, but for
-//! the file of a guard token.
+//! The three transports to the broker. Those over HTTP turn a call into a request, and a response into an answer.
 
 mod agent;
+#[cfg(feature = "aws")]
 mod http_api;
+#[cfg(feature = "aws")]
 mod invoke;
 mod response;
 
-use crate::{Call, Error, Reply, http::Target};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::HeaderName};
+use crate::Error;
+use http::{HeaderValue, Method, Request, header::HeaderName};
 
 pub(crate) use agent::Agent;
-pub(crate) use http_api::{HttpApi, names_its_region};
-pub(crate) use invoke::{Invoke, endpoint_of, region_of_arn};
+#[cfg(feature = "aws")]
+pub(crate) use http_api::{HttpApi, region_of};
+#[cfg(feature = "aws")]
+pub(crate) use invoke::{Invoke, region_of_arn};
+pub(crate) use response::http as read;
 
 /// A request of a transport. It is signed and sent elsewhere.
 #[derive(Debug)]
@@ -22,53 +26,19 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
 }
 
-/// A transport to the broker.
-pub(crate) enum Transport {
-    Agent(Agent),
-    Invoke(Invoke),
-    HttpApi(HttpApi),
-}
-
-impl Transport {
-    pub(crate) fn target(&self) -> &Target {
-        match self {
-            Self::Agent(agent) => &agent.target,
-            Self::Invoke(invoke) => &invoke.endpoint.target,
-            Self::HttpApi(api) => &api.base.target,
-        }
-    }
-
-    /// The service and the Region to sign for. Calls to the agent are not signed.
-    pub(crate) fn signing(&self) -> Option<(&'static str, &str)> {
-        match self {
-            Self::Agent(_) => None,
-            Self::Invoke(invoke) => Some(("lambda", &invoke.region)),
-            Self::HttpApi(api) => Some((api.service, &api.region)),
-        }
-    }
-
-    pub(crate) fn request(&self, call: &Call) -> Result<Outgoing, Error> {
-        match self {
-            Self::Agent(agent) => agent.request(call),
-            Self::Invoke(invoke) => Ok(invoke.request(call)),
-            Self::HttpApi(api) => Ok(api.request(call)),
-        }
-    }
-
-    pub(crate) fn read(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Vec<u8>,
-    ) -> Result<Reply, Error> {
-        match self {
-            Self::Agent(_) | Self::HttpApi(_) => response::http(status, headers, body),
-            Self::Invoke(_) => response::invoke(status, headers, body),
-        }
+impl Outgoing {
+    pub(crate) fn into_request(self) -> Result<Request<Vec<u8>>, Error> {
+        let malformed = |_| Error::InvalidCall("the call does not fit into a request".to_owned());
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.path_and_query.parse().map_err(malformed)?;
+        request.headers_mut().extend(self.headers);
+        Ok(request)
     }
 }
 
 /// The media type of bodies in both directions.
+#[cfg(feature = "aws")]
 fn json_content() -> (HeaderName, HeaderValue) {
     (http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }

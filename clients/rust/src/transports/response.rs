@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
 
+#[cfg(feature = "aws")]
 #[derive(Deserialize)]
 struct FunctionError {
     #[serde(rename = "errorType", default)]
@@ -21,7 +22,7 @@ struct AwsError {
 }
 
 /// A response of the HTTP API or of the agent.
-pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
+pub(crate) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
     if status == StatusCode::OK {
         return Ok(Reply::new(body));
     }
@@ -40,31 +41,23 @@ pub(super) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     })
 }
 
-/// A response of Lambda's Invoke API. A header tells a function's error from its answer.
-pub(super) fn invoke(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Reply, Error> {
-    if status != StatusCode::OK {
-        return Err(intercepted(status, headers, &body));
-    }
-    if !headers.contains_key("x-amz-function-error") {
-        return Ok(Reply::new(body));
-    }
-    let error: FunctionError = serde_json::from_slice(&body)
-        .map_err(|_may_quote_the_body| Error::Unreadable("it is a function error without JSON"))?;
+/// A function error of Lambda's Invoke API.
+#[cfg(feature = "aws")]
+pub(super) fn function_error(payload: &[u8], request_id: Option<String>) -> Error {
+    let Ok(error) = serde_json::from_slice::<FunctionError>(payload) else {
+        return Error::Unreadable("it is a function error without JSON");
+    };
     let Some(code) = Code::parse(&error.error_type) else {
         // Lambda's own: a type such as Runtime.ExitError, or the message of a timeout, which has no type.
         let own = if error.error_type.is_empty() { &error.error_message } else { &error.error_type };
-        return Err(Error::Crashed(cut(own)));
+        return Error::Crashed(cut(own));
     };
     let (description, retry_after) = split_retry_after(&error.error_message);
-    Err(Error::Refused {
-        code,
-        description: cut(description),
-        retry_after,
-        request_id: text(headers, "x-amzn-requestid").map(str::to_owned),
-    })
+    Error::Refused { code, description: cut(description), retry_after, request_id }
 }
 
 /// The contract's way to put a number into a function error: the message ends in ` (retry_after=12)`.
+#[cfg(feature = "aws")]
 fn split_retry_after(message: &str) -> (&str, Option<Duration>) {
     let split = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (retry_after="));
     match split.and_then(|(rest, seconds)| Some((rest, seconds.parse().ok()?))) {
@@ -85,7 +78,12 @@ fn intercepted(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    text(headers, header::RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
+    text(headers, header::RETRY_AFTER.as_str()).and_then(seconds)
+}
+
+/// The header `Retry-After` as AWS sends it.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_secs)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -111,9 +109,8 @@ mod tests {
 
     #[test]
     fn a_function_error_carries_its_time_in_the_message() {
-        let function_error = headers(&[("x-amz-function-error", "Unhandled"), ("x-amzn-requestid", "r")]);
         let body = br#"{"errorType":"refresh_in_progress","errorMessage":"being renewed (retry_after=3)"}"#;
-        let error = invoke(StatusCode::OK, &function_error, body.to_vec()).unwrap_err();
+        let error = function_error(body, Some("r".to_owned()));
         assert_eq!((error.code(), error.description().as_str()), (Code::RefreshInProgress, "being renewed"));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
         for odd in ["", ")", "(retry_after=3)", "x (retry_after=)", "x (retry_after=-1)", "x (retry_after=3"]
@@ -124,7 +121,6 @@ mod tests {
 
     #[test]
     fn a_fault_of_the_runtime_is_no_answer_of_the_broker() {
-        let function_error = headers(&[("x-amz-function-error", "Unhandled")]);
         for (body, named) in [
             (r#"{"errorType":"Runtime.ExitError","errorMessage":"exit status 1"}"#, "Runtime.ExitError"),
             (
@@ -132,17 +128,17 @@ mod tests {
                 "Task timed out after 30.00 seconds",
             ),
         ] {
-            let error = invoke(StatusCode::OK, &function_error, body.as_bytes().to_vec()).unwrap_err();
+            let error = function_error(body.as_bytes(), None);
             assert_eq!(error, Error::Crashed(named.to_owned()));
             assert_eq!(error.code(), Code::BrokerUnavailable);
         }
-        assert!(invoke(StatusCode::OK, &function_error, b"?".to_vec()).is_err());
+        assert!(matches!(function_error(b"?", None), Error::Unreadable(_)));
     }
 
     #[test]
     fn an_error_of_aws_is_told_from_one_of_the_broker() {
         let denied = headers(&[("x-amzn-errortype", "AccessDeniedException:http://internal/")]);
-        let error = invoke(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
+        let error = http(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
         let reason = "AccessDeniedException no".to_owned();
         assert_eq!(error, Error::Intercepted { status: 403, reason, retry_after: None });
         assert_eq!(error.code(), Code::AccessDenied);

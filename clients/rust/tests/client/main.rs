@@ -7,7 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod credentials;
 mod middleware;
 mod tls;
 mod transports;

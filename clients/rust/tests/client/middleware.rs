@@ -1,6 +1,6 @@
 //! The `reqwest-middleware`.
 
-use crate::transports::environment;
+use crate::transports::by_invoke;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use token_broker_client::{AccountName, BearerToken, BrokerClient, TokenSource};
 use token_broker_fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
@@ -8,7 +8,7 @@ use token_broker_fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
 async fn start() -> (Broker, Api, ClientWithMiddleware) {
     let broker = Broker::start().await;
     let api = Api::start(broker.acceptance()).await;
-    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker:live"));
+    let source = by_invoke(&broker.url());
     let bearer = BearerToken::new(source, AccountName::default(), api.server().url().parse().unwrap());
     let client = ClientBuilder::new(reqwest::Client::new()).with(bearer).build();
     (broker, api, client)
@@ -69,7 +69,7 @@ async fn a_post_from_before_a_redirect_is_not_repeated() {
         std::future::ready(Ending::Respond(response))
     })
     .await;
-    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker:live"));
+    let source = by_invoke(&broker.url());
     let bearer = BearerToken::new(source.clone(), AccountName::default(), api.url().parse().unwrap());
     let client = ClientBuilder::new(reqwest::Client::new()).with(bearer).build();
     let url = format!("{}/effect#part", api.url());

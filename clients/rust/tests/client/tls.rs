@@ -1,7 +1,10 @@
 //! Encrypted connections.
 
 use http::Request;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use token_broker_client::{
     SystemClock,
     http::{BaseUrl, HttpClient, Roots, SendError, collect, empty},
@@ -10,6 +13,10 @@ use token_broker_fakes::{Server, respond};
 
 async fn start() -> Server {
     Server::start_encrypted(async |_| respond(200, "hello")).await
+}
+
+fn named(variable: &str, path: &Path) -> Roots {
+    Roots::from_environment(|name| (name == variable).then(|| path.display().to_string()))
 }
 
 fn client(roots: Roots) -> HttpClient {
@@ -27,7 +34,7 @@ async fn a_named_authority_is_trusted_and_no_other() {
     let server = start().await;
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("authority.pem");
     std::fs::write(&file, server.certificate().unwrap()).unwrap();
-    let trusting = client(Roots { files: vec![file], folder: None });
+    let trusting = client(named("SSL_CERT_FILE", &file));
     assert_eq!(get(&trusting, &server.url()).await.unwrap(), b"hello");
     let error = get(&client(Roots::default()), &server.url()).await.unwrap_err();
     assert!(matches!(&error, SendError::NotConnected(_, why) if why.contains("certificate")), "{error}");
@@ -42,14 +49,14 @@ async fn a_folder_of_authorities_is_trusted() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("one.pem"), server.certificate().unwrap()).unwrap();
     std::fs::write(folder.join("README"), "no certificate").unwrap();
-    let trusting = client(Roots { files: Vec::new(), folder: Some(folder) });
+    let trusting = client(named("SSL_CERT_DIR", &folder));
     assert_eq!(get(&trusting, &server.url()).await.unwrap(), b"hello");
 }
 
 #[tokio::test]
 async fn an_authority_that_cannot_be_read_is_an_error() {
     let server = start().await;
-    let missing = Roots { files: vec!["/does/not/exist.pem".into()], folder: None };
+    let missing = named("AWS_CA_BUNDLE", Path::new("/does/not/exist.pem"));
     let error = get(&client(missing), &server.url()).await.unwrap_err();
     assert!(error.to_string().contains("/does/not/exist.pem"), "{error}");
 }

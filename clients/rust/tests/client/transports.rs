@@ -1,28 +1,36 @@
 //! The three transports to the broker.
 
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use std::time::Duration;
 use token_broker_client::{
     AccountName, Action, BrokerClient, Call, Code, Environment, Error, Generation, TokenSource,
 };
 use token_broker_fakes::{Broker, BrokerMode, Ending, Server, body, respond, unused_port};
 
-pub(crate) fn environment(broker: &str) -> Environment {
-    let variables = [
-        ("AWS_REGION", "eu-west-1"),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_ENDPOINT_URL_LAMBDA", broker),
-        ("TOKEN_BROKER_TOKEN", "guard"),
-    ];
-    variables.into_iter().collect()
+/// AWS, as far as it is at this URL.
+fn aws(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .build()
+}
+
+pub(crate) fn by_invoke(url: &str) -> TokenSource {
+    let client = BrokerClient::invoke(&Environment::default(), "token-broker:live");
+    TokenSource::new(client.with_aws(aws(url)))
+}
+
+fn by_http(url: &str) -> TokenSource {
+    let client = BrokerClient::http_api(&Environment::default(), url).unwrap();
+    TokenSource::new(client.with_aws(aws(url)))
 }
 
 fn sources(broker: &Broker) -> [TokenSource; 2] {
-    let environment = environment(&broker.url());
-    [
-        TokenSource::new(BrokerClient::invoke(&environment, "token-broker:live")),
-        TokenSource::new(BrokerClient::http_api(&environment, &broker.url()).unwrap()),
-    ]
+    [by_invoke(&broker.url()), by_http(&broker.url())]
 }
 
 #[tokio::test]
@@ -108,7 +116,7 @@ async fn what_aws_refuses_did_not_reach_the_broker() {
         Ending::Respond(response)
     })
     .await;
-    let source = TokenSource::new(BrokerClient::invoke(&environment(&lambda.url()), "token-broker"));
+    let source = by_invoke(&lambda.url());
     let error = source.get(&AccountName::default()).await.unwrap_err();
     assert!(matches!(error, Error::Intercepted { status: 403, .. }), "{error:?}");
     assert_eq!(error.code(), Code::AccessDenied);
@@ -117,7 +125,7 @@ async fn what_aws_refuses_did_not_reach_the_broker() {
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_out_of_reach() {
     let url = format!("http://127.0.0.1:{}", unused_port().await);
-    let source = TokenSource::new(BrokerClient::invoke(&environment(&url), "token-broker"));
+    let source = by_invoke(&url);
     let error = source.get(&AccountName::default()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
     assert_eq!(error.code(), Code::BrokerUnavailable);
@@ -126,7 +134,7 @@ async fn a_broker_that_is_not_there_is_out_of_reach() {
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_given_up() {
     let broker = Server::start(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
-    let source = TokenSource::new(BrokerClient::invoke(&environment(&broker.url()), "token-broker"));
+    let source = by_invoke(&broker.url());
     assert!(matches!(source.get(&AccountName::default()).await, Err(Error::Unreachable(_))));
 }
 
@@ -172,7 +180,7 @@ fn without_its_settings_a_client_is_not_configured() {
         BrokerClient::agent(&at_port("http")).unwrap_err(),
         BrokerClient::agent(&at_port("0")).unwrap_err(),
         BrokerClient::agent(&at_port("65536")).unwrap_err(),
-        BrokerClient::http_api(&environment(""), "http://broker.example.com").unwrap_err(),
+        BrokerClient::http_api(&without_guard, "http://broker.example.com").unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.code(), Code::NotConfigured, "{error}");

@@ -2,7 +2,7 @@
 
 use crate::http::Roots;
 use contract::Secret;
-use std::{collections::HashMap, fmt, path::PathBuf};
+use std::{collections::HashMap, fmt};
 
 /// Why there is no guard token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +51,6 @@ impl Environment {
         names.iter().find_map(|name| self.get(name))
     }
 
-    /// A file that a variable names, or one in the home directory.
-    pub(crate) fn file(&self, name: &str, in_home: &str) -> Option<PathBuf> {
-        let in_home = || self.get("HOME").map(|home| PathBuf::from(home).join(in_home));
-        self.get(name).map(PathBuf::from).or_else(in_home)
-    }
-
     /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,
     /// or the token that Lambda or ECS shares with all processes of one environment, and only with those.
     ///
@@ -78,11 +72,7 @@ impl Environment {
 
     /// The certificate authorities that `AWS_CA_BUNDLE`, `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
     pub fn roots(&self) -> Roots {
-        let files = ["AWS_CA_BUNDLE", "SSL_CERT_FILE"].into_iter().filter_map(|name| self.get(name));
-        Roots {
-            files: files.map(PathBuf::from).collect(),
-            folder: self.get("SSL_CERT_DIR").map(PathBuf::from),
-        }
+        Roots::from_environment(|name| self.get(name).map(str::to_owned))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::transports::by_invoke;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
-use token_broker_client::{AccountName, BearerToken, BrokerClient, TokenSource};
+use token_broker_client::{AccountName, BearerToken};
 use token_broker_fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
 
 async fn start() -> (Broker, Api, ClientWithMiddleware) {

@@ -50,6 +50,7 @@ class Broker:
     def __init__(self) -> None:
         self.expires_in = 900
         self.max_ttl = 900
+        self.knows_client = True
         self.requests: list[dict[str, Any]] = []
         self.fault: dict[str, Any] | None = None
         self.raw: tuple[int, bytes] | None = None
@@ -82,6 +83,8 @@ class Broker:
         if self.fault is not None:
             return 503, self.fault
         with self._lock:
+            if not self.knows_client and "client" in fields:
+                return 400, error("invalid_request", "unknown field `client`; the fields are `action`, `account`")
             account = fields.get("account", "default")
             if account == "nobody":
                 return 404, error("unknown_account", "no secret for that account")

@@ -98,7 +98,7 @@ def test_answers_that_cannot_be_decoded(fakes: Fakes, monkeypatch: pytest.Monkey
     assert not any(map(reveals, everything_about(caught.value)))
 
 
-@pytest.mark.parametrize("guard", [f"{GUARD}\r\n", f"{GUARD}\u00e9"])
+@pytest.mark.parametrize("guard", [f"{GUARD}\r\n1", f"{GUARD}\u00e9"])
 def test_an_unusable_guard_token(guard: str) -> None:
     with pytest.raises(NotConfigured) as caught:
         Agent(token=guard).fetch("default", None, None)

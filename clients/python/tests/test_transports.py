@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
@@ -122,6 +124,58 @@ class TestEveryTransport:
         assert caught.value.code == "broker_unavailable"
 
 
+class TestClientField:
+    @pytest.fixture(params=["invoke", "http_api"])
+    def direct(self, request: pytest.FixtureRequest) -> Transport:
+        chosen: Transport = request.getfixturevalue(request.param)
+        return chosen
+
+    @pytest.mark.parametrize(
+        "variables, name",
+        [
+            ({"TOKEN_BROKER_CLIENT": "billing", "AWS_LAMBDA_FUNCTION_NAME": "f"}, "billing"),
+            ({"TOKEN_BROKER_CLIENT": "", "AWS_LAMBDA_FUNCTION_NAME": "f"}, "f"),
+            ({}, None),
+        ],
+    )
+    def test_names_the_caller(
+        self,
+        direct: Transport,
+        fakes: Fakes,
+        monkeypatch: pytest.MonkeyPatch,
+        variables: dict[str, str],
+        name: str | None,
+    ) -> None:
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        TokenSource(direct).get()
+        assert [request.get("client") for request in fakes.broker.requests] == [name]
+
+    def test_is_not_sent_again_once_refused(
+        self, direct: Transport, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fakes.broker.knows_client = False
+        monkeypatch.setenv("TOKEN_BROKER_CLIENT", "billing")
+        source = TokenSource(direct)
+        assert (source.get().generation, source.get("emea").generation) == (7, 7)
+        assert ["client" in request for request in fakes.broker.requests] == [True, False, False]
+
+    def test_is_sent_again_after_another_refusal(
+        self, direct: Transport, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_CLIENT", "billing")
+        source = TokenSource(direct)
+        with pytest.raises(InvalidRequest):
+            source.get(min_ttl_seconds=901)
+        source.get()
+        assert ["client" in request for request in fakes.broker.requests] == [True, True]
+
+    def test_is_not_sent_to_the_agent(self, source: TokenSource, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_CLIENT", "billing")
+        source.get()
+        assert fakes.broker.requests == [{"account": "default"}]
+
+
 #: What every client makes of these answers; see docs/API.md.
 CODES = json.loads((Path(__file__).parents[2] / "codes.json").read_text())
 
@@ -156,6 +210,7 @@ class TestAgent:
             {"TOKEN_BROKER_TOKEN": GUARD, "AWS_SESSION_TOKEN": "wrong"},
             {"AWS_SESSION_TOKEN": GUARD, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "wrong"},
             {"TOKEN_BROKER_TOKEN": "", "AWS_CONTAINER_AUTHORIZATION_TOKEN": GUARD},
+            {"TOKEN_BROKER_TOKEN": f" {GUARD}\r\n"},
         ],
     )
     def test_finds_the_guard_token(
@@ -195,6 +250,10 @@ class TestAgent:
         with pytest.raises(NotConfigured, match="TOKEN_BROKER_PORT"):
             TokenSource(Agent(token=GUARD)).get()
 
+    def test_ignores_the_port_that_kubernetes_sets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_PORT", "tcp://10.0.0.1:80")
+        assert repr(Agent()) == "Agent(port=2774)"
+
     def test_that_does_not_run_is_unavailable(self) -> None:
         with Fakes() as stopped:
             port = stopped.port
@@ -225,6 +284,17 @@ class TestLambda:
         TokenSource(Lambda("arn:aws-cn:lambda:cn-north-1:123456789012:function:token-broker")).get()
         scopes = [headers["Authorization"].split("/")[2] for headers in fakes.broker_headers]
         assert scopes == ["ap-south-1", "cn-north-1"]
+
+    def test_makes_its_client_beside_threads_that_make_others(
+        self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        source = TokenSource(Lambda("token-broker:live"))
+        with ThreadPoolExecutor(16) as pool:
+            tokens = list(pool.map(source.get, [f"account-{number}" for number in range(16)]))
+        assert {token.generation for token in tokens} == {7}
+        assert boto3.DEFAULT_SESSION is None, "which is not safe in several threads"
 
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
@@ -280,6 +350,17 @@ def test_a_forked_child_opens_its_own_connection(
     assert parents == parents_again != childs
 
 
+@pytest.mark.parametrize("make", [lambda fakes: Lambda("f"), lambda fakes: HttpApi(f"{fakes.url}/prod")])
+def test_a_copy_opens_its_own_connection(
+    fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch, make: Callable[[Fakes], Transport]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+    source = TokenSource(make(fakes))
+    source.get()
+    assert pickle.loads(pickle.dumps(source)).get().generation == 7
+    assert len(set(fakes.broker_connections)) == 2
+
+
 class TestHttpApi:
     def test_reports_a_wrong_signature_without_the_gateways_text(
         self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch
@@ -288,20 +369,6 @@ class TestHttpApi:
         with pytest.raises(AccessDenied) as caught:
             TokenSource(http_api).get()
         assert "session-secret" not in str(caught.value)
-
-    @pytest.mark.parametrize(
-        "host, service, region",
-        [
-            ("abc.execute-api.eu-central-1.amazonaws.com", "execute-api", "eu-central-1"),
-            ("abc.lambda-url.us-east-2.on.aws", "lambda", "us-east-2"),
-            ("api.example.com", "execute-api", None),
-            ("127.0.0.1", "execute-api", None),
-        ],
-    )
-    def test_finds_the_service_and_the_region(self, host: str, service: str, region: str | None) -> None:
-        from token_broker._transports import _service_and_region
-
-        assert _service_and_region(host) == (service, region)
 
     @pytest.mark.parametrize("url", [None, "http://api.example.com", "http://127.0.0.1.example.com", "ftp://x"])
     def test_refuses_urls_that_are_not_https(self, url: str | None) -> None:

@@ -1,10 +1,15 @@
-"""Tokens, cached by account and renewed ahead of their expiry."""
+"""Tokens, cached by account and renewed ahead of their expiry.
+
+`crates/contract/behaviour.json` has the rules that all clients share.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import copy
+import functools
+import heapq
 import logging
 import math
 import os
@@ -14,7 +19,7 @@ import time
 import weakref
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Callable, Protocol
+from typing import Any, Callable, Protocol
 
 from ._errors import InvalidRequest, TokenBrokerError, Unavailable
 from ._transports import Agent
@@ -29,23 +34,27 @@ _ACCESS_TOKEN = re.compile(r"[!-~]+")
 _DEFAULT_MIN_TTL = 60
 #: The broker's own limit for `expires_in`. A longer one is a defect.
 _MAX_LIFETIME = 7 * 86_400
-#: The part of its lifetime after which a token is renewed in the background.
-_RENEW_AFTER = 2 / 3
 #: A round trip of up to this many seconds does not count against `min_ttl_seconds`. The broker's own margin covers it.
 _ROUND_TRIP_SECONDS = 2
-#: The pause before the next background renewal after one that failed.
-_RETRY_SECONDS = 5
-_RETRY_SECONDS_LIMIT = 60
-#: For this long after a failed request, callers get its error again instead of another request. It doubles with each
-#: failure in a row, and is longer if `retry_after` says so.
-_COOLDOWN_SECONDS = 0.25
-_COOLDOWN_SECONDS_LIMIT = 10
+#: How long a caller waits in all while a token exists that has not expired.
+_WAIT_SECONDS = 5
+#: How long a caller waits in all for the first token, and for a report: the broker may have to log in.
+_LOGIN_WAIT_SECONDS = 20
+#: A call to the broker that takes longer is given up.
+_CALL_SECONDS = 30
+#: How far the clock may step back before remembered times are no longer trusted.
+_CLOCK_STEP_SECONDS = 5
+#: For this long after a failed call, callers get its error again. It doubles with each failure in a row.
+_FIRST_COOLDOWN_SECONDS = 0.25
+_LONGEST_COOLDOWN_SECONDS = 10
+#: The longest pause between two failed renewals in the background.
+_LONGEST_RENEWAL_PAUSE_SECONDS = 300
+#: The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
+_OLDER_TOKEN_SECONDS = 30
 #: After the broker has found a reported token alive, the same generation is not reported again for this long.
 _REPORT_SECONDS = 5
-#: A request to the broker that takes longer is abandoned, for example one that was frozen together with its Lambda.
-_REQUEST_SECONDS = 40
-#: How many requests one call may wait for.
-_MAX_REQUESTS = 5
+#: A caller that asks for ever new account names must not fill the memory.
+_MOST_ACCOUNTS = 1_000
 
 
 class Transport(Protocol):
@@ -77,136 +86,175 @@ class Token:
     def _lifetime(self) -> float:
         return self.expires_at - self.requested_at
 
-    def _min_ttl(self, min_ttl_seconds: int | None) -> float:
-        if min_ttl_seconds is None:
-            return min(_DEFAULT_MIN_TTL, self._lifetime / 2)
-        return min_ttl_seconds
 
-    def _lasts(self, min_ttl_seconds: int | None, now: float) -> bool:
-        left = self.expires_at - now
-        return left > 0 and left >= self._min_ttl(min_ttl_seconds)
+@dataclass(frozen=True)
+class _Demand:
+    """What a caller needs: a token for so many seconds, and an answer to its report."""
 
-    def _lasts_on_arrival(self, min_ttl_seconds: int | None, now: float) -> bool:
-        # The broker counts from the moment of its answer. Without this allowance, a `min_ttl_seconds` that equals
-        # the broker's longest `expires_in` could never be met.
-        prompt = now - self.requested_at <= _ROUND_TRIP_SECONDS
-        enough = self._lifetime >= self._min_ttl(min_ttl_seconds)
-        return self._lasts(min_ttl_seconds, now) or (prompt and enough and now < self.expires_at)
+    min_ttl: int | None = None
+    rejected: int | None = None
+
+    def is_covered_by(self, other: _Demand) -> bool:
+        """Whether the result of a call for `other` answers this one too."""
+        long_enough = self.min_ttl is None or (other.min_ttl is not None and other.min_ttl >= self.min_ttl)
+        reported = self.rejected is None or (other.rejected is not None and other.rejected >= self.rejected)
+        return long_enough and reported
+
+    def _wanted(self, token: Token) -> float:
+        return min(_DEFAULT_MIN_TTL, token._lifetime / 2) if self.min_ttl is None else self.min_ttl
+
+    def is_met(self, token: Token, now: float) -> bool:
+        # Rounded up: the broker's margin covers a second, and who asks for the longest lifetime gets that number.
+        left = math.ceil(token.expires_at - now)
+        return left > 0 and left >= math.floor(self._wanted(token))
+
+    def check(self, token: Token, now: float) -> Token:
+        """The token that a call for this demand has just brought, if it lasts."""
+        left, wanted = token.expires_at - now, self._wanted(token)
+        if left > 0 and token._lifetime >= wanted and left + _ROUND_TRIP_SECONDS >= wanted:
+            return token
+        lasts = f"the token lasts only {math.ceil(left)} s; {math.ceil(wanted)} s were requested"
+        raise TokenBrokerError("token_expires_too_soon", lasts)
 
 
-class _Request:
-    """One request to the broker. Any number of callers wait for it."""
+_ANY = _Demand()
 
-    def __init__(self, min_ttl: int | None, rejected: int | None, started_at: float, is_renewal: bool) -> None:
-        self.min_ttl = min_ttl
-        self.rejected = rejected
+
+class _Call:
+    """One call to the broker. Any number of callers wait for it."""
+
+    def __init__(self, demand: _Demand, started_at: float) -> None:
+        self.demand = demand
         self.started_at = started_at
-        self.is_renewal = is_renewal
-        self.outcome: Token | BaseException | None = None
-        self.done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.outcome: concurrent.futures.Future[Token | BaseException] = concurrent.futures.Future()
         # A caller that is cancelled while it waits must not cancel the future of the others.
-        self.done.set_running_or_notify_cancel()
+        self.outcome.set_running_or_notify_cancel()
 
-    @property
-    def has_options(self) -> bool:
-        return self.min_ttl is not None or self.rejected is not None
+    def began_within(self, seconds: float, now: float) -> bool:
+        """False after a freeze, which its connection did not survive, and after the clock stepped back."""
+        return -_CLOCK_STEP_SECONDS <= now - self.started_at < seconds
 
-    def asks_for(self, min_ttl: int | None) -> bool:
-        """Whether its answer has to satisfy a caller with this `min_ttl`."""
-        default = _DEFAULT_MIN_TTL
-        return (default if self.min_ttl is None else self.min_ttl) >= (default if min_ttl is None else min_ttl)
+    def wait(self) -> float:
+        """Waits for a second at most. Returns for how long."""
+        began = time.monotonic()
+        concurrent.futures.wait([self.outcome], timeout=1)
+        return time.monotonic() - began
 
-    def failed_for_others(self, min_ttl: int | None, rejected: int | None) -> bool:
-        """Whether it failed for the options of another caller, which a caller with these options does not share."""
-        return isinstance(self.outcome, InvalidRequest) and (self.min_ttl, self.rejected) != (min_ttl, rejected)
+    async def wait_async(self) -> float:
+        began = time.monotonic()
+        waiting = asyncio.wrap_future(self.outcome)
+        try:
+            await asyncio.wait([waiting], timeout=1)
+        finally:
+            waiting.cancel()  # or the call's end would look for an event loop that may be closed by then
+        return time.monotonic() - began
 
-    def is_abandoned(self, now: float) -> bool:
-        return now - self.started_at > _REQUEST_SECONDS
 
-    def wait(self) -> None:
-        concurrent.futures.wait([self.done], timeout=_REQUEST_SECONDS)
-
-    async def wait_async(self) -> None:
-        await asyncio.wait([asyncio.wrap_future(self.done)], timeout=_REQUEST_SECONDS)
-
-    def token(self) -> Token:
-        if isinstance(self.outcome, Token):
-            return self.outcome
-        if self.outcome is None:
-            raise Unavailable("broker_unavailable", f"no answer within {_REQUEST_SECONDS} s")
-        # Each caller raises its own copy: a traceback belongs to one thread.
-        raise copy.copy(self.outcome) if isinstance(self.outcome, TokenBrokerError) else self.outcome
+@dataclass
+class _Failure:
+    error: BaseException
+    at: float
+    #: Until then, callers get the error.
+    until: float
+    #: Until then, nothing is renewed in the background.
+    renew_after: float
+    in_a_row: int
 
 
 class _Entry:
-    """What the source knows of one account."""
+    """What the source knows of one account, and the decisions that follow. It has no clock."""
 
     def __init__(self) -> None:
         self.token: Token | None = None
         self.renew_at = 0.0
-        self.request: _Request | None = None
-        #: A generation whose report is answered from the cache, and until when.
-        self.reported: tuple[int, float] = (-1, 0.0)
-        #: The last error, the time of the failure, and for how long callers get it again.
-        self.failure: tuple[TokenBrokerError, float, float] | None = None
-        self.failures_in_a_row = 0
+        #: The reported generation that the broker last answered with this token instead of a newer one, and when.
+        self.confirmed: tuple[int, float] = (-1, 0.0)
+        self.failure: _Failure | None = None
+        self.call: _Call | None = None
 
-    def request_in_progress(self, now: float) -> _Request | None:
-        return None if self.request is None or self.request.is_abandoned(now) else self.request
+    @property
+    def expires_at(self) -> float:
+        return 0.0 if self.token is None else self.token.expires_at
 
-    def raise_during_cooldown(self, now: float) -> None:
-        if self.failure is None:
+    def answer(self, demand: _Demand, now: float) -> Token | None:
+        token = self.token
+        if token is None or token.requested_at > now + _CLOCK_STEP_SECONDS or not demand.is_met(token, now):
+            return None
+        if demand.rejected is not None and token.generation <= demand.rejected:
+            generation, at = self.confirmed
+            if generation != demand.rejected or not -_CLOCK_STEP_SECONDS <= now - at < _REPORT_SECONDS:
+                return None
+        return token
+
+    def renewal_is_due(self, now: float) -> bool:
+        pause = 0 if self.failure is None else self.failure.renew_after - now
+        return now >= self.renew_at and not 0 < pause <= 2 * _LONGEST_RENEWAL_PAUSE_SECONDS
+
+    def raise_failure(self, now: float) -> None:
+        failure = self.failure
+        if failure is None or not 0 < failure.until - now <= 2 * _LONGEST_COOLDOWN_SECONDS:
             return
-        error, failed_at, cooldown = self.failure
-        waited = now - failed_at
-        if 0 <= waited < cooldown:
-            left = None if error.retry_after is None else math.ceil(max(error.retry_after, cooldown) - waited)
-            raise TokenBrokerError.of(error.code, error.description, left, error.request_id)
+        error = failure.error
+        if isinstance(error, TokenBrokerError):
+            left = None if error.retry_after is None else math.ceil(failure.at + error.retry_after - now)
+            error = TokenBrokerError.of(error.code, error.description, left, error.request_id)
+        raise error
 
-    def store(self, token: Token, request: _Request, now: float) -> None:
+    def store(self, demand: _Demand, token: Token, now: float, draw: float) -> None:
         self.failure = None
-        self.failures_in_a_row = 0
         known = self.token
-        # An abandoned request may end after its successor. Its token is stored only if it is the better one. But if
+        # A call that was overtaken brings an older token, and so does an instance of the broker that is behind. But if
         # the API refused the known token, and the broker answers that with an older one, its table was restored.
         if (
-            known is None
-            or not known._lasts(request.min_ttl, now)
-            or (token.generation, token.requested_at) >= (known.generation, known.requested_at)
-            or (request.rejected is not None and request.rejected >= known.generation)
+            known is not None
+            and known.generation > token.generation
+            and demand.is_met(known, now)
+            and (demand.rejected is None or demand.rejected < known.generation)
         ):
-            self.token = token
-            self.renew_at = token.requested_at + token._lifetime * _RENEW_AFTER
-        else:
-            self.renew_at = max(self.renew_at, now + _RETRY_SECONDS)
-        if request.rejected is not None and token.generation <= request.rejected:
-            self.reported = (request.rejected, now + _REPORT_SECONDS)
+            self.renew_at = max(self.renew_at, now + _OLDER_TOKEN_SECONDS)
+            return
+        self.token = token
+        # Up to a tenth earlier, so that a fleet that started together does not renew together.
+        self.renew_at = token.requested_at + token._lifetime * 2 / 3 * (1 - draw / 10)
+        is_alive = demand.rejected is not None and token.generation <= demand.rejected
+        self.confirmed = (demand.rejected or 0, now) if is_alive else (-1, 0.0)
 
-    def store_failure(self, error: BaseException, request: _Request, now: float) -> None:
-        retry_after = (error.retry_after if isinstance(error, TokenBrokerError) else None) or 0
-        again_at = now + min(max(retry_after, _RETRY_SECONDS), _RETRY_SECONDS_LIMIT)
-        if request.rejected is not None:
-            self.reported = (request.rejected, again_at)
-        if isinstance(error, InvalidRequest) and request.has_options:
+    def fail(self, demand: _Demand, error: BaseException, now: float, draw: float) -> None:
+        if demand != _ANY and isinstance(error, InvalidRequest):
             return  # a fault in one caller's options must not delay others
-        self.renew_at = again_at
-        self.failure = None
-        if isinstance(error, TokenBrokerError):
-            cooldown = retry_after or _COOLDOWN_SECONDS * 2 ** min(self.failures_in_a_row, 10)
-            self.failure = (error, now, min(cooldown, _COOLDOWN_SECONDS_LIMIT))
-            self.failures_in_a_row += 1
+        in_a_row = 0 if self.failure is None else self.failure.in_a_row + 1
+        backoff = _FIRST_COOLDOWN_SECONDS * 2 ** min(in_a_row, 16)
+        retry_after = (error.retry_after if isinstance(error, TokenBrokerError) else None) or 0
+        cooldown = min(
+            retry_after or min(backoff, _LONGEST_COOLDOWN_SECONDS) * (1 + draw) / 2, _LONGEST_COOLDOWN_SECONDS
+        )
+        pause = min(max(retry_after, backoff), _LONGEST_RENEWAL_PAUSE_SECONDS) * (1 + draw / 10)
+        self.failure = _Failure(error, now, now + cooldown, now + pause, in_a_row)
+
+
+def _draw() -> float:
+    # From the kernel each time: a generator in memory would repeat itself in every copy of a snapshot.
+    return int.from_bytes(os.urandom(6), "big") / 2**48
 
 
 class TokenSource:
     """Tokens from the broker. Safe to share between threads and tasks; create one for the whole process.
 
-    Without a transport, it asks the agent on 127.0.0.1.
+    Without a transport, it asks the agent on 127.0.0.1. A pickled source is unpickled without its tokens. A deep copy
+    is the source itself.
     """
 
-    def __init__(self, transport: Transport | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        transport: Transport | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = _draw,
+    ) -> None:
         self._transport: Transport = Agent() if transport is None else transport
         # The wall clock: a monotonic clock may stand still while Lambda has frozen the environment.
         self._clock = clock
+        self._random = random
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
         _sources.add(self)
@@ -214,14 +262,20 @@ class TokenSource:
     def __repr__(self) -> str:
         return f"TokenSource({self._transport!r}, accounts={sorted(self._entries)})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(TokenSource, self._transport, clock=self._clock, random=self._random), ()
+
+    def __deepcopy__(self, memo: object) -> TokenSource:
+        return self
+
     def get(self, account: str = "default", min_ttl_seconds: int | None = None) -> Token:
         """Returns a token that is valid for at least `min_ttl_seconds`.
 
         The default is 60 s, or half of the token's lifetime if that is less. The answer comes from the cache if
         possible. From two thirds of the lifetime on, the token is renewed in the background. Concurrent callers share
-        one request to the broker.
+        one call to the broker, and wait 5 s in all, or 20 s if there is no valid token.
         """
-        return _run(self._get(account, min_ttl_seconds))
+        return _run(self._obtain(account, _Demand(min_ttl_seconds)))
 
     def report(self, generation: int, account: str = "default", min_ttl_seconds: int | None = None) -> Token:
         """Reports that the API refused the token of this generation with 401, and returns the token to use now.
@@ -229,151 +283,131 @@ class TokenSource:
         The returned token has a newer generation if the broker replaced the refused one. It has the same generation
         if the broker found that token alive: the API refused the request for another reason, so do not retry it.
         """
-        return _run(self._report(generation, account, min_ttl_seconds))
+        return _run(self._obtain(account, _Demand(min_ttl_seconds, generation)))
 
     async def get_async(self, account: str = "default", min_ttl_seconds: int | None = None) -> Token:
         """`get` for asyncio. It does not block the event loop."""
-        return await _run_async(self._get(account, min_ttl_seconds))
+        return await _run_async(self._obtain(account, _Demand(min_ttl_seconds)))
 
     async def report_async(
         self, generation: int, account: str = "default", min_ttl_seconds: int | None = None
     ) -> Token:
         """`report` for asyncio. It does not block the event loop."""
-        return await _run_async(self._report(generation, account, min_ttl_seconds))
+        return await _run_async(self._obtain(account, _Demand(min_ttl_seconds, generation)))
 
-    def _get(self, account: str, min_ttl: int | None) -> _Steps:
-        _check(account, min_ttl)
-        for _ in range(_MAX_REQUESTS):
-            cached, request = self._look_up(account, min_ttl)
-            if cached is not None:
-                return cached
-            assert request is not None
-            yield request
-            if request.failed_for_others(min_ttl, None):
-                continue
-            token = request.token()
-            if token._lasts_on_arrival(min_ttl, self._clock()):
-                return token
-            if request.asks_for(min_ttl) and token._lifetime < token._min_ttl(min_ttl):
-                break
-            # The request was for less than this caller needs, or the token expired before this caller woke up.
-        wanted = "long enough" if min_ttl is None else f"for {min_ttl} s"
-        raise TokenBrokerError("token_expires_too_soon", f"the broker has no token that lasts {wanted}")
+    def _obtain(self, account: str, demand: _Demand) -> _Steps:
+        """Yields a call each time that it is to be waited for, and is sent for how long that was: a second at most."""
+        _check(account, demand.min_ttl)
+        limit = self._longest_wait(account, demand)
+        gives_up_at = self._clock() + limit
+        seconds_left: float = limit  # counted, because the clock may step back
+        while True:
+            call = self._look_up(account, demand)
+            if isinstance(call, Token):
+                return call
+            while not call.outcome.done():
+                if seconds_left <= 0 or self._clock() >= gives_up_at:
+                    raise Unavailable("broker_unavailable", f"no answer of the broker within {limit} s; try again", 1)
+                seconds_left -= yield call
+            outcome = call.outcome.result()
+            if isinstance(outcome, Token):
+                if demand.is_covered_by(call.demand):
+                    return demand.check(outcome, self._clock())
+            elif call.demand == demand or not isinstance(outcome, InvalidRequest):
+                # Each caller raises its own copy: a traceback belongs to one thread.
+                raise copy.copy(outcome) if isinstance(outcome, TokenBrokerError) else outcome
 
-    def _report(self, generation: int, account: str, min_ttl: int | None) -> _Steps:
-        _check(account, min_ttl)
-        for _ in range(_MAX_REQUESTS):
-            cached, request, is_report = self._look_up_report(account, min_ttl, generation)
-            if cached is not None:
-                return cached
-            if request is None:
-                break
-            yield request
-            if not is_report or request.failed_for_others(min_ttl, generation):
-                continue
-            token = request.token()
-            if token._lasts_on_arrival(min_ttl, self._clock()):
-                return token
-            break
-        return (yield from self._get(account, min_ttl))
+    def _longest_wait(self, account: str, demand: _Demand) -> int:
+        entry = self._entries.get(account)
+        has_token = entry is not None and entry.expires_at > self._clock()
+        return _WAIT_SECONDS if has_token and demand.rejected is None else _LOGIN_WAIT_SECONDS
 
-    def _look_up(self, account: str, min_ttl: int | None) -> tuple[Token | None, _Request | None]:
-        """The cached token if it lasts, else the request to wait for."""
+    def _look_up(self, account: str, demand: _Demand) -> Token | _Call:
+        """The cached token if it answers the demand, else the call to wait for."""
         with self._lock:
             now = self._clock()
-            entry = self._entries.setdefault(account, _Entry())
-            token = entry.token
-            lasts = token is not None and token._lasts(min_ttl, now)
-            request = entry.request_in_progress(now)
-            if request is not None or (lasts and now < entry.renew_at):
-                return (token if lasts else None), request
-            if not lasts:
-                entry.raise_during_cooldown(now)
-            request = entry.request = _Request(min_ttl, None, now, is_renewal=lasts)
-        self._start(account, entry, request)
-        return (token if lasts else None), request
+            entry = self._entries.get(account) or self._add(account)
+            token = entry.answer(demand, now)
+            if token is None:
+                entry.raise_failure(now)
+            elif not entry.renewal_is_due(now):
+                return token
+            call = entry.call
+            if call is not None and call.began_within(_CALL_SECONDS, now):
+                return token or call
+            call = entry.call = _Call(demand if token is None else _ANY, now)
+        # A separate thread: a caller that is cancelled or interrupted does not end a call that others wait for.
+        self._start(account, entry, call)
+        return token or call
 
-    def _look_up_report(
-        self, account: str, min_ttl: int | None, generation: int
-    ) -> tuple[Token | None, _Request | None, bool]:
-        """The cached token if it answers the report, else the request to wait for, and whether that is this report.
+    def _add(self, account: str) -> _Entry:
+        excess = len(self._entries) + 1 - _MOST_ACCOUNTS
+        idle = [name for name, entry in self._entries.items() if entry.call is None] if excess > 0 else []
+        for name in heapq.nsmallest(excess, idle, key=lambda name: self._entries[name].expires_at):
+            del self._entries[name]
+        entry = self._entries[account] = _Entry()
+        return entry
 
-        None of them: the generation was reported a moment ago.
-        """
-        with self._lock:
-            now = self._clock()
-            entry = self._entries.setdefault(account, _Entry())
-            token = entry.token
-            if token is not None and token.generation > generation and token._lasts(min_ttl, now):
-                return token, None, False
-            request = entry.request_in_progress(now)
-            if request is not None:
-                return None, request, request.rejected == generation
-            reported, until = entry.reported
-            if reported == generation and now < until:
-                return None, None, False
-            request = entry.request = _Request(min_ttl, generation, now, is_renewal=False)
-        self._start(account, entry, request)
-        return None, request, True
-
-    def _start(self, account: str, entry: _Entry, request: _Request) -> None:
-        # A separate thread: a caller that is cancelled or interrupted does not end a request that others wait for.
-        arguments = (account, entry, request)
+    def _start(self, account: str, entry: _Entry, call: _Call) -> None:
+        arguments = (account, entry, call)
         thread = threading.Thread(target=self._perform, args=arguments, name="token-broker", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no further thread is possible
             self._perform(*arguments)
 
-    def _perform(self, account: str, entry: _Entry, request: _Request) -> None:
+    def _perform(self, account: str, entry: _Entry, call: _Call) -> None:
         outcome: Token | BaseException
         try:
-            outcome = self._fetch(account, request)
+            outcome = self._fetch(account, call)
         except BaseException as error:
             outcome = error
-        if request.is_renewal and not isinstance(outcome, Token):
+        with self._lock:
+            now, draw = self._clock(), self._random()
+            is_current = entry.call is call
+            if is_current:
+                entry.call = None
+            if isinstance(outcome, Token):
+                entry.store(call.demand, outcome, now, draw)
+            # A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
+            elif is_current and call.began_within(_CALL_SECONDS + _CLOCK_STEP_SECONDS, now):
+                entry.fail(call.demand, outcome, now, draw)
+        if not isinstance(outcome, Token) and call.demand == _ANY and entry.expires_at > now:
             reason = outcome if isinstance(outcome, TokenBrokerError) else type(outcome).__name__
             _log.warning("the token of account %s is valid, but its renewal failed: %s", account, reason)
-        with self._lock:
-            now = self._clock()
-            if isinstance(outcome, Token):
-                entry.store(outcome, request, now)
-            elif entry.request is request:
-                entry.store_failure(outcome, request, now)
-            if entry.request is request:
-                entry.request = None
-            request.outcome = outcome
-        request.done.set_result(None)
+        call.outcome.set_result(outcome)
 
-    def _fetch(self, account: str, request: _Request) -> Token:
-        requested_at = self._clock()
-        # The answer is kept in no variable: error trackers record the variables of a frame that raises.
-        token = _parse(self._transport.fetch(account, request.min_ttl, request.rejected), account, requested_at)
+    def _fetch(self, account: str, call: _Call) -> Token:
+        fetch, demand = self._transport.fetch, call.demand
+        # The answer is kept in no variable: error trackers record the variables of a frame that raises. The token's
+        # time counts from when the call began. If the clock stepped back meanwhile, the earlier instant counts.
+        token = _parse(fetch(account, demand.min_ttl, demand.rejected), account, min(call.started_at, self._clock()))
         if token is None:
             raise Unavailable("broker_unavailable", "the response is not a token answer")
         return token
 
 
-_Steps = Generator[_Request, None, Token]
+_Steps = Generator[_Call, float, Token]
 
 
 def _run(steps: _Steps) -> Token:
     try:
+        call = next(steps)
         while True:
-            next(steps).wait()
+            call = steps.send(call.wait())
     except StopIteration as stop:
         token: Token = stop.value
         return token
 
 
 async def _run_async(steps: _Steps) -> Token:
-    while True:
-        try:
-            request = next(steps)
-        except StopIteration as stop:
-            token: Token = stop.value
-            return token
-        await request.wait_async()
+    try:
+        call = next(steps)
+        while True:
+            call = steps.send(await call.wait_async())
+    except StopIteration as stop:
+        token: Token = stop.value
+        return token
 
 
 def _check(account: str, min_ttl: int | None) -> None:
@@ -406,7 +440,7 @@ def _after_fork() -> None:
     for source in _sources:
         source._lock = threading.Lock()
         for entry in source._entries.values():
-            entry.request = None
+            entry.call = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Union
 from urllib.parse import urlencode, urlsplit
 
-from ._errors import NotConfigured, TokenBrokerError, Unavailable
+from ._errors import InvalidRequest, NotConfigured, TokenBrokerError, Unavailable
 
 _Answer = Union[dict[str, object], TokenBrokerError]
 
@@ -19,6 +19,10 @@ _MAX_RESPONSE_BYTES = 65_536
 _GUARD_VARIABLES = ("TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _RETRY_AFTER = re.compile(r" \(retry_after=(\d+)\)$")
 _REGION_OF_ARN = re.compile(r"arn:[^:]+:lambda:([^:]+):")
+_HOST_OF_AWS = re.compile(
+    r"[^.]+\.(?:execute-api\.(?P<api>[^.]+)\.(?:(?:vpce\.)?amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu)"
+    r"|lambda-url\.(?P<url>[^.]+)\.on\.aws)"
+)
 _CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
@@ -36,14 +40,14 @@ class Agent:
         self._timeout = timeout
 
     def __repr__(self) -> str:
-        return f"Agent(port={self._port or os.environ.get('TOKEN_BROKER_PORT', '2774')})"
+        return f"Agent(port={self._port or _port_of_environment()})"
 
     def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
         query = urlencode(_fields(account, min_ttl_seconds, rejected_generation))
         return _raise_errors(self._exchange(f"/v1/token?{query}"))
 
     def _exchange(self, path: str) -> _Answer:
-        port = self._port or os.environ.get("TOKEN_BROKER_PORT") or "2774"
+        port = self._port or _port_of_environment()
         if not (str(port).isdecimal() and 0 < int(port) < 65_536):
             return NotConfigured("not_configured", "TOKEN_BROKER_PORT has to be a port number")
         guard = _guard_token(self._token)
@@ -73,14 +77,15 @@ class Lambda:
         self._function_name = function_name
         self._client = client
         self._own_client = _PerProcess()
+        self._named = _Named()
         self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"Lambda({self._function_name or os.environ.get('TOKEN_BROKER_FUNCTION')!r})"
 
     def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
-        payload = json.dumps(_fields(account, min_ttl_seconds, rejected_generation))
-        return _raise_errors(self._invoke(payload))
+        fields = _fields(account, min_ttl_seconds, rejected_generation)
+        return _raise_errors(self._named.send(fields, self._invoke))
 
     def _invoke(self, payload: str) -> _Answer:
         function_name = self._function_name or os.environ.get("TOKEN_BROKER_FUNCTION")
@@ -97,7 +102,9 @@ class Lambda:
             retries = {"mode": "standard", "total_max_attempts": 2}
             config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
             region = _REGION_OF_ARN.match(function_name)
-            return boto3.client("lambda", region_name=region[1] if region else None, config=config)
+            # A session of its own: no two threads may make clients with boto3's default session at the same time.
+            session = boto3.session.Session()
+            return session.client("lambda", region_name=region[1] if region else None, config=config)
 
         try:
             client = self._client or self._own_client.get(make_client)
@@ -134,14 +141,15 @@ class HttpApi:
         self._session = session
         self._own_session = _PerProcess()
         self._http = _PerProcess()
+        self._named = _Named()
         self._timeout = timeout
 
     def __repr__(self) -> str:
         return f"HttpApi({self._url or os.environ.get('TOKEN_BROKER_URL')!r})"
 
     def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
-        body = json.dumps(_fields(account, min_ttl_seconds, rejected_generation))
-        return _raise_errors(self._post(body))
+        fields = _fields(account, min_ttl_seconds, rejected_generation)
+        return _raise_errors(self._named.send(fields, self._post))
 
     def _post(self, body: str) -> _Answer:
         url = self._url or os.environ.get("TOKEN_BROKER_URL") or ""
@@ -199,6 +207,25 @@ class _PerProcess:
             self._made, self._process = make(), os.getpid()
         return self._made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _PerProcess, ()  # a copy makes its own
+
+
+class _Named:
+    """Sends requests with `client`, the caller's own name, until a broker of version 0.1.0 refuses the field."""
+
+    def __init__(self) -> None:
+        self._is_refused = False
+
+    def send(self, fields: dict[str, str | int], send: Callable[[str], _Answer]) -> _Answer:
+        name = os.environ.get("TOKEN_BROKER_CLIENT") or os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        if name and not self._is_refused:
+            answer = send(json.dumps({**fields, "client": name}))
+            if not (isinstance(answer, InvalidRequest) and "`client`" in answer.description):
+                return answer
+            self._is_refused = True
+        return send(json.dumps(fields))
+
 
 class _Guard:
     """A guard token that no traceback shows."""
@@ -207,15 +234,22 @@ class _Guard:
         self.value = value
 
 
+def _port_of_environment() -> str:
+    port = os.environ.get("TOKEN_BROKER_PORT", "")
+    # Kubernetes sets it to a URL, for a Service with the name token-broker.
+    return port if port and "://" not in port else "2774"
+
+
 def _guard_token(given: str | None) -> _Guard | NotConfigured:
     value = given or next((os.environ[name] for name in _GUARD_VARIABLES if os.environ.get(name)), "")
     if value.startswith("file://"):
         path = value[len("file://") :]
         try:
             with open(path, encoding="ascii") as file:
-                value = file.read().strip()
+                value = file.read()
         except (OSError, ValueError):
             return NotConfigured("not_configured", f"the guard token's file {path} cannot be read")
+    value = value.strip()  # secret stores deliver line ends
     if not value:
         return NotConfigured("not_configured", f"there is no guard token; set {_GUARD_VARIABLES[0]}")
     if not re.fullmatch(r"[!-~]+", value):
@@ -283,12 +317,10 @@ def _aws_error(code: str, action: str, refused: bool = False) -> TokenBrokerErro
 
 
 def _service_and_region(host: str) -> tuple[str, str | None]:
-    parts = host.split(".")
-    if len(parts) > 3 and parts[1] == "lambda-url":
-        return "lambda", parts[2]
-    if len(parts) > 3 and parts[1] == "execute-api":
-        return "execute-api", parts[2]
-    return "execute-api", None
+    named = _HOST_OF_AWS.fullmatch(host.lower())
+    if named is None:
+        return "execute-api", None
+    return ("lambda", named["url"]) if named["url"] else ("execute-api", named["api"])
 
 
 def _object(body: bytes) -> dict[str, object] | None:

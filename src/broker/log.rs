@@ -20,7 +20,7 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::LeaseAcquired(fence) => tracing::debug!(%account, fence = fence.0, "lease acquired"),
         Notice::LeaseConflict => tracing::debug!(%account, "lease conflict: another attempt wrote first"),
         Notice::ExpiryAssumed => {
-            tracing::warn!(%account, "the upstream's expiry is missing, unreadable or past; assuming one hour");
+            tracing::warn!(%account, "the upstream's expiry is missing, unreadable, past or impossible; assuming one hour");
         }
         Notice::RefreshRefused => tracing::warn!(%account, "refresh token refused; logging in"),
         Notice::FoundAlive(generation) => {

@@ -9,9 +9,14 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
     runtime_components::RuntimeComponents,
 };
-use std::time::Duration;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use rustls::ClientConfig;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-/// How long a connect may take.
+/// How long a connect may take, all addresses of the name together.
 const CONNECT: Duration = Duration::from_millis(1000);
 
 /// An HTTP client for the AWS SDK. It follows the environment's proxy, as every AWS SDK does. The SDK limits the time
@@ -19,15 +24,23 @@ const CONNECT: Duration = Duration::from_millis(1000);
 ///
 /// # Errors
 /// The HTTP library cannot be set up.
-pub fn http_client(tls: rustls::ClientConfig) -> Result<SharedHttpClient, reqwest::Error> {
-    let client = reqwest::Client::builder()
+pub fn http_client(tls: ClientConfig) -> Result<SharedHttpClient, reqwest::Error> {
+    let pool = Mutex::new(Pool { number: 0, client: new_pool(tls.clone())? });
+    let connector = Connector(Arc::new(Connections { tls, pool }));
+    Ok(SharedHttpClient::new(Client(SharedHttpConnector::new(connector))))
+}
+
+fn new_pool(tls: ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
+    // A checksum counts the bytes that were sent.
+    let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
+        .default_headers(headers)
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
         // The SDK retries.
         .retry(reqwest::retry::never())
-        .build()?;
-    Ok(SharedHttpClient::new(Client(SharedHttpConnector::new(Connector(client)))))
+        .build()
 }
 
 #[derive(Debug)]
@@ -40,19 +53,21 @@ impl HttpClient for Client {
 }
 
 #[derive(Debug)]
-struct Connector(reqwest::Client);
+struct Connector(Arc<Connections>);
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.clone();
+        let connections = Arc::clone(&self.0);
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             // No request of the broker streams.
             let request = request.map(|body| body.bytes().unwrap_or_default().to_vec());
             let request = reqwest::Request::try_from(request).map_err(failed)?;
-            let mut response = client.execute(request).await.map_err(failed)?;
+            let attempt = Attempt::begin(&connections);
+            let mut response = attempt.pool.client.execute(request).await.map_err(failed)?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
             let body = response.bytes().await.map_err(failed)?;
+            attempt.answered();
             let mut answer = HttpResponse::new(status.into(), body.into());
             for (name, value) in &headers {
                 answer.headers_mut().append(name.as_str().to_owned(), value.clone());
@@ -65,4 +80,97 @@ impl HttpConnector for Connector {
 /// The SDK tries again after each of these.
 fn failed(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
+}
+
+/// The open connections. All that are idle may have died while the process was frozen, and the SDK has fewer attempts
+/// than there may be dead connections, so one attempt without a response replaces the pool.
+#[derive(Debug)]
+struct Connections {
+    tls: ClientConfig,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
+    number: u64,
+    client: reqwest::Client,
+}
+
+/// An attempt of the SDK, which drops it when its time is up.
+struct Attempt<'a> {
+    connections: &'a Connections,
+    pool: Pool,
+    answered: bool,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(connections: &'a Connections) -> Self {
+        let pool = connections.pool.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { connections, pool, answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let mut current = self.connections.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of attempts that fail together, the first replaces the pool.
+        if current.number == self.pool.number
+            && let Ok(client) = new_pool(self.connections.tls.clone())
+        {
+            *current = Pool { number: current.number + 1, client };
+        }
+    }
+}
+
+/// Whether a response holds the evidence that the service itself wrote it.
+pub(super) type Proof = fn(&HttpResponse) -> bool;
+
+/// Wraps a service's client so that a response without `proof` counts as a lost one. The SDK tries again.
+pub(super) fn proven(client: SharedHttpClient, proof: Proof) -> SharedHttpClient {
+    SharedHttpClient::new(ProvenClient { client, proof })
+}
+
+/// The response of a stranger, such as a proxy.
+#[derive(Debug, thiserror::Error)]
+#[error("the response does not prove that the service wrote it")]
+pub(super) struct Unproven;
+
+#[derive(Debug)]
+struct ProvenClient {
+    client: SharedHttpClient,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+struct ProvenConnector {
+    connector: SharedHttpConnector,
+    proof: Proof,
+}
+
+impl HttpClient for ProvenClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connector = self.client.http_connector(settings, components);
+        SharedHttpConnector::new(ProvenConnector { connector, proof: self.proof })
+    }
+}
+
+impl HttpConnector for ProvenConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (response, proof) = (self.connector.call(request), self.proof);
+        HttpConnectorFuture::new(async move {
+            let response = response.await?;
+            if proof(&response) { Ok(response) } else { Err(ConnectorError::io(Unproven.into())) }
+        })
+    }
 }

@@ -3,7 +3,7 @@
 //! `sam local` passes on an empty variable for every variable of the template that has no value, and the SDK would
 //! panic on an empty `AWS_ENDPOINT_URL_DYNAMODB`.
 
-use super::aws_http;
+use super::aws_http::{self, Unproven};
 use aws_config::{
     BehaviorVersion, SdkConfig,
     environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
@@ -37,7 +37,14 @@ pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -
     match error {
         SdkError::ConstructionFailure(_) => "not sent: no credentials or Region",
         SdkError::TimeoutError(_) => "timeout",
-        SdkError::DispatchFailure(_) => "no connection",
+        SdkError::DispatchFailure(failure) => {
+            let cause = failure.as_connector_error().and_then(std::error::Error::source);
+            if cause.is_some_and(<dyn std::error::Error>::is::<Unproven>) {
+                "unproven answer"
+            } else {
+                "no connection"
+            }
+        }
         SdkError::ResponseError(_) => "unreadable answer",
         _ => error.code().unwrap_or("no code"),
     }

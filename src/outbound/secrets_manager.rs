@@ -1,6 +1,6 @@
 //! The accounts' credentials in Secrets Manager. They are read when a login needs them, and never cached.
 
-use super::{UpstreamHosts, sdk};
+use super::{UpstreamHosts, aws_http, sdk};
 use crate::ports::Secrets;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
@@ -8,6 +8,7 @@ use aws_sdk_secretsmanager::{
     config::{retry::RetryConfig, timeout::TimeoutConfig},
     operation::get_secret_value::GetSecretValueError,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{
     AccountName, ApiVersion, ClientCredentials, Credentials, Origin, Secret, SecretError, SecretVersion,
     UpstreamUrl,
@@ -34,10 +35,11 @@ impl SecretsManager {
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(ALL_ATTEMPTS)
             .build();
-        let config = aws_sdk_secretsmanager::config::Builder::from(sdk)
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(sdk)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard())
-            .build();
+            .retry_config(RetryConfig::standard());
+        config.set_http_client(sdk.http_client().map(|client| aws_http::proven(client, has_request_id)));
+        let config = config.build();
         Self { client: LazyLock::new(Box::new(|| Client::from_conf(config))), prefix, hosts }
     }
 }
@@ -59,6 +61,11 @@ impl Secrets for SecretsManager {
                 }
             }
         })?;
+        let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        if !is_set(&output.arn) || !is_set(&output.version_id) {
+            tracing::warn!(account = %name, code = "unproven answer", "Secrets Manager failed");
+            return Err(SecretError::Unreachable);
+        }
         let version = SecretVersion(output.version_id.unwrap_or_default());
         let text = output
             .secret_string
@@ -66,6 +73,10 @@ impl Secrets for SecretsManager {
             .ok_or_else(|| SecretError::Bad("it is binary, and has to be text".to_owned()))?;
         parse(&text, version, &self.hosts).map_err(SecretError::Bad)
     }
+}
+
+fn has_request_id(response: &HttpResponse) -> bool {
+    response.headers().get("x-amzn-requestid").is_some_and(|id| !id.is_empty())
 }
 
 /// Parses the JSON of a secret. An error names the field that is missing or of another form, and never its value.

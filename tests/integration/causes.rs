@@ -4,14 +4,14 @@ use crate::{instance, world};
 use emulators::convirza::{Endpoint, Fault};
 use serde_json::{Value, json};
 
-/// The first line with this message, of an instance whose login fails.
+/// The first line with this message, of an instance that logs in.
 async fn line(fault: Option<Fault>, settings: &[(&str, &str)], message: &str) -> Value {
     let world = world().await;
     if let Some(fault) = fault {
         world.convirza.faults().set(Endpoint::Login, fault, None);
     }
     let instance = instance::start(&world, settings).await;
-    instance.invoke(json!({})).await.expect_err("no token");
+    let _ = instance.invoke(json!({})).await;
     let output = instance.output().await;
     let mut lines = output.lines().map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
     lines.find(|line| line["message"] == message).unwrap_or_else(|| panic!("no such line in {output}"))
@@ -45,7 +45,21 @@ async fn a_request_without_a_response_has_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_response_says_what_is_wrong() {
-    for (fault, what) in [(Fault::Truncated, "no access token"), (Fault::Huge, "too long")] {
-        assert_eq!(line(Some(fault), &[], "unreadable response of the upstream").await["what"], what);
+    let message = "unreadable response of the upstream";
+    assert_eq!(line(Some(Fault::HtmlSuccess), &[], message).await["what"], "no access token");
+    line(Some(Fault::ErrorInSuccess), &[], "the upstream's success holds no token").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_used_in_part_says_so() {
+    for (fault, message) in [
+        (Fault::Untidy, "the upstream's response is not valid JSON; the tokens in it are kept"),
+        (Fault::BadRefreshToken, "the upstream's response holds no usable refresh token"),
+        (
+            Fault::ExpiryMicroseconds,
+            "the upstream's expiry is missing, unreadable, past or impossible; assuming one hour",
+        ),
+    ] {
+        assert_eq!(line(Some(fault), &[], message).await["level"], "WARN", "{message}");
     }
 }

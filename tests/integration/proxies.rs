@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, Uri},
     response::IntoResponse,
 };
 use emulators::server::Server;
@@ -33,8 +33,8 @@ async fn pass_on(
     }
     let request = http_client().post(uri.to_string()).headers(headers).body(body);
     let answer = request.send().await.expect("an answer");
-    let status = StatusCode::from_u16(answer.status().as_u16()).expect("a status");
-    (status, answer.bytes().await.expect("a body"))
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    (status, headers, answer.bytes().await.expect("a body"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

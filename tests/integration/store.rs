@@ -360,9 +360,8 @@ mod unreadable_items {
         let item = json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}});
         items::put(&world, &item).await;
         let status = invoke(&handler, json!({"action": "status"})).await.expect("a status");
-        let broken =
-            json!({"account": "broken", "unreadable": "attribute `version` is missing or of another form"});
-        assert_eq!(status["accounts"][0], broken);
+        let what = "item `account#broken`: attribute `version` is missing or of another form";
+        assert_eq!(status["accounts"][0], json!({"account": "broken", "unreadable": what}));
         assert_eq!(status["accounts"][1]["account"], "default");
         let one = invoke(&handler, json!({"action": "status", "account": "broken"})).await.expect("a status");
         assert!(one["accounts"][0]["unreadable"].to_string().contains("`version`"), "{one}");

@@ -1,13 +1,13 @@
 //! The upstream's client: every response of the upstream, and the reply that the protocol gets.
 
-use crate::{ports, world};
+use crate::{ports, world, world_with};
 use emulators::{
     World,
-    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault},
+    convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault, Settings},
 };
 use protocol::{
-    Call, Credentials, Expiry, Granted, IssuedToken, Origin, Revocation, Secret, SecretVersion, TokenKind,
-    UpstreamReply, UpstreamUrl,
+    Call, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Origin, Revocation, Secret,
+    SecretVersion, TokenKind, Unclear, UpstreamReply, UpstreamUrl,
 };
 use std::{sync::Arc, time::Duration};
 use token_broker::{
@@ -41,6 +41,13 @@ fn granted(reply: UpstreamReply) -> Granted {
     }
 }
 
+fn refresh_token(granted: &Granted) -> Secret {
+    match &granted.refresh_token {
+        NewRefreshToken::Token(token) => token.clone(),
+        other => panic!("not a refresh token: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn login_refresh_and_revoke_get_their_replies() {
     let world = world().await;
@@ -51,15 +58,12 @@ async fn login_refresh_and_revoke_get_their_replies() {
         Expiry::At(at) => assert!(in_a_week.since(at) < Duration::from_secs(60), "{at:?}"),
         other => panic!("the documented expiry is an instant: {other:?}"),
     }
-    let refresh_token = first.refresh_token.expect("a refresh token");
-    let refresh = Call::Refresh(IssuedToken { token: refresh_token.clone(), origin: Origin::default() });
+    let refresh = Call::Refresh(IssuedToken { token: refresh_token(&first), origin: Origin::default() });
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
     assert_eq!(upstream.send(&refresh).await, UpstreamReply::Unauthorized, "a refresh token is single-use");
-    for (token, kind) in [
-        (second.access_token, TokenKind::Access),
-        (second.refresh_token.clone().expect("a refresh token"), TokenKind::Refresh),
-    ] {
+    let successor = refresh_token(&second);
+    for (token, kind) in [(second.access_token, TokenKind::Access), (successor.clone(), TokenKind::Refresh)] {
         assert_eq!(
             upstream
                 .send(&Call::Revoke(Revocation {
@@ -72,32 +76,29 @@ async fn login_refresh_and_revoke_get_their_replies() {
             UpstreamReply::Revoked
         );
     }
-    let revoked = Call::Refresh(IssuedToken {
-        token: second.refresh_token.expect("a refresh token"),
-        origin: Origin::default(),
-    });
+    let revoked = Call::Refresh(IssuedToken { token: successor, origin: Origin::default() });
     assert_eq!(upstream.send(&revoked).await, UpstreamReply::Unauthorized);
 }
 
 #[tokio::test]
 async fn every_fault_has_its_reply() {
-    let world = world().await;
+    let world = world_with(Settings { login_limit_per_minute: 20, ..Settings::default() }).await;
     assert_eq!(reply_to(&world, Fault::WrongPassword).await, UpstreamReply::Unauthorized);
-    for unclear in [
-        Fault::ServerError,
-        Fault::BadGatewayHtml,
-        Fault::LostReply,
-        Fault::Reset,
-        Fault::Truncated,
-        Fault::Huge,
-        Fault::Redirect,
-        Fault::Hang,
-    ] {
+    for refusal in
+        [Fault::BadRequest, Fault::Forbidden, Fault::Unprocessable, Fault::Redirect, Fault::ErrorInSuccess]
+    {
+        assert_eq!(reply_to(&world, refusal.clone()).await, UpstreamReply::Refused, "{refusal:?}");
+    }
+    for unclear in [Fault::ServerError, Fault::BadGatewayHtml, Fault::HtmlSuccess] {
         assert_eq!(reply_to(&world, unclear.clone()).await, UpstreamReply::UNEXPECTED, "{unclear:?}");
+    }
+    for lost in [Fault::LostReply, Fault::Reset, Fault::Hang] {
+        let reply = reply_to(&world, lost.clone()).await;
+        assert_eq!(reply, UpstreamReply::Unclear(Unclear::NoResponse), "{lost:?}");
     }
     let observed = world.convirza.observed();
     assert_eq!(observed.redirects_followed, 0);
-    assert_eq!(observed.logins_arrived, 9, "each login was sent once");
+    assert_eq!(observed.logins_arrived, 12, "each login was sent once");
 }
 
 #[tokio::test]
@@ -112,26 +113,54 @@ async fn unusual_responses_are_read() {
         assert_eq!(granted(reply_to(&world, fault.clone()).await).access_expiry, expiry, "{fault:?}");
     }
     let now = SystemClock.now();
-    let past = granted(reply_to(&world, Fault::ExpiryPast).await).access_expiry;
-    assert_eq!(past.resolve(now), None, "{past:?}");
-    assert_eq!(granted(reply_to(&world, Fault::NoRefreshToken).await).refresh_token, None);
+    for fault in [Fault::ExpiryPast, Fault::ExpiryMicroseconds] {
+        let granted = granted(reply_to(&world, fault.clone()).await);
+        assert_eq!(granted.access_expires_at(now), None, "{fault:?}");
+    }
+    for (fault, refresh_token) in [
+        (Fault::NoRefreshToken, NewRefreshToken::Absent),
+        (Fault::BadRefreshToken, NewRefreshToken::Unusable),
+        (Fault::Truncated, NewRefreshToken::Unusable),
+    ] {
+        assert_eq!(granted(reply_to(&world, fault.clone()).await).refresh_token, refresh_token, "{fault:?}");
+    }
 
     let upstream = ports(&world).upstream;
-    let kept = granted(upstream.send(&login()).await).refresh_token.expect("a refresh token");
+    let kept = refresh_token(&granted(upstream.send(&login()).await));
     let refresh = Call::Refresh(IssuedToken { token: kept.clone(), origin: Origin::default() });
     world.convirza.faults().set(Endpoint::Refresh, Fault::KeepsRefreshToken, Some(2));
     for _ in 0..2 {
-        assert_eq!(granted(upstream.send(&refresh).await).refresh_token, Some(kept.clone()));
+        assert_eq!(
+            granted(upstream.send(&refresh).await).refresh_token,
+            NewRefreshToken::Token(kept.clone())
+        );
     }
 }
 
 #[tokio::test]
-async fn retry_after_is_read_in_both_forms() {
+async fn tokens_in_an_untidy_response_are_taken() {
+    let world = world().await;
+    for fault in [Fault::Untidy, Fault::Huge] {
+        let granted = granted(reply_to(&world, fault.clone()).await);
+        let probe =
+            Call::Probe(IssuedToken { token: granted.access_token.clone(), origin: Origin::default() });
+        let upstream = ports(&world).upstream;
+        assert_eq!(upstream.send(&probe).await, UpstreamReply::Alive, "{fault:?}");
+        let refresh = IssuedToken { token: refresh_token(&granted), origin: Origin::default() };
+        self::granted(upstream.send(&Call::Refresh(refresh)).await);
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_read_in_every_form() {
     let world = world().await;
     for (text, seconds) in [(Some("7"), Some(7)), (Some("soon"), None), (None, None)] {
-        let fault = Fault::RateLimited { retry_after: text.map(str::to_owned) };
-        let expected = UpstreamReply::RateLimited(seconds.map(Duration::from_secs));
-        assert_eq!(reply_to(&world, fault).await, expected, "{text:?}");
+        let retry_after = text.map(str::to_owned);
+        let pause = seconds.map(Duration::from_secs);
+        let limited = Fault::RateLimited { retry_after: retry_after.clone() };
+        assert_eq!(reply_to(&world, limited).await, UpstreamReply::RateLimited(pause), "{text:?}");
+        let expected = UpstreamReply::Unclear(Unclear::Unexpected { retry_after: pause });
+        assert_eq!(reply_to(&world, Fault::Unavailable { retry_after }).await, expected, "{text:?}");
     }
     let date = Fault::RateLimited { retry_after: Some("Fri, 31 Dec 2100 23:59:59 GMT".to_owned()) };
     match reply_to(&world, date).await {

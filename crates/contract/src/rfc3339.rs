@@ -40,9 +40,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         .and_then(timestamp)
 }
 
-/// Parses the date of an HTTP header: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses the date of an HTTP header in each form of RFC 9110, such as `Sun, 06 Nov 1994 08:49:37 GMT`; the usual one
+/// leniently.
 pub fn parse_http_date(text: &str) -> Option<Timestamp> {
-    OffsetDateTime::parse(text.trim(), &Rfc2822).ok().and_then(timestamp)
+    let usual = || OffsetDateTime::parse(text.trim(), &Rfc2822).ok();
+    httpdate::parse_http_date(text).map(OffsetDateTime::from).ok().or_else(usual).and_then(timestamp)
 }
 
 fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
@@ -70,7 +72,14 @@ mod tests {
         for text in ["", "soon", "2026-13-06T12:34:56Z", "1969-12-31T23:59:59Z", "2026-04-06"] {
             assert_eq!(parse(text), None, "{text}");
         }
-        assert_eq!(parse_http_date("Mon, 06 Apr 2026 12:34:56 GMT"), Some(AT));
+        for text in [
+            "Mon, 06 Apr 2026 12:34:56 GMT",
+            "Mon, 6 Apr 2026 12:34:56 +0000",
+            "Monday, 06-Apr-26 12:34:56 GMT",
+            "Mon Apr  6 12:34:56 2026",
+        ] {
+            assert_eq!(parse_http_date(text), Some(AT), "{text}");
+        }
         assert_eq!(parse_http_date("tomorrow"), None);
     }
 

@@ -1,6 +1,6 @@
 //! The JSON protocol of the AWS services, and their faults.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
@@ -20,6 +20,10 @@ pub enum AwsFault {
     Throttled,
     /// 400 for a missing permission; the request is not carried out.
     AccessDenied,
+    /// 200 with an empty body, as from a stranger; the request is not carried out.
+    EmptySuccess,
+    /// The request is carried out, and the response comes without what proves that the service wrote it.
+    Unproven,
     /// The request is carried out, and the connection is closed without a response.
     LostReply,
     /// The request is carried out, and the response comes after [`SLOW`].
@@ -29,6 +33,9 @@ pub enum AwsFault {
     /// No response while the client stays connected; the request is not carried out.
     Hang,
 }
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
 
 /// How late a response of [`AwsFault::Slow`] is: later than the broker waits for one attempt.
 pub const SLOW: Duration = Duration::from_millis(2500);
@@ -69,10 +76,12 @@ impl Operations {
 
 impl AwsFault {
     /// Every fault.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Unavailable,
         Self::Throttled,
         Self::AccessDenied,
+        Self::EmptySuccess,
+        Self::Unproven,
         Self::LostReply,
         Self::Slow,
         Self::Reset,
@@ -90,6 +99,8 @@ impl AwsFault {
             Self::Unavailable => "unavailable",
             Self::Throttled => "throttled",
             Self::AccessDenied => "access_denied",
+            Self::EmptySuccess => "empty_success",
+            Self::Unproven => "unproven",
             Self::LostReply => "lost_reply",
             Self::Slow => "slow",
             Self::Reset => "reset",
@@ -113,9 +124,10 @@ impl AwsFault {
                 "AccessDeniedException",
                 "Not authorized: a fault of the emulator",
             ),
+            Self::EmptySuccess => StatusCode::OK.into_response(),
             Self::Reset => peer.reset(),
             Self::Hang => std::future::pending().await,
-            Self::LostReply | Self::Slow => return None,
+            Self::Unproven | Self::LostReply | Self::Slow => return None,
         })
     }
 }
@@ -135,8 +147,21 @@ pub(crate) fn error(status: StatusCode, error_type: &str, message: &str) -> Resp
     response(status, &body)
 }
 
-/// A response in the form of the AWS JSON protocols.
+/// A response in the form of the AWS JSON protocols, with what proves that a service of AWS wrote it.
 pub(crate) fn response(status: StatusCode, body: &serde_json::Value) -> Response {
-    let headers = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
-    (status, headers, body.to_string()).into_response()
+    let body = body.to_string();
+    let headers = [
+        (CONTENT_TYPE, "application/x-amz-json-1.1".to_owned()),
+        (REQUEST_ID, format!("{:032x}", fastrand::u128(..))),
+        (CHECKSUM, crc32fast::hash(body.as_bytes()).to_string()),
+    ];
+    (status, headers, body).into_response()
+}
+
+/// Takes the proof from a response.
+pub(crate) fn without_proof(mut response: Response) -> Response {
+    for name in [REQUEST_ID, CHECKSUM] {
+        response.headers_mut().remove(name);
+    }
+    response
 }

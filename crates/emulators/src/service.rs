@@ -214,7 +214,8 @@ async fn pass_on(
         Some(AwsFault::Slow) => tokio::time::sleep(aws::SLOW).await,
         _ => {}
     }
-    response.unwrap_or_else(|panicked| bad_gateway(&panicked))
+    let response = response.unwrap_or_else(|panicked| bad_gateway(&panicked));
+    if fault == Some(AwsFault::Unproven) { aws::without_proof(response) } else { response }
 }
 
 impl Front {

@@ -6,9 +6,10 @@
 use proptest::{collection::vec, option, prelude::*};
 use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Credentials, Effect, Event, Expiry,
-    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, Origin, Pair, Permit, Policy, Progress,
-    Read, RefreshToken, Request, Revocation, Secret, SecretError, SecretVersion, StoreError, Target,
-    Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version, WriteOutcome,
+    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, NewRefreshToken, Origin, Pair, Permit,
+    Policy, Progress, Read, RefreshToken, Request, Revocation, Secret, SecretError, SecretVersion,
+    StoreError, Target, Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version,
+    WriteOutcome,
 };
 use std::time::Duration;
 
@@ -269,6 +270,14 @@ fn credentials() -> impl Strategy<Value = Credentials> {
     })
 }
 
+fn new_refresh_token() -> impl Strategy<Value = NewRefreshToken> {
+    prop_oneof![
+        2 => secret().prop_map(NewRefreshToken::Token),
+        1 => Just(NewRefreshToken::Absent),
+        1 => Just(NewRefreshToken::Unusable),
+    ]
+}
+
 fn reply() -> impl Strategy<Value = UpstreamReply> {
     let expiry = || {
         prop_oneof![
@@ -277,7 +286,7 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
             Just(Expiry::Unknown),
         ]
     };
-    let granted = (secret(), option::of(secret()), expiry(), expiry()).prop_map(
+    let granted = (secret(), new_refresh_token(), expiry(), expiry()).prop_map(
         |(access_token, refresh_token, access_expiry, refresh_expiry)| {
             UpstreamReply::Granted(Granted { access_token, refresh_token, access_expiry, refresh_expiry })
         },

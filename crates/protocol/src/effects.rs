@@ -181,7 +181,7 @@ pub enum Notice {
     LeaseAcquired(Generation),
     /// Another attempt wrote the record first.
     LeaseConflict,
-    /// An expiry was missing, unreadable or past, and one hour was assumed.
+    /// An expiry was missing, unreadable, past or impossibly far ahead, and one hour was assumed.
     ExpiryAssumed,
     /// The upstream refused the refresh token.
     RefreshRefused,

@@ -52,7 +52,8 @@ pub use record::{
 };
 pub use request::{Answer, Intent, Outcome, Request};
 pub use upstream::{
-    Call, ClientCredentials, Credentials, Expiry, Granted, Unclear, UpstreamFault, UpstreamReply,
+    Call, ClientCredentials, Credentials, Expiry, Granted, NewRefreshToken, Unclear, UpstreamFault,
+    UpstreamReply,
 };
 pub use url::{InvalidUrl, UpstreamUrl};
 

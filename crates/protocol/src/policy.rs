@@ -12,8 +12,12 @@ pub const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How long an instance trusts that a rejected secret version still is the current one.
 pub const REJECTED_SECRET_RECHECK: Duration = Duration::from_secs(30);
-/// An access token whose expiry is missing, unreadable or past is taken to live this long.
+/// An access token whose expiry is missing, unreadable, past or impossibly far ahead is taken to live this long.
 pub(crate) const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
+/// A longer life of an access token than ten times the documented one is not believed, as if it were missing.
+pub(crate) const LONGEST_ACCESS_LIFETIME: Duration = Duration::from_secs(10 * 7 * 86_400);
+/// The same of a refresh token.
+pub(crate) const LONGEST_REFRESH_LIFETIME: Duration = Duration::from_secs(10 * 180 * 86_400);
 /// The shortest life that is handed out, since `expires_in` counts whole seconds.
 pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,8 @@
 
 use crate::{
     Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
-    Verdict, policy::ASSUMED_LIFETIME,
+    Verdict,
+    policy::{ASSUMED_LIFETIME, LONGEST_ACCESS_LIFETIME, LONGEST_REFRESH_LIFETIME},
 };
 use std::time::Duration;
 
@@ -66,8 +67,7 @@ pub enum UpstreamReply {
     /// 401: the token or the credentials are not accepted. Of a probe: the token is dead.
     Unauthorized,
     /// Refused, for a reason that says nothing certain about a password: a firewall or a maintenance page may have
-    /// answered. Of a login: a 4xx but 401, 408, 425 and 429, a 3xx, or a 2xx that certainly holds no token. Of a
-    /// refresh: 400 or 403.
+    /// answered. A 4xx but 401, 408, 425 and 429, a 3xx, or a 2xx that should hold a token and certainly does not.
     Refused,
     /// 429, with the pause that was requested, where it can be read.
     RateLimited(Option<Duration>),
@@ -131,12 +131,23 @@ impl UpstreamReply {
 pub struct Granted {
     /// The bearer token.
     pub access_token: Secret,
-    /// Its single-use companion, if one came.
-    pub refresh_token: Option<Secret>,
+    /// Its single-use companion.
+    pub refresh_token: NewRefreshToken,
     /// As the upstream stated it.
     pub access_expiry: Expiry,
     /// As the upstream stated it. Never derived from the other one.
     pub refresh_expiry: Expiry,
+}
+
+/// What a response holds in place of a refresh token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NewRefreshToken {
+    /// A refresh token.
+    Token(Secret),
+    /// Nothing, or null: a refresh leaves the token usable that it sent.
+    Absent,
+    /// Something else. The upstream took the token that a refresh sent, and its successor is lost.
+    Unusable,
 }
 
 /// An expiry in the forms in which upstreams state it.
@@ -151,23 +162,34 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// The instant, for a request that left at `sent_at`; none where it is unknown or already past.
-    pub fn resolve(self, sent_at: Timestamp) -> Option<Timestamp> {
+    /// The instant, for a request that left at `sent_at`; none where it is unknown, already past, or further ahead than
+    /// `longest`.
+    pub fn resolve(self, sent_at: Timestamp, longest: Duration) -> Option<Timestamp> {
         let at = match self {
             Self::At(at) => at,
             Self::In(span) => sent_at.plus(span),
             Self::Unknown => return None,
         };
-        (at > sent_at).then_some(at)
+        (at > sent_at && at.since(sent_at) <= longest).then_some(at)
     }
 }
 
 impl Granted {
+    /// When the access token expires, for a request that left at `sent_at`; none if the response does not say.
+    pub fn access_expires_at(&self, sent_at: Timestamp) -> Option<Timestamp> {
+        self.access_expiry.resolve(sent_at, LONGEST_ACCESS_LIFETIME)
+    }
+
+    /// The same of the refresh token.
+    pub fn refresh_expires_at(&self, sent_at: Timestamp) -> Option<Timestamp> {
+        self.refresh_expiry.resolve(sent_at, LONGEST_REFRESH_LIFETIME)
+    }
+
     /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
     /// `before` is the pair that it replaces, and `login` has the credentials, unless the pair was refreshed. A refreshed
-    /// pair keeps its origin and, if no refresh token came back, its refresh token with its expiry. The two expiries
-    /// are independent, and tokens are never decoded.
+    /// pair keeps its origin and, if no refresh token came back, its refresh token with its expiry. That one stays
+    /// consumed if its successor is unusable. The two expiries are independent, and tokens are never decoded.
     pub fn into_pair(
         self,
         generation: Generation,
@@ -183,22 +205,25 @@ impl Granted {
                 refreshed.map(|pair| (pair.origin.clone(), pair.secret_version.clone())).unwrap_or_default()
             }
         };
-        let stated = self.refresh_expiry.resolve(sent_at);
-        let kept = refreshed.and_then(|pair| pair.refresh_token.as_ref());
+        let expires_at = self.access_expires_at(sent_at).unwrap_or_else(|| sent_at.plus(ASSUMED_LIFETIME));
+        let stated = self.refresh_expires_at(sent_at);
+        let kept = refreshed.and_then(|pair| pair.refresh_token.clone());
         let refresh_token = match (self.refresh_token, kept) {
-            (Some(token), _) => Some((token, stated)),
-            (None, Some(kept)) => Some((kept.token.clone(), stated.or(kept.expires_at))),
-            (None, None) => None,
+            (NewRefreshToken::Token(token), _) => {
+                Some(RefreshToken { token, expires_at: stated, consumed: false })
+            }
+            (NewRefreshToken::Absent, Some(kept)) => {
+                Some(RefreshToken { expires_at: stated.or(kept.expires_at), consumed: false, ..kept })
+            }
+            (NewRefreshToken::Unusable, Some(kept)) => Some(RefreshToken { consumed: true, ..kept }),
+            (_, None) => None,
         };
-        let refresh_token =
-            refresh_token.map(|(token, expires_at)| RefreshToken { token, expires_at, consumed: false });
-        let stated = self.access_expiry.resolve(sent_at);
         Pair {
             generation,
             access_token: self.access_token,
             refresh_token,
             issued_at: sent_at,
-            expires_at: stated.unwrap_or_else(|| sent_at.plus(ASSUMED_LIFETIME)),
+            expires_at,
             obtained_by,
             replaces: before.map(|pair| pair.generation),
             origin,
@@ -218,7 +243,8 @@ mod tests {
     fn granted(refresh_token: Option<&str>, access_expiry: Expiry, refresh_expiry: Expiry) -> Granted {
         Granted {
             access_token: Secret::from("access"),
-            refresh_token: refresh_token.map(Secret::from),
+            refresh_token: refresh_token
+                .map_or(NewRefreshToken::Absent, |token| NewRefreshToken::Token(token.into())),
             access_expiry,
             refresh_expiry,
         }
@@ -257,7 +283,14 @@ mod tests {
 
     #[test]
     fn f17_a_missing_expiry_counts_as_one_hour() {
-        for unusable in [Expiry::Unknown, Expiry::At(SENT), Expiry::In(Duration::ZERO)] {
+        let impossible = LONGEST_ACCESS_LIFETIME + Duration::from_secs(1);
+        for unusable in [
+            Expiry::Unknown,
+            Expiry::At(SENT),
+            Expiry::In(Duration::ZERO),
+            Expiry::In(impossible),
+            Expiry::At(SENT.plus(impossible)),
+        ] {
             let pair = login(granted(None, unusable, Expiry::Unknown));
             assert_eq!(pair.expires_at, SENT.plus(ASSUMED_LIFETIME), "{unusable:?}");
         }
@@ -275,6 +308,28 @@ mod tests {
         let later = Expiry::In(Duration::from_secs(2000));
         let dated = refreshed(&before, granted(None, Expiry::Unknown, later));
         assert_eq!(dated.refresh_token.unwrap().expires_at, Some(SENT.plus(Duration::from_secs(2000))));
+    }
+
+    #[test]
+    fn an_unusable_successor_leaves_the_refresh_token_consumed() {
+        let before = login(granted(Some("first"), Expiry::Unknown, Expiry::In(Duration::from_secs(1000))));
+        let unusable = || Granted {
+            refresh_token: NewRefreshToken::Unusable,
+            ..granted(None, Expiry::Unknown, Expiry::In(Duration::from_secs(2000)))
+        };
+        let kept = before.refresh_token.clone().map(|kept| RefreshToken { consumed: true, ..kept });
+        assert_eq!(refreshed(&before, unusable()).refresh_token, kept, "it may have been used");
+        assert_eq!(login(unusable()).refresh_token, None);
+    }
+
+    #[test]
+    fn the_longest_believed_lives_are_ten_times_the_documented_ones() {
+        let week = Duration::from_secs(7 * 86_400);
+        let pair = login(granted(Some("r"), Expiry::In(10 * week), Expiry::In(1800 * week / 7)));
+        assert_eq!(pair.expires_at, SENT.plus(10 * week));
+        assert_eq!(pair.refresh_token.unwrap().expires_at, Some(SENT.plus(1800 * week / 7)));
+        let beyond = Expiry::In(1800 * week / 7 + Duration::from_millis(1));
+        assert_eq!(login(granted(Some("r"), beyond, beyond)).refresh_token.unwrap().expires_at, None);
     }
 
     #[test]

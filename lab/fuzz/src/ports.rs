@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use protocol::{
     Account, AccountName, Call, Credentials, Draw, Expiry, Generation, Grant, Granted, LimiterName,
-    LoginLimiter, Origin, Pair, RefreshToken, Secret, SecretError, SecretVersion, StoreError, Timestamp,
-    UpstreamReply, Verdict, Version, WriteOutcome,
+    LoginLimiter, NewRefreshToken, Origin, Pair, RefreshToken, Secret, SecretError, SecretVersion,
+    StoreError, Timestamp, UpstreamReply, Verdict, Version, WriteOutcome,
 };
 use std::{
     collections::BTreeMap,
@@ -155,7 +155,7 @@ impl Upstream for Memory {
         match call {
             Call::Login(_) | Call::Refresh(_) => UpstreamReply::Granted(Granted {
                 access_token: Secret::from(RENEWED_TOKEN),
-                refresh_token: Some(Secret::from(KEPT_INSIDE[0])),
+                refresh_token: NewRefreshToken::Token(Secret::from(KEPT_INSIDE[0])),
                 access_expiry: Expiry::In(LIFETIME),
                 refresh_expiry: Expiry::Unknown,
             }),

@@ -3,7 +3,8 @@
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
 use protocol::{
-    Call, Credentials, Expiry, Granted, IssuedToken, Revocation, Secret, Timestamp, TokenKind, UpstreamReply,
+    Call, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Revocation, Secret, Timestamp,
+    TokenKind, UpstreamReply,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -194,7 +195,11 @@ impl Upstream {
         let form = if self.varied_answers { rng.usize(..forms.len()) } else { 0 };
         UpstreamReply::Granted(Granted {
             access_token: Secret::new(access.to_string()),
-            refresh_token: returns_it.then(|| Secret::new(refresh.to_string())),
+            refresh_token: if returns_it {
+                NewRefreshToken::Token(Secret::new(refresh.to_string()))
+            } else {
+                NewRefreshToken::Absent
+            },
             access_expiry: forms[form],
             refresh_expiry: Expiry::At(Timestamp::from_millis(now_ms + REFRESH_LIFE_MS)),
         })

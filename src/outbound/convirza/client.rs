@@ -1,17 +1,19 @@
 //! The HTTP client. Decisions rest on the HTTP status alone, because Convirza documents no error body.
 //!
 //! The client reads no body of a refusal, and nothing of a response but its status gets into a log. The one exception is
-//! V2, which reports some refusals in the body of a 200.
+//! a success: its body may hold no token, and V2 reports some refusals there.
 
-use super::response;
+use super::{
+    response::{self, GrantBody},
+    retry_after::retry_after,
+};
 use crate::ports::{Clock, Upstream};
 use async_trait::async_trait;
-use contract::rfc3339;
 use protocol::{
     ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, Unclear,
     UpstreamReply, UpstreamUrl,
 };
-use reqwest::{RequestBuilder, Response, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header, header::HeaderValue};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use std::{
@@ -20,8 +22,8 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Far above the size of any documented response of these endpoints.
-const LONGEST_BODY_BYTES: usize = 64 * 1024;
+/// Far above the size of any documented response of these endpoints. Of a longer one, only this much is read.
+const LONGEST_BODY_BYTES: usize = 1024 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
 /// The OAuth host of V2, unless the secret names another.
 pub(crate) const V2_OAUTH_URL: &str = "https://apicfa.convirza.com";
@@ -80,6 +82,10 @@ impl Convirza {
             // The login limit counts by address, so a proxy would change which logins count together.
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
+            // Otherwise a host may compress the response.
+            .default_headers(
+                [(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect(),
+            )
             .build()
     }
 
@@ -104,7 +110,7 @@ impl Convirza {
                 self.send_request(form).await?
             }
         };
-        let body = read_limited(response).await?;
+        let body = read(response).await;
         if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
             // This is how V2 answers wrong credentials.
             return Err(UpstreamReply::Unauthorized);
@@ -115,7 +121,7 @@ impl Convirza {
     async fn refresh(&self, refresh_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"refresh_token": refresh_token.expose()});
         let response = self.post_json(origin, "/oauth/refresh-token", &body).await?;
-        granted(&read_limited(response).await?)
+        granted(&read(response).await)
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<UpstreamReply, UpstreamReply> {
@@ -142,13 +148,13 @@ impl Convirza {
             log_refusal(&response);
             match response.status() {
                 status if status.is_success() => {
-                    let refused = origin.api_version == ApiVersion::V2
-                        && response::is_v2_error(&read_limited(response).await?);
+                    let refused =
+                        origin.api_version == ApiVersion::V2 && response::is_v2_error(&read(response).await);
                     return if refused { Err(UpstreamReply::UNEXPECTED) } else { Ok(UpstreamReply::Alive) };
                 }
                 StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Unauthorized),
                 StatusCode::TOO_MANY_REQUESTS => {
-                    return Err(UpstreamReply::RateLimited(self.retry_after(&response)));
+                    return Err(UpstreamReply::RateLimited(self.pause(&response)));
                 }
                 StatusCode::NOT_FOUND => {}
                 _ => return Err(UpstreamReply::UNEXPECTED),
@@ -177,19 +183,19 @@ impl Convirza {
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => Err(UpstreamReply::Unauthorized),
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => Err(UpstreamReply::Refused),
-            StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.retry_after(&response))),
-            _ => Err(UpstreamReply::UNEXPECTED),
+            StatusCode::TOO_MANY_REQUESTS => Err(UpstreamReply::RateLimited(self.pause(&response))),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Err(self.unclear(&response)),
+            status if status.is_server_error() => Err(self.unclear(&response)),
+            _ => Err(UpstreamReply::Refused),
         }
     }
 
-    /// The pause that `Retry-After` asks for, in seconds or as a date.
-    fn retry_after(&self, response: &Response) -> Option<Duration> {
-        let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-        match text.parse() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => Some(rfc3339::parse_http_date(text)?.since(self.clock.now())),
-        }
+    fn unclear(&self, response: &Response) -> UpstreamReply {
+        UpstreamReply::Unclear(Unclear::Unexpected { retry_after: self.pause(response) })
+    }
+
+    fn pause(&self, response: &Response) -> Option<Duration> {
+        retry_after(response.headers(), self.clock.now())
     }
 }
 
@@ -203,7 +209,10 @@ impl Upstream for Convirza {
             Call::Probe(IssuedToken { token, origin }) => {
                 // A probe sends up to two requests, which together may take as long as one call.
                 let probe = tokio::time::timeout(self.timeout, self.probe(token, origin));
-                probe.await.unwrap_or_else(|_| Err(unreadable("timeout")))
+                probe.await.unwrap_or_else(|_| {
+                    tracing::info!(cause = "timeout", "no response from the upstream");
+                    Err(UpstreamReply::Unclear(Unclear::NoResponse))
+                })
             }
         };
         reply.unwrap_or_else(|refusal| refusal)
@@ -240,21 +249,38 @@ fn unreadable(what: &'static str) -> UpstreamReply {
 }
 
 fn granted(body: &[u8]) -> Result<UpstreamReply, UpstreamReply> {
-    let granted = response::parse_grant(body).map(UpstreamReply::Granted);
-    granted.ok_or_else(|| unreadable("no access token"))
+    match response::parse_grant(body) {
+        GrantBody::Granted(granted) => Ok(UpstreamReply::Granted(granted)),
+        GrantBody::NoToken => {
+            tracing::info!("the upstream's success holds no token");
+            Err(UpstreamReply::Refused)
+        }
+        GrantBody::Unreadable => Err(unreadable("no access token")),
+    }
 }
 
-/// The body of a response.
-async fn read_limited(mut response: Response) -> Result<Zeroizing<Vec<u8>>, UpstreamReply> {
+/// The body of a response, as far as it arrives: what is missing may stand behind the tokens.
+async fn read(mut response: Response) -> Zeroizing<Vec<u8>> {
+    let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
     // Reserved at once: growing the buffer would leave copies of the tokens in freed memory.
-    let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_BODY_BYTES));
-    while let Some(chunk) = response.chunk().await.map_err(|_| unreadable("broken off"))? {
-        if body.len() + chunk.len() > LONGEST_BODY_BYTES {
-            return Err(unreadable("too long"));
+    let mut body =
+        Zeroizing::new(Vec::with_capacity(stated.unwrap_or(LONGEST_BODY_BYTES).min(LONGEST_BODY_BYTES)));
+    let what = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = LONGEST_BODY_BYTES - body.len();
+                body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    break "too long";
+                }
+            }
+            Ok(None) => return body,
+            Err(error) if error.is_timeout() => break "timeout",
+            Err(_) => break "broken off",
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    };
+    tracing::info!(what, "unreadable response of the upstream");
+    body
 }
 
 #[cfg(test)]

@@ -1,62 +1,89 @@
 //! Parses the upstream's responses: tokens, and expiries in every known form.
 
+use super::json::{Body, Fields};
 use contract::rfc3339;
-use protocol::{Expiry, Granted, Secret, Timestamp};
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use protocol::{Expiry, Granted, NewRefreshToken, Secret, Timestamp};
+use serde_json::{Value, value::RawValue};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A number above ten years in seconds is an instant, not a span.
 const LARGEST_SPAN_SECONDS: f64 = 315_360_000.0;
 /// An instant above this is in milliseconds, not in seconds.
 const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
 
-/// The documented response of login and refresh, without the fields that the broker does not need, such as the
-/// frontend token and the user.
-#[derive(Deserialize)]
-struct GrantResponse {
-    #[serde(deserialize_with = "token")]
-    access_token: Option<Secret>,
-    #[serde(default, deserialize_with = "text")]
-    refresh_token: Option<Secret>,
-    #[serde(default)]
-    expires_in: Value,
-    #[serde(default)]
-    refresh_expires_in: Value,
+/// What the body of a success holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantBody {
+    /// A usable access token, and what else can be used.
+    Granted(Granted),
+    /// Valid JSON without an access token.
+    NoToken,
+    /// Anything else. It may have held a token.
+    Unreadable,
 }
 
-/// Parses the response of login and refresh. Only the access token is required.
-pub fn parse_grant(body: &[u8]) -> Option<Granted> {
-    let response: GrantResponse = serde_json::from_slice(body).ok()?;
-    Some(Granted {
-        access_token: response.access_token?,
-        refresh_token: response.refresh_token,
-        access_expiry: parse_expiry(&response.expires_in),
-        refresh_expiry: parse_expiry(&response.refresh_expires_in),
+/// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
+/// as the frontend token and the user. Only the access token is required. What cannot be used is logged and dropped; of
+/// a field that comes twice the last one counts.
+pub fn parse_grant(body: &[u8]) -> GrantBody {
+    let body = Body::new(body);
+    let fields = body.fields();
+    let access_tokens = || fields.named("access_token").filter(|value| !is_empty(value));
+    let Some(access_token) = access_tokens().rev().find_map(access_token) else {
+        let none_was_sent = body.is_json && access_tokens().next().is_none();
+        return if none_was_sent { GrantBody::NoToken } else { GrantBody::Unreadable };
+    };
+    if !body.is_json {
+        tracing::warn!("the upstream's response is not valid JSON; the tokens in it are kept");
+    }
+    GrantBody::Granted(Granted {
+        access_token,
+        refresh_token: refresh_token(&fields),
+        access_expiry: expiry(&fields, "expires_in"),
+        refresh_expiry: expiry(&fields, "refresh_expires_in"),
     })
 }
 
 /// Whether a body is V2's refusal, `{"result":"error","err":…}`, which may come with the status of a success.
 pub fn is_v2_error(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Error {
-        result: String,
+    let body = Body::new(body);
+    let result = body.fields().named("result").next_back();
+    result.and_then(text).is_some_and(|result| result.expose() == "error")
+}
+
+/// Whether a value certainly is no token.
+fn is_empty(value: &RawValue) -> bool {
+    matches!(value.get(), "null" | "false" | "\"\"")
+}
+
+/// A token that can be sent in a header.
+fn access_token(value: &RawValue) -> Option<Secret> {
+    text(value).filter(|token| token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+fn refresh_token(fields: &Fields<'_>) -> NewRefreshToken {
+    let value = fields.named("refresh_token").next_back();
+    match value.map(|value| (value.get(), text(value))) {
+        None if fields.complete => NewRefreshToken::Absent,
+        Some(("null", _)) => NewRefreshToken::Absent,
+        Some((_, Some(token))) => NewRefreshToken::Token(token),
+        _ => {
+            tracing::warn!("the upstream's response holds no usable refresh token");
+            NewRefreshToken::Unusable
+        }
     }
-    serde_json::from_slice(body).is_ok_and(|error: Error| error.result == "error")
 }
 
-/// A token, if it can be sent in a header.
-fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    Ok(text
-        .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()))
-        .map(Secret::new))
+fn expiry(fields: &Fields<'_>, name: &str) -> Expiry {
+    let value = fields.named(name).next_back().and_then(|value| serde_json::from_str(value.get()).ok());
+    value.map_or(Expiry::Unknown, |value| parse_expiry(&value))
 }
 
-/// A text, if it is not empty.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+/// A text without the white space around it, if anything is left.
+fn text(value: &RawValue) -> Option<Secret> {
+    let text = Zeroizing::new(serde_json::from_str::<String>(value.get()).ok()?);
+    Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::from)
 }
 
 /// Parses `expires_in` in every known form: an ISO 8601 instant, as V3 documents it; a number of seconds, also as
@@ -120,44 +147,122 @@ mod tests {
         }
     }
 
+    fn granted(body: impl AsRef<[u8]>) -> Granted {
+        match parse_grant(body.as_ref()) {
+            GrantBody::Granted(granted) => granted,
+            other => panic!("{other:?}: {}", String::from_utf8_lossy(body.as_ref())),
+        }
+    }
+
+    fn token(text: &str) -> NewRefreshToken {
+        NewRefreshToken::Token(Secret::from(text))
+    }
+
     #[test]
     fn only_the_access_token_is_required() {
-        let granted =
-            parse_grant(br#"{"access_token":"a","frontend_token":"f","user":{"user_id":1}}"#).unwrap();
+        let granted = granted(r#"{"access_token":"a","frontend_token":"f","user":{"user_id":1}}"#);
         assert_eq!(granted.access_token, Secret::from("a"));
-        assert_eq!(granted.refresh_token, None);
+        assert_eq!(granted.refresh_token, NewRefreshToken::Absent);
         assert_eq!((granted.access_expiry, granted.refresh_expiry), (Expiry::Unknown, Expiry::Unknown));
-        for unreadable in [
+    }
+
+    #[test]
+    fn valid_json_without_an_access_token_holds_none() {
+        for body in [
+            "{}",
+            "[]",
+            "null",
+            "\u{feff}{}\n",
+            r#"{"access_token":null}"#,
+            r#"{"access_token":""}"#,
+            r#"{"access_token":false}"#,
+            r#"{"error":"invalid_grant","error_description":"…"}"#,
+        ] {
+            assert_eq!(parse_grant(body.as_bytes()), GrantBody::NoToken, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_may_have_held_a_token_is_unreadable() {
+        for body in [
             &b""[..],
             b"{",
-            b"[]",
-            b"null",
             b"<html>",
-            b"{}",
-            br#"{"access_token":null}"#,
-            br#"{"access_token":""}"#,
             br#"{"access_token":7}"#,
             br#"{"access_token":"with a blank"}"#,
             br#"{"access_token":"with\nnewline"}"#,
+            br#"{"access_token":"cut of"#,
+            br#"{"error":"invalid_grant""#,
             b"\xff\xfe",
         ] {
-            assert!(parse_grant(unreadable).is_none(), "{}", String::from_utf8_lossy(unreadable));
+            assert_eq!(parse_grant(body), GrantBody::Unreadable, "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn what_was_granted_is_kept_whatever_is_around_it() {
+        let rest = r#""access_token":"a","refresh_token":"r","expires_in":60"#;
+        for body in [
+            format!("\u{feff}{{{rest}}}"),
+            format!(")]}}',\n{{{rest}}}"),
+            format!("{{{rest}}}\n<!-- served by -->"),
+            format!("{{{rest}}}{{}}"),
+            format!("{{{rest},}}"),
+            format!("{{{rest},\"user\":{{\"na"),
+            format!("{{{rest},\"user\":{{\"name\":\"line\nend\"}}}}"),
+            format!("{{\"expires_in\":1e999,\"refresh_token\":false,{rest}}}"),
+            format!("{{{rest},\"expires_in\":60,\"access_token\":\"a\"}}"),
+            format!("{{\"user\":\"{}\",{rest}}}", "x".repeat(300_000)),
+            format!("{{{}", rest.replace("\"a\"", "\" a\\r\\n\"").replace("\"r\"", "\"r\n\"}")),
+        ] {
+            let granted = granted(&body);
+            assert_eq!(
+                (granted.access_token, granted.refresh_token),
+                (Secret::from("a"), token("r")),
+                "{body}"
+            );
+        }
+        let latin_1 = [br#"{"user":"Jos"#, &b"\xe9"[..], br#"","access_token":"a"}"#].concat();
+        assert_eq!(granted(latin_1).access_token, Secret::from("a"));
+    }
+
+    #[test]
+    fn of_a_field_that_comes_twice_the_last_counts() {
+        let granted = granted(
+            r#"{"access_token":"a","refresh_token":"r","expires_in":1,"access_token":"b","refresh_token":"s","expires_in":2}"#,
+        );
+        assert_eq!((granted.access_token, granted.refresh_token), (Secret::from("b"), token("s")));
+        assert_eq!(granted.access_expiry, Expiry::In(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn an_unusable_refresh_token_is_told_from_none() {
+        for (value, expected) in [
+            ("null", NewRefreshToken::Absent),
+            ("false", NewRefreshToken::Unusable),
+            ("7", NewRefreshToken::Unusable),
+            ("{}", NewRefreshToken::Unusable),
+            (r#""""#, NewRefreshToken::Unusable),
+            (r#"" ""#, NewRefreshToken::Unusable),
+            (r#"" r\n""#, token("r")),
+        ] {
+            let body = format!(r#"{{"access_token":"a","refresh_token":{value}}}"#);
+            assert_eq!(granted(&body).refresh_token, expected, "{value}");
+        }
+        assert_eq!(
+            granted(r#"{"access_token":"a","user""#).refresh_token,
+            NewRefreshToken::Unusable,
+            "cut off"
+        );
     }
 
     #[test]
     fn a_v2_refusal_is_recognized() {
-        assert!(is_v2_error(br#"{"result":"error","err":"no such user"}"#));
-        for other in [&br#"{"result":"success"}"#[..], b"no such user", b"{}", br#"{"access_token":"a"}"#] {
-            assert!(!is_v2_error(other), "{}", String::from_utf8_lossy(other));
+        for refusal in [r#"{"result":"error","err":"no such user"}"#, "\u{feff}{\"result\":\"error\"}"] {
+            assert!(is_v2_error(refusal.as_bytes()), "{refusal}");
         }
-    }
-
-    #[test]
-    fn an_empty_refresh_token_counts_as_none() {
-        for none in ["null", r#""""#] {
-            let body = format!(r#"{{"access_token":"a","refresh_token":{none}}}"#);
-            assert_eq!(parse_grant(body.as_bytes()).unwrap().refresh_token, None);
+        for other in [r#"{"result":"success"}"#, "no such user", "{}", r#"{"access_token":"a"}"#] {
+            assert!(!is_v2_error(other.as_bytes()), "{other}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::item::{self, Item};
 use crate::{
-    outbound::{UpstreamHosts, sdk},
+    outbound::{UpstreamHosts, aws_http, sdk},
     ports::{Listed, Store},
 };
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::AttributeValue,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
 use std::time::Duration;
 
@@ -38,11 +39,10 @@ impl Table {
         let retries = RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)
             .with_initial_backoff(Duration::from_millis(50));
-        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
-            .timeout_config(timeouts)
-            .retry_config(retries)
-            .build();
-        Self { client: Client::from_conf(config), name, hosts }
+        let mut config =
+            aws_sdk_dynamodb::config::Builder::from(sdk).timeout_config(timeouts).retry_config(retries);
+        config.set_http_client(sdk.http_client().map(|client| aws_http::proven(client, has_checksum)));
+        Self { client: Client::from_conf(config.build()), name, hosts }
     }
 
     /// An item as an account's record.
@@ -149,6 +149,12 @@ impl Store for Table {
         accounts.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(accounts)
     }
+}
+
+/// DynamoDB never responds with an empty body, whose checksum would be zero.
+fn has_checksum(response: &HttpResponse) -> bool {
+    let stated = response.headers().get("x-amz-crc32").and_then(|text| text.parse().ok());
+    response.body().bytes().is_some_and(|body| !body.is_empty() && stated == Some(crc32fast::hash(body)))
 }
 
 fn unreadable(key: &str, what: &str) -> StoreError {

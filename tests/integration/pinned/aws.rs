@@ -24,6 +24,10 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
     Respond(u16, Value),
+    /// A success with this body and these headers.
+    Forge(&'static str, &'static [(&'static str, &'static str)]),
+    /// A 400 with this body, and without a proof that the service wrote it.
+    ForgeError(&'static str),
     Reset,
     Hang,
 }
@@ -92,6 +96,20 @@ impl HttpClient for Service {
     }
 }
 
+/// As DynamoDB states it.
+pub(crate) fn checksum(body: &str) -> String {
+    crc32fast::hash(body.as_bytes()).to_string()
+}
+
+fn response(status: u16, body: &str, headers: &[(&'static str, &str)]) -> HttpResponse {
+    let status = StatusCode::try_from(status).expect("a status");
+    let mut response = HttpResponse::new(status, body.to_owned().into());
+    for (name, value) in headers {
+        response.headers_mut().insert(*name, (*value).to_owned());
+    }
+    response
+}
+
 impl HttpConnector for Service {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").expect("a target").to_owned();
@@ -102,9 +120,12 @@ impl HttpConnector for Service {
         HttpConnectorFuture::new(async move {
             match script {
                 Script::Respond(status, body) => {
-                    let status = StatusCode::try_from(status).expect("a status");
-                    Ok(HttpResponse::new(status, body.to_string().into()))
+                    let body = body.to_string();
+                    let proof = [("x-amzn-requestid", "an id"), ("x-amz-crc32", &checksum(&body))];
+                    Ok(response(status, &body, &proof))
                 }
+                Script::Forge(body, headers) => Ok(response(200, body, headers)),
+                Script::ForgeError(body) => Ok(response(400, body, &[])),
                 Script::Reset => Err(ConnectorError::io("connection reset".into())),
                 Script::Hang => std::future::pending().await,
             }

@@ -60,6 +60,28 @@ async fn a_secret_that_is_not_the_documented_json_is_bad() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_response_without_proof_is_unreachable() {
+    const ID: (&str, &str) = ("x-amzn-requestid", "an id");
+    const WHOLE: &str =
+        r#"{"ARN":"arn","VersionId":"v7","SecretString":"{\"email\":\"e\",\"password\":\"p\"}"}"#;
+    for script in [
+        Script::Forge("", &[]),
+        Script::Forge("", &[ID]),
+        Script::Forge("{}", &[ID]),
+        Script::Forge(WHOLE, &[]),
+        Script::Forge(WHOLE, &[("x-amzn-requestid", "")]),
+        Script::Forge(r#"{"VersionId":"v7","SecretString":"{}"}"#, &[ID]),
+        Script::Forge(r#"{"ARN":"arn","SecretString":"{}"}"#, &[ID]),
+        Script::Forge(r#"{"ARN":"arn","VersionId":"","SecretString":"{}"}"#, &[ID]),
+        Script::ForgeError(r#"{"__type":"ResourceNotFoundException"}"#),
+    ] {
+        let service = Service::start(vec![script.clone(); 9]);
+        assert_eq!(read(&service).await, Err(SecretError::Unreachable), "{script:?}");
+    }
+    assert!(read(&Service::start([Script::Forge(WHOLE, &[ID])])).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_that_pass_are_tried_three_times() {
     for script in [
         error(400, "ThrottlingException"),

@@ -1,6 +1,6 @@
 //! The requests to DynamoDB, and how each response is read.
 
-use super::aws::{Script, Service, error};
+use super::aws::{Script, Service, checksum, error};
 use protocol::{Account, AccountName, LimiterName, LoginLimiter, StoreError, Version, WriteOutcome};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -180,6 +180,52 @@ mod errors {
         assert_eq!(write(&service, 7).await, WriteOutcome::Applied);
         let service = Service::start([failed(), error(400, "ConditionalCheckFailedException")]);
         assert_eq!(write(&service, 7).await, WriteOutcome::Conflict, "the protocol reads the record back");
+    }
+}
+
+mod proof {
+    use super::*;
+
+    /// Responses that DynamoDB did not write, or not like that.
+    fn strangers() -> [Script; 6] {
+        [
+            Script::Forge("", &[]),
+            Script::Forge("", &[("x-amz-crc32", "0")]),
+            Script::Forge("{}", &[("x-amzn-requestid", "an id")]),
+            Script::Forge("{}", &[("x-amz-crc32", "1")]),
+            Script::Forge("{}", &[("x-amz-crc32", "soon")]),
+            Script::Forge("<html>", &[("content-type", "text/html")]),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_a_checksum_of_the_body() {
+        assert_eq!(checksum("{}"), "2745614147", "as DynamoDB states it");
+        for script in strangers() {
+            let service = Service::start(vec![script.clone(); 9]);
+            assert_eq!(read(&service).await, Err(StoreError::Unreachable), "{script:?}");
+            assert_eq!(service.requests().len(), ATTEMPTS, "{script:?}");
+            let service = Service::start(vec![script.clone(); 9]);
+            assert_eq!(write(&service, 7).await, WriteOutcome::Unknown, "{script:?}");
+            let service = Service::start(vec![script.clone(); 9]);
+            let listed = table(&service).await.list_accounts().await.map(|_| ());
+            assert_eq!(listed, Err(StoreError::Unreachable), "{script:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_conflict_is_needed_too() {
+        let refusal = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}"#;
+        let service = Service::start(vec![Script::ForgeError(refusal); 9]);
+        assert_eq!(write(&service, 7).await, WriteOutcome::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_is_missing_once_is_followed_by_the_retry() {
+        for script in strangers() {
+            let service = Service::start([script, respond(json!({}))]);
+            assert_eq!(read(&service).await, Ok(Account::default()));
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::host::{Host, Received, Script, response};
 use protocol::{
-    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, IssuedToken, Origin, Revocation,
-    Secret, SecretVersion, Timestamp, TokenKind, UpstreamReply, UpstreamUrl,
+    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Origin,
+    Revocation, Secret, SecretVersion, Timestamp, TokenKind, Unclear, UpstreamReply, UpstreamUrl,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use token_broker::{
@@ -77,7 +77,7 @@ fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Script {
 fn granted() -> UpstreamReply {
     UpstreamReply::Granted(Granted {
         access_token: Secret::from("new-access"),
-        refresh_token: Some(Secret::from("new-refresh")),
+        refresh_token: NewRefreshToken::Token(Secret::from("new-refresh")),
         access_expiry: Expiry::In(Duration::from_secs(3600)),
         refresh_expiry: Expiry::In(Duration::from_secs(7200)),
     })
@@ -98,8 +98,12 @@ mod requests {
         let length = request.body.len().to_string();
         let user_agent = concat!("token-broker/", env!("CARGO_PKG_VERSION"));
         let address = host.address().to_string();
-        let mut expected =
-            BTreeMap::from([("accept", "*/*"), ("host", address.as_str()), ("user-agent", user_agent)]);
+        let mut expected = BTreeMap::from([
+            ("accept", "*/*"),
+            ("accept-encoding", "identity"),
+            ("host", address.as_str()),
+            ("user-agent", user_agent),
+        ]);
         if !request.body.is_empty() {
             expected.insert("content-length", &length);
         }
@@ -214,7 +218,8 @@ mod statuses {
     use super::*;
 
     const SERVER_ERRORS: [u16; 5] = [500, 501, 502, 503, 504];
-    const OTHERS: [u16; 10] = [300, 304, 404, 405, 408, 409, 410, 415, 418, 422];
+    const UNFINISHED: [u16; 2] = [408, 425];
+    const REFUSALS: [u16; 11] = [300, 304, 400, 403, 404, 405, 409, 410, 415, 422, 499];
     const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
     /// The reply to one response, which is the only one: a second request would hang.
@@ -239,10 +244,19 @@ mod statuses {
     }
 
     #[tokio::test]
-    async fn of_success_without_a_readable_pair_are_unclear() {
+    async fn of_success_without_a_token_are_refusals() {
         let no_token = r#"{"refresh_token":"r"}"#;
         for call in [login(v3()), refresh()] {
-            for body in ["", "<html>", "[]", "{}", no_token, V2_ERROR] {
+            for body in ["[]", "{}", no_token, V2_ERROR, r#"{"error":"invalid_grant"}"#] {
+                assert_eq!(reply(&call, respond(200, &[], body)).await, UpstreamReply::Refused, "{body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_success_that_cannot_be_read_are_unclear() {
+        for call in [login(v3()), refresh()] {
+            for body in ["", "<html>", r#"{"access_token":"new"#, r#"{"error":"#] {
                 assert_eq!(reply(&call, respond(200, &[], body)).await, UpstreamReply::UNEXPECTED, "{body}");
             }
         }
@@ -257,18 +271,13 @@ mod statuses {
     }
 
     #[tokio::test]
-    async fn of_400_and_403_are_refusals_except_of_a_probe() {
-        for status in [400, 403] {
-            for call in [login(v3()), refresh(), revoke(TokenKind::Access)] {
-                let reply = reply(&call, respond(status, &[], GRANT)).await;
-                assert_eq!(reply, UpstreamReply::Refused, "{} {status}", call.name());
-            }
-            assert_eq!(
-                reply(&probe(v3()), respond(status, &[], "")).await,
-                UpstreamReply::UNEXPECTED,
-                "{status}"
-            );
+    async fn of_other_4xx_and_3xx_are_refusals_except_of_a_probe() {
+        for call in [login(v3()), refresh(), revoke(TokenKind::Access)] {
+            assert_all(&call, &REFUSALS, &UpstreamReply::Refused).await;
         }
+        // A probe sends another request after 404.
+        let refusals: Vec<_> = REFUSALS.into_iter().filter(|status| *status != 404).collect();
+        assert_all(&probe(v3()), &refusals, &UpstreamReply::UNEXPECTED).await;
     }
 
     #[tokio::test]
@@ -289,15 +298,30 @@ mod statuses {
     #[tokio::test]
     async fn that_say_nothing_are_unclear() {
         for call in calls() {
-            // A probe sends another request after 404.
-            let tested = |status: &u16| *status != 404 || !matches!(call, Call::Probe(_));
-            let statuses: Vec<_> = SERVER_ERRORS.into_iter().chain(OTHERS).filter(tested).collect();
-            let host = Host::start(statuses.iter().map(|status| respond(*status, &[], GRANT))).await;
-            // One client, because a new one takes a while.
-            let client = client(&host.url(), Duration::from_secs(60));
-            for (before, status) in statuses.into_iter().enumerate() {
-                assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{} {status}", call.name());
-                assert_eq!(host.requests().len(), before + 1, "{} {status}", call.name());
+            for statuses in [&SERVER_ERRORS[..], &UNFINISHED] {
+                assert_all(&call, statuses, &UpstreamReply::UNEXPECTED).await;
+            }
+        }
+    }
+
+    /// Each status has this reply. A second request would hang.
+    async fn assert_all(call: &Call, statuses: &[u16], expected: &UpstreamReply) {
+        let host = Host::start(statuses.iter().map(|status| respond(*status, &[], GRANT))).await;
+        // One client, because a new one takes a while.
+        let client = client(&host.url(), Duration::from_secs(60));
+        for (before, status) in statuses.iter().enumerate() {
+            assert_eq!(client.send(call).await, *expected, "{} {status}", call.name());
+            assert_eq!(host.requests().len(), before + 1, "{} {status}", call.name());
+        }
+    }
+
+    #[tokio::test]
+    async fn that_ask_for_a_pause_carry_it() {
+        for status in [408, 503] {
+            for call in [login(v3()), refresh(), revoke(TokenKind::Access)] {
+                let reply = reply(&call, respond(status, &[("retry-after", "600")], "")).await;
+                let retry_after = Some(Duration::from_secs(600));
+                assert_eq!(reply, UpstreamReply::Unclear(Unclear::Unexpected { retry_after }), "{status}");
             }
         }
     }
@@ -310,8 +334,10 @@ mod statuses {
             let redirects = REDIRECTS.map(|status| respond(status, &[("location", &location)], ""));
             let host = Host::start(redirects).await;
             let client = client(&host.url(), Duration::from_secs(60));
+            let is_probe = matches!(call, Call::Probe(_));
+            let expected = if is_probe { UpstreamReply::UNEXPECTED } else { UpstreamReply::Refused };
             for status in REDIRECTS {
-                assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{} {status}", call.name());
+                assert_eq!(client.send(&call).await, expected, "{} {status}", call.name());
             }
             assert_eq!((host.requests().len(), elsewhere.connections()), (5, 0), "{}", call.name());
         }
@@ -362,29 +388,35 @@ mod v2 {
 mod bodies {
     use super::*;
 
-    const LIMIT: usize = 64 * 1024;
+    const LIMIT: usize = 1024 * 1024;
 
     #[tokio::test]
-    async fn are_read_up_to_64_kib() {
-        for (length, expected) in [(LIMIT, granted()), (LIMIT + 1, UpstreamReply::UNEXPECTED)] {
+    async fn are_read_up_to_one_mib() {
+        let before = LIMIT - GRANT.len();
+        // One more, and the end of the object is missing behind the tokens.
+        for (blanks, expected) in
+            [(before, granted()), (before + 1, granted()), (LIMIT, UpstreamReply::UNEXPECTED)]
+        {
             for call in [login(v3()), refresh()] {
-                let body = format!("{GRANT}{}", " ".repeat(length - GRANT.len()));
+                let body = format!("{}{GRANT}", " ".repeat(blanks));
                 let host = Host::start([respond(200, &[], &body)]).await;
-                assert_eq!(send(&host, &call).await, expected, "{} {length}", call.name());
+                assert_eq!(send(&host, &call).await, expected, "{} {blanks}", call.name());
             }
         }
     }
 
     #[tokio::test]
-    async fn that_break_off_are_unclear() {
-        let broken = || {
-            let whole = response(200, &[], GRANT);
+    async fn that_break_off_behind_the_tokens_grant_them() {
+        let cut = |text: &str| {
+            let whole = response(200, &[], text);
             Script::Respond(whole.replace("content-length: ", "connection: close\r\ncontent-length: 9"))
         };
-        for call in [login(v3()), refresh()] {
-            let host = Host::start([broken(), Script::Close]).await;
-            let client = client(&host.url(), Duration::from_millis(200));
-            assert_eq!(client.send(&call).await, UpstreamReply::UNEXPECTED, "{}", call.name());
+        for (text, expected) in [(GRANT, granted()), (r#"{"access_token":"new"#, UpstreamReply::UNEXPECTED)] {
+            for call in [login(v3()), refresh()] {
+                let host = Host::start([cut(text), Script::Close]).await;
+                let client = client(&host.url(), Duration::from_millis(200));
+                assert_eq!(client.send(&call).await, expected, "{} {text}", call.name());
+            }
         }
     }
 }

@@ -62,6 +62,17 @@ pub enum Fault {
         /// The value of `Retry-After`, well-formed or not.
         retry_after: Option<String>,
     },
+    /// 422 with a JSON body; the request is not carried out.
+    Unprocessable,
+    /// 200 with an error of OAuth 2.0 in its body; the request is not carried out.
+    ErrorInSuccess,
+    /// 200 with an HTML body; the request is not carried out.
+    HtmlSuccess,
+    /// 503; the request is not carried out.
+    Unavailable {
+        /// The value of `Retry-After`, well-formed or not.
+        retry_after: Option<String>,
+    },
     /// 500 with a text body; the request is not carried out.
     ServerError,
     /// 502 with an HTML body; the request is not carried out.
@@ -88,6 +99,12 @@ pub enum Fault {
     ExpiryPast,
     /// `expires_in` is a text that states no time.
     ExpiryGarbage,
+    /// `expires_in` is an instant in microseconds, which as milliseconds would be in 55 thousand years.
+    ExpiryMicroseconds,
+    /// The pair comes after a byte order mark, with line ends around its tokens, a field twice and text behind it.
+    Untidy,
+    /// The pair comes with `false` for a refresh token.
+    BadRefreshToken,
     /// The pair comes without a refresh token. A refresh leaves the sent one usable.
     NoRefreshToken,
     /// A refresh returns the refresh token that was sent, and leaves it usable.
@@ -96,11 +113,15 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::WrongPassword,
         Self::BadRequest,
         Self::Forbidden,
         Self::RateLimited { retry_after: None },
+        Self::Unprocessable,
+        Self::ErrorInSuccess,
+        Self::HtmlSuccess,
+        Self::Unavailable { retry_after: None },
         Self::ServerError,
         Self::BadGatewayHtml,
         Self::Hang,
@@ -114,15 +135,19 @@ impl Fault {
         Self::ExpirySecondsText,
         Self::ExpiryPast,
         Self::ExpiryGarbage,
+        Self::ExpiryMicroseconds,
+        Self::Untidy,
+        Self::BadRefreshToken,
         Self::NoRefreshToken,
         Self::KeepsRefreshToken,
     ];
 
-    /// Finds a fault by name. Only `rate_limited` uses `retry_after`.
+    /// Finds a fault by name. Only `rate_limited` and `unavailable` use `retry_after`.
     pub fn from_name(name: &str, retry_after: Option<String>) -> Option<Self> {
         let fault = Self::ALL.into_iter().find(|known| known.name() == name)?;
         Some(match fault {
             Self::RateLimited { .. } => Self::RateLimited { retry_after },
+            Self::Unavailable { .. } => Self::Unavailable { retry_after },
             other => other,
         })
     }
@@ -134,6 +159,10 @@ impl Fault {
             Self::BadRequest => "bad_request",
             Self::Forbidden => "forbidden",
             Self::RateLimited { .. } => "rate_limited",
+            Self::Unprocessable => "unprocessable",
+            Self::ErrorInSuccess => "error_in_success",
+            Self::HtmlSuccess => "html_success",
+            Self::Unavailable { .. } => "unavailable",
             Self::ServerError => "server_error",
             Self::BadGatewayHtml => "bad_gateway_html",
             Self::Hang => "hang",
@@ -147,14 +176,17 @@ impl Fault {
             Self::ExpirySecondsText => "expiry_seconds_text",
             Self::ExpiryPast => "expiry_past",
             Self::ExpiryGarbage => "expiry_garbage",
+            Self::ExpiryMicroseconds => "expiry_microseconds",
+            Self::Untidy => "untidy",
+            Self::BadRefreshToken => "bad_refresh_token",
             Self::NoRefreshToken => "no_refresh_token",
             Self::KeepsRefreshToken => "keeps_refresh_token",
         }
     }
 
-    /// Whether the client does not receive the pair.
+    /// Whether the client does not receive the whole pair.
     pub(super) fn loses_the_pair(&self) -> bool {
-        matches!(self, Self::LostReply | Self::Truncated | Self::Huge)
+        matches!(self, Self::LostReply | Self::Truncated)
     }
 
     /// Whether this fault can happen at an endpoint. Faults of a pair need an endpoint that returns pairs.
@@ -166,6 +198,9 @@ impl Fault {
             | Self::ExpirySecondsText
             | Self::ExpiryPast
             | Self::ExpiryGarbage
+            | Self::ExpiryMicroseconds
+            | Self::Untidy
+            | Self::BadRefreshToken
             | Self::NoRefreshToken => endpoint.returns_a_pair(),
             _ => true,
         }

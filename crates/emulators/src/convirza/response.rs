@@ -41,7 +41,11 @@ impl Reply {
     }
 
     pub(super) fn rate_limited(retry_after: Option<&str>) -> Self {
-        let mut reply = Self::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+        Self::try_later(StatusCode::TOO_MANY_REQUESTS, "Too many requests", retry_after)
+    }
+
+    fn try_later(status: StatusCode, message: &str, retry_after: Option<&str>) -> Self {
+        let mut reply = Self::error(status, message);
         // A text that is no valid header value stands for no header.
         if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(text).ok()) {
             reply.headers.push((RETRY_AFTER, value));
@@ -60,6 +64,18 @@ impl Reply {
                 "<html><head><title>403 Forbidden</title></head></html>".to_owned(),
             ),
             Fault::RateLimited { retry_after } => Self::rate_limited(retry_after.as_deref()),
+            Fault::Unprocessable => Self::error(StatusCode::UNPROCESSABLE_ENTITY, "Unprocessable Entity"),
+            Fault::ErrorInSuccess => Self::json(StatusCode::OK, &json!({ "error": "invalid_grant" })),
+            Fault::HtmlSuccess => Self::new(
+                StatusCode::OK,
+                HTML,
+                "<html><head><title>Maintenance</title></head></html>".to_owned(),
+            ),
+            Fault::Unavailable { retry_after } => Self::try_later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service Unavailable",
+                retry_after.as_deref(),
+            ),
             Fault::ServerError => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "Internal Server Error".to_owned())
             }
@@ -81,6 +97,11 @@ impl Reply {
     /// The response as a fault alters it, after the work is done.
     pub(super) fn altered_by(mut self, fault: &Fault) -> Self {
         match fault {
+            Fault::Untidy => {
+                let text = String::from_utf8_lossy(&self.body);
+                let twice = text.replacen('{', r#"{"expires_in":1,"#, 1);
+                self.body = format!("\u{feff}{twice}\n<!-- end -->").into_bytes();
+            }
             Fault::Truncated => self.body.truncate(self.body.len() / 2),
             Fault::Huge => {
                 // Still valid JSON, so that only a size limit protects a client.
@@ -147,6 +168,16 @@ fn pair_altered_by(fault: Option<&Fault>, mut body: Value, now: OffsetDateTime) 
             Some(Fault::ExpirySecondsText) => set("expires_in", json!("3600")),
             Some(Fault::ExpiryPast) => set("expires_in", json!(timestamp(now - HOUR))),
             Some(Fault::ExpiryGarbage) => set("expires_in", json!("the day after tomorrow")),
+            Some(Fault::ExpiryMicroseconds) => set("expires_in", json!(now.unix_timestamp() * 1_000_000)),
+            Some(Fault::BadRefreshToken) => set("refresh_token", json!(false)),
+            Some(Fault::Untidy) => {
+                for name in ["access_token", "refresh_token"] {
+                    let token = members.get(name).and_then(Value::as_str).unwrap_or_default();
+                    let token = json!(format!(" {token}\r\n"));
+                    members.insert(name.to_owned(), token);
+                }
+                None
+            }
             Some(Fault::ExpiryMissing) => members.remove("expires_in"),
             Some(Fault::NoRefreshToken) => {
                 members.remove("refresh_expires_in");

@@ -112,7 +112,7 @@ impl Flow {
         login: Option<Credentials>,
     ) -> Next {
         let sent_at = self.requested_at;
-        if granted.access_expiry.resolve(sent_at).is_none() {
+        if granted.access_expires_at(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
         let before = held.account.pair.as_ref();

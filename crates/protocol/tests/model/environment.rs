@@ -8,8 +8,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, Granted, Intent, IssuedToken, Secret, SecretError, StoreError,
-    TokenKind, Unclear, UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Granted, Intent, IssuedToken, NewRefreshToken, Secret,
+    SecretError, StoreError, TokenKind, Unclear, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All but the first are faults.
@@ -268,8 +268,10 @@ impl Fleet {
         let mut granted = self.issue(world, account);
         if !single_use {
             world.sessions[session_of(&granted.access_token)].refresh = false;
-            granted.refresh_token =
-                (self.setting.successor == Successor::Same).then(|| refresh_token.clone());
+            granted.refresh_token = match self.setting.successor {
+                Successor::Same => NewRefreshToken::Token(refresh_token.clone()),
+                _ => NewRefreshToken::Absent,
+            };
         }
         UpstreamReply::Granted(granted)
     }

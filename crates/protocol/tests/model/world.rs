@@ -6,8 +6,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Cache, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter, Origin,
-    Pair, RefreshToken, Secret, SecretVersion, Timestamp, Verdict, Version,
+    Account, Cache, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter,
+    NewRefreshToken, Origin, Pair, RefreshToken, Secret, SecretVersion, Timestamp, Verdict, Version,
 };
 
 /// One state of the model.
@@ -253,7 +253,7 @@ impl World {
         });
         Granted {
             access_token: access_token(number),
-            refresh_token: Some(refresh_token(number)),
+            refresh_token: NewRefreshToken::Token(refresh_token(number)),
             access_expiry: Expiry::In(lifetime),
             refresh_expiry: Expiry::Unknown,
         }

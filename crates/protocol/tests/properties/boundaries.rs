@@ -95,11 +95,11 @@ proptest! {
     ) {
         let spans = [Duration::from_millis(millis), Duration::MAX].map(Expiry::In);
         for expiry in spans.into_iter().chain([Expiry::At(at)]) {
-            prop_assert!(expiry.resolve(sent_at).is_none_or(|resolved| resolved > sent_at));
+            prop_assert!(expiry.resolve(sent_at, Duration::MAX).is_none_or(|resolved| resolved > sent_at));
         }
-        prop_assert_eq!(Expiry::At(sent_at).resolve(sent_at), None);
+        prop_assert_eq!(Expiry::At(sent_at).resolve(sent_at, Duration::MAX), None);
         let next = sent_at.plus(MS);
-        prop_assert_eq!(Expiry::At(next).resolve(sent_at).is_some(), next > sent_at);
+        prop_assert_eq!(Expiry::At(next).resolve(sent_at, Duration::MAX).is_some(), next > sent_at);
     }
 
     #[test]

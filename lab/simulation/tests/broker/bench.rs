@@ -3,8 +3,8 @@
 use fastrand::Rng;
 use protocol::{
     Account, AccountName, Call, Credentials, Effect, Event, Expiry, Failure, Generation, Granted, Holder,
-    Intent, LoginLimiter, Origin, Outcome, Policy, Request, Secret, SecretVersion, ServedFrom, Timestamp,
-    UpstreamReply, WriteOutcome,
+    Intent, LoginLimiter, NewRefreshToken, Origin, Outcome, Policy, Request, Secret, SecretVersion,
+    ServedFrom, Timestamp, UpstreamReply, WriteOutcome,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -316,7 +316,7 @@ impl Bench {
         self.tokens += 1;
         UpstreamReply::Granted(Granted {
             access_token: Secret::new(format!("access {}", self.tokens)),
-            refresh_token: Some(Secret::new(format!("refresh {}", self.tokens))),
+            refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {}", self.tokens))),
             access_expiry: Expiry::At(Timestamp::from_millis(self.now_ms).plus(TOKEN_LIFE)),
             refresh_expiry: Expiry::Unknown,
         })

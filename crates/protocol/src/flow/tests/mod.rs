@@ -16,8 +16,8 @@ mod transitions;
 use super::*;
 use crate::{
     AccountName, Answer, ApiVersion, Cooldown, CooldownReason, Draw, Expiry, Grant, Granted, Holder, Intent,
-    LoginLimiter, Origin, Policy, STORE_RETRY, Secret, SecretError, StoreError, TokenKind, UpstreamReply,
-    Verdict, Version, WriteOutcome, test_pair, test_refresh_token,
+    LoginLimiter, NewRefreshToken, Origin, Policy, STORE_RETRY, Secret, SecretError, StoreError, TokenKind,
+    UpstreamReply, Verdict, Version, WriteOutcome, test_pair, test_refresh_token,
 };
 use std::time::Duration;
 
@@ -239,7 +239,7 @@ fn credentials(version: &str) -> Credentials {
 fn granted(number: u64) -> Granted {
     Granted {
         access_token: Secret::new(format!("access {number}")),
-        refresh_token: Some(Secret::new(format!("refresh {number}"))),
+        refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {number}"))),
         access_expiry: Expiry::In(WEEK),
         refresh_expiry: Expiry::Unknown,
     }

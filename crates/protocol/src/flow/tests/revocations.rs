@@ -60,7 +60,7 @@ fn a_revocation_never_ends_the_current_pair() {
     // A login of the same user returns the session that there is.
     let same = Granted {
         access_token: Secret::from("access 0"),
-        refresh_token: Some(Secret::from("refresh 0")),
+        refresh_token: NewRefreshToken::Token(Secret::from("refresh 0")),
         ..granted(1)
     };
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());

@@ -1,0 +1,74 @@
+//! Reads the fields of a JSON object from a body in which not everything is as it should be.
+
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// A body as text. The text may hold tokens, so it is wiped.
+pub(super) struct Body {
+    text: Zeroizing<String>,
+    /// Whether it is JSON as a whole. Otherwise only what stands before the first error is readable.
+    pub(super) is_json: bool,
+}
+
+/// The fields of a body's object, in their order.
+pub(super) struct Fields<'a> {
+    all: Vec<(String, &'a RawValue)>,
+    /// Whether the object was read to its end.
+    pub(super) complete: bool,
+}
+
+impl Body {
+    /// Skips a byte order mark, and takes invalid UTF-8 for `?` and control characters for blanks: within a JSON text no
+    /// control character is allowed, but for white space between the fields.
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        // Reserved at once: growing would leave copies of the tokens in freed memory.
+        let mut text = Zeroizing::new(String::with_capacity(bytes.len()));
+        for chunk in bytes.utf8_chunks() {
+            text.extend(chunk.valid().chars().map(|char| if char < ' ' { ' ' } else { char }));
+            if !chunk.invalid().is_empty() {
+                text.push('?');
+            }
+        }
+        let is_json = serde_json::from_str::<IgnoredAny>(text.trim_start_matches('\u{feff}')).is_ok();
+        Self { text, is_json }
+    }
+
+    /// The fields of the first object, as far as it can be read.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        let start = self.text.find('{').unwrap_or(self.text.len());
+        let mut all = Vec::new();
+        let mut reader = serde_json::Deserializer::from_str(self.text.get(start..).unwrap_or_default());
+        let complete = reader.deserialize_map(FieldsUntilError(&mut all)).is_ok();
+        Fields { all, complete }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The values of every field with this name.
+    pub(super) fn named(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
+        self.all.iter().filter(move |(other, _)| other == name).map(|(_, value)| *value)
+    }
+}
+
+/// Keeps what was read before an error.
+struct FieldsUntilError<'f, 'a>(&'f mut Vec<(String, &'a RawValue)>);
+
+impl<'a> Visitor<'a> for FieldsUntilError<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key()? {
+            self.0.push((name, map.next_value()?));
+        }
+        Ok(())
+    }
+}

@@ -6,6 +6,7 @@
 
 import http.client
 import json
+import os
 import sys
 import tempfile
 import urllib.error
@@ -77,10 +78,10 @@ def one_report_heals_all_callers_with_one_login(console):
 def works_with_the_keyboard_alone(console):
     focused = "document.activeElement.id"
     stops = []
-    for _ in range(8):
+    for _ in range(9):
         console.press("Tab")
         stops.append(console.evaluate(focused))
-    expected = ["call", "repeat", "revoke"]
+    expected = ["call", "repeat", "revoke", "reset"]
     expected += [f"fault-{place}" for place in ("login", "refresh", "profile", "store", "secrets")]
     assert stops == expected, stops
     outline = console.evaluate("getComputedStyle(document.activeElement).outlineStyle")
@@ -105,10 +106,14 @@ def fits_a_phone_in_light_and_dark(console):
     for width in (320, 390, 1100):
         console.resize(width, 844)
         assert console.evaluate("document.documentElement.scrollWidth") <= width, width
+    assert console.evaluate('document.getElementById("fold").open'), "the events are shown where there is room"
     # As large as a finger.
     console.resize(390, 844)
-    heights = console.evaluate('[...document.querySelectorAll("button, select")].map(item => item.offsetHeight)')
+    heights = console.evaluate('[...document.querySelectorAll("button:not([hidden]), select")].map(item => item.offsetHeight)')
     assert min(heights) >= 44, heights
+    console.open(console.url)
+    console.wait_for(LIVE)
+    assert not console.evaluate('document.getElementById("fold").open'), "a phone folds the events"
 
 
 def shows_no_token_and_no_password(console):
@@ -148,7 +153,7 @@ def a_fault_is_switched_on_and_off(console):
     console.click("revoke")
     console.click("call")
     console.wait_for(callers("failed"))
-    console.wait_for(f'{text("account-default")}.includes("upstream_rate_limited")')
+    console.wait_for(f'{text("account-default")}.includes("upstream rate limited")')
     console.wait_for(f'{text("account-default")}.includes("dead")')
     console.resize(390, 844)
     fits = "(tile) => tile.scrollWidth <= tile.clientWidth"
@@ -162,8 +167,76 @@ def a_fault_is_switched_on_and_off(console):
     console.switch("store", "")
 
 
+def fails_after_a_revocation(console):
+    console.click("revoke")
+    console.click("call")
+    console.wait_for(callers("failed"))
+
+
+def text_stays_in_its_card(console):
+    outside = """[...document.querySelectorAll(".card, .callers li")].filter((card) => {
+        const { right } = card.getBoundingClientRect();
+        return [...card.querySelectorAll("*")].some((part) =>
+            part.getBoundingClientRect().right > right || part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0);
+    }).map((card) => card.innerText)"""
+    for width in (1280, 1000, 390):
+        console.resize(width, 900)
+        assert not console.evaluate(outside), (width, console.evaluate(outside))
+
+
+def five_revocations_are_explained(console):
+    """Two are healed. Then the account's share of the logins is used up, and the page says so."""
+    console.heal()
+    console.heal()
+    for _ in range(3):
+        fails_after_a_revocation(console)
+        console.wait_for(f'{text("hint")}.includes("share of the broker\'s logins")')
+        console.wait_for(f'{text("account-default")}.includes("login budget exhausted, for")')
+        console.wait_for(f'{text("logins")}.includes("but not of default")')
+        console.wait_for(f'{text("account-default")}.includes("3 in a row")')
+    text_stays_in_its_card(console)
+    console.click("reset")
+    console.wait_for(callers("idle"))
+    console.heal()
+
+
+def early_deaths_are_explained(console):
+    console.heal()
+    console.heal()
+    fails_after_a_revocation(console)
+    convirza = os.environ["CONVIRZA_URL"]
+    urllib.request.urlopen(f"{convirza}/_emulator/clock?forward_seconds=80", data=b"")
+    console.click("call")
+    console.wait_for(callers("healed"))
+    fails_after_a_revocation(console)
+    console.wait_for(f'{text("hint")}.includes("3 generations in a row died within two hours")')
+    console.wait_for(f'{text("account-default")}.includes("reports are ignored for")')
+    text_stays_in_its_card(console)
+    console.click("unblock-default")
+    console.wait_for(f'{text("hint")}.includes("Instances keep what they have read")')
+    urllib.request.urlopen(f"{convirza}/_emulator/clock?forward_seconds=31", data=b"")
+    console.click("call")
+    console.wait_for(callers("healed"))
+
+
+def a_rejected_password_is_no_dead_end(console):
+    console.click("call")
+    console.wait_for(callers("accepted"))
+    console.switch("login", "wrong_password")
+    fails_after_a_revocation(console)
+    console.wait_for(f'{text("hint")}.includes("A fault is on (Convirza: login: wrong password)")')
+    text_stays_in_its_card(console)
+    console.switch("login", "")
+    console.wait_for(f'{text("hint")}.includes("Unblock") && !{text("hint")}.includes("A fault is on")')
+    console.click("unblock-default")
+    console.wait_for('document.getElementById("unblock-default").hidden')
+    console.click("call")
+    console.wait_for(callers("healed"))
+
+
 def a_fleet_logs_in_once(console):
     console.wait_for(f'{text("totals")}.includes(" 1 logins")')
+    assert console.evaluate('document.getElementById("reset").hidden'), "a run cannot begin anew"
 
 
 def main(promise, url, *arguments):

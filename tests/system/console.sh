@@ -12,12 +12,13 @@ console() { PYTHONDONTWRITEBYTECODE=1 timeout 120 python3 tests/system/console.p
 
 # Each promise on a stack of its own: the login limiter remembers the minute before.
 on_a_new_stack() {
-    start_local && console "$1" "$(sed -n 's/^  the console  *\([^ ]*\).*/\1/p' "$LOGS/local.log")"
+    start_local && CONVIRZA_URL=$CONVIRZA_URL console "$1" "$(sed -n 's/^  the console  *\([^ ]*\).*/\1/p' "$LOGS/local.log")"
 }
 
 for promise in one_report_heals_all_callers_with_one_login works_with_the_keyboard_alone fits_a_phone_in_light_and_dark \
     shows_no_token_and_no_password notices_that_the_stack_is_gone takes_no_command_from_another_site \
-    a_fault_is_switched_on_and_off; do
+    a_fault_is_switched_on_and_off five_revocations_are_explained early_deaths_are_explained \
+    a_rejected_password_is_no_dead_end; do
     check "console: ${promise//_/ }" on_a_new_stack "$promise"
 done
 

@@ -34,53 +34,123 @@ function bar(label, value, most) {
 /** Generations grow with the time, so their last digits tell them apart. */
 const short = (generation) => `…${String(generation).slice(-6)}`;
 
-/** A card with facts, each a name, a text, and whether the reader should notice it. */
-function card(id, title, figure, meter, facts) {
+/** Shows a card with facts, each a name, a text, and whether the reader should notice it. The card stays in the page,
+ * so that its button keeps the focus. */
+function showCard(id, title, figure, meter, facts) {
+  let card = byId(id);
+  if (!card) {
+    card = element("div", { className: "card", id }, element("div"));
+    byId("cards").append(card);
+  }
   const rows = facts.flatMap(([name, text, notable]) =>
     [element("dt", {}, name), element("dd", { className: notable ? "alert" : "" }, text)]);
-  return element("div", { className: "card", id }, element("h3", {}, title),
-    element("div", { className: "figure" }, figure), meter, element("dl", {}, ...rows));
+  card.firstChild.replaceChildren(element("h3", {}, title), element("div", { className: "figure" }, figure), meter,
+    element("dl", {}, ...rows));
+  return card;
 }
 
-function loginCard({ logins, status }) {
+/** Codes are words with underscores. */
+const words = (code) => code.replaceAll("_", " ");
+
+function showLogins({ logins, status }) {
   const { permits, login_budget: budget, next_login_at: next, delayed_by: reason } = status.login_limiter;
   const meter = bar("logins in the last minute", logins.last_minute, logins.limit);
-  return card("logins", "Logins in the last minute", `${logins.last_minute} of ${logins.limit}`, meter, [
+  const usedUp = status.accounts.filter(({ cooldown }) => cooldown?.reason === "login_budget_exhausted");
+  const others = usedUp.length ? `, but not of ${usedUp.map(({ account }) => account).join(", ")}: its share is used up` : "";
+  return showCard("logins", "Logins in the last minute", `${logins.last_minute} of ${logins.limit}`, meter, [
     ["permits in use", `${permits} of the broker's ${budget}`, permits >= budget],
-    ["next login", next ? `in ${span(Date.parse(next) - Date.parse(status.now))}: ${reason}` : "at once", next],
+    ["next login", next ? `in ${span(Date.parse(next) - Date.parse(status.now))}: ${words(reason)}` : `at once${others}`,
+      next || others],
   ]);
 }
 
-function accountCard(account, now) {
+/** What keeps the broker from renewing the account's pair. */
+function heldBy(account, now) {
+  const { rejected_secret_version: rejected, cooldown, lease_until: lease, reports_ignored_until: ignored } = account;
+  const left = (time) => span(Date.parse(time) - now);
+  if (rejected) return "the password, which Convirza rejected";
+  if (cooldown) return `${words(cooldown.reason)}, for ${left(cooldown.until)}`;
+  if (lease) return `the lease of an instance that renews, for ${left(lease)}`;
+  if (ignored) return `early deaths: reports are ignored for ${left(ignored)}`;
+  return "";
+}
+
+function showAccount(account, now) {
   const until = (time) => span(Date.parse(time) - now);
-  const { generation, issued_at: issued, expires_at: expires, due_at: due, cooldown } = account;
+  const { account: name, generation, issued_at: issued, expires_at: expires, young_deaths: deaths = 0 } = account;
   const alive = generation !== null && generation !== undefined;
   const dead = account.verdict === "dead";
   const [left, life] = alive && !dead ? [Date.parse(expires) - now, Date.parse(expires) - Date.parse(issued)] : [0, 1];
   const meter = element("div", { className: "bar" }, element("i"));
   meter.firstChild.style.width = `${Math.max(0, Math.min(100, (100 * left) / life))}%`;
-  return card(`account-${account.account}`, `Account ${account.account}: life left`,
+  const held = heldBy(account, now);
+  const card = showCard(`account-${name}`, `Account ${name}: life left`,
     dead ? "dead" : alive ? until(expires) : "no token", meter, [
       ["generation", alive ? `${generation}` : "none"],
-      ["last probe", account.verdict ?? "–", dead],
-      ["refresh", alive ? `due in ${until(due)}` : "–"],
-      ["lease", account.lease_until ? `held, ends in ${until(account.lease_until)}` : "free", account.lease_until],
-      ["cooldown", cooldown ? `${until(cooldown.until)}: ${cooldown.reason}` : "none", cooldown],
-      ...(account.rejected_secret_version ? [["secret", "rejected by Convirza", true]] : []),
+      ["last verdict", account.verdict ?? "–", dead],
+      ["early deaths", deaths ? `${deaths} in a row` : "none", deaths],
+      ["renewal", dead ? "with the next request" : alive ? `due in ${until(account.due_at)}` : "–"],
+      ["held back by", held || "nothing", held],
       ...(account.unreadable ? [["record", "unreadable", true]] : []),
     ]);
+  if (!card.lastChild.matches("button")) {
+    const button = element("button", { id: `unblock-${name}` }, "Unblock");
+    button.addEventListener("click", () => send({ do: "unblock", account: name }));
+    card.append(button);
+  }
+  const { cooldown, rejected_secret_version: rejected, reports_ignored_until: ignored } = account;
+  // It cannot bring permits back.
+  card.lastChild.hidden = !(rejected || ignored || (cooldown && cooldown.reason !== "login_budget_exhausted"));
+  return card;
 }
 
-function showCallers(callers) {
-  const tiles = callers.map(({ generation, state, note }, index) =>
-    element("li", { className: state },
+/** Why callers fail, and what to do. */
+function whyFailed({ status, faults, callers, memory_ttl_seconds: remembered }) {
+  const now = Date.parse(status.now);
+  const left = (time) => span(Date.parse(time) - now);
+  const account = status.accounts.find((known) => known.account === "default") ?? {};
+  const { cooldown, rejected_secret_version: rejected, reports_ignored_until: ignored, young_deaths: deaths } = account;
+  const on = faults.filter(({ planned }) => planned).map(({ label, planned }) => `${label}: ${words(planned)}`);
+  const mend = on.length ? `A fault is on (${on.join(", ")}): set it to “works”. ` : "";
+  if (account.unreadable) return "The stored record cannot be read. Reset begins anew.";
+  if (rejected) {
+    return `${mend}Convirza rejected the password. The broker does not send it again for hours, since that could lock the ` +
+      "user out. Unblock, in the account's card, allows another attempt.";
+  }
+  if (cooldown?.reason === "login_budget_exhausted") {
+    return `${mend}The account has used up its share of the broker's logins for now, so the broker waits ${left(cooldown.until)} ` +
+      "rather than exceed Convirza's limit. Reset begins anew.";
+  }
+  if (cooldown) {
+    return `${mend}After ${words(cooldown.reason)}, the broker pauses for ${left(cooldown.until)}. Unblock, in the ` +
+      "account's card, ends the pause.";
+  }
+  if (ignored) {
+    return `${mend}${deaths} generations in a row died within two hours. That may be callers whose 401 has another cause, so ` +
+      `for ${left(ignored)} the broker probes no report of this generation. Unblock, in the account's card, forgets the deaths.`;
+  }
+  if (!mend && callers.some(({ note }) => note === "API: unauthorized")) {
+    return `Instances keep what they have read for up to ${remembered} s. A report after that replaces the pair.`;
+  }
+  return mend || "Each tile shows the code of its error; docs/API.md explains them.";
+}
+
+function showCallers(state) {
+  const tiles = state.callers.map(({ generation, state: outcome, note }, index) =>
+    element("li", { className: outcome },
       element("b", {}, `${index + 1}: ${generation === null ? "no token" : short(generation)}`),
-      element("span", {}, note.replaceAll("_", " ") || "has not called yet")));
+      element("span", {}, words(note) || "has not called yet")));
   byId("callers").replaceChildren(...tiles);
-  const healed = callers.filter(({ state }) => state === "healed").length;
-  byId("hint").textContent = healed
-    ? `${healed} got a 401 and reported it. The first report replaced the pair; the others got the new one from the table.`
+  const count = (wanted) => state.callers.filter(({ state: outcome }) => outcome === wanted).length;
+  const [failed, healed] = [count("failed"), count("healed")];
+  const ignored = state.status.accounts.find(({ account }) => account === "default")?.reports_ignored_until;
+  const text = failed ? `${failed} failed. ${whyFailed(state)}`
+    : healed ? `${healed} got a 401 and reported it. The first report replaced the pair; the others got the new one from the table.`
+    : ignored ? `After so many early deaths, a revocation now is healed in ${span(Date.parse(ignored) - Date.parse(state.status.now))} only.`
     : "Let all use the API, revoke upstream, and let all use the API again: the first report heals all of them.";
+  const hint = byId("hint");
+  // A screen reader is told of a change only.
+  if (hint.textContent !== text) Object.assign(hint, { textContent: text, className: failed ? "trouble" : "" });
 }
 
 function showFaults(faults) {
@@ -102,8 +172,10 @@ function show(state) {
   const { status, convirza, table } = state;
   const now = Date.parse(status.now);
   const accounts = status.accounts.length ? status.accounts : [{ account: "default" }];
-  byId("cards").replaceChildren(loginCard(state), ...accounts.map((account) => accountCard(account, now)));
-  showCallers(state.callers);
+  const shown = [showLogins(state), ...accounts.map((account) => showAccount(account, now))];
+  for (const card of [...byId("cards").children]) if (!shown.includes(card)) card.remove();
+  byId("reset").hidden = !state.can_reset;
+  showCallers(state);
   showFaults(state.faults);
   const lines = state.events.length ? state.events : ["none yet"];
   byId("log").replaceChildren(...lines.map((line) => element("li", {}, line)));
@@ -126,6 +198,9 @@ async function send(command) {
 
 byId("call").addEventListener("click", () => send({ do: "call" }));
 byId("revoke").addEventListener("click", () => send({ do: "revoke" }));
+byId("reset").addEventListener("click", () => send({ do: "reset" }));
+// A phone has no room for them.
+byId("fold").open = !matchMedia("(max-width: 40rem)").matches;
 let ticks = 0;
 async function tick() {
   ticks += 1;

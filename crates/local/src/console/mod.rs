@@ -24,6 +24,7 @@ use emulators::{
     convirza::{Endpoint, Event, Outcome, Revoke},
 };
 use lambda_runtime::LambdaEvent;
+use protocol::{Policy, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -57,6 +58,7 @@ pub struct Console {
     api: Arc<dyn Upstream>,
     callers: RwLock<Vec<Arc<Caller>>>,
     clock: WorldClock,
+    policy: Policy,
     events: Mutex<VecDeque<String>>,
     revocations: AtomicU64,
     opened: Semaphore,
@@ -69,6 +71,10 @@ enum Command {
     Call,
     /// Convirza ends all sessions without notice.
     Revoke,
+    /// An operator unblocks an account.
+    Unblock { account: String },
+    /// The whole stack begins anew.
+    Reset,
     /// A fault from now on, or none.
     Fault { place: String, fault: Option<String> },
 }
@@ -90,6 +96,7 @@ impl Console {
             api,
             callers: RwLock::default(),
             clock,
+            policy: config.policy,
             events: Mutex::default(),
             revocations: AtomicU64::new(0),
             opened: Semaphore::new(0),
@@ -152,10 +159,14 @@ impl Console {
 
     /// Only of counters, the status answer and fixed texts, so no token can get in.
     async fn state(&self) -> Value {
-        let status =
-            LambdaEvent::new(json!({"action": "status"}), invocation(self.clock.now(), String::new()));
-        let status = self.observer.handle(status).await.map(Value::from);
-        let status = status.unwrap_or_else(|error| json!({"error": error.error_type}));
+        let status = self.operate(json!({"action": "status"})).await;
+        let mut status = status.unwrap_or_else(|error| json!({"error": error}));
+        for account in status.get_mut("accounts").and_then(Value::as_array_mut).into_iter().flatten() {
+            let ignored = self.reports_ignored_until(account).map(rfc3339::format);
+            if let Some(fields) = account.as_object_mut() {
+                fields.insert("reports_ignored_until".to_owned(), ignored.into());
+            }
+        }
         let convirza = &self.world.convirza;
         json!({
             "logins": {
@@ -167,11 +178,31 @@ impl Console {
             "table": self.world.dynamodb.counts(),
             "callers": self.callers().iter().map(|caller| caller.shown()).collect::<Vec<_>>(),
             "faults": faults::state(&self.world),
+            "can_reset": convirza.resets_all(),
+            "memory_ttl_seconds": self.policy.memory_ttl.as_secs(),
             "events": *self.events.lock().unwrap_or_else(PoisonError::into_inner),
         })
     }
 
-    fn carry_out(&self, command: Command) -> Result<(), &'static str> {
+    /// The answer to an operator, or the code of the error.
+    async fn operate(&self, payload: Value) -> Result<Value, String> {
+        let event = LambdaEvent::new(payload, invocation(self.clock.now(), String::new()));
+        self.observer.handle(event).await.map(Value::from).map_err(|error| error.error_type)
+    }
+
+    /// Until when the broker probes no report of this account's pair, because its predecessors died young. A dead pair
+    /// needs no report.
+    fn reports_ignored_until(&self, account: &Value) -> Option<Timestamp> {
+        if account.get("verdict")? == "dead" {
+            return None;
+        }
+        let deaths = u32::try_from(account.get("young_deaths")?.as_u64()?).ok()?;
+        let issued_at = rfc3339::parse(account.get("issued_at")?.as_str()?)?;
+        let until = issued_at.plus(self.policy.trusted_for(deaths));
+        (until > self.clock.now() && until > issued_at).then_some(until)
+    }
+
+    async fn carry_out(&self, command: Command) -> Result<(), String> {
         match command {
             // Not awaited: with a fault, a call may take half a minute.
             Command::Call => self.callers().into_iter().for_each(|caller| {
@@ -184,6 +215,10 @@ impl Console {
                 let time = now.get(11..19).unwrap_or_default();
                 self.add_event(format!("{time} convirza revoked all sessions without notice"));
             }
+            Command::Unblock { account } => {
+                self.operate(json!({"action": "unblock", "account": account})).await?;
+            }
+            Command::Reset => self.world.convirza.reset_all().await.map_err(|error| error.to_string())?,
             Command::Fault { place, fault } => faults::set(&self.world, &place, fault.as_deref())?,
         }
         Ok(())
@@ -216,7 +251,7 @@ async fn state(State(console): State<Arc<Console>>) -> Response {
 
 /// The extractor insists on the content type of JSON, so no page of another site can send a command.
 async fn command(State(console): State<Arc<Console>>, Json(command): Json<Command>) -> Response {
-    match console.carry_out(command) {
+    match console.carry_out(command).await {
         Ok(()) => state(State(console)).await,
         Err(reason) => (StatusCode::BAD_REQUEST, Json(json!({"error": reason}))).into_response(),
     }

@@ -13,7 +13,6 @@ mod line;
 mod metrics;
 mod record;
 
-pub(crate) use line::served_from;
 pub use line::{LONGEST_LINE, Style};
 pub use metrics::Metric;
 pub use record::{AccountRecord, Audit, InvocationLog, Record, Severity};

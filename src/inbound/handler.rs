@@ -4,21 +4,20 @@ use super::{
     aliases::{Aliases, WrongAlias},
     audit::{self, Details, Received},
     authorization::{Caller, Callers, Permission, alias_name},
-    command::{self, Command},
     deadline::Entry,
     event::Payload,
     http::{self, HttpRequest, HttpResponse},
-    response::{self, Reply, RequestError, TokenReply},
+    response::{self, Reply, RequestError},
     status,
 };
 use crate::{broker::Broker, telemetry::InvocationLog};
-use contract::Action;
+use contract::{Action, Call, CallError, DEFAULT_MIN_TTL, TokenAnswer};
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use protocol::{AccountName, Failure, Intent, Outcome, Request, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// The response to an invocation.
 #[derive(Serialize)]
@@ -107,8 +106,8 @@ impl Handler {
             received.caller = request.as_ref().map(HttpRequest::caller);
             let malformed =
                 || RequestError::invalid("the event is neither payload version 1 nor 2 of an HTTP request");
-            let command = request.as_ref().ok_or_else(malformed).and_then(HttpRequest::command);
-            let (result, details) = self.answer(&context, &mut received, command).await;
+            let call = request.as_ref().ok_or_else(malformed).and_then(HttpRequest::call);
+            let (result, details) = self.answer(&context, &mut received, call).await;
             self.record(&context, &received, &result, &details);
             let request_id = &context.request_id;
             Ok(Response(Form::Http(match &request {
@@ -117,12 +116,12 @@ impl Handler {
             })))
         } else {
             received.caller = Some(Caller::Direct { alias: received.alias.clone() });
-            let command = command::from_text(payload.text());
-            let action = command.as_ref().ok().map(Command::action);
+            let call = Call::from_json(payload.text().as_bytes(), None).map_err(RequestError::from);
+            let action = call.as_ref().ok().map(|call| call.action);
             if self.aliases.is_schedule(received.alias.as_deref(), action) {
                 received.entry = Entry::Schedule;
             }
-            let (result, details) = self.answer(&context, &mut received, command).await;
+            let (result, details) = self.answer(&context, &mut received, call).await;
             self.record(&context, &received, &result, &details);
             direct(result)
         }
@@ -146,19 +145,19 @@ impl Handler {
         &self,
         context: &Context,
         received: &mut Received,
-        command: Result<Command, RequestError>,
+        call: Result<Call, RequestError>,
     ) -> (Result<Reply, RequestError>, Details) {
-        let (command, caller) = match (command, &received.caller) {
-            (Ok(command), Some(caller)) => (command, caller.clone()),
+        let (call, caller) = match (call, &received.caller) {
+            (Ok(call), Some(caller)) => (call, caller.clone()),
             (Err(error), _) => return (Err(error), Details::default()),
             (Ok(_), None) => return (Err(RequestError::AccessDenied), Details::default()),
         };
-        received.action = Some(command.action());
-        received.account = command.account().cloned();
-        if let Err(wrong) = self.aliases.check_action(received.alias.as_deref(), command.action()) {
+        received.action = Some(call.action);
+        received.account = call.subject();
+        if let Err(wrong) = self.aliases.check_action(received.alias.as_deref(), call.action) {
             return denied(wrong);
         }
-        let audit_rule = match self.callers.permission(&caller, command.action(), command.account()) {
+        let audit_rule = match self.callers.permission(&caller, call.action, received.account.as_ref()) {
             Permission::Denied => {
                 let message = Some("access denied");
                 return (Err(RequestError::AccessDenied), Details { message, ..Details::default() });
@@ -168,7 +167,7 @@ impl Handler {
         };
         let deadline = received.entry.deadline(Timestamp::from_millis(context.deadline), received.arrived_at);
         let mut details = Details { audit_rule, ..Details::default() };
-        let result = self.carry_out(received.arrived_at, deadline, &caller, command, &mut details);
+        let result = self.carry_out(received.arrived_at, deadline, &caller, &call, &mut details);
         let result = AssertUnwindSafe(result).catch_unwind().await;
         let panicked = |_| Err(Failure::Defect("the broker panicked").into());
         (result.unwrap_or_else(panicked), details)
@@ -179,24 +178,23 @@ impl Handler {
         arrived_at: Timestamp,
         deadline: Timestamp,
         caller: &Caller,
-        command: Command,
+        call: &Call,
         details: &mut Details,
     ) -> Result<Reply, RequestError> {
-        let action = command.action();
-        let (account, intent) = match command {
-            Command::Token { account, min_ttl, rejected } => {
-                let min_ttl = command::checked_min_ttl(min_ttl, self.broker.policy().max_ttl)?;
-                (account, Intent::Token { min_ttl, rejected })
+        let intent = match call.action {
+            Action::Token => {
+                let min_ttl = checked_min_ttl(call.min_ttl, self.broker.policy().max_ttl)?;
+                Intent::Token { min_ttl, rejected: call.rejected }
             }
-            Command::Refresh { account } => (account, Intent::Replace),
-            Command::Revoke { account } => (account, Intent::Revoke),
-            Command::Unblock { account } => (account, Intent::Unblock),
-            Command::Status { account } => {
-                let (records, limiter) = self.broker.status(account.as_ref()).await?;
+            Action::Refresh => Intent::Replace,
+            Action::Revoke => Intent::Revoke,
+            Action::Unblock => Intent::Unblock,
+            Action::Status => {
+                let (records, limiter) = self.broker.status(call.account.as_ref()).await?;
                 let (policy, now) = (self.broker.policy(), self.broker.now());
                 return Ok(Reply::Other(status::answer(&records, &limiter, policy, now)));
             }
-            Command::Maintain => {
+            Action::Maintain => {
                 let maintenance = self.broker.maintain(arrived_at, deadline).await?;
                 let may_know =
                     |account: &AccountName| self.callers.allow(caller, Action::Status, Some(account));
@@ -205,21 +203,38 @@ impl Handler {
                 return Ok(Reply::Other(answer));
             }
         };
+        let account = call.account.clone().unwrap_or_default();
         let request = Request { account: account.clone(), intent, arrived_at, deadline };
         Ok(match self.broker.serve(request, &mut details.work).await? {
             Outcome::Token(answer) => {
                 // An operator who may refresh, but not get tokens, gets the answer without the token.
                 let may_have_it = self.callers.allow(caller, Action::Token, Some(&account));
                 details.answer = Some((answer.clone(), may_have_it));
-                Reply::Token(TokenReply { account, answer, has_token: may_have_it, has_expires_at: true })
+                Reply::Token(TokenAnswer {
+                    access_token: may_have_it.then_some(answer.access_token),
+                    expires_in: answer.expires_in_seconds,
+                    expires_at: Some(answer.expires_at),
+                    account,
+                    generation: answer.generation,
+                    served_from: answer.served_from,
+                })
             }
-            Outcome::Report { .. } if action == Action::Unblock => {
+            Outcome::Report { .. } if call.action == Action::Unblock => {
                 Reply::Other(response::unblocked(&account))
             }
             Outcome::Report { pending_revocations, .. } => {
                 Reply::Other(response::revoked(&account, pending_revocations))
             }
         })
+    }
+}
+
+/// How long the token must be valid. Refuses more than the operator allows.
+fn checked_min_ttl(requested: Option<Duration>, max_ttl: Duration) -> Result<Duration, CallError> {
+    match requested {
+        None => Ok(DEFAULT_MIN_TTL.min(max_ttl)),
+        Some(min_ttl) if min_ttl <= max_ttl => Ok(min_ttl),
+        Some(_) => Err(CallError::Invalid(format!("`min_ttl_seconds` may be {} at most", max_ttl.as_secs()))),
     }
 }
 
@@ -247,6 +262,15 @@ mod tests {
         let response = Response(Form::Direct(Reply::Other(Value::from("tell-tale"))));
         assert_eq!(format!("{response:?}"), "Response");
         assert_eq!(Value::from(response), "tell-tale");
+    }
+
+    #[test]
+    fn min_ttl_is_bounded_by_the_operator() {
+        let max = Duration::from_secs(900);
+        assert_eq!(checked_min_ttl(None, max).unwrap(), DEFAULT_MIN_TTL);
+        assert_eq!(checked_min_ttl(None, Duration::from_secs(30)).unwrap(), Duration::from_secs(30));
+        assert_eq!(checked_min_ttl(Some(max), max).unwrap(), max);
+        assert!(checked_min_ttl(Some(Duration::from_secs(901)), max).is_err());
     }
 
     #[test]

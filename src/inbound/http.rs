@@ -2,11 +2,10 @@
 
 use super::{
     authorization::Caller,
-    command::{self, Command, Fields},
-    response::{self, Reply, RequestError, TokenReply},
+    response::{self, Reply, RequestError},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use contract::Action;
+use contract::{Action, Call, TokenAnswer, Unknown, parameters};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
@@ -15,14 +14,6 @@ use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData};
 
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The routes: a method, and the action that names the path.
-pub const ROUTES: [(&str, Action); 5] = [
-    ("POST", Action::Token),
-    ("GET", Action::Status),
-    ("POST", Action::Refresh),
-    ("POST", Action::Revoke),
-    ("POST", Action::Unblock),
-];
 
 /// An HTTP request.
 #[derive(Debug)]
@@ -133,29 +124,23 @@ impl HttpRequest {
         self.user_arn.as_deref().filter(|arn| !arn.is_empty()).map_or(Caller::Anonymous, Caller::from_arn)
     }
 
-    /// The command that the route and the fields stand for.
-    pub(super) fn command(&self) -> Result<Command, RequestError> {
+    /// The call that the route and its fields stand for.
+    pub(super) fn call(&self) -> Result<Call, RequestError> {
         // A stage or a base path may precede the route, which is the last segment.
         let name = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let route = ROUTES.into_iter().find(|(_, action)| action.name() == name);
-        let (allow, action) = route.ok_or(RequestError::NoSuchPath)?;
-        if self.method != *allow {
+        let route = Action::parse(name).and_then(|action| Some((action, action.method()?)));
+        let (action, allow) = route.ok_or(RequestError::NoSuchPath)?;
+        if self.method != allow {
             return Err(RequestError::WrongMethod { allow });
         }
-        let fields = if self.method == "GET" {
-            Fields::from_parameters(&self.query)?
-        } else {
-            self.fields_of_body(action)?
-        };
-        fields.command(action)
-    }
-
-    fn fields_of_body(&self, action: Action) -> Result<Fields, RequestError> {
+        if allow == "GET" {
+            return Ok(Call::from_parameters(&self.query, action, Unknown::Ignore)?);
+        }
         let body = self.decoded_body()?;
         match self.media_type.as_str() {
-            FORM if action == Action::Token => fields_of_form(&body),
-            "application/json" if body.trim_ascii().is_empty() => Ok(Fields::default()),
-            "application/json" => Fields::from_object(command::json(&body, "body")?),
+            FORM if action == Action::Token => Ok(Call::from_form(&parameters(&body))?),
+            "application/json" if body.trim_ascii().is_empty() => Ok(Call::new(action, None)),
+            "application/json" => Ok(Call::from_json(&body, Some(action))?),
             _ => Err(RequestError::invalid(
                 "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
             )),
@@ -174,11 +159,10 @@ impl HttpRequest {
     /// The response to this request.
     pub(super) fn respond(&self, result: Result<Reply, RequestError>, request_id: &str) -> HttpResponse {
         let result = result.map(|reply| match reply {
-            Reply::Token(token) => {
-                let has_expires_at = token.has_expires_at && self.media_type != FORM;
-                Reply::Token(TokenReply { has_expires_at, ..token })
+            Reply::Token(answer) if self.media_type == FORM => {
+                Reply::Token(TokenAnswer { expires_at: None, ..answer })
             }
-            other @ Reply::Other(_) => other,
+            other => other,
         });
         HttpResponse { cookies: self.is_version_2.then_some([]), ..respond(result, request_id) }
     }
@@ -288,24 +272,6 @@ impl HttpEvent {
         let content_type = single.or(multiple);
         let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
         media_type.trim().to_ascii_lowercase()
-    }
-}
-
-fn parameters(text: &[u8]) -> Vec<(String, String)> {
-    form_urlencoded::parse(text).into_owned().collect()
-}
-
-/// The fields of an OAuth 2.0 token request (RFC 6749 §4.4). The client id and secret that stock clients send are
-/// ignored, because IAM has authenticated the caller.
-fn fields_of_form(body: &[u8]) -> Result<Fields, RequestError> {
-    let parameters = parameters(body);
-    let mut grant_types =
-        parameters.iter().filter(|(name, _)| name == "grant_type").map(|(_, value)| value.as_str());
-    match (grant_types.next(), grant_types.next()) {
-        (None, _) => Err(RequestError::invalid("`grant_type` is missing; it has to be client_credentials")),
-        (Some(_), Some(_)) => Err(RequestError::invalid("`grant_type` is given twice")),
-        (Some("client_credentials"), None) => Fields::from_parameters(&parameters),
-        (Some(_), None) => Err(RequestError::UnsupportedGrantType),
     }
 }
 

@@ -7,7 +7,6 @@
 //! | `aliases` | the alias that each way in uses |
 //! | `audit` | records what became of it |
 //! | `http` | HTTP requests and responses |
-//! | [`command`] | what a request asks for: the fields of a payload, a body, a query |
 //! | `response` | the contract's answers and errors |
 //! | `status` | the status answer |
 //! | [`authorization`] | who may do what |
@@ -16,7 +15,6 @@
 mod aliases;
 mod audit;
 pub mod authorization;
-pub mod command;
 pub mod deadline;
 mod event;
 mod handler;
@@ -27,5 +25,4 @@ mod status;
 pub use aliases::Aliases;
 pub use event::Payload;
 pub use handler::{Handler, Response};
-pub use http::ROUTES;
 pub use response::RequestError;

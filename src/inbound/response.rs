@@ -1,22 +1,17 @@
 //! The contract's answers and errors.
 
-use crate::{
-    broker::{Maintenance, MaintenanceOutcome},
-    telemetry,
-};
-use contract::{ErrorCode, rfc3339};
+use crate::broker::{Maintenance, MaintenanceOutcome};
+use contract::{AccountName, Action, CallError, ErrorCode, TokenAnswer};
 use lambda_runtime::Diagnostic;
-use protocol::{AccountName, Answer, Failure, StoreError};
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use protocol::{Failure, StoreError};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// The request is malformed. Says how.
-    InvalidRequest(String),
-    /// The form asks for another grant than client credentials.
-    UnsupportedGrantType,
+    /// The request is malformed, or its form asks for another grant.
+    Malformed(CallError),
     /// No rule allows the caller to do this.
     AccessDenied,
     /// No route has this path.
@@ -28,6 +23,12 @@ pub enum RequestError {
     },
     /// The request was fine, and failed.
     Failed(Failure),
+}
+
+impl From<CallError> for RequestError {
+    fn from(error: CallError) -> Self {
+        Self::Malformed(error)
+    }
 }
 
 impl From<Failure> for RequestError {
@@ -53,16 +54,14 @@ impl From<RequestError> for Diagnostic {
 
 impl RequestError {
     pub(super) fn invalid(what: impl Into<String>) -> Self {
-        Self::InvalidRequest(what.into())
+        Self::Malformed(CallError::Invalid(what.into()))
     }
 
     /// The contract's code.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidRequest(_) | Self::NoSuchPath | Self::WrongMethod { .. } => {
-                ErrorCode::InvalidRequest
-            }
-            Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
+            Self::Malformed(error) => error.code(),
+            Self::NoSuchPath | Self::WrongMethod { .. } => ErrorCode::InvalidRequest,
             Self::AccessDenied => ErrorCode::AccessDenied,
             Self::Failed(failure) => failure.code(),
         }
@@ -71,15 +70,15 @@ impl RequestError {
     /// What happened, and what to do.
     pub fn description(&self) -> String {
         match self {
-            Self::InvalidRequest(what) => what.clone(),
-            Self::UnsupportedGrantType => "`grant_type` has to be client_credentials".to_owned(),
+            Self::Malformed(error) => error.to_string(),
             Self::AccessDenied => {
                 "this caller may not do this; ask the broker's operator for a rule in BROKER_CALLERS"
                     .to_owned()
             }
             Self::NoSuchPath => {
-                "no route has this path; the routes are POST /token, GET /status, POST /refresh, POST /revoke and POST /unblock"
-                    .to_owned()
+                let route = |action: Action| Some(format!("{} /{}", action.method()?, action.name()));
+                let routes: Vec<_> = Action::ALL.into_iter().filter_map(route).collect();
+                format!("no route has this path; the routes are {}", routes.join(", "))
             }
             Self::WrongMethod { allow } => format!("this path accepts {allow} only"),
             Self::Failed(failure) => failure.to_string(),
@@ -119,7 +118,7 @@ impl RequestError {
 
 /// The answer to a request. It is serialised once, into what is sent.
 pub(super) enum Reply {
-    Token(TokenReply),
+    Token(TokenAnswer),
     Other(Value),
 }
 
@@ -136,36 +135,6 @@ impl Serialize for Reply {
 pub(super) fn text(reply: &Reply) -> String {
     // Neither strings nor numbers nor maps with text keys can fail.
     serde_json::to_string(reply).unwrap_or_default()
-}
-
-/// A token answer. It is also a valid response of a token endpoint by RFC 6749 §5.1.
-pub(super) struct TokenReply {
-    pub(super) account: AccountName,
-    pub(super) answer: Answer,
-    /// Not for an operator who may refresh, but not get tokens.
-    pub(super) has_token: bool,
-    /// RFC 6749 §5.1 has no `expires_at`. Some OAuth 2.0 clients expect a number under that name, and Authlib up to 1.6.4
-    /// refuses an answer in which it is a date.
-    pub(super) has_expires_at: bool,
-}
-
-impl Serialize for TokenReply {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let answer = &self.answer;
-        let mut fields = serializer.serialize_map(None)?;
-        if self.has_token {
-            fields.serialize_entry("access_token", answer.access_token.expose())?;
-        }
-        fields.serialize_entry("token_type", "Bearer")?;
-        fields.serialize_entry("expires_in", &answer.expires_in_seconds)?;
-        if self.has_expires_at {
-            fields.serialize_entry("expires_at", &rfc3339::format(answer.expires_at))?;
-        }
-        fields.serialize_entry("account", self.account.as_str())?;
-        fields.serialize_entry("generation", &answer.generation.0)?;
-        fields.serialize_entry("served_from", telemetry::served_from(answer.served_from))?;
-        fields.end()
-    }
 }
 
 /// The answer to a revocation.
@@ -238,7 +207,7 @@ mod tests {
         let failed = RequestError::Failed;
         for (error, status, code, retry) in [
             (RequestError::invalid("what"), 400, "invalid_request", None),
-            (RequestError::UnsupportedGrantType, 400, "unsupported_grant_type", None),
+            (RequestError::from(CallError::UnsupportedGrantType), 400, "unsupported_grant_type", None),
             (RequestError::AccessDenied, 403, "access_denied", None),
             (RequestError::NoSuchPath, 404, "invalid_request", None),
             (RequestError::WrongMethod { allow: "POST" }, 405, "invalid_request", None),

@@ -2,7 +2,7 @@
 
 use super::{metrics::Metrics, record::Record};
 use contract::rfc3339;
-use protocol::{Secret, ServedFrom, Timestamp};
+use protocol::{Secret, Timestamp};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -84,7 +84,7 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
         let _ = write!(tail, r#","generation":{generation}"#);
     }
     if let Some(served_from) = record.served_from {
-        push_field(&mut tail, "served_from", self::served_from(served_from), LONGEST_NAME);
+        push_field(&mut tail, "served_from", served_from.name(), LONGEST_NAME);
     }
     let _ = write!(tail, r#","outcome":"{}","duration_ms":{}"#, record.outcome, record.duration_ms);
     if let Some(token) = record.token {
@@ -120,7 +120,7 @@ fn readable(record: &Record<'_>) -> String {
         line.push(' ');
     }
     if let Some(served_from) = record.served_from {
-        let _ = write!(line, "from {} ", self::served_from(served_from));
+        let _ = write!(line, "from {} ", served_from.name());
     }
     if let Some(generation) = record.generation {
         let _ = write!(line, "generation {generation} ");
@@ -139,15 +139,6 @@ fn readable(record: &Record<'_>) -> String {
     }
     line.push('\n');
     line
-}
-
-/// The contract's name of an answer's source.
-pub(crate) fn served_from(source: ServedFrom) -> &'static str {
-    match source {
-        ServedFrom::Memory => "memory",
-        ServedFrom::Table => "table",
-        ServedFrom::Upstream => "upstream",
-    }
 }
 
 /// The root of `Root=1-…;Parent=…;Sampled=0`.

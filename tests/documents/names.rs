@@ -3,10 +3,10 @@
 //! A table is found by the head of its first column: variable, setting, action, code, metric, alarm, parameter.
 
 use crate::page::{Row, files, page, pages, quoted, read, rows};
-use contract::Action;
-use protocol::{Failure, SecretVersion};
-use std::{collections::BTreeSet, time::Duration};
-use token_broker::{config::Config, inbound::RequestError, telemetry::Metric};
+use contract::{Action, ClientErrorCode, ErrorCode, Field};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use token_broker::{config::Config, telemetry::Metric};
 
 type Names = BTreeSet<String>;
 
@@ -99,56 +99,24 @@ fn every_action_has_a_row() {
     }
 }
 
-/// One error of each kind.
-fn errors() -> Vec<RequestError> {
-    let retry_after = Duration::from_secs(1);
-    let failures = [
-        Failure::UnknownAccount,
-        Failure::BadSecret(String::new()),
-        Failure::SecretUnavailable,
-        Failure::CredentialsRejected(SecretVersion(String::new())),
-        Failure::LoginBudgetExhausted { retry_after },
-        Failure::UpstreamRateLimited { retry_after },
-        Failure::UpstreamUnavailable { fault: protocol::UpstreamFault::Unexpected, retry_after },
-        Failure::RefreshInProgress { retry_after },
-        Failure::TooLittleTime,
-        Failure::StoreUnavailable,
-        Failure::Misconfigured(protocol::ServiceRefusal { service: "", operation: "", code: String::new() }),
-        Failure::UnreadableItem(String::new()),
-        Failure::Defect(""),
-    ];
-    let requests = [
-        RequestError::InvalidRequest(String::new()),
-        RequestError::UnsupportedGrantType,
-        RequestError::AccessDenied,
-    ];
-    failures.into_iter().map(RequestError::Failed).chain(requests).collect()
-}
-
-/// The texts of the functions `code` of a source file.
-fn codes_of(path: &str) -> Names {
-    let text = read(path);
-    let bodies = text.split("fn code(").skip(1).filter_map(|rest| rest.split("\n    }").next());
-    names(bodies.flat_map(|body| body.split('"').skip(1).step_by(2)))
+#[test]
+fn every_error_code_has_a_row_with_its_status() {
+    assert_same("error codes", &documented("code"), &names(ErrorCode::ALL.map(ErrorCode::as_str)));
+    for Row { page, name, cells } in rows("code") {
+        let code = ErrorCode::parse(&name).expect("a code");
+        let stated = (cells[0].as_str(), cells[1].as_str());
+        assert_eq!(stated, (&*code.http_status().to_string(), code.summary()), "{}: {name}", page.display());
+    }
+    let of_clients = names(ClientErrorCode::ALL.map(ClientErrorCode::as_str));
+    assert_same("codes of the clients", &documented("code of a client"), &of_clients);
 }
 
 #[test]
-fn every_error_code_has_a_row_with_its_status() {
-    let real = names(errors().iter().map(|error| error.code().as_str()));
-    let in_code: Names = &codes_of("crates/protocol/src/failure.rs") | &codes_of("src/inbound/response.rs");
-    assert_same("this test's errors", &real, &in_code);
-    assert_same("error codes", &documented("code"), &real);
-    for Row { page, name, cells } in rows("code") {
-        let mut same = errors();
-        same.retain(|error| error.code().as_str() == name);
-        let status = cells[0].parse();
-        assert!(
-            same.iter().any(|error| Ok(error.status()) == status),
-            "{}: {name} {}",
-            page.display(),
-            cells[0]
-        );
-    }
+fn every_field_of_a_call_has_a_row() {
+    assert_same("fields of a call", &documented("field of a call"), &names(Field::ALL.map(Field::name)));
+    let contract: Value = serde_json::from_str(&read("crates/contract/contract.json")).expect("JSON");
+    let answer = contract["answer_fields"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    assert_same("fields of the answer", &documented("field of the answer"), &names(answer));
 }
 
 #[test]

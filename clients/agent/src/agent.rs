@@ -3,11 +3,10 @@
 use crate::{
     Guard, Settings, gate, oauth,
     proxy::Proxy,
-    query::{TokenQuery, Unknown, parameters},
-    reply,
+    query, reply,
     route::{Route, route},
 };
-use contract::AccountName;
+use contract::{AccountName, Action, Call, ErrorCode, Unknown, parameters};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::{fmt, sync::Arc};
@@ -66,7 +65,7 @@ impl Agent {
                 Box::pin(self.proxy.pass(&self.source, &account, rest, request)).await
             }
             Route::NoAccount => {
-                reply::error(400, "invalid_request", "the path has to be /proxy/ACCOUNT/PATH", None)
+                reply::error(400, ErrorCode::InvalidRequest, "the path has to be /proxy/ACCOUNT/PATH", None)
             }
             Route::Wrong { allow } => reply::wrong_method(allow),
             Route::Unknown => {
@@ -74,7 +73,7 @@ impl Agent {
                     "GET /v1/token, POST /oauth/token, ANY /proxy/ACCOUNT/PATH, GET /ping and GET /readyz";
                 reply::error(
                     404,
-                    "invalid_request",
+                    ErrorCode::InvalidRequest,
                     &format!("no route has this path; the routes are {routes}"),
                     None,
                 )
@@ -83,11 +82,12 @@ impl Agent {
     }
 
     async fn token(&self, query: &str) -> Response<Body> {
-        let query = match TokenQuery::parse(&parameters(query.as_bytes()), Unknown::Refuse) {
-            Ok(query) => query,
-            Err(error) => return reply::no_token(&error),
+        let call = match Call::from_parameters(&parameters(query.as_bytes()), Action::Token, Unknown::Refuse)
+        {
+            Ok(call) => call,
+            Err(error) => return reply::malformed(&error),
         };
-        match query.answer(&self.source).await {
+        match query::answer(&self.source, &call).await {
             Ok(token) => reply::token(&token, self.source.now()),
             Err(error) => reply::no_token(&error),
         }
@@ -98,7 +98,7 @@ impl Agent {
         for account in &self.accounts {
             if let Err(error) = self.source.get(account).await {
                 let description = format!("account {account}: {}", error.description());
-                return reply::error(503, reply::code(&error).as_str(), &description, error.retry_after());
+                return reply::error(503, reply::code(&error), &description, error.retry_after());
             }
         }
         reply::json(200, full(r#"{"status":"ready"}"#))

@@ -1,8 +1,7 @@
 //! The command line.
 
-use contract::AccountName;
+use contract::{AccountName, Action};
 use std::fmt;
-use token_broker_client::Action;
 
 /// The output of `--help`.
 pub const HELP: &str = "\
@@ -78,7 +77,8 @@ impl Command {
                 Some(_) => Err(UsageError("serve has TOKEN_BROKER_ACCOUNTS instead of --account".to_owned())),
             };
         }
-        let action = Action::ALL.into_iter().find(|action| action.name() == command);
+        // The schedule's action is no caller's.
+        let action = Action::parse(command).filter(|action| *action != Action::Maintain);
         let action = action.ok_or_else(|| UsageError(format!("unknown command {command}")))?;
         Ok(Self::Call(action, account))
     }
@@ -95,8 +95,7 @@ fn account<'a>(
     };
     *arguments = ahead;
     let name = value.and_then(AccountName::parse);
-    let usage = "--account needs a name of 1 to 63 lower-case letters, digits and hyphens";
-    name.map(Some).ok_or_else(|| UsageError(usage.to_owned()))
+    name.map(Some).ok_or_else(|| UsageError(format!("--account needs {}", AccountName::RULE)))
 }
 
 #[cfg(test)]

@@ -2,13 +2,10 @@
 
 use crate::{
     gate, proxy,
-    query::{TokenQuery, Unknown, parameters},
     route::{Route, route},
 };
-use contract::{AccountName, Generation, Secret};
+use contract::{AccountName, CallError, Secret};
 use http::{HeaderMap, Method, Uri, request::Parts};
-use std::time::Duration;
-use token_broker_client::Error;
 
 /// Whether the request comes straight from a process on this machine.
 pub fn is_local(head: &Parts) -> bool {
@@ -16,20 +13,11 @@ pub fn is_local(head: &Parts) -> bool {
 }
 
 /// The account and the request target for the API, if the request is one for the proxy. `base` is the API's path.
-pub fn proxied(base: &str, method: &Method, uri: &Uri) -> Option<(AccountName, Result<Uri, Error>)> {
+pub fn proxied(base: &str, method: &Method, uri: &Uri) -> Option<(AccountName, Result<Uri, CallError>)> {
     match route(method, uri.path()) {
         Route::Proxy { account, rest } => Some((account, proxy::target(base, rest, method, uri))),
         _ => None,
     }
-}
-
-/// The options of a token request: of the query, which is strict, or of an OAuth 2.0 form.
-pub fn token_request(
-    text: &[u8],
-    is_form: bool,
-) -> Result<(AccountName, Option<Duration>, Option<Generation>), Error> {
-    let unknown = if is_form { Unknown::Ignore } else { Unknown::Refuse };
-    TokenQuery::parse(&parameters(text), unknown).map(|query| (query.account, query.min_ttl, query.rejected))
 }
 
 /// The headers with which a request reaches the API, apart from the token.

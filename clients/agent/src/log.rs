@@ -21,7 +21,7 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(&str, Value)]) {
         Level::Warn => "WARN",
         Level::Error => "ERROR",
     };
-    line.insert("timestamp".to_owned(), crate::reply::rfc3339(now()).into());
+    line.insert("timestamp".to_owned(), contract::rfc3339::format(now()).into());
     line.insert("level".to_owned(), level.into());
     line.insert("message".to_owned(), message.into());
     line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));

@@ -1,10 +1,7 @@
 //! An OAuth 2.0 token endpoint (RFC 6749 §4.4) whose client secret is the guard token, for stock OAuth clients.
 
-use crate::{
-    Agent, gate,
-    query::{TokenQuery, Unknown, invalid, parameters},
-    reply,
-};
+use crate::{Agent, gate, query, reply};
+use contract::{Call, CallError, parameters};
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use token_broker_client::http::{Body, collect};
@@ -18,10 +15,10 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response
     let content =
         head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content.to_ascii_lowercase().starts_with(FORM) {
-        return reply::no_token(&invalid(format!("the body has to be {FORM}")));
+        return reply::malformed(&CallError::Invalid(format!("the Content-Type has to be {FORM}")));
     }
     let Ok(form) = collect(body, LONGEST_FORM).await else {
-        return reply::no_token(&invalid(format!(
+        return reply::malformed(&CallError::Invalid(format!(
             "the form has to be complete and of at most {LONGEST_FORM} bytes"
         )));
     };
@@ -32,15 +29,11 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response
     {
         return reply::unknown_client();
     }
-    if field("grant_type") != Some("client_credentials") {
-        let description = "`grant_type` has to be client_credentials";
-        return reply::error(400, "unsupported_grant_type", description, None);
-    }
-    let query = match TokenQuery::parse(&form, Unknown::Ignore) {
-        Ok(query) => query,
-        Err(error) => return reply::no_token(&error),
+    let call = match Call::from_form(&form) {
+        Ok(call) => call,
+        Err(error) => return reply::malformed(&error),
     };
-    match query.answer(&agent.source).await {
+    match query::answer(&agent.source, &call).await {
         Ok(token) => reply::oauth_token(&token, agent.source.now()),
         Err(error) => reply::no_token(&error),
     }

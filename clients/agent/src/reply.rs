@@ -2,12 +2,10 @@
 
 use crate::gate::Refusal;
 use bytes::Bytes;
-use contract::{ServedFrom, Timestamp};
+use contract::{CallError, ErrorCode, Timestamp, TokenAnswer};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Duration;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use token_broker_client::{
     Code, Error, Token,
     http::{Body, full},
@@ -29,7 +27,7 @@ pub(crate) fn json(status: u16, body: Body) -> Response<Body> {
 /// An error in the contract's form.
 pub(crate) fn error(
     status: u16,
-    code: &str,
+    code: impl Into<Code>,
     description: &str,
     retry_after: Option<Duration>,
 ) -> Response<Body> {
@@ -38,13 +36,13 @@ pub(crate) fn error(
 
 fn with_request_id(
     status: u16,
-    code: &str,
+    code: impl Into<Code>,
     description: &str,
     retry_after: Option<Duration>,
     request_id: String,
 ) -> Response<Body> {
     let mut fields = Map::new();
-    fields.insert("error".to_owned(), code.into());
+    fields.insert("error".to_owned(), code.into().as_str().into());
     fields.insert("error_description".to_owned(), description.into());
     let seconds = retry_after.map(|span| contract::seconds_rounded_up(span).max(1));
     if let Some(seconds) = seconds {
@@ -61,10 +59,8 @@ fn with_request_id(
 /// The broker's code that stands for a failed call. The client's own codes are no answers of a broker.
 pub(crate) fn code(error: &Error) -> Code {
     match error.code() {
-        Code::BrokerUnavailable if matches!(error, Error::StillWaiting(_)) => Code::RefreshInProgress,
-        Code::BrokerUnavailable | Code::TokenExpiresTooSoon | Code::NotConfigured => {
-            Code::UpstreamUnavailable
-        }
+        Code::Client(_) if matches!(error, Error::StillWaiting(_)) => ErrorCode::RefreshInProgress.into(),
+        Code::Client(_) => ErrorCode::UpstreamUnavailable.into(),
         code => code,
     }
 }
@@ -72,8 +68,14 @@ pub(crate) fn code(error: &Error) -> Code {
 /// Why there is no token.
 pub(crate) fn no_token(error: &Error) -> Response<Body> {
     let code = code(error);
+    let status = if let Code::Broker(code) = code { code.http_status() } else { 502 };
     let request_id = error.request_id().map_or_else(request_id, str::to_owned);
-    with_request_id(code.http_status(), code.as_str(), &error.description(), error.retry_after(), request_id)
+    with_request_id(status, code, &error.description(), error.retry_after(), request_id)
+}
+
+/// Why a query or a form is no call.
+pub(crate) fn malformed(call: &CallError) -> Response<Body> {
+    error(call.code().http_status(), call.code(), &call.to_string(), None)
 }
 
 /// Why a request is not let in.
@@ -81,13 +83,15 @@ pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
     match refusal {
         Refusal::NotOriginForm => error(
             400,
-            "invalid_request",
-            "the agent is no forward proxy; the request line has to be a path",
+            ErrorCode::InvalidRequest,
+            "the agent is not a forward proxy; the request line has to be a path",
             None,
         ),
-        Refusal::Forwarded => error(403, "access_denied", "a forwarded request is not answered", None),
+        Refusal::Forwarded => {
+            error(403, ErrorCode::AccessDenied, "a forwarded request is not answered", None)
+        }
         Refusal::ForeignHost => {
-            error(403, "access_denied", "the header Host has to be localhost or 127.0.0.1", None)
+            error(403, ErrorCode::AccessDenied, "the header Host has to be localhost or 127.0.0.1", None)
         }
     }
 }
@@ -95,13 +99,14 @@ pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
 /// The guard token is missing or wrong.
 pub(crate) fn unguarded() -> Response<Body> {
     let description = "the guard token is missing or wrong; send it in the header X-Token-Broker-Token";
-    error(401, "access_denied", description, None)
+    error(401, ErrorCode::AccessDenied, description, None)
 }
 
 /// As RFC 6749 §5.2 has it for a client that presents a wrong secret.
 pub(crate) fn unknown_client() -> Response<Body> {
+    let invalid_client = Code::Other("invalid_client".to_owned());
     let mut response =
-        error(401, "invalid_client", "the client secret has to be the agent's guard token", None);
+        error(401, invalid_client, "the client secret has to be the agent's guard token", None);
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"agent\""));
@@ -110,14 +115,15 @@ pub(crate) fn unknown_client() -> Response<Body> {
 
 /// The path has another method.
 pub(crate) fn wrong_method(allow: &'static str) -> Response<Body> {
-    let mut response = error(405, "invalid_request", &format!("this path accepts {allow} only"), None);
+    let mut response =
+        error(405, ErrorCode::InvalidRequest, &format!("this path accepts {allow} only"), None);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 /// The broker's token answer, made from the cache.
 pub(crate) fn token(token: &Token, now: Timestamp) -> Response<Body> {
-    token_response(token, now, Some(rfc3339(token.expires_at)))
+    token_response(token, now, Some(token.expires_at))
 }
 
 /// An OAuth 2.0 token response. Without `expires_at`, which some clients take for a number.
@@ -125,52 +131,26 @@ pub(crate) fn oauth_token(token: &Token, now: Timestamp) -> Response<Body> {
     token_response(token, now, None)
 }
 
-#[derive(Serialize)]
-struct TokenAnswer<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    account: &'a str,
-    generation: u64,
-    served_from: &'static str,
-}
-
-fn token_response(token: &Token, now: Timestamp, expires_at: Option<String>) -> Response<Body> {
-    let access_token = token.access_token.expose();
+fn token_response(token: &Token, now: Timestamp, expires_at: Option<Timestamp>) -> Response<Body> {
     let expires_in = token.expires_in(now);
     if expires_in == 0 {
         // The process was paused after the token had been judged.
         return no_token(&Error::TooShort { valid_for: 0, wanted: 1 });
     }
     let answer = TokenAnswer {
-        access_token,
-        token_type: "Bearer",
+        access_token: Some(token.access_token.clone()),
         expires_in,
         expires_at,
-        account: token.account.as_str(),
-        generation: token.generation.0,
-        served_from: match token.served_from {
-            ServedFrom::Memory => "memory",
-            ServedFrom::Table => "table",
-            ServedFrom::Upstream => "upstream",
-        },
+        account: token.account.clone(),
+        generation: token.generation,
+        served_from: token.served_from,
     };
     // Large enough never to be moved, and wiped when it has been sent.
-    let mut text = Zeroizing::new(Vec::with_capacity(2 * access_token.len() + 512));
+    let mut text = Zeroizing::new(Vec::with_capacity(2 * token.access_token.expose().len() + 512));
     match serde_json::to_writer(&mut *text, &answer) {
         Ok(()) => json(200, full(Bytes::from_owner(text))),
-        Err(_) => error(500, "internal", "the token cannot be written as JSON", None),
+        Err(_) => error(500, ErrorCode::Internal, "the token cannot be written as JSON", None),
     }
-}
-
-pub(crate) fn rfc3339(at: Timestamp) -> String {
-    let seconds = i64::try_from(at.as_millis() / 1000).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 /// Names a response of the agent in logs of callers.

@@ -88,11 +88,8 @@ fn accounts(environment: &Environment) -> Result<Vec<AccountName>, String> {
     };
     let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
     let accounts: Option<Vec<_>> = names.map(AccountName::parse).collect();
-    accounts.ok_or_else(|| {
-        "TOKEN_BROKER_ACCOUNTS has to be a comma-separated list of names of 1 to 63 lower-case letters, digits and \
-         hyphens"
-            .to_owned()
-    })
+    let rule = AccountName::RULE;
+    accounts.ok_or_else(|| format!("each entry of TOKEN_BROKER_ACCOUNTS, comma-separated, has to be {rule}"))
 }
 
 #[cfg(test)]

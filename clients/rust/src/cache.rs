@@ -1,11 +1,9 @@
 //! The cache of one account: its token, its last failure, and the decisions that follow. Pure: no clock, no I/O.
 
 use crate::{Code, Error, Token};
-use contract::{Draw, Generation, ServedFrom, Timestamp};
+use contract::{DEFAULT_MIN_TTL, Draw, ErrorCode, Generation, ServedFrom, Timestamp};
 use std::time::Duration;
 
-/// How long a token has to be valid if the caller does not say. As in the broker.
-pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(60);
 /// After the broker found a reported token alive, further reports of it are answered from the cache for this long.
 /// An API that answers 401 for another reason must not cause a call for each of its answers.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -208,7 +206,7 @@ fn renewal_age(lifetime: Duration, draw: Draw) -> Duration {
 /// Whether an error says something about the request alone, and nothing about the next one.
 pub(crate) fn is_of_the_request(error: &Error) -> bool {
     matches!(error, Error::TooShort { .. } | Error::StillWaiting(_))
-        || matches!(error.code(), Code::InvalidRequest | Code::UnsupportedGrantType)
+        || matches!(error.code(), Code::Broker(ErrorCode::InvalidRequest | ErrorCode::UnsupportedGrantType))
 }
 
 #[cfg(test)]

@@ -1,57 +1,23 @@
 //! Why there is no token.
 
+use contract::{ClientErrorCode, ErrorCode};
 use std::{fmt, time::Duration};
 
 /// Longer texts of others are cut, so that an error fits into a log line.
 const LONGEST_TEXT: usize = 500;
 
-/// The broker's error codes, and three of the client itself.
+/// What kind of error it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "docs/API.md explains each code")]
 pub enum Code {
-    InvalidRequest,
-    UnsupportedGrantType,
-    AccessDenied,
-    UnknownAccount,
-    CredentialsRejected,
-    BadSecret,
-    LoginBudgetExhausted,
-    UpstreamRateLimited,
-    UpstreamUnavailable,
-    RefreshInProgress,
-    StoreUnavailable,
-    SecretUnavailable,
-    Internal,
-    /// The client's: broker or agent is out of reach, too slow, failed, or answered unexpectedly.
-    BrokerUnavailable,
-    /// The client's: the broker's token is valid for less time than the caller asked for.
-    TokenExpiresTooSoon,
-    /// The client's: a setting, a credential or a Region is missing.
-    NotConfigured,
+    /// The broker's.
+    Broker(ErrorCode),
+    /// The client's own.
+    Client(ClientErrorCode),
     /// A code of the broker that this version of the client does not know.
     Other(String),
 }
 
 impl Code {
-    const NAMES: [(Self, &'static str, u16); 16] = [
-        (Self::InvalidRequest, "invalid_request", 400),
-        (Self::UnsupportedGrantType, "unsupported_grant_type", 400),
-        (Self::AccessDenied, "access_denied", 403),
-        (Self::UnknownAccount, "unknown_account", 404),
-        (Self::CredentialsRejected, "credentials_rejected", 502),
-        (Self::BadSecret, "bad_secret", 502),
-        (Self::LoginBudgetExhausted, "login_budget_exhausted", 503),
-        (Self::UpstreamRateLimited, "upstream_rate_limited", 503),
-        (Self::UpstreamUnavailable, "upstream_unavailable", 503),
-        (Self::RefreshInProgress, "refresh_in_progress", 503),
-        (Self::StoreUnavailable, "store_unavailable", 503),
-        (Self::SecretUnavailable, "secret_unavailable", 503),
-        (Self::Internal, "internal", 500),
-        (Self::BrokerUnavailable, "broker_unavailable", 503),
-        (Self::TokenExpiresTooSoon, "token_expires_too_soon", 503),
-        (Self::NotConfigured, "not_configured", 500),
-    ];
-
     /// Parses the text of a code: lower-case words with underscores between them. `None` for other texts, such as the
     /// name of a fault of the Lambda runtime.
     pub fn parse(text: &str) -> Option<Self> {
@@ -59,23 +25,42 @@ impl Code {
         if !text.split('_').all(is_word) {
             return None;
         }
-        let known = Self::NAMES.into_iter().find(|(_, name, _)| *name == text);
-        Some(known.map_or_else(|| Self::Other(cut(text)), |(code, ..)| code))
+        let of_broker = ErrorCode::parse(text).map(Self::Broker);
+        let known = of_broker.or_else(|| ClientErrorCode::parse(text).map(Self::Client));
+        Some(known.unwrap_or_else(|| Self::Other(cut(text))))
     }
 
     /// The text of the code.
     pub fn as_str(&self) -> &str {
         match self {
+            Self::Broker(code) => code.as_str(),
+            Self::Client(code) => code.as_str(),
             Self::Other(text) => text,
-            known => {
-                Self::NAMES.iter().find(|(code, ..)| code == known).map_or("internal", |(_, name, _)| name)
-            }
         }
     }
+}
 
-    /// The HTTP status of the code; 502 for an unknown one.
-    pub fn http_status(&self) -> u16 {
-        Self::NAMES.iter().find(|(code, ..)| code == self).map_or(502, |(.., status)| *status)
+impl From<ErrorCode> for Code {
+    fn from(code: ErrorCode) -> Self {
+        Self::Broker(code)
+    }
+}
+
+impl From<ClientErrorCode> for Code {
+    fn from(code: ClientErrorCode) -> Self {
+        Self::Client(code)
+    }
+}
+
+impl PartialEq<ErrorCode> for Code {
+    fn eq(&self, code: &ErrorCode) -> bool {
+        *self == Self::Broker(*code)
+    }
+}
+
+impl PartialEq<ClientErrorCode> for Code {
+    fn eq(&self, code: &ClientErrorCode) -> bool {
+        *self == Self::Client(*code)
     }
 }
 
@@ -123,7 +108,7 @@ pub enum Error {
     #[error("the broker has not answered within {} s; try again", .0.as_secs())]
     StillWaiting(Duration),
     /// The broker's token does not live as long as the caller demands.
-    #[error("the account's token may be kept for {valid_for} s only, and {wanted} s were requested for")]
+    #[error("the token lasts only {valid_for} s; {wanted} s were requested")]
     TooShort {
         /// The token's lifetime, in seconds.
         valid_for: u64,
@@ -146,15 +131,15 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Refused { code, .. } => code.clone(),
-            Self::Intercepted { status: 401 | 403, .. } => Code::AccessDenied,
+            Self::Intercepted { status: 401 | 403, .. } => ErrorCode::AccessDenied.into(),
             Self::Intercepted { .. }
             | Self::Crashed(_)
             | Self::Unreachable(_)
             | Self::Unreadable(_)
-            | Self::StillWaiting(_) => Code::BrokerUnavailable,
-            Self::TooShort { .. } => Code::TokenExpiresTooSoon,
-            Self::Unsigned(_) | Self::NotConfigured(_) => Code::NotConfigured,
-            Self::InvalidCall(_) => Code::InvalidRequest,
+            | Self::StillWaiting(_) => ClientErrorCode::BrokerUnavailable.into(),
+            Self::TooShort { .. } => ClientErrorCode::TokenExpiresTooSoon.into(),
+            Self::Unsigned(_) | Self::NotConfigured(_) => ClientErrorCode::NotConfigured.into(),
+            Self::InvalidCall(_) => ErrorCode::InvalidRequest.into(),
         }
     }
 
@@ -203,13 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_parses_back_and_has_its_status() {
-        for (code, name, status) in Code::NAMES {
-            assert_eq!((code.as_str(), code.http_status()), (name, status));
-            assert_eq!(Code::parse(name), Some(code));
+    fn every_code_parses_back() {
+        let of_broker = ErrorCode::ALL.map(Code::from);
+        for code in of_broker.into_iter().chain(ClientErrorCode::ALL.map(Code::from)) {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
         }
-        let later = Code::parse("a_later_code").unwrap();
-        assert_eq!((later.as_str(), later.http_status()), ("a_later_code", 502));
+        assert_eq!(Code::parse("a_later_code").unwrap().as_str(), "a_later_code");
         for text in ["Runtime.ExitError", "", "_", "a__code", "a_code_", "a code"] {
             assert_eq!(Code::parse(text), None, "{text}");
         }

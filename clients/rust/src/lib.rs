@@ -24,7 +24,6 @@ mod answer;
 mod aws;
 mod broker;
 mod cache;
-mod call;
 mod client;
 mod clock;
 mod environment;
@@ -37,11 +36,12 @@ mod transports;
 
 pub use answer::{Reply, Token};
 pub use broker::{BoxFuture, Broker};
-pub use cache::DEFAULT_MIN_TTL;
-pub use call::{Action, Call};
 pub use client::BrokerClient;
 pub use clock::{Clock, SystemClock, within};
-pub use contract::{AccountName, Draw, Generation, Secret, ServedFrom, Timestamp};
+pub use contract::{
+    AccountName, Action, Call, ClientErrorCode, DEFAULT_MIN_TTL, Draw, ErrorCode, Generation, Secret,
+    ServedFrom, Timestamp,
+};
 pub use environment::{Environment, GuardTokenError};
 pub use error::{Code, Error};
 #[cfg(feature = "middleware")]

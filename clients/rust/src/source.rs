@@ -278,10 +278,9 @@ impl Shared {
 
     async fn fetch(&self, account: &AccountName, demand: Demand) -> Result<Token, Error> {
         let call = Call {
-            action: Action::Token,
-            account: Some(account.clone()),
             min_ttl: demand.min_ttl,
             rejected: demand.rejected,
+            ..Call::new(Action::Token, Some(account.clone()))
         };
         let requested_at = self.clock.now();
         let reply = self.call(&call).await?;

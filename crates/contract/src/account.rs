@@ -9,6 +9,10 @@ pub struct AccountName(String);
 impl AccountName {
     /// The account of a request that names none.
     pub const DEFAULT: &str = "default";
+    /// The form of a name, as a regular expression.
+    pub const PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
+    /// What a name has to be, for error texts.
+    pub const RULE: &str = "a name of 1 to 63 lower-case letters, digits and hyphens";
 
     /// Accepts a well-formed name only.
     pub fn parse(text: &str) -> Option<Self> {

@@ -34,6 +34,15 @@ impl Action {
         }
     }
 
+    /// The method of the action's HTTP route, whose path is the name. The schedule's action has no route.
+    pub const fn method(self) -> Option<&'static str> {
+        match self {
+            Self::Status => Some("GET"),
+            Self::Token | Self::Refresh | Self::Revoke | Self::Unblock => Some("POST"),
+            Self::Maintain => None,
+        }
+    }
+
     /// The action of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.name() == name)

@@ -91,6 +91,37 @@ impl ErrorCode {
         }
     }
 
+    /// Whether the same call may succeed a little later, without anybody's doing.
+    pub const fn may_pass(self) -> bool {
+        self.http_status() == 503
+    }
+
+    /// What happened, for the documentation.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "malformed body; unknown or out-of-range field",
+            Self::UnsupportedGrantType => "a form asks for another grant",
+            Self::AccessDenied => "no rule allows this",
+            Self::UnknownAccount => "the account has no secret",
+            Self::CredentialsRejected => "the upstream refused the credentials of this secret version",
+            Self::BadSecret => "the secret is not the JSON that it should be, or has no value yet",
+            Self::Misconfigured => {
+                "AWS refuses the broker itself: no such table, no permission, a disabled key"
+            }
+            Self::LoginBudgetExhausted => "a login would exceed the fleet's budget",
+            Self::UpstreamRateLimited => "the upstream answered 429",
+            Self::UpstreamUnavailable => {
+                "the upstream gave no answer or an unexpected one, or refused a login for another reason than the credentials"
+            }
+            Self::RefreshInProgress => {
+                "another instance renews the pair, or too little time is left to begin"
+            }
+            Self::StoreUnavailable => "DynamoDB is out of reach, and memory holds nothing usable",
+            Self::SecretUnavailable => "Secrets Manager is out of reach, and a login is needed",
+            Self::Internal => "a defect, or an unreadable stored item, which the description names",
+        }
+    }
+
     /// The code with this text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
@@ -100,5 +131,35 @@ impl ErrorCode {
 impl fmt::Display for ErrorCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
+    }
+}
+
+/// A code of the clients: no answer of the broker has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientErrorCode {
+    /// Broker or agent is out of reach, too slow, failed, or answered unexpectedly.
+    BrokerUnavailable,
+    /// The broker's token is valid for less time than the caller asked for.
+    TokenExpiresTooSoon,
+    /// A setting, a credential or a Region is missing.
+    NotConfigured,
+}
+
+impl ClientErrorCode {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::BrokerUnavailable, Self::TokenExpiresTooSoon, Self::NotConfigured];
+
+    /// The code as text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BrokerUnavailable => "broker_unavailable",
+            Self::TokenExpiresTooSoon => "token_expires_too_soon",
+            Self::NotConfigured => "not_configured",
+        }
+    }
+
+    /// The code with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 }

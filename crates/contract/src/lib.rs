@@ -6,15 +6,21 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `account` | account names and generations |
-//! | `action` | what a request can ask for |
+//! | `action` | what a call can ask for |
 //! | `answer` | the token answer |
+//! | `call` | a call: its fields, their one parser and their one writer |
+//! | `client` | the name that a caller gives itself |
 //! | `error` | error codes, each with its HTTP status |
 //! | `secret` | the one type that holds a token or a password |
 //! | `time`, [`rfc3339`] | instants and random numbers; instants as text |
+//!
+//! `contract.json` says the same to other languages. A test compares it with the code.
 
 mod account;
 mod action;
 mod answer;
+mod call;
+mod client;
 mod error;
 pub mod rfc3339;
 mod secret;
@@ -22,7 +28,9 @@ mod time;
 
 pub use account::{AccountName, Generation};
 pub use action::Action;
-pub use answer::ServedFrom;
-pub use error::ErrorCode;
+pub use answer::{LONGEST_LIFETIME_SECONDS, ServedFrom, TokenAnswer};
+pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters};
+pub use client::ClientName;
+pub use error::{ClientErrorCode, ErrorCode};
 pub use secret::Secret;
 pub use time::{Draw, Timestamp, millis, seconds_rounded_up};

@@ -2,9 +2,10 @@
 
 use crate::MARK;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use contract::{AccountName, Action, Call, CallError, Unknown};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 use protocol::Secret;
-use token_broker_agent::fuzzing::{headers_for_api, is_client, is_guarded, is_local, proxied, token_request};
+use token_broker_agent::fuzzing::{headers_for_api, is_client, is_guarded, is_local, proxied};
 use url::Url;
 
 const GUARD: &str = "guard";
@@ -112,22 +113,27 @@ fn check_headers(head: &Parts) {
     assert!(!(is_chunked && sent.contains_key(header::CONTENT_LENGTH)), "two lengths");
 }
 
+/// The parameters of a query, which is strict, or of an OAuth 2.0 form.
+fn token_call(text: &[u8], is_form: bool) -> Result<Call, CallError> {
+    let unknown = if is_form { Unknown::Ignore } else { Unknown::Refuse };
+    Call::from_parameters(&contract::parameters(text), Action::Token, unknown)
+}
+
 fn check_parameters(text: &[u8], is_form: bool) {
     let parameters: Vec<_> = form_urlencoded::parse(text).collect();
     let count = |name: &str| parameters.iter().filter(|(parameter, _)| parameter == name).count();
-    let known = ["account", "min_ttl_seconds", "rejected_generation"];
-    if let Ok((account, ..)) = token_request(text, is_form) {
+    let known = ["account", "min_ttl_seconds", "rejected_generation", "client"];
+    if let Ok(call) = token_call(text, is_form) {
         assert!(known.iter().all(|name| count(name) <= 1));
         assert!(is_form || parameters.iter().all(|(name, _)| known.contains(&name.as_ref())));
-        let named =
-            parameters.iter().find(|(name, _)| name == "account").map_or("default", |(_, value)| value);
-        assert_eq!(account.as_str(), named);
+        let named = parameters.iter().find(|(name, value)| name == "account" && !value.is_empty());
+        assert_eq!(call.account.as_ref().map(AccountName::as_str), named.map(|(_, value)| value.as_ref()));
     }
     let mut marked = form_urlencoded::Serializer::new(String::new());
     for (name, value) in &parameters {
         marked.append_pair(name, &format!("{value}{MARK}"));
     }
-    if let Err(error) = token_request(marked.finish().as_bytes(), is_form) {
+    if let Err(error) = token_call(marked.finish().as_bytes(), is_form) {
         assert!(!error.to_string().contains(MARK), "{error}");
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use protocol::{AccountName, Answer, Generation, Secret, ServedFrom, Timestamp};
+use contract::{AccountName, CallError, Generation, Secret, ServedFrom, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -25,41 +25,41 @@ fn version_1(method: &str, path: &str) -> Value {
     })
 }
 
-fn command_of(event: &Value) -> Result<Command, RequestError> {
-    HttpRequest::parse(&event.to_string()).expect("an HTTP request").command()
+fn call_of(event: &Value) -> Result<Call, RequestError> {
+    HttpRequest::parse(&event.to_string()).expect("an HTTP request").call()
 }
 
 fn emea() -> AccountName {
     AccountName::parse("emea").unwrap()
 }
 
-fn token(account: AccountName) -> Command {
-    Command::Token { account, min_ttl: None, rejected: None }
+fn call(action: Action) -> Call {
+    Call::new(action, None)
+}
+
+fn call_for_emea(action: Action) -> Call {
+    Call::new(action, Some(emea()))
+}
+
+fn is_malformed(call: &Result<Call, RequestError>) -> bool {
+    matches!(call, Err(RequestError::Malformed(CallError::Invalid(_))))
 }
 
 #[test]
 fn a_route_is_a_method_and_the_last_part_of_the_path() {
-    let account = AccountName::default();
-    let commands = [
-        token(account.clone()),
-        Command::Status { account: None },
-        Command::Refresh { account: account.clone() },
-        Command::Revoke { account: account.clone() },
-        Command::Unblock { account },
-    ];
-    for ((method, action), command) in ROUTES.into_iter().zip(commands) {
+    for (action, method) in Action::ALL.into_iter().filter_map(|action| Some((action, action.method()?))) {
         for path in [format!("/{}", action.name()), format!("/prod/base/{}/", action.name())] {
             for event in [version_1(method, &path), version_2(method, &path)] {
-                assert_eq!(command_of(&event), Ok(command.clone()), "{event}");
+                assert_eq!(call_of(&event), Ok(call(action)), "{event}");
             }
             let other = if method == "GET" { "POST" } else { "GET" };
             for event in [version_1(other, &path), version_2(other, &path), version_2("DELETE", &path)] {
-                assert_eq!(command_of(&event), Err(RequestError::WrongMethod { allow: method }), "{event}");
+                assert_eq!(call_of(&event), Err(RequestError::WrongMethod { allow: method }), "{event}");
             }
         }
     }
     for path in ["", "/", "/maintain", "/token/more", "/tokens"] {
-        assert_eq!(command_of(&version_1("POST", path)), Err(RequestError::NoSuchPath), "{path}");
+        assert_eq!(call_of(&version_1("POST", path)), Err(RequestError::NoSuchPath), "{path}");
     }
 }
 
@@ -80,24 +80,24 @@ fn an_event_of_no_known_form_is_no_request() {
 
 #[test]
 fn a_query_comes_as_a_text_or_as_one_or_several_values() {
-    let status = Ok(Command::Status { account: Some(emea()) });
+    let status = Ok(call_for_emea(Action::Status));
     let mut event = version_2("GET", "/status");
     event["rawQueryString"] = json!("other=%20&account=emea");
-    assert_eq!(command_of(&event), status);
+    assert_eq!(call_of(&event), status);
     let mut event = version_1("GET", "/status");
     event["queryStringParameters"] = json!({"account": "emea"});
-    assert_eq!(command_of(&event), status);
+    assert_eq!(call_of(&event), status);
     event["multiValueQueryStringParameters"] = json!({"account": ["emea"], "other": ["1", "2"]});
     event["queryStringParameters"] = json!({"account": "apac", "other": "2"});
-    assert_eq!(command_of(&event), status, "several values tell more");
+    assert_eq!(call_of(&event), status, "several values tell more");
     event["multiValueQueryStringParameters"] = json!({"account": ["emea", "apac"]});
-    assert_eq!(command_of(&event), Err(RequestError::invalid("`account` is given twice")));
+    assert_eq!(call_of(&event), Err(RequestError::invalid("`account` is given twice")));
 }
 
-/// The command of a request for a token with this body.
-fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Command, RequestError> {
+/// The call of a request for a token with this body.
+fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Call, RequestError> {
     let path = format!("/{action}");
-    let mut commands = Vec::new();
+    let mut calls = Vec::new();
     for mut event in [version_1("POST", &path), version_2("POST", &path)] {
         for (text, is_base64) in [(body.to_owned(), false), (BASE64_STANDARD.encode(body), true)] {
             event["body"] = json!(text);
@@ -106,51 +106,55 @@ fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Com
                 // Another header comes first, and a further value does not count.
                 let several = content_type.map_or(json!({}), |text| json!({name: [text, "text/html"]}));
                 event["headers"] = json!({"accept": "text/html", name: content_type, "x-type": "text/html"});
-                commands.push(command_of(&event));
+                calls.push(call_of(&event));
                 event["multiValueHeaders"] = several;
                 event["headers"] = Value::Null;
-                commands.push(command_of(&event));
+                calls.push(call_of(&event));
             }
         }
     }
-    commands.dedup();
-    assert_eq!(commands.len(), 1, "the forms of an event say the same: {commands:?}");
-    commands.remove(0)
+    calls.dedup();
+    assert_eq!(calls.len(), 1, "the forms of an event say the same: {calls:?}");
+    calls.remove(0)
 }
 
 #[test]
 fn a_body_is_json_unless_it_says_otherwise() {
     let body = r#"{"account":"emea"}"#;
     for content_type in [None, Some("application/json"), Some(" Application/JSON ; charset=utf-8")] {
-        assert_eq!(with_body("token", content_type, body), Ok(token(emea())), "{content_type:?}");
-        assert_eq!(with_body("token", content_type, " \n"), Ok(token(AccountName::default())));
-        assert!(matches!(with_body("token", content_type, "{"), Err(RequestError::InvalidRequest(_))));
+        assert_eq!(
+            with_body("token", content_type, body),
+            Ok(call_for_emea(Action::Token)),
+            "{content_type:?}"
+        );
+        assert_eq!(with_body("token", content_type, " \n"), Ok(call(Action::Token)));
+        assert!(is_malformed(&with_body("token", content_type, "{")));
     }
-    assert_eq!(with_body("refresh", None, body), Ok(Command::Refresh { account: emea() }));
+    assert_eq!(with_body("refresh", None, body), Ok(call_for_emea(Action::Refresh)));
     for content_type in ["", "text/plain", "application/jsonp"] {
         let refused = with_body("token", Some(content_type), body);
-        assert!(matches!(refused, Err(RequestError::InvalidRequest(_))), "{content_type}");
+        assert!(is_malformed(&refused), "{content_type}");
     }
 }
 
 #[test]
 fn a_form_requests_a_token_by_oauth() {
     let form = |body: &str| with_body("token", Some(FORM), body);
-    let command = Command::Token {
-        account: emea(),
+    let full = Call {
         min_ttl: Some(Duration::from_secs(90)),
         rejected: Some(Generation(7)),
+        ..call_for_emea(Action::Token)
     };
     assert_eq!(
         form("grant_type=client_credentials&account=emea&min_ttl_seconds=90&rejected_generation=7&scope=a"),
-        Ok(command)
+        Ok(full)
     );
-    assert_eq!(form("grant_type=password"), Err(RequestError::UnsupportedGrantType));
+    assert_eq!(form("grant_type=password"), Err(CallError::UnsupportedGrantType.into()));
     for body in ["", "account=emea", "grant_type=client_credentials&grant_type=client_credentials"] {
-        assert!(matches!(form(body), Err(RequestError::InvalidRequest(_))), "{body}");
+        assert!(is_malformed(&form(body)), "{body}");
     }
     let refused = with_body("refresh", Some(FORM), "grant_type=client_credentials");
-    assert!(matches!(refused, Err(RequestError::InvalidRequest(_))), "{refused:?}");
+    assert!(is_malformed(&refused), "{refused:?}");
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_body_that_is_not_base64_is_refused() {
     let mut event = version_2("POST", "/token");
     event["isBase64Encoded"] = json!(true);
     event["body"] = json!("%");
-    assert_eq!(command_of(&event), Err(RequestError::invalid("the body has to be valid base64")));
+    assert_eq!(call_of(&event), Err(RequestError::invalid("the body has to be valid base64")));
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn the_first_content_type_counts() {
     let text = version_2("POST", "/token").to_string();
     let headers = r#"{"headers":{"content-type":"application/json","Content-Type":"text/html"},"#;
     let text = text.replacen('{', headers, 1);
-    assert!(HttpRequest::parse(&text).unwrap().command().is_ok(), "{text}");
+    assert!(HttpRequest::parse(&text).unwrap().call().is_ok(), "{text}");
 }
 
 #[test]
@@ -182,10 +186,11 @@ fn a_caller_is_who_iam_says() {
 
 #[test]
 fn a_response_has_the_form_of_its_request() {
-    let answer = Answer {
-        access_token: Secret::from("token"),
-        expires_at: Timestamp::from_millis(1_775_478_896_000),
-        expires_in_seconds: 900,
+    let answer = TokenAnswer {
+        access_token: Some(Secret::from("token")),
+        expires_in: 900,
+        expires_at: Some(Timestamp::from_millis(1_775_478_896_000)),
+        account: AccountName::default(),
         generation: Generation(1),
         served_from: ServedFrom::Memory,
     };
@@ -195,9 +200,8 @@ fn a_response_has_the_form_of_its_request() {
         for (content_type, has_expires_at) in [("application/json", true), (FORM, false)] {
             event["headers"] = json!({"content-type": content_type});
             let text = event.to_string();
-            let account = AccountName::default();
-            let reply = TokenReply { account, answer: answer.clone(), has_token: true, has_expires_at: true };
-            let response = HttpRequest::parse(&text).unwrap().respond(Ok(Reply::Token(reply)), "id");
+            let reply = Ok(Reply::Token(answer.clone()));
+            let response = HttpRequest::parse(&text).unwrap().respond(reply, "id");
             let response = serde_json::to_value(response).unwrap();
             assert_eq!((&response["statusCode"], &response["isBase64Encoded"]), (&json!(200), &json!(false)));
             assert_eq!(response["cookies"], if has_cookies { json!([]) } else { Value::Null });

@@ -9,7 +9,7 @@ mod permissions;
 mod releases;
 
 use crate::{events, front::context, handler, instance};
-use contract::Action;
+use contract::{Action, Call};
 use emulators::{World, dynamodb};
 use lambda_runtime::LambdaEvent;
 use protocol::Timestamp;
@@ -22,12 +22,7 @@ use std::{
 };
 use token_broker::{
     config::{Config, ConfigErrors},
-    inbound::{
-        ROUTES,
-        authorization::Caller,
-        command::{self, Command},
-        deadline::Entry,
-    },
+    inbound::{authorization::Caller, deadline::Entry},
     telemetry::Metric,
 };
 
@@ -167,8 +162,7 @@ async fn each_api_has_the_handlers_routes_behind_iam() {
         let stack = Stack::read(stack);
         let routed: BTreeSet<_> =
             stack.routes().into_iter().map(|route| (route.method, route.path)).collect();
-        let paths = ROUTES.iter().map(|(_, action)| action).chain(&Action::ALL);
-        let paths = paths.map(|action| format!("/{}", action.name()));
+        let paths = Action::ALL.iter().map(|action| format!("/{}", action.name()));
         let paths: BTreeSet<_> = paths.chain(routed.iter().map(|(_, path)| path.clone())).collect();
         let mut served = BTreeSet::new();
         for path in paths {
@@ -339,7 +333,7 @@ fn each_way_in_has_its_alias() {
             (&json!("${ScheduleAlias}"), &json!("${MaintenanceRole.Arn}"))
         );
         let input = target["Input"].as_str().expect("a text");
-        assert_eq!(command::from_text(input).ok(), Some(Command::Maintain));
+        assert_eq!(Call::from_json(input.as_bytes(), None), Ok(Call::new(Action::Maintain, None)));
         let statement = &stack.resource("MaintenanceRole")["Policies"][0]["PolicyDocument"]["Statement"];
         let invoking = json!([
             {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "${ScheduleAlias}"}

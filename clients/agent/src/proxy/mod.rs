@@ -7,15 +7,15 @@ mod path;
 mod retry;
 
 use self::body::Kept;
-use crate::{query::invalid, reply};
-use contract::AccountName;
+use crate::reply;
+use contract::{AccountName, CallError, ErrorCode};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::time::Duration;
 use token_broker_client::{
-    Error, Token, TokenSource,
+    Token, TokenSource,
     http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
 };
 
@@ -68,7 +68,7 @@ impl Proxy {
         let (head, body) = request.into_parts();
         let target = match target(&self.api.path, rest, &head.method, &head.uri) {
             Ok(target) => target,
-            Err(error) => return reply::no_token(&error),
+            Err(error) => return reply::malformed(&error),
         };
         let outgoing = Outgoing { method: head.method, target, headers: headers::for_api(head.headers) };
         let token = match source.get(account).await {
@@ -76,7 +76,7 @@ impl Proxy {
             Err(error) => return reply::no_token(&error),
         };
         let Ok((body, kept)) = body::take(body).await else {
-            return reply::no_token(&invalid("the request's body broke off".to_owned()));
+            return reply::malformed(&CallError::Invalid("the request's body broke off".to_owned()));
         };
         let sent = self.send(&outgoing, &token, body, &kept).await;
         let (token, sent) = match sent {
@@ -158,16 +158,16 @@ enum Failed {
 }
 
 /// The request target for the API.
-pub(crate) fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Result<Uri, Error> {
-    let target =
-        path::target(base, rest, uri.query()).map_err(|error| invalid(error.description().to_owned()))?;
+pub(crate) fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Result<Uri, CallError> {
+    let invalid = |what: &str| CallError::Invalid(what.to_owned());
+    let target = path::target(base, rest, uri.query()).map_err(|error| invalid(error.description()))?;
     let target = target.parse().ok().filter(|_| *method != Method::CONNECT);
-    target.ok_or_else(|| invalid("the request cannot be passed on".to_owned()))
+    target.ok_or_else(|| invalid("the request cannot be passed on"))
 }
 
 /// 503 if the request was certainly not sent, and 502 if the API may have acted on it.
 fn failed(failed: &Failed) -> Response<Body> {
-    let code = "upstream_unavailable";
+    let code = ErrorCode::UpstreamUnavailable;
     match failed {
         Failed::Send(error @ SendError::NotConnected(..)) => {
             let description = format!("the API is out of reach, and the request was not sent: {error}");
@@ -177,6 +177,6 @@ fn failed(failed: &Failed) -> Response<Body> {
             let description = format!("the API gave no response, and may have acted on the request: {error}");
             reply::error(502, code, &description, None)
         }
-        Failed::Token => reply::error(500, "internal", "the token is no header value", None),
+        Failed::Token => reply::error(500, ErrorCode::Internal, "the token cannot be sent in a header", None),
     }
 }

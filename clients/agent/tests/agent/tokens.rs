@@ -1,7 +1,7 @@
 //! `GET /v1/token`, and the ways to the broker.
 
 use crate::support::{Agent, GUARD, World, by_invoke};
-use token_broker_client::{AccountName, BrokerClient, Code, Environment, TokenSource};
+use token_broker_client::{AccountName, BrokerClient, Environment, ErrorCode, TokenSource};
 use token_broker_fakes::{Broker, BrokerMode};
 
 #[tokio::test]
@@ -130,5 +130,5 @@ async fn the_rust_client_works_against_the_agent() {
     world.revoke();
     assert_eq!(source.report(&account, token.generation).await.unwrap().generation.0, 8);
     let stranger = TokenSource::new(BrokerClient::agent(&environment("another")).unwrap());
-    assert_eq!(stranger.get(&account).await.unwrap_err().code(), Code::AccessDenied);
+    assert_eq!(stranger.get(&account).await.unwrap_err().code(), ErrorCode::AccessDenied);
 }

@@ -15,7 +15,7 @@ impl Agent {
     pub(crate) fn guard(environment: &Environment) -> Result<HeaderValue, Error> {
         let guard = environment.guard_token().map_err(|error| Error::NotConfigured(error.to_string()))?;
         let mut guard = HeaderValue::from_str(guard.expose())
-            .map_err(|_| Error::NotConfigured("the guard token is no header value".to_owned()))?;
+            .map_err(|_| Error::NotConfigured("the guard token cannot be sent in a header".to_owned()))?;
         guard.set_sensitive(true);
         Ok(guard)
     }
@@ -27,7 +27,7 @@ impl Agent {
         }
         Ok(Outgoing {
             method: Method::GET,
-            path_and_query: format!("/v1/token{}", call.query()),
+            path_and_query: format!("/v1/token{}", call.to_query()),
             headers: vec![(HeaderName::from_static("x-token-broker-token"), Self::guard(&self.environment)?)],
             body: Vec::new(),
         })

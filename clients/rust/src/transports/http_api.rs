@@ -2,7 +2,7 @@
 
 use super::{Outgoing, json_content};
 use crate::{
-    Action, Call, Clock, Error, SystemClock,
+    Call, Clock, Error, SystemClock,
     aws::{Aws, sign},
     http::BaseUrl,
 };
@@ -36,19 +36,19 @@ impl HttpApi {
 
 fn outgoing(base: &str, call: &Call) -> Outgoing {
     let path = format!("{base}/{}", call.action.name());
-    match call.action {
-        Action::Status => Outgoing {
+    if call.action.method() == Some("GET") {
+        return Outgoing {
             method: Method::GET,
-            path_and_query: path + &call.query(),
+            path_and_query: path + &call.to_query(),
             headers: Vec::new(),
             body: Vec::new(),
-        },
-        _ => Outgoing {
-            method: Method::POST,
-            path_and_query: path,
-            headers: vec![json_content()],
-            body: call.json(false),
-        },
+        };
+    }
+    Outgoing {
+        method: Method::POST,
+        path_and_query: path,
+        headers: vec![json_content()],
+        body: call.to_json(false),
     }
 }
 
@@ -75,7 +75,7 @@ fn service_and_region(host: &str) -> (&'static str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::AccountName;
+    use contract::{AccountName, Action};
 
     #[test]
     fn the_host_tells_service_and_region() {

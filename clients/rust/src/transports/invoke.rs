@@ -21,7 +21,7 @@ impl Invoke {
     pub(crate) async fn carry(&self, call: &Call) -> Result<Reply, Error> {
         // Asked for here, since the SDK does not tell a failure to sign from one to send.
         self.aws.credentials.get().await?;
-        let payload = Blob::new(call.json(true));
+        let payload = Blob::new(call.to_json(true));
         let sent = self.lambda.invoke().function_name(&self.function).payload(payload).send().await;
         let output = sent.map_err(|error| failed(&error))?;
         let request_id = output.request_id().map(str::to_owned);

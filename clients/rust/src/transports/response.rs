@@ -93,6 +93,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::{ClientErrorCode, ErrorCode};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -102,7 +103,7 @@ mod tests {
     fn an_http_error_keeps_code_time_and_request_id() {
         let body = br#"{"error":"login_budget_exhausted","error_description":"wait","retry_after":12,"request_id":"r"}"#;
         let error = http(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), body.to_vec()).unwrap_err();
-        assert_eq!(error.code(), Code::LoginBudgetExhausted);
+        assert_eq!(error.code(), ErrorCode::LoginBudgetExhausted);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(12)));
         assert_eq!((error.description().as_str(), error.request_id()), ("wait", Some("r")));
     }
@@ -111,7 +112,10 @@ mod tests {
     fn a_function_error_carries_its_time_in_the_message() {
         let body = br#"{"errorType":"refresh_in_progress","errorMessage":"being renewed (retry_after=3)"}"#;
         let error = function_error(body, Some("r".to_owned()));
-        assert_eq!((error.code(), error.description().as_str()), (Code::RefreshInProgress, "being renewed"));
+        assert_eq!(
+            (error.code(), error.description().as_str()),
+            (ErrorCode::RefreshInProgress.into(), "being renewed")
+        );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
         for odd in ["", ")", "(retry_after=3)", "x (retry_after=)", "x (retry_after=-1)", "x (retry_after=3"]
         {
@@ -130,7 +134,7 @@ mod tests {
         ] {
             let error = function_error(body.as_bytes(), None);
             assert_eq!(error, Error::Crashed(named.to_owned()));
-            assert_eq!(error.code(), Code::BrokerUnavailable);
+            assert_eq!(error.code(), ClientErrorCode::BrokerUnavailable);
         }
         assert!(matches!(function_error(b"?", None), Error::Unreadable(_)));
     }
@@ -141,12 +145,12 @@ mod tests {
         let error = http(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
         let reason = "AccessDeniedException no".to_owned();
         assert_eq!(error, Error::Intercepted { status: 403, reason, retry_after: None });
-        assert_eq!(error.code(), Code::AccessDenied);
+        assert_eq!(error.code(), ErrorCode::AccessDenied);
         let throttled = headers(&[("retry-after", "2")]);
         let error = http(StatusCode::TOO_MANY_REQUESTS, &throttled, b"<html>".to_vec()).unwrap_err();
         assert_eq!(
             (error.code(), error.retry_after()),
-            (Code::BrokerUnavailable, Some(Duration::from_secs(2)))
+            (ClientErrorCode::BrokerUnavailable.into(), Some(Duration::from_secs(2)))
         );
     }
 }

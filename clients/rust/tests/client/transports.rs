@@ -4,7 +4,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use std::time::Duration;
 use token_broker_client::{
-    AccountName, Action, BrokerClient, Call, Code, Environment, Error, Generation, TokenSource,
+    AccountName, Action, BrokerClient, Call, ClientErrorCode, Environment, Error, ErrorCode, Generation,
+    TokenSource,
 };
 use token_broker_fakes::{Broker, BrokerMode, Ending, Server, body, respond, unused_port};
 
@@ -51,7 +52,7 @@ async fn errors_are_typed_on_both_transports() {
         let error = source.get(&AccountName::default()).await.unwrap_err();
         assert_eq!(
             (error.code(), error.retry_after()),
-            (Code::UpstreamRateLimited, Some(Duration::from_secs(9)))
+            (ErrorCode::UpstreamRateLimited.into(), Some(Duration::from_secs(9)))
         );
         assert_eq!(error.description(), "scripted");
     }
@@ -81,7 +82,7 @@ async fn the_agent_gets_the_guard_token_and_no_signature() {
     let token = source.report_for(&emea, Generation(6), Duration::from_secs(90)).await.unwrap();
     assert_eq!(token.generation, Generation(7));
     let error = source.call(&Call::new(Action::Revoke, None)).await.unwrap_err();
-    assert_eq!(error.code(), Code::InvalidRequest, "the agent carries no operator's actions");
+    assert_eq!(error.code(), ErrorCode::InvalidRequest, "the agent carries no operator's actions");
 }
 
 #[tokio::test]
@@ -101,7 +102,7 @@ async fn the_guard_tokens_file_is_read_for_each_call() {
     .collect();
     let source = TokenSource::new(BrokerClient::agent(&environment).unwrap());
     let emea = AccountName::parse("emea").unwrap();
-    assert_eq!(source.get(&AccountName::default()).await.unwrap_err().code(), Code::AccessDenied);
+    assert_eq!(source.get(&AccountName::default()).await.unwrap_err().code(), ErrorCode::AccessDenied);
     std::fs::write(&path, "two\n").unwrap();
     assert_eq!(source.get(&emea).await.unwrap().generation, Generation(7));
     std::fs::remove_file(&path).unwrap();
@@ -119,7 +120,7 @@ async fn what_aws_refuses_did_not_reach_the_broker() {
     let source = by_invoke(&lambda.url());
     let error = source.get(&AccountName::default()).await.unwrap_err();
     assert!(matches!(error, Error::Intercepted { status: 403, .. }), "{error:?}");
-    assert_eq!(error.code(), Code::AccessDenied);
+    assert_eq!(error.code(), ErrorCode::AccessDenied);
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn a_broker_that_is_not_there_is_out_of_reach() {
     let source = by_invoke(&url);
     let error = source.get(&AccountName::default()).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
-    assert_eq!(error.code(), Code::BrokerUnavailable);
+    assert_eq!(error.code(), ClientErrorCode::BrokerUnavailable);
 }
 
 #[tokio::test]
@@ -183,6 +184,6 @@ fn without_its_settings_a_client_is_not_configured() {
         BrokerClient::http_api(&without_guard, "http://broker.example.com").unwrap_err(),
     ];
     for error in errors {
-        assert_eq!(error.code(), Code::NotConfigured, "{error}");
+        assert_eq!(error.code(), ClientErrorCode::NotConfigured, "{error}");
     }
 }

@@ -228,7 +228,7 @@ fn result(step: &Value) -> Result<Reply, Error> {
         }
         Some("broker_unavailable") => Err(down()),
         Some(code) => Err(Error::Refused {
-            code: Code::parse(code).unwrap(),
+            code: crate::Code::parse(code).unwrap(),
             description: "as the case says".to_owned(),
             retry_after: seconds(&step["retry_after"]),
             request_id: None,

@@ -4,7 +4,7 @@ mod single_flight;
 mod waiting;
 
 use super::*;
-use crate::{BoxFuture, Code, Reply};
+use crate::{BoxFuture, Reply};
 use contract::Draw;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::{

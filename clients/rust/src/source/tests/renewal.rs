@@ -1,4 +1,5 @@
 use super::*;
+use crate::ClientErrorCode;
 
 #[tokio::test(start_paused = true)]
 async fn failing_leaves_the_token_until_it_expires() {
@@ -27,7 +28,7 @@ async fn failing_leaves_the_token_until_it_expires() {
     if let Ok((_, answer)) = tokio::time::timeout(Duration::from_secs(1), bench.next()).await {
         answer.send(Err(down())).unwrap();
     }
-    assert_eq!(got.await.unwrap().unwrap_err().code(), Code::BrokerUnavailable);
+    assert_eq!(got.await.unwrap().unwrap_err().code(), ClientErrorCode::BrokerUnavailable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,24 @@
+//! The name that a caller gives itself.
+
+/// A name that a caller gives itself: logged, never trusted. 1 to 64 of `A-Za-z0-9._:/@-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientName(String);
+
+impl ClientName {
+    /// The form of a name, as a regular expression.
+    pub const PATTERN: &str = "^[A-Za-z0-9._:/@-]{1,64}$";
+    /// What a name has to be, for error texts.
+    pub const RULE: &str = "a name of 1 to 64 letters, digits and characters of ._:/@-";
+
+    /// Accepts a well-formed name only.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
+        let is_well_formed = (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);
+        is_well_formed.then(|| Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

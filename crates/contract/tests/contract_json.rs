@@ -1,0 +1,97 @@
+//! `contract.json` says what the code says.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use serde_json::{Value, json};
+use std::fmt::Write;
+use token_broker_contract::{
+    AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorCode, Field, Generation,
+    LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer,
+};
+
+fn answer_fields() -> Vec<String> {
+    let answer = TokenAnswer {
+        access_token: Some(Secret::from("t")),
+        expires_in: 900,
+        expires_at: Some(Timestamp::default()),
+        account: AccountName::default(),
+        generation: Generation(7),
+        served_from: ServedFrom::Table,
+    };
+    let text = serde_json::to_string(&answer).unwrap();
+    // As the broker orders them, which a `Value` would not.
+    let names = text.split('"').skip(1).step_by(2).filter(|name| text.contains(&format!("\"{name}\":")));
+    names.map(str::to_owned).collect()
+}
+
+fn kind(field: Field) -> &'static str {
+    match field {
+        Field::Action | Field::Account | Field::Client => "text",
+        Field::MinTtl | Field::RejectedGeneration => "whole number",
+        Field::Confirm => "boolean",
+    }
+}
+
+/// The contract's parts, each with its entries, one a line.
+fn parts() -> [(&'static str, Vec<Value>); 7] {
+    let actions = Action::ALL.map(|action| {
+        let route = action.method().map(|method| format!("{method} /{}", action.name()));
+        json!({"name": action.name(), "route": route})
+    });
+    let fields = Field::ALL.map(|field| {
+        let actions: Vec<_> =
+            Action::ALL.into_iter().filter(|action| field.belongs_to(*action)).map(Action::name).collect();
+        json!({"name": field.name(), "type": kind(field), "parameter": field.is_parameter(), "actions": actions})
+    });
+    let errors = ErrorCode::ALL.map(|code| {
+        json!({
+            "code": code.as_str(),
+            "status": code.http_status(),
+            "retry": code.may_pass(),
+            "summary": code.summary(),
+        })
+    });
+    let texts = |texts: &[&str]| texts.iter().copied().map(Value::from).collect();
+    [
+        ("actions", actions.into()),
+        ("fields", fields.into()),
+        ("answer_fields", answer_fields().into_iter().map(Value::from).collect()),
+        ("served_from", texts(&ServedFrom::ALL.map(ServedFrom::name))),
+        ("errors", errors.into()),
+        ("client_errors", texts(&ClientErrorCode::ALL.map(ClientErrorCode::as_str))),
+        (
+            "names",
+            vec![
+                json!({"of": "account", "pattern": AccountName::PATTERN, "rule": AccountName::RULE, "default": AccountName::DEFAULT}),
+                json!({"of": "client", "pattern": ClientName::PATTERN, "rule": ClientName::RULE}),
+            ],
+        ),
+    ]
+}
+
+fn written() -> String {
+    let mut text = "{\n".to_owned();
+    for (name, entries) in parts() {
+        let entries: Vec<_> = entries.iter().map(|entry| format!("        {entry}")).collect();
+        write!(text, "    \"{name}\": [\n{}\n    ],\n", entries.join(",\n")).unwrap();
+    }
+    let min_ttl = DEFAULT_MIN_TTL.as_secs();
+    write!(
+        text,
+        "    \"default_min_ttl_seconds\": {min_ttl},\n    \"longest_lifetime_seconds\": {LONGEST_LIFETIME_SECONDS}\n}}\n"
+    )
+    .unwrap();
+    text
+}
+
+/// `UPDATE_CONTRACT=1 cargo test -p token-broker-contract` writes the file.
+#[test]
+fn the_file_for_other_languages_says_what_the_code_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.json");
+    let text = written();
+    assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());
+    if std::env::var_os("UPDATE_CONTRACT").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == text, "contract.json is out of date: run this test with UPDATE_CONTRACT=1");
+}

@@ -3,6 +3,7 @@
 #
 #   token-broker-ARCH.zip          the function: one program, `bootstrap`
 #   token-broker-agent-ARCH.zip    the layer with the agent: `extensions/token-broker-agent`
+#   *.template.yaml                CloudFormation for each of them
 #   *.cdx.json                     what each of them was built from (CycloneDX)
 #   SHA256SUMS                     of all of these
 #
@@ -12,7 +13,7 @@
 #
 # The same commit and the same tools make the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
 # The tools are the toolchain of rust-toolchain.toml, and what this installs by version: cargo-lambda, Zig as the linker
-# and C compiler, and cargo-auditable.
+# and C compiler, cargo-auditable, and SAM's translator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/system/common.sh
@@ -38,6 +39,8 @@ fail() { echo "release: $*" >&2 && exit 1; }
 
 same_version() {
     grep -qx "    SemanticVersion: $version" template.yaml || fail "template.yaml has another version than Cargo.toml"
+    [ "$(grep -c "S3Key: token-broker/$version/" clients/agent/template.yaml)" = 2 ] ||
+        fail "clients/agent/template.yaml has another version than Cargo.toml"
     [ -n "${tag:-}" ] || return 0
     [ "$tag" = "v$version" ] || fail "the tag is $tag, and Cargo.toml says $version"
     python3 scripts/release.py notes "$version" CHANGELOG.md >"$dist/NOTES.md" || fail "CHANGELOG.md has nothing on $version"
@@ -87,9 +90,10 @@ pack() {
 
 cargo_tool cargo-auditable 0.7.7
 cargo_lambda_tools
+template_tools
 cargo fetch --quiet --locked # so that all of prefixes() is there
 mkdir -p "$dist"
-rm -f "$dist"/*.zip "$dist"/*.json "$dist/SHA256SUMS" "$dist/NOTES.md"
+rm -f "$dist"/*.zip "$dist"/*.json "$dist"/*.yaml "$dist/SHA256SUMS" "$dist/NOTES.md"
 same_version
 export SOURCE_DATE_EPOCH
 for arch in "$@"; do
@@ -101,4 +105,6 @@ for arch in "$@"; do
     compile "$arch" "$cpu" "$target"
     pack "$arch" "$target"
 done
-(cd "$dist" && sha256sum -- *.zip *.json | tee SHA256SUMS)
+"$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$dist" "$version" "$@"
+cp clients/agent/template.yaml "$dist/token-broker-agent.template.yaml"
+(cd "$dist" && sha256sum -- *.zip *.json *.yaml | tee SHA256SUMS)

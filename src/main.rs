@@ -41,6 +41,13 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         }
     };
     if lookup("AWS_LAMBDA_RUNTIME_API").is_none() {
+        if std::env::args_os().nth(1).is_some_and(|argument| argument == "--check") {
+            #[expect(clippy::print_stderr, reason = "this is the answer to the person who runs the check")]
+            {
+                eprintln!("token-broker: the configuration is valid");
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
     telemetry::start(config.log);

@@ -2,6 +2,7 @@
 
 use crate::{instance, world};
 use serde_json::json;
+use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_errors_are_reported_at_start_and_nothing_is_answered() {
@@ -23,6 +24,20 @@ async fn all_errors_are_reported_at_start_and_nothing_is_answered() {
         assert!(reported.contains(variable), "{variable} is missing in {reported}");
     }
     drop(unanswered);
+}
+
+#[test]
+fn the_program_checks_a_configuration_outside_lambda() {
+    let check = |callers: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_token-broker"));
+        let variables = [("BROKER_TABLE", "any"), ("BROKER_CALLERS", callers)];
+        let output = program.arg("--check").env_clear().envs(variables).output().expect("it runs");
+        (output.status.success(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let rule = |action: &str| format!(r#"[{{"caller":"direct","accounts":["*"],"actions":["{action}"]}}]"#);
+    assert_eq!(check(&rule("token")), (true, "token-broker: the configuration is valid\n".to_owned()));
+    let (is_valid, printed) = check(&rule("tokn"));
+    assert!(!is_valid && printed.contains("BROKER_CALLERS rule 1: `actions`"), "{printed}");
 }
 
 /// The report itself must not need what is wrong.

@@ -141,19 +141,38 @@ cargo_tool() {
         cargo install --quiet --locked --profile dev --version "=$2" --root "$SYSTEM_DIR/tools" "$1"
 }
 
-# document_block LANGUAGE TEXT: the block of docs/API.md in this language that has this text in it, to be run as it
-# stands there.
+# document_block LANGUAGE TEXT [PAGE]: the block of a page, docs/API.md by default, in this language that has this text
+# in it, to be run as it stands there.
 document_block() {
     awk -v first="\`\`\`$1" -v text="$2" '
         $0 == first { inside = 1; block = ""; next }
         inside && /^```$/ { inside = 0; if (index(block, text)) printf "%s", block }
-        inside { block = block $0 "\n" }' docs/API.md
+        inside { block = block $0 "\n" }' "${3:-docs/API.md}"
 }
 
 # The SAM CLI.
 sam_tools() {
     venv sam aws-sam-cli==1.170.0 || return
     export PATH=$SYSTEM_DIR/sam/bin:$PATH SAM_CLI_TELEMETRY=0
+}
+
+# What makes the template of a release.
+template_tools() { venv sam-translator aws-sam-translator==1.115.0 boto3==1.43.108 PyYAML==6.0.4; }
+
+# The AWS CLI, as `aws`. PyPI has version 1, which takes payloads as they are and knows no option for that.
+aws_cli() {
+    venv operations awscli==1.45.11 || return
+    mkdir -p "$SYSTEM_DIR/aws-cli"
+    cat >"$SYSTEM_DIR/aws-cli/aws" <<END
+#!/usr/bin/env bash
+arguments=()
+while [ \$# -gt 0 ]; do
+    if [ "\$1" = --cli-binary-format ]; then shift 2; else arguments+=("\$1"); shift; fi
+done
+exec "$SYSTEM_DIR/operations/bin/aws" "\${arguments[@]}"
+END
+    chmod +x "$SYSTEM_DIR/aws-cli/aws"
+    export PATH=$SYSTEM_DIR/aws-cli:$PATH AWS_PAGER=''
 }
 
 # cargo-lambda, and Zig as its linker: the linker of this machine knows neither the processor nor the C library that the

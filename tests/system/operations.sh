@@ -2,28 +2,20 @@
 # AWS are marked bash there, the others sh.
 # shellcheck shell=bash
 
-need "installing the AWS CLI" venv operations awscli==1.45.11
+need "installing the AWS CLI" aws_cli
 need "starting the local stack" start_local
 set -a
 # shellcheck source=/dev/null
 . "$LOCAL_ENV"
 set +a
-export AWS_ENDPOINT_URL_LAMBDA=$BROKER_URL AWS_PAGER=''
+export AWS_ENDPOINT_URL_LAMBDA=$BROKER_URL
 
 # commands FILE: its blocks for the local stack, one after the other. Blocks in a list are indented.
 commands() { awk '/^ *```sh$/ { on = 1; next } /^ *```$/ { on = 0 } on' "$1"; }
 
-# What the pages take for granted. Version 1 of the CLI, the one that PyPI has, takes payloads as they are and knows no
-# option for that.
+# What the pages take for granted.
 cat >"$SYSTEM_DIR/operations/prelude.sh" <<'END'
 set -euo pipefail
-aws() {
-    local arguments=()
-    while [ $# -gt 0 ]; do
-        if [ "$1" = --cli-binary-format ]; then shift 2; else arguments+=("$1"); shift; fi
-    done
-    command aws "${arguments[@]}"
-}
 OPERATOR=token-broker:operator LIVE=token-broker:live TABLE=$BROKER_TABLE
 export EMAIL=local@example.invalid PASSWORD=local-only
 END
@@ -36,7 +28,7 @@ run_page() {
         [ "$1" = docs/OPERATIONS.md ] || commands docs/OPERATIONS.md | sed -n '/^broker() {$/,/^}$/p'
         commands "$1"
     } >"$script"
-    (cd "$SYSTEM_DIR/operations" && PATH=$SYSTEM_DIR/operations/bin:$PATH bash "$script") |
+    (cd "$SYSTEM_DIR/operations" && bash "$script") |
         tee "$SYSTEM_DIR/operations/printed" && ! grep -q errorType "$SYSTEM_DIR/operations/printed"
 }
 

@@ -13,14 +13,13 @@ import pathlib
 import re
 import sys
 
-import boto3
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samcli.lib.providers.sam_function_provider import SamFunctionProvider
 from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from samcli.local.lambdafn.env_vars import EnvironmentVariables
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
+
+sys.path.insert(0, "scripts")
+import release_template
 
 PSEUDO = {
     "AWS::AccountId": "123456789012",
@@ -66,14 +65,6 @@ REPLACED_WITH = {
     "AWS::Lambda::Version": "Description",
 }
 GONE = object()  # AWS::NoValue: whatever has this value is left out
-
-
-def transformed(package, parameters):
-    # SAM wants to know where the package is; here nothing has been packaged.
-    source = yaml_parse(pathlib.Path("template.yaml").read_text())
-    source["Resources"]["BrokerFunction"]["Properties"]["CodeUri"] = f"s3://bucket/{package}"
-    session = boto3.Session(region_name=PSEUDO["AWS::Region"])
-    return Translator({}, Parser(), boto_session=session).translate(source, parameters)
 
 
 def another(name, declared):
@@ -177,6 +168,20 @@ class Resolver:
         raise NotImplementedError(name)
 
 
+def transformed(package, parameters):
+    return release_template.transformed(release_template.source(), package, parameters)
+
+
+def release(directory):
+    """The template of a release, of archives that are none."""
+    directory.mkdir(exist_ok=True)
+    architectures = ["arm64", "x86_64"]
+    for name in architectures:
+        (directory / f"token-broker-{name}.zip").write_text(name)
+    release_template.write(directory, "0.1.0", architectures)
+    return release_template.release(directory, "0.1.0", architectures)
+
+
 def extremes(template, name):
     return {key: declared[name] for key, declared in template["Parameters"].items() if name in declared}
 
@@ -222,8 +227,9 @@ def main():
         chosen = {name: another(name, declared)}
         write(directory / "changes" / f"{name}.json", Resolver(transformed("package", chosen), chosen).stack())
     write(directory / "sam-local.json", sam_local_variables())
-    agent = yaml_parse(pathlib.Path("clients/agent/template.yaml").read_text())
+    agent = release_template.source("clients/agent/template.yaml")
     write(directory / "agent.json", Resolver(agent, AGENT).stack())
+    write(directory / "release.json", Resolver(release(directory / "release"), {"CodeBucket": "archives"}).stack())
     write(directory / "changes" / "code.json", Resolver(transformed("other-package", {}), {}).stack())
 
 

@@ -11,8 +11,11 @@ run_checkov() {
     "$SYSTEM_DIR/checkov/bin/checkov" --framework cloudformation --compact --quiet --skip-download --file "$1"
 }
 check "template: checkov" run_checkov template.yaml
-check "template: cfn-lint of the agent's" "$SYSTEM_DIR/sam/bin/cfn-lint" --regions us-east-1 -- clients/agent/template.yaml
-check "template: checkov of the agent's" run_checkov clients/agent/template.yaml
+for file in clients/agent/template.yaml "$SYSTEM_DIR/template/release/token-broker.template.yaml"; do
+    of=$(basename "$(dirname "$file")")
+    check "template: cfn-lint of the $of" "$SYSTEM_DIR/sam/bin/cfn-lint" --regions us-east-1 -- "$file"
+    check "template: checkov of the $of" run_checkov "$file"
+done
 for choice in defaults everything; do
     check "template: checkov, deployed with $choice" run_checkov "$SYSTEM_DIR/template/$choice.template.json"
 done

@@ -276,7 +276,8 @@ fn the_default_callers_are_told_apart_by_alias_and_account() {
     assert_eq!(may(&alias("live")), reading);
     assert_eq!(may(&role("123456789012")), reading);
     assert_eq!(may(&alias("operator")).len(), Action::ALL.len() - 1);
-    let others = [alias("http"), alias("schedule"), alias("other"), Caller::Direct { alias: None }];
+    let others = ["candidate", "http", "schedule", "other"].map(alias);
+    let others = others.into_iter().chain([Caller::Direct { alias: None }]).collect::<Vec<_>>();
     for other in others.iter().chain([&role("210987654321"), &Caller::Anonymous]) {
         assert_eq!(may(other), [], "{other}");
     }
@@ -293,9 +294,10 @@ fn each_way_in_has_its_alias() {
             .map(|(resource, alias)| (text(&alias["Name"]), resource))
             .collect();
         let expected = [
+            ("candidate", "BrokerFunctionAliascandidate"),
             ("http", "HttpAlias"),
             ("live", "LiveAlias"),
-            ("operator", "BrokerFunctionAliasoperator"),
+            ("operator", "OperatorAlias"),
             ("schedule", "ScheduleAlias"),
         ];
         assert_eq!(aliases, expected.map(|(name, resource)| (name.to_owned(), resource)).into());

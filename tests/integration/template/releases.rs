@@ -1,6 +1,6 @@
 //! A version is published exactly if code or settings change, and all aliases move to it.
 
-use super::{BTreeMap, DEFAULTS, EVERYTHING, Stack, fs, json, text};
+use super::{BTreeMap, DEFAULTS, EVERYTHING, Stack, fs, json, many, text};
 
 /// What `CloudFormation` compares to find out whether it has to publish a version: the resource's name, and its
 /// description with the number of the settings, which is another one exactly if their content is.
@@ -57,6 +57,72 @@ fn all_aliases_stand_on_the_one_published_version() {
             assert_eq!(alias["FunctionName"], "${BrokerFunction}", "{name}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "tests/system.sh template runs it"]
+async fn no_alias_of_callers_moves_before_the_version_has_answered() {
+    for stack in [DEFAULTS, EVERYTHING] {
+        let stack = Stack::read(stack);
+        for alias in stack.all("AWS::Lambda::Alias").into_keys().filter(|name| !name.ends_with("candidate")) {
+            let mut before = vec![alias.to_owned()];
+            while let Some(name) = before.pop().filter(|name| name != "VersionCheck") {
+                let all = &stack.0[&name]["DependsOn"];
+                assert!(!all.is_null(), "{alias} does not wait");
+                before.push(text(many(all)[0]));
+            }
+        }
+        let check = stack.resource("VersionCheck");
+        let (version, _) = stack.all("AWS::Lambda::Version").pop_first().expect("a version");
+        assert_eq!(check["Version"], format!("${{{version}.Version}}"), "each version is checked");
+        let role = &stack.resource("VersionCheckRole")["Policies"][0]["PolicyDocument"]["Statement"];
+        let candidate = json!([
+            {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": check["Alias"]}
+        ]);
+        assert_eq!(*role, candidate);
+    }
+
+    // What it sends, and the one answer that says that the function has started.
+    let code = text(&Stack::read(DEFAULTS).resource("VersionCheckFunction")["Code"]["ZipFile"]);
+    let between = |start: &str, end: &str| {
+        let rest = code.split(start).nth(1).expect(start);
+        rest.split(end).next().expect(end).to_owned()
+    };
+    let world = crate::world().await;
+    let instance = crate::instance::start(&world, &[("BROKER_SCHEDULE_ALIAS", "schedule")]).await;
+    let answer = instance.invoke_through(Some("candidate"), between("request = b'", "'")).await;
+    let expected = between(r#"answer.get("errorType") == ""#, r#"""#);
+    assert_eq!(answer.expect_err("an error")["errorType"], expected);
+    assert_eq!(world.dynamodb.counts().writes, 0);
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_template_of_a_release_deploys_the_same_stack() {
+    let (mut built, mut released) = (Stack::read(DEFAULTS), Stack::read("release"));
+    for stack in [&mut built, &mut released] {
+        let (version, _) = stack.all("AWS::Lambda::Version").pop_first().expect("a version");
+        let version = version.to_owned();
+        let text = stack.0.to_string().replace(&version, "Version");
+        stack.0 = serde_json::from_str(&text).expect("JSON");
+    }
+    let code = &released.resource("BrokerFunction")["Code"];
+    assert_eq!(*code, json!({"S3Bucket": "archives", "S3Key": "token-broker/0.1.0/token-broker-arm64.zip"}));
+    // The digest of the file's text, "arm64".
+    let digest = released.resource("Version")["CodeSha256"].clone();
+    assert_eq!(digest, "9pFilQ8jXjzbutM/H5EtGlBL6Q2KN9ACxzXW8+OIImU=");
+    let settings = text(&released.resource("Settings")["Content"]);
+    assert!(settings.contains("CodeBucket=archives\nCodeKey=\n"), "another archive is another version");
+
+    for stack in [&mut built, &mut released] {
+        stack.0["BrokerFunction"]["Properties"]["Code"] = json!(null);
+        stack.0["Version"]["Properties"]["CodeSha256"] = json!(null);
+        stack.0["Settings"]["Properties"]["Content"] = json!(null);
+        for resource in stack.0.as_object_mut().expect("resources").values_mut() {
+            resource["UpdateReplacePolicy"] = json!(null);
+        }
+    }
+    assert_eq!(built.0, released.0);
 }
 
 #[test]

@@ -1,0 +1,69 @@
+# The whole stack, deployed by the README's commands to an emulator of AWS that others wrote. It enforces IAM, and runs
+# the function as a process, which talks TLS to an emulated Convirza.
+# shellcheck shell=bash
+
+DEPLOYMENT=$SYSTEM_DIR/deployment
+python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
+
+# The folder of a release for this machine's processor: the one that the part `release` has made in this run; or with
+# the function as cargo builds it for the tests.
+release_folder() {
+    ARCHITECTURE=x86_64
+    if [ "$(uname -m)" = aarch64 ]; then ARCHITECTURE=arm64; fi
+    VERSION=$(cargo metadata --locked --no-deps --format-version 1 | python3 scripts/release.py version token-broker)
+    rm -rf "$DEPLOYMENT" && mkdir -p "$DEPLOYMENT/release" || return
+    if grep -q $'^passed\trelease: build the archives' "$RESULTS" && [ $ARCHITECTURE = x86_64 ]; then
+        cp "$SYSTEM_DIR"/release/here/dist/* "$DEPLOYMENT/release/"
+        return
+    fi
+    cargo build --quiet --locked --bin token-broker && strip -o "$DEPLOYMENT/bootstrap" target/debug/token-broker &&
+        SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python3 scripts/release.py zip \
+            "$DEPLOYMENT/release/token-broker-$ARCHITECTURE.zip" bootstrap "$DEPLOYMENT/bootstrap" &&
+        "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$DEPLOYMENT/release" "$VERSION" $ARCHITECTURE &&
+        (cd "$DEPLOYMENT/release" && sha256sum -- * >SHA256SUMS)
+}
+
+start_upstream() {
+    start_local && background relay "$SYSTEM_DIR/ministack/bin/python" tests/system/deployment/relay.py \
+        "$DEPLOYMENT/authority.pem" "${CONVIRZA_URL##*:}" && wait_for 20 grep -q . "$LOGS/relay.log" &&
+        UPSTREAM=https://localhost:$(cat "$LOGS/relay.log")
+}
+
+start_aws() {
+    local port
+    port=$(free_port) || return
+    export AWS_ACCESS_KEY_ID=administrator AWS_SECRET_ACCESS_KEY=administrator AWS_DEFAULT_REGION=us-east-1
+    export AWS_ENDPOINT_URL=http://127.0.0.1:$port AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+    # Python functions run with the first python3 of the PATH. What is not said otherwise ends up in the functions'
+    # environment, such as the authority.
+    background aws env BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" AUTH=true MINISTACK_ACCOUNT_ID=123456789012 \
+        SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
+        "$SYSTEM_DIR/ministack/bin/python" tests/system/deployment/aws.py
+    wait_for 30 grep -q 'Running on' "$LOGS/aws.log"
+}
+
+# The README's commands, in a folder of a release, with this upstream and processor. The last of them get a token.
+deploys_by_the_readme() {
+    local folder=$DEPLOYMENT/release block printed
+    # The template has the right sum only before the emulator's part of it takes its place.
+    (cd "$folder" && sha256sum --check --ignore-missing --quiet SHA256SUMS) &&
+        mv "$folder/token-broker.template.yaml" "$DEPLOYMENT/whole.yaml" &&
+        python tests/system/deployment/simplify.py "$DEPLOYMENT/whole.yaml" "$folder/token-broker.template.yaml" &&
+        echo '{"email":"local@example.invalid","password":"local-only"}' >"$folder/secret.json" || return
+    block=$(document_block bash 'aws cloudformation deploy' README.md | sed -e "s/arm64/$ARCHITECTURE/" \
+        -e "s|^BUCKET=.*|BUCKET=archives; aws s3 mb s3://archives|" -e '/SHA256SUMS/d' \
+        -e "s|CodeBucket=\"\$BUCKET\"|& Architecture=$ARCHITECTURE OauthUrl=$UPSTREAM ApiUrl=$UPSTREAM/v3|")
+    printed=$(cd "$folder" && bash -euxo pipefail -c "$block") && echo "$printed" &&
+        grep -q '"login_limiter"' <<<"$printed" && ! grep -q FunctionError <<<"$printed"
+}
+
+need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trustme==1.2.1 PyYAML==6.0.4
+need "the AWS CLI" aws_cli
+need "what makes the template of a release" template_tools
+need "a folder like a release's" release_folder
+need "an upstream with TLS" start_upstream
+need "the emulator of AWS" start_aws
+check "deployment: the README's commands deploy a release and get a token" deploys_by_the_readme || return 0
+for name in $(python tests/system/deployment/stack.py list); do
+    check "deployment: ${name//_/ }" python tests/system/deployment/stack.py "$name"
+done

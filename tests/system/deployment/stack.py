@@ -1,0 +1,210 @@
+"""Checks the stack that tests/system/deployment.sh has deployed to the emulator of AWS.
+
+    stack.py CHECK [ARGUMENT...]
+"""
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+
+NAME = "token-broker"
+ALIASES = ["candidate", "http", "live", "operator", "schedule"]
+
+cloudformation, functions, logs = map(boto3.client, ("cloudformation", "lambda", "logs"))
+iam = boto3.client("iam")
+
+
+def described():
+    return cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
+
+
+def output(name):
+    return next(each["OutputValue"] for each in described()["Outputs"] if each["OutputKey"] == name)
+
+
+def resource(name):
+    found = cloudformation.describe_stack_resource(StackName=NAME, LogicalResourceId=name)
+    return found["StackResourceDetail"]["PhysicalResourceId"]
+
+
+def invoke(alias, payload, client=functions):
+    """The code of an error, or None, and the answer."""
+    found = client.invoke(FunctionName=f"{output('FunctionArn')}:{alias}", Payload=json.dumps(payload))
+    answer = json.load(found["Payload"])
+    return (answer["errorType"], answer) if "FunctionError" in found else (None, answer)
+
+
+def versions():
+    aliases = functions.list_aliases(FunctionName=output("FunctionArn"))["Aliases"]
+    return {each["Name"]: each["FunctionVersion"] for each in aliases}
+
+
+def user(name, action, resource):
+    """The session of a new user who may do this alone."""
+    iam.create_user(UserName=name)
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return boto3.Session(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def a_caller_gets_a_token_through_live_and_nothing_else():
+    caller = user("caller", "lambda:InvokeFunction", output("LiveAliasArn")).client("lambda")
+    error, answer = invoke("live", {}, caller)
+    assert not error and answer["access_token"] and answer["account"] == "default", answer
+    for alias in sorted(set(ALIASES) - {"live"}):
+        try:
+            invoke(alias, {}, caller)
+        except ClientError as refused:
+            assert refused.response["Error"]["Code"] == "AccessDeniedException", refused
+        else:
+            raise AssertionError(f"the caller's policy names live, and {alias} has answered")
+
+
+def each_alias_refuses_what_is_not_its_own():
+    allowed = {("live", "token"), ("live", "status"), ("schedule", "maintain")}
+    allowed |= {("operator", action) for action in ("token", "status", "refresh", "unblock")}
+    for alias in ALIASES:
+        for action in ("token", "status", "refresh", "unblock", "maintain"):
+            error, answer = invoke(alias, {"action": action})
+            assert error == (None if (alias, action) in allowed else "access_denied"), (alias, action, answer)
+
+
+def request(method, path, session=None):
+    """The status of a request to the API, and its body."""
+    # The emulator has this name for an API, on its own port.
+    host = f"{resource('HttpApi')}.execute-api.localhost"
+    url = boto3.client("sts").meta.endpoint_url + path
+    signed = AWSRequest(method, url, headers={"host": host, "content-type": "application/json"}, data=b"{}")
+    if session:
+        SigV4Auth(session.get_credentials(), "execute-api", "us-east-1").add_auth(signed)
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, b"{}", dict(signed.headers), method=method)) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
+
+
+def the_api_serves_those_who_sign_and_may():
+    caller = user("http-caller", "execute-api:Invoke", output("TokenRouteArn"))
+    status, answer = request("POST", "/token", caller)
+    assert status == 200 and answer["access_token"], (status, answer)
+    assert request("POST", "/token")[0] == 403
+    assert request("POST", "/refresh", caller)[0] == 403
+    # IAM lets the administrator through, and no rule of the broker does.
+    status, answer = request("POST", "/refresh", boto3.Session())
+    assert (status, answer["error"]) == (403, "access_denied"), (status, answer)
+    assert request("POST", "/nowhere", boto3.Session())[0] == 404
+
+
+def the_schedule_runs_maintenance():
+    target = boto3.client("scheduler").get_schedule(Name=resource("MaintenanceSchedule"))["Target"]
+    assert target["Arn"] == output("ScheduleAliasArn"), target
+    error, answer = invoke("schedule", json.loads(target["Input"]))
+    assert not error and answer["failed"] == 0, answer
+
+
+def the_log_has_the_record_and_the_alarms_their_metrics():
+    invoke("live", {})
+    error, answer = invoke("live", {"min_ttl_seconds": 90})
+    events = logs.filter_log_events(logGroupName=output("LogGroupName"))["events"]
+    lines = [json.loads(each["message"]) for each in events if each["message"].startswith("{")]
+    assert any(line.get("alias") == "live" and line.get("token_sha256") for line in lines), lines
+    assert not any(answer["access_token"] in each["message"] for each in events)
+    published = {
+        (metric["Name"], line["Function"])
+        for line in lines
+        for directive in line.get("_aws", {}).get("CloudWatchMetrics", [])
+        for metric in directive["Metrics"]
+    }
+    assert ("Answers", output("FunctionArn").split(":")[-1]) in published, published
+    alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    names = {value["Value"] for alarm in alarms for value in alarm["Dimensions"] if value["Name"] == "Function"}
+    assert names == {output("FunctionArn").split(":")[-1]}, names
+
+
+def update(**parameters):
+    """Deploys with other values; the end state of the stack."""
+    declared = described()["Parameters"]
+    values = [
+        {"ParameterKey": name, "ParameterValue": parameters[name]}
+        if name in parameters
+        else {"ParameterKey": name, "UsePreviousValue": True}
+        for name in (each["ParameterKey"] for each in declared)
+    ]
+    cloudformation.update_stack(
+        StackName=NAME, UsePreviousTemplate=True, Parameters=values, Capabilities=["CAPABILITY_IAM"]
+    )
+    while (state := described()["StackStatus"]).endswith("IN_PROGRESS"):
+        time.sleep(0.2)
+    return state
+
+
+def another_parameter_moves_all_aliases_to_a_new_version():
+    before = versions()
+    assert sorted(before) == ALIASES and len(set(before.values())) == 1, before
+    assert update(LogRetentionDays="30") == "UPDATE_COMPLETE"
+    after = versions()
+    assert len(set(after.values())) == 1 and int(after["live"]) > int(before["live"]), (before, after)
+    assert invoke("live", {})[0] is None
+
+
+def a_wrong_parameter_reaches_no_caller():
+    before = versions()
+    state = update(Callers='[{"caller":"direct:live","accounts":["*"],"actions":["tokn"]}]')
+    assert state == "UPDATE_ROLLBACK_COMPLETE", state
+    events = cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
+    reasons = [each.get("ResourceStatusReason", "") for each in events if each["LogicalResourceId"] == "VersionCheck"]
+    assert any("BROKER_CALLERS" in reason for reason in reasons), reasons
+    moved = {name for name, version in versions().items() if version != before[name]}
+    assert moved <= {"candidate"}, moved
+    assert invoke("live", {})[0] is None
+
+
+def the_aliases_go_back_by_hand():
+    now = versions()["live"]
+    numbers = [each["Version"] for each in functions.list_versions_by_function(FunctionName=output("FunctionArn"))["Versions"]]
+    earlier = max((number for number in numbers if number.isdigit() and int(number) < int(now)), key=int)
+    for name in ("live", "http", "operator", "schedule"):
+        functions.update_alias(FunctionName=output("FunctionArn"), Name=name, FunctionVersion=earlier)
+    assert invoke("live", {})[0] is None
+    assert invoke("schedule", {"action": "maintain"})[0] is None
+
+
+def the_logs_and_their_key_outlive_the_stack():
+    table, key, function = resource("TokenTable"), resource("Key"), output("FunctionArn")
+    groups = {output("LogGroupName"), output("ApiLogGroupName")}
+    cloudformation.delete_stack(StackName=NAME)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME, WaiterConfig={"Delay": 1})
+    kept = {each["logGroupName"] for each in logs.describe_log_groups()["logGroups"]}
+    assert groups <= kept, (groups, kept)
+    assert boto3.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+    assert table not in boto3.client("dynamodb").list_tables()["TableNames"]
+    assert function not in [each["FunctionArn"] for each in functions.list_functions()["Functions"]]
+
+
+CHECKS = [
+    a_caller_gets_a_token_through_live_and_nothing_else,
+    each_alias_refuses_what_is_not_its_own,
+    the_api_serves_those_who_sign_and_may,
+    the_schedule_runs_maintenance,
+    the_log_has_the_record_and_the_alarms_their_metrics,
+    another_parameter_moves_all_aliases_to_a_new_version,
+    a_wrong_parameter_reaches_no_caller,
+    the_aliases_go_back_by_hand,
+    the_logs_and_their_key_outlive_the_stack,
+]
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["list"]:
+        print(*(check.__name__ for check in CHECKS), sep="\n")
+    else:
+        next(check for check in CHECKS if check.__name__ == sys.argv[1])()

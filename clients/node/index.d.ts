@@ -24,7 +24,8 @@ export interface TokenOptions {
 export interface TokenSource {
     /**
      * Resolves to a token that is valid for at least `minTtlSeconds`, from the cache if possible. From two thirds of the
-     * lifetime on, the token is renewed in the background. Concurrent callers share one request to the broker.
+     * lifetime on, the token is renewed in the background. Concurrent callers share one call to the broker, and wait 5 s
+     * in all, or 20 s if there is no valid token.
      */
     get(options?: TokenOptions): Promise<Token>;
     /**
@@ -52,6 +53,8 @@ export interface TokenSourceOptions {
     transport?: Transport;
     /** The wall clock, in milliseconds; `Date.now` by default. */
     now?: () => number;
+    /** A random number from 0 to 1, for jitter; `Math.random` by default. */
+    random?: () => number;
     /** Gets a line for each failed renewal in the background; `console.warn` by default. */
     warn?: (message: string) => void;
 }
@@ -71,8 +74,9 @@ export interface BrokerFetchOptions extends TokenOptions {
 
 /**
  * Returns a `fetch` that adds the account's bearer token to each request. After a 401 it reports the token's
- * generation, and sends the request once more if the broker has a newer generation and the body is no stream. After a
- * redirect it sends only GET, HEAD and OPTIONS once more: another method may have taken effect already.
+ * generation, and sends the request once more if the broker has a newer generation and the body is no stream. A
+ * `Request` is cloned for that, which keeps its body in memory until the API has answered. After a redirect it sends
+ * only GET, HEAD and OPTIONS once more: another method may have taken effect already.
  */
 export function brokerFetch(options?: BrokerFetchOptions): typeof globalThis.fetch;
 

@@ -1,8 +1,13 @@
 // A broker behind its three fronts, and an API, on one loopback port. They speak the contract.
 
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { readFileSync } from "node:fs";
 import http from "node:http";
 import { agent, createTokenSource } from "token-broker";
+
+// The tests run in a copy of this folder. `clients/test.sh` says where the repository is.
+const repository = process.env.REPOSITORY ?? new URL("../../..", import.meta.url).pathname;
+export const readJson = (path) => JSON.parse(readFileSync(`${repository}/${path}`, "utf8"));
 
 export const GUARD = "guard-secret";
 export const AWS = {
@@ -30,6 +35,7 @@ export class Clock {
 export class Broker {
     expiresIn = 900;
     maxTtl = 900;
+    knowsClient = true;
     requests = [];
     fault;
     raw;
@@ -68,6 +74,9 @@ export class Broker {
         await this.mayAnswer;
         this.beforeAnswer();
         if (this.fault) return [503, this.fault];
+        if (!this.knowsClient && "client" in fields) {
+            return [400, fault("invalid_request", "unknown field `client`; the fields are `action`, `account`")];
+        }
         const { account = "default", min_ttl_seconds: minTtl, rejected_generation: rejected } = fields;
         if (account === "nobody") return [404, fault("unknown_account", "no secret for that account")];
         if (Number(minTtl ?? 0) > this.maxTtl) {
@@ -95,7 +104,7 @@ export function fault(code, description, retryAfter) {
     return retryAfter === undefined ? body : { ...body, retry_after: retryAfter };
 }
 
-/** Starts the servers for one test. `apiRequests` are {path, body, token} as the API got them. */
+/** Starts the servers for one test. `apiRequests` are {method, path, body, token} as the API got them. */
 export async function startFakes(test) {
     const fakes = { broker: new Broker(), clock: new Clock(), apiRequests: [], brokerHeaders: [], warnings: [] };
     const server = http.createServer(async (request, response) => {
@@ -185,7 +194,7 @@ async function invokeFront(fakes, request, url, body) {
 
 function api(fakes, request, url, body) {
     const token = request.headers.authorization?.replace("Bearer ", "");
-    fakes.apiRequests.push({ path: url.pathname, body, token });
+    fakes.apiRequests.push({ method: request.method, path: url.pathname, body, token });
     if (url.pathname === "/elsewhere") return [307, {}, { location: `http://localhost:${fakes.port}/items` }];
     if (url.pathname === "/effect") {
         fakes.broker.dead.add("token-secret-default-7");

@@ -26,7 +26,7 @@ test("adds the token", async (t) => {
     const response = await fetch(`${url}/items`, { method: "POST", headers, body: "body" });
     assert.equal(response.status, 200);
     assert.deepEqual(await response.json(), { path: "/items" });
-    assert.deepEqual(apiRequests, [{ path: "/items", body: "body", token: "token-secret-default-7" }]);
+    assert.deepEqual(apiRequests, [{ method: "POST", path: "/items", body: "body", token: "token-secret-default-7" }]);
 });
 
 test("takes a URL or a Request", async (t) => {
@@ -119,22 +119,91 @@ test("does not retry twice", async (t) => {
 
 test("reports but does not resend a streamed body", async (t) => {
     const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
-    for (const send of [
-        () => fetch(`${url}/items`, { method: "POST", body: stream(), duplex: "half" }),
-        () => fetch(new Request(`${url}/items`, { method: "POST", body: "in a Request" })),
-    ]) {
-        const { generation } = await source.get();
-        broker.revoke();
-        const response = await send();
-        assert.equal(response.status, 401);
-        assert.deepEqual(await response.json(), { message: "Unauthorized" });
-        assert.equal((await source.get()).generation, generation + 1, "the next request has a live token");
-    }
+    await source.get();
+    broker.revoke();
+    const response = await fetch(`${url}/items`, { method: "POST", body: stream(), duplex: "half" });
+    assert.equal(response.status, 401);
+    assert.deepEqual(await response.json(), { message: "Unauthorized" });
+    assert.equal((await source.get()).generation, 8, "the next request has a live token");
     assert.deepEqual(
         apiRequests.map(({ body }) => body),
-        ["streamed", "in a Request"],
+        ["streamed"],
     );
 });
+
+const post = (url) => new Request(url, { method: "POST", body: "body", headers: { "x-other": "kept" } });
+for (const [name, send] of [
+    ["a Request", (fetch, url) => fetch(post(url))],
+    ["a Request and options", (fetch, url) => fetch(post(url), { headers: { "x-other": "kept" } })],
+    [
+        "a Request and another body",
+        (fetch, url) => fetch(new Request(url, { method: "POST", body: "old" }), { body: "body" }),
+    ],
+    ["a URL and a Request", (fetch, url) => fetch(url, post("http://127.0.0.1:9/other"))],
+    [
+        "a URL and a Request of a Request",
+        (fetch, url) => fetch(url, new Request(post("http://127.0.0.1:9"), { body: "body" })),
+    ],
+    ["a Request and a Request", (fetch, url) => fetch(new Request(url), post("http://127.0.0.1:9/other"))],
+    [
+        "a Request with a stream",
+        (fetch, url) => fetch(new Request(url, { method: "POST", body: new Blob(["body"]).stream(), duplex: "half" })),
+    ],
+]) {
+    test(`sends ${name} as fetch does, and once more after a 401`, async (t) => {
+        const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+        assert.equal((await send(fetch, `${url}/items`)).status, 200);
+        await source.get();
+        broker.revoke();
+        assert.equal((await send(fetch, `${url}/items`)).status, 200);
+        assert.deepEqual(
+            apiRequests.map(({ method, path, body, token }) => [method, path, body, token.slice(-1)]),
+            ["7", "7", "8"].map((generation) => ["POST", "/items", "body", generation]),
+        );
+    });
+}
+
+test("does not read a Request twice", async (t) => {
+    const { fetch, url } = await startWithFetch(t);
+    const request = post(`${url}/items`);
+    await fetch(request);
+    assert.equal(request.bodyUsed, true);
+    await assert.rejects(fetch(request), TypeError);
+});
+
+for (const [name, create] of [
+    [
+        "ky",
+        async (fetch, url) =>
+            (await import("ky")).default.create({ fetch, prefixUrl: url }).post("items", { json: { a: 1 } }),
+    ],
+    [
+        "openapi-fetch",
+        async (fetch, url) =>
+            (await import("openapi-fetch"))
+                .default({ fetch, baseUrl: url })
+                .POST("/items", { body: { a: 1 } })
+                .then(({ response }) => response),
+    ],
+    [
+        "axios",
+        async (fetch, url) =>
+            (await import("axios")).default
+                .create({ adapter: "fetch", env: { fetch }, baseURL: url })
+                .post("/items", { a: 1 }),
+    ],
+]) {
+    test(`heals a 401 of ${name}`, async (t) => {
+        const { fetch, source, url, broker, apiRequests } = await startWithFetch(t);
+        await source.get();
+        broker.revoke();
+        assert.equal((await create(fetch, url)).status, 200);
+        assert.deepEqual(
+            apiRequests.map(({ method, body, token }) => [method, body, token.slice(-1)]),
+            ["7", "8"].map((generation) => ["POST", '{"a":1}', generation]),
+        );
+    });
+}
 
 test("returns the 401 if the report fails", async (t) => {
     const { fetch, source, url, broker, warnings } = await startWithFetch(t);
@@ -193,7 +262,10 @@ test("apiUrl limits the token to one origin", async (t) => {
     const { source, url, broker, apiRequests } = await startFakes(t);
     assert.equal((await brokerFetch({ source, apiUrl: "http://127.0.0.1/v3" })(`${url}/items`)).status, 401);
     assert.equal(broker.requests.length, 0);
-    assert.equal((await brokerFetch({ source, apiUrl: new URL(`${url}/v3`) })(new Request(`${url}/items`))).status, 200);
+    assert.equal(
+        (await brokerFetch({ source, apiUrl: new URL(`${url}/v3`) })(new Request(`${url}/items`))).status,
+        200,
+    );
     assert.deepEqual(
         apiRequests.map(({ token }) => token),
         [undefined, "token-secret-default-7"],

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -21,7 +21,7 @@ import {
     UnavailableError,
     UnknownAccountError,
 } from "token-broker";
-import { AWS, closedPort, fault, GUARD, startFakes } from "./fakes.mjs";
+import { AWS, closedPort, fault, GUARD, readJson, startFakes } from "./fakes.mjs";
 
 const run = promisify(execFile);
 const sdk = await import("@aws-sdk/client-lambda").catch(() => undefined);
@@ -93,6 +93,46 @@ for (const [name, skip, make] of TRANSPORTS) {
             });
         }
 
+        if (name !== "agent") {
+            for (const [variables, client] of [
+                [{ TOKEN_BROKER_CLIENT: "billing", AWS_LAMBDA_FUNCTION_NAME: "f" }, "billing"],
+                [{ TOKEN_BROKER_CLIENT: "", AWS_LAMBDA_FUNCTION_NAME: "f" }, "f"],
+                [{}, undefined],
+            ]) {
+                test(`names the caller ${client}`, async (t) => {
+                    setVariables(t, variables);
+                    const fakes = await startFakes(t);
+                    await createTokenSource({ transport: make(fakes) }).get();
+                    assert.deepEqual(
+                        fakes.broker.requests.map((request) => request.client),
+                        [client],
+                    );
+                });
+            }
+
+            test("does not name the caller again once that is refused", async (t) => {
+                setVariables(t, { TOKEN_BROKER_CLIENT: "billing" });
+                const fakes = await startFakes(t);
+                fakes.broker.knowsClient = false;
+                const source = createTokenSource({ transport: make(fakes) });
+                assert.equal((await source.get()).generation, 7);
+                assert.equal((await source.get({ account: "emea" })).generation, 7);
+                assert.deepEqual(
+                    fakes.broker.requests.map((request) => "client" in request),
+                    [true, false, false],
+                );
+            });
+
+            test("names the caller again after another refusal", async (t) => {
+                setVariables(t, { TOKEN_BROKER_CLIENT: "billing" });
+                const fakes = await startFakes(t);
+                const source = createTokenSource({ transport: make(fakes) });
+                await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
+                await source.get();
+                assert.ok(fakes.broker.requests.every((request) => request.client === "billing"));
+            });
+        }
+
         test("passes the limit of the minimum on", async (t) => {
             const source = createTokenSource({ transport: make(await startFakes(t)) });
             await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
@@ -112,7 +152,7 @@ for (const [name, skip, make] of TRANSPORTS) {
 }
 
 // What every client makes of these answers; see docs/API.md.
-const CODES = JSON.parse(await readFile(new URL("../../codes.json", import.meta.url), "utf8"));
+const CODES = readJson("clients/codes.json");
 
 describe("the code of every client", () => {
     for (const { of, status, body, times = 1, min_ttl_seconds: minTtlSeconds, code } of CODES) {
@@ -129,6 +169,7 @@ describe("agent", () => {
         { TOKEN_BROKER_TOKEN: GUARD, AWS_SESSION_TOKEN: "wrong" },
         { AWS_SESSION_TOKEN: GUARD, AWS_CONTAINER_AUTHORIZATION_TOKEN: "wrong" },
         { TOKEN_BROKER_TOKEN: "", AWS_CONTAINER_AUTHORIZATION_TOKEN: GUARD },
+        { TOKEN_BROKER_TOKEN: ` ${GUARD}\r\n` },
     ]) {
         test(`finds the guard token in ${Object.keys(variables)}`, async (t) => {
             const { port } = await startFakes(t);
@@ -158,6 +199,12 @@ describe("agent", () => {
             await assert.rejects(source.get(), { name: "NotConfiguredError", message: /guard token/ });
         });
     }
+
+    test("ignores the port that Kubernetes sets", async (t) => {
+        setVariables(t, { TOKEN_BROKER_PORT: "tcp://10.0.0.1:80", TOKEN_BROKER_TOKEN: GUARD });
+        const message = /the agent on 127\.0\.0\.1:2774/;
+        await assert.rejects(createTokenSource({ transport: agent({ timeoutMs: 1 }) }).get(), { message });
+    });
 
     for (const port of ["http", "0", "65536", "-1"]) {
         test(`says what is wrong with the port ${port}`, async (t) => {
@@ -206,8 +253,7 @@ describe("lambda without its package or settings", () => {
     test("and httpApi name the missing package", async (t) => {
         const folder = await mkdtemp(join(tmpdir(), "token-broker-"));
         t.after(() => rm(folder, { recursive: true }));
-        const module = fileURLToPath(import.meta.resolve("token-broker"));
-        await copyFile(module, join(folder, "index.mjs"));
+        await cp(dirname(fileURLToPath(import.meta.resolve("token-broker"))), folder, { recursive: true });
         await writeFile(
             join(folder, "main.mjs"),
             `import { createTokenSource, httpApi, lambda } from "./index.mjs";
@@ -224,7 +270,7 @@ describe("lambda without its package or settings", () => {
 });
 
 test("bundlers find every package that is imported on demand", async () => {
-    const text = await readFile(new URL(import.meta.resolve("token-broker")), "utf8");
+    const text = await readFile(new URL("transports.mjs", import.meta.resolve("token-broker")), "utf8");
     const imports = [...text.matchAll(/\bimport\((.*?)\)(\.\w+)?/g)].map(([, name, handler]) => [name, handler]);
     assert.deepEqual(imports, [
         ['"@aws-sdk/client-lambda"', ".catch"],
@@ -330,25 +376,17 @@ describe("httpApi", () => {
         });
     });
 
-    test("finds the service and the Region in the URL", { skip: skipSigning }, async (t) => {
-        const { url } = await startFakes(t);
-        for (const [host, scope] of [
-            ["abc.execute-api.eu-central-1.localhost", "eu-central-1/execute-api"],
-            ["abc.lambda-url.us-east-2.localhost", "us-east-2/lambda"],
-        ]) {
-            // The signature is made before the connection fails; the credentials see for what.
-            let seen;
-            const provider = async () => ({ ...AWS.credentials, accessKeyId: "AKIDEXAMPLE" });
-            const { SignatureV4 } = signing;
-            t.mock.method(SignatureV4.prototype, "sign", async function () {
-                seen = `${await this.regionProvider()}/${this.service}`;
-                throw new Error("enough");
-            });
-            const transport = httpApi({ url: `https://${host}`, credentials: provider });
-            await assert.rejects(createTokenSource({ transport }).get(), UnavailableError);
-            assert.equal(seen, scope, url);
-            t.mock.restoreAll();
-        }
+    test("is signed for the Region in the URL", { skip: skipSigning }, async (t) => {
+        // The signature is made before the connection fails; the signer sees for what.
+        let seen;
+        t.mock.method(signing.SignatureV4.prototype, "sign", async function () {
+            seen = `${await this.regionProvider()}/${this.service}`;
+            throw new Error("enough");
+        });
+        const url = "https://abc.execute-api.eu-central-1.amazonaws.com";
+        const transport = httpApi({ url, credentials: AWS.credentials });
+        await assert.rejects(createTokenSource({ transport }).get(), UnavailableError);
+        assert.equal(seen, "eu-central-1/execute-api");
     });
 
     test("finds credentials as an AWS SDK does", { skip: skipSigning }, async (t) => {

@@ -14,11 +14,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The function, the contract, the protocol, and the clients. `clients/fakes` serves their tests and is not shipped.
+/// The function, the contract, the protocol, and the clients.
 fn manifests() -> Vec<PathBuf> {
     let mut folders = vec![root().to_owned(), root().join("crates/contract"), root().join("crates/protocol")];
     if let Ok(clients) = fs::read_dir(root().join("clients")) {
-        folders.extend(clients.map(|client| client.unwrap().path()).filter(|path| !path.ends_with("fakes")));
+        folders.extend(clients.map(|client| client.unwrap().path()));
     }
     folders.into_iter().map(|folder| folder.join("Cargo.toml")).filter(|manifest| manifest.exists()).collect()
 }

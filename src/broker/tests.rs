@@ -2,8 +2,8 @@ use super::{maintenance::ACCOUNTS_AT_ONCE, *};
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
 use protocol::{
-    Call, Cooldown, CooldownReason, Credentials, Generation, Grant, Holder, Intent, IssuedToken, Lease,
-    Origin, Pair, Revocation, Secret, TokenKind, Verdict,
+    Call, Cooldown, CooldownReason, Credentials, Holder, Intent, IssuedToken, Lease, Origin, Pair,
+    Revocation, Secret, TokenKind, testing,
 };
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -186,18 +186,8 @@ fn maintenance_is_bounded_in_number_and_in_time() {
 #[test]
 fn an_account_that_needs_nothing_says_why() {
     let soon = NOW.plus(Duration::from_secs(9));
-    let pair = |expires_at| Pair {
-        generation: Generation(1),
-        access_token: Secret::from("token"),
-        refresh_token: None,
-        issued_at: NOW.minus(Duration::from_secs(3_600)),
-        expires_at,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        secret_version: None,
-        verdict: Verdict::Unverified,
-    };
+    let pair =
+        |expires_at| Pair { issued_at: NOW.minus(Duration::from_secs(3_600)), ..testing::pair(expires_at) };
     let cooldown = Cooldown {
         until: soon,
         reason: CooldownReason::Unavailable(protocol::UpstreamFault::Unexpected),

@@ -136,7 +136,7 @@ fn severity(error: &RequestError) -> Severity {
 mod tests {
     use super::*;
     use crate::telemetry::{Audit, Style};
-    use protocol::{Account, Generation, Grant, Origin, Pair, Secret, Verdict, Version};
+    use protocol::{Account, Pair, Version, testing};
     use serde_json::{Value, json};
     use std::{
         sync::{Arc, Mutex},
@@ -173,18 +173,7 @@ mod tests {
 
     /// The record of an account with a pair of generation 7.
     fn a_record() -> Account {
-        let pair = Pair {
-            generation: Generation(7),
-            access_token: Secret::from("access"),
-            refresh_token: None,
-            issued_at: NOW,
-            expires_at: NOW.plus(Duration::from_secs(9)),
-            obtained_by: Grant::Login,
-            replaces: None,
-            secret_version: None,
-            verdict: Verdict::Unverified,
-            origin: Origin::default(),
-        };
+        let pair = Pair { refresh_token: None, ..testing::pair(NOW.plus(Duration::from_secs(9))) };
         Account { version: Version(7), pair: Some(pair), ..Account::default() }
     }
 

@@ -87,8 +87,8 @@ fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Va
 mod tests {
     use super::*;
     use protocol::{
-        Cooldown, CooldownReason, Generation, Holder, Lease, Origin, Pair, Permit, RefreshToken, Secret,
-        SecretVersion, StoreError, Version,
+        Cooldown, CooldownReason, Holder, Lease, Pair, Permit, RefreshToken, Secret, SecretVersion,
+        StoreError, Version, testing,
     };
     use std::time::Duration;
 
@@ -101,20 +101,17 @@ mod tests {
 
     fn pair(verdict: Verdict) -> Pair {
         Pair {
-            generation: Generation(7),
             access_token: Secret::from("tell-tale"),
             refresh_token: Some(RefreshToken {
-                token: Secret::from("tell-tale"),
                 expires_at: Some(later(7200)),
                 consumed: true,
+                ..testing::refresh_token("tell-tale")
             }),
             issued_at: NOW,
-            expires_at: later(3600),
             obtained_by: Grant::Refresh,
-            replaces: None,
-            origin: Origin::default(),
             secret_version: Some(SecretVersion("v0".to_owned())),
             verdict,
+            ..testing::pair(later(3600))
         }
     }
 

@@ -4,8 +4,8 @@ use crate::{
     any_item::{TELL_TALE, damaged, wild_item},
     config,
 };
-use generators::{account, limiter};
 use proptest::{prelude::*, test_runner::TestCaseResult};
+use protocol::testing::strategies::{account, limiter};
 use protocol::{Account, AccountName};
 use token_broker::outbound::dynamodb::item::{
     Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter,

@@ -1,9 +1,8 @@
 //! Responses of the upstream: every body is parsed or refused, and an expiry never lies in the past.
 
 use crate::config;
-use generators::instant;
 use proptest::{collection::vec, option, prelude::*};
-use protocol::{Expiry, NewRefreshToken, Secret};
+use protocol::{Expiry, NewRefreshToken, Secret, testing::strategies::instant};
 use serde_json::{Value, json};
 use std::time::Duration;
 use token_broker::outbound::convirza::response::{GrantBody, is_v2_error, parse_expiry, parse_grant};

@@ -12,6 +12,7 @@
     reason = "a benchmark measures and prints, and fails by panicking"
 )]
 
+use emulators::fakes::{Api, Broker, Extensions, unused_port};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::{server::conn::http1, service::service_fn};
@@ -27,7 +28,6 @@ use token_broker_client::{
     SystemClock,
     http::{BaseUrl, HttpClient, Roots, Target, empty, full},
 };
-use token_broker_fakes::{Api, Broker, Extensions, unused_port};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},

@@ -1,23 +1,32 @@
-//! An HTTP server that can cut a connection without a response.
+//! An HTTP server that can end a connection without a response.
 
-use std::future::Future;
-use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
-
-use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-
-use crate::StartError;
+use crate::{Counter, StartError, tls::Identity};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::{Response, StatusCode},
+    response::IntoResponse,
+};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// Where a server listens: always on 127.0.0.1, since programs accept plain HTTP there only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,9 +71,29 @@ impl Listen {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    certificate: Option<String>,
     accepting: Vec<JoinHandle<()>>,
-    // Every connection ends when this sender is dropped.
-    _running: watch::Sender<()>,
+    cut: watch::Sender<()>,
+    connections: Counter,
+}
+
+/// How a scripted request ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// With this response.
+    Respond(Response<Body>),
+    /// The connection is closed without a response.
+    Close,
+}
+
+/// A response with a status and a body.
+///
+/// # Panics
+/// If there is no such status.
+pub fn respond(status: u16, content: impl Into<Body>) -> Ending {
+    #[expect(clippy::expect_used, reason = "tests name the status")]
+    let status = StatusCode::from_u16(status).expect("a status");
+    Ending::Respond((status, content.into()).into_response())
 }
 
 impl Server {
@@ -74,36 +103,121 @@ impl Server {
         listen: impl Into<Listen>,
         routes: Router,
     ) -> Result<Self, StartError> {
-        let bound = listen.into().bind().await;
+        Self::serve(service, listen.into(), None, routes).await
+    }
+
+    /// Serves a function on a free port.
+    pub async fn script<F, R>(handler: F) -> Self
+    where
+        F: Fn(Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Ending> + Send + 'static,
+    {
+        Self::script_at(0, handler).await
+    }
+
+    /// Serves a function on this port.
+    ///
+    /// # Panics
+    /// If the port is taken.
+    #[expect(clippy::expect_used, reason = "made for tests, which fail by panicking")]
+    pub async fn script_at<F, R>(port: u16, handler: F) -> Self
+    where
+        F: Fn(Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Ending> + Send + 'static,
+    {
+        Self::serve("a scripted server", port.into(), None, routes_of(handler))
+            .await
+            .expect("the port is free")
+    }
+
+    /// Serves a function on a free port, for encrypted connections to `localhost`.
+    ///
+    /// # Panics
+    /// If there is no free port.
+    #[expect(clippy::expect_used, reason = "made for tests, which fail by panicking")]
+    pub async fn script_encrypted<F, R>(handler: F) -> Self
+    where
+        F: Fn(Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Ending> + Send + 'static,
+    {
+        let identity = Some(Identity::new());
+        Self::serve("a scripted server", 0.into(), identity, routes_of(handler)).await.expect("a free port")
+    }
+
+    async fn serve(
+        service: &'static str,
+        listen: Listen,
+        identity: Option<Identity>,
+        routes: Router,
+    ) -> Result<Self, StartError> {
+        let bound = listen.bind().await;
         let (listeners, address) =
             bound.map_err(|(address, source)| StartError::Listen { service, address, source })?;
-        let (running, stopped) = watch::channel(());
-        let accept = |tcp| {
-            let listener = CuttableListener { tcp, stopped: stopped.clone() };
-            let service = routes.clone().into_make_service_with_connect_info::<Peer>();
-            // Never returns: axum retries after an error.
-            tokio::spawn(async move {
-                let _ = axum::serve(listener, service).await;
-            })
-        };
-        Ok(Self { address, accepting: listeners.into_iter().map(accept).collect(), _running: running })
+        let (cut, connections) = (watch::Sender::new(()), Counter::default());
+        let (certificate, tls) = identity.map(|identity| (identity.certificate, identity.acceptor)).unzip();
+        let accept =
+            |tcp| tokio::spawn(accept(tcp, tls.clone(), routes.clone(), cut.clone(), connections.clone()));
+        let accepting = listeners.into_iter().map(accept).collect();
+        Ok(Self { address, certificate, accepting, cut, connections })
+    }
+
+    /// 127.0.0.1 and the port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The base URL, without a trailing slash.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.certificate {
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        }
+    }
+
+    /// The certificate of a server that encrypts, in PEM.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> &Counter {
+        &self.connections
+    }
+
+    /// Cuts all connections. New ones are accepted.
+    pub fn cut_connections(&self) {
+        self.cut.send_replace(());
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.iter().for_each(JoinHandle::abort);
+        self.cut_connections();
     }
 }
 
+fn routes_of<F, R>(handler: F) -> Router
+where
+    F: Fn(Request) -> R + Send + Sync + 'static,
+    R: Future<Output = Ending> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Router::new().fallback(move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request| {
+        let ending = handler(request);
+        async move {
+            match ending.await {
+                Ending::Respond(response) => response,
+                Ending::Close => peer.close(),
+            }
+        }
+    })
+}
+
 /// How a connection ends without a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("ended without a response")]
+enum Ended {
     /// With a FIN, as when a process exits.
     Closed,
     /// With an RST, as when a process is killed or a middlebox drops the connection.
@@ -115,125 +229,85 @@ enum Ending {
 pub struct Peer {
     /// The client's address.
     pub address: IpAddr,
-    ending: Arc<OnceLock<Ending>>,
+    ended: Arc<OnceLock<Ended>>,
 }
 
 impl Peer {
     /// Closes the connection without a response. The handler must return the response that this returns. It is never
-    /// sent, because the attempt to write it ends the connection.
-    pub fn close(&self) -> Response {
-        self.end(Ending::Closed)
+    /// sent.
+    pub fn close(&self) -> Response<Body> {
+        self.end(Ended::Closed)
     }
 
     /// Resets the connection without a response. Otherwise like [`Peer::close`].
-    pub fn reset(&self) -> Response {
-        self.end(Ending::Reset)
+    pub fn reset(&self) -> Response<Body> {
+        self.end(Ended::Reset)
     }
 
-    fn end(&self, ending: Ending) -> Response {
+    fn end(&self, ended: Ended) -> Response<Body> {
         // Only the first ending of a connection counts.
-        let _ = self.ending.set(ending);
+        let _ = self.ended.set(ended);
         StatusCode::NO_CONTENT.into_response()
     }
 }
 
-impl Connected<IncomingStream<'_, CuttableListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
-        Self { address: stream.remote_addr().ip(), ending: Arc::clone(&stream.io().ending) }
-    }
-}
-
-struct CuttableListener {
-    tcp: TcpListener,
-    stopped: watch::Receiver<()>,
-}
-
-impl Listener for CuttableListener {
-    type Io = CuttableStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (tcp, address) = Listener::accept(&mut self.tcp).await;
-        // Failing costs the emulator some latency.
-        let _ = tcp.set_nodelay(true);
-        let mut stopped = self.stopped.clone();
-        let stream = CuttableStream {
-            tcp,
-            ending: Arc::default(),
-            stopped: Box::pin(async move { while stopped.changed().await.is_ok() {} }),
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    cut: watch::Sender<()>,
+    connections: Counter,
+) {
+    loop {
+        let Ok((tcp, client)) = listener.accept().await else {
+            // There may be too many open files.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
-        (stream, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-}
-
-/// A connection whose next write fails once it has an ending, and whose reads fail once the server has stopped.
-struct CuttableStream {
-    tcp: TcpStream,
-    ending: Arc<OnceLock<Ending>>,
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl CuttableStream {
-    fn check(&self) -> io::Result<()> {
-        match self.ending.get() {
-            None => Ok(()),
-            Some(ending) => {
-                if *ending == Ending::Reset {
-                    self.tcp.set_zero_linger()?;
-                }
-                Err(io::ErrorKind::ConnectionAborted.into())
+        // Failing costs some latency.
+        let _ = tcp.set_nodelay(true);
+        connections.add();
+        let peer = Peer { address: client.ip(), ended: Arc::default() };
+        let (routes, tls, mut cut) = (routes.clone(), tls.clone(), cut.subscribe());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = serve(tcp, tls, peer, routes) => {}
+                _ = cut.changed() => {}
             }
-        }
+        });
     }
 }
 
-impl AsyncRead for CuttableStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.stopped.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+async fn serve(tcp: TcpStream, tls: Option<TlsAcceptor>, peer: Peer, routes: Router) {
+    let Some(tls) = tls else {
+        let tcp = serve_http(tcp, &peer, routes).await;
+        if peer.ended.get() == Some(&Ended::Reset) {
+            let _ = tcp.set_zero_linger();
         }
-        Pin::new(&mut self.tcp).poll_read(context, buffer)
+        return;
+    };
+    // A client that does not trust the certificate goes away.
+    if let Ok(stream) = tls.accept(tcp).await {
+        serve_http(stream, &peer, routes).await;
     }
 }
 
-impl AsyncWrite for CuttableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.tcp).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Shutting down would send a FIN before the RST.
-        self.check()?;
-        Pin::new(&mut self.tcp).poll_shutdown(context)
-    }
+/// Serves a connection until one of its ends closes it.
+async fn serve_http<S>(stream: S, peer: &Peer, routes: Router) -> S
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|mut request: axum::http::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer.clone()));
+        let response = routes.call(request);
+        async {
+            let Ok(response) = response.await;
+            peer.ended.get().map_or(Ok(response), |ended| Err(*ended))
+        }
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // A connection that breaks is part of the tests.
+    let _ = (&mut connection).await;
+    connection.into_parts().io.into_inner()
 }

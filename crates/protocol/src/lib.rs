@@ -19,6 +19,7 @@
 //! | `decision` | one look at a record: answer, wait, fail or renew |
 //! | `cache` | what one instance knows of an account, and what it may answer from that alone |
 //! | `flow` | the state machine |
+//! | `testing` | records and random values for tests, with the feature of that name |
 
 mod cache;
 mod decision;
@@ -29,6 +30,8 @@ mod login_limiter;
 mod policy;
 mod record;
 mod request;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod upstream;
 mod url;
 
@@ -56,26 +59,3 @@ pub use upstream::{
     UpstreamReply,
 };
 pub use url::{InvalidUrl, UpstreamUrl};
-
-/// A refresh token that may be sent.
-#[cfg(test)]
-fn test_refresh_token(text: &str) -> RefreshToken {
-    RefreshToken { token: Secret::from(text), expires_at: None, consumed: false }
-}
-
-/// A pair of generation 7 that was issued for a week and expires at `expires_at`.
-#[cfg(test)]
-fn test_pair(expires_at: Timestamp) -> Pair {
-    Pair {
-        generation: Generation(7),
-        access_token: Secret::from("access"),
-        refresh_token: Some(test_refresh_token("refresh")),
-        issued_at: expires_at.minus(std::time::Duration::from_secs(7 * 86_400)),
-        expires_at,
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        secret_version: None,
-        verdict: Verdict::Unverified,
-    }
-}

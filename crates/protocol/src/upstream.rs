@@ -236,7 +236,7 @@ impl Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ApiVersion, test_refresh_token};
+    use crate::{ApiVersion, testing};
 
     const SENT: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -303,7 +303,7 @@ mod tests {
         before.refresh_token.as_mut().unwrap().consumed = true;
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         let successor = refreshed(&before, silent);
-        let kept = Some(RefreshToken { expires_at: Some(until), ..test_refresh_token("first") });
+        let kept = Some(RefreshToken { expires_at: Some(until), ..testing::refresh_token("first") });
         assert_eq!(successor.refresh_token, kept, "the upstream gave no successor, so it may be sent again");
         let later = Expiry::In(Duration::from_secs(2000));
         let dated = refreshed(&before, granted(None, Expiry::Unknown, later));
@@ -343,7 +343,7 @@ mod tests {
             "another session"
         );
         let second = granted(Some("second"), Expiry::Unknown, Expiry::Unknown);
-        let successor = Some(test_refresh_token("second"));
+        let successor = Some(testing::refresh_token("second"));
         assert_eq!(refreshed(&before, second).refresh_token, successor, "the expiry was the other's");
     }
 

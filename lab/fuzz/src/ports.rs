@@ -3,9 +3,9 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, Expiry, Generation, Grant, Granted, LimiterName,
-    LoginLimiter, NewRefreshToken, Origin, Pair, RefreshToken, Secret, SecretError, SecretVersion,
-    StoreError, Timestamp, UpstreamReply, Verdict, Version, WriteOutcome,
+    Account, AccountName, Call, Credentials, Draw, Expiry, Granted, LimiterName, LoginLimiter,
+    NewRefreshToken, Origin, Pair, Secret, SecretError, SecretVersion, StoreError, Timestamp, UpstreamReply,
+    Version, WriteOutcome, testing,
 };
 use std::{
     collections::BTreeMap,
@@ -69,20 +69,10 @@ impl Memory {
 
 fn pair() -> Pair {
     Pair {
-        generation: Generation(7),
         access_token: Secret::from(ACCESS_TOKEN),
-        refresh_token: Some(RefreshToken {
-            token: Secret::from(KEPT_INSIDE[0]),
-            expires_at: None,
-            consumed: false,
-        }),
+        refresh_token: Some(testing::refresh_token(KEPT_INSIDE[0])),
         issued_at: START,
-        expires_at: START.plus(LIFETIME),
-        obtained_by: Grant::Login,
-        replaces: None,
-        origin: Origin::default(),
-        secret_version: None,
-        verdict: Verdict::Unverified,
+        ..testing::pair(START.plus(LIFETIME))
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a line is written, and what it says.
 
 use super::*;
-use protocol::{Generation, Grant, Origin, Pair, RefreshToken};
+use protocol::testing;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -198,22 +198,7 @@ fn a_line_has_every_field_and_metric() {
 
 #[test]
 fn the_line_of_an_account_has_what_maintenance_found() {
-    let pair = Pair {
-        generation: Generation(7),
-        access_token: Secret::from("access"),
-        refresh_token: Some(RefreshToken {
-            token: Secret::from("refresh"),
-            expires_at: None,
-            consumed: false,
-        }),
-        issued_at: START,
-        expires_at: START.plus(Duration::from_secs(9)),
-        obtained_by: Grant::Login,
-        replaces: None,
-        secret_version: None,
-        verdict: Verdict::Unverified,
-        origin: Origin::default(),
-    };
+    let pair = testing::pair(START.plus(Duration::from_secs(9)));
     let account = Account { pair: Some(pair), ..Account::default() };
     let found = AccountRecord::of(&account, START);
     let expected = AccountRecord {

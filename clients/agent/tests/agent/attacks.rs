@@ -1,11 +1,11 @@
 //! No request makes the proxy talk to another host.
 
 use crate::support::{GUARD, World};
-use token_broker_fakes::{Server, exchange, respond};
+use emulators::fakes::{Server, exchange, respond};
 
 #[tokio::test]
 async fn no_request_line_leads_to_another_host() {
-    let other = Server::start(async |_| respond(200, "you should not be here")).await;
+    let other = Server::script(async |_| respond(200, "you should not be here")).await;
     let world = World::start().await;
     let host = other.address();
     let lines = [
@@ -47,7 +47,7 @@ async fn no_request_line_leads_to_another_host() {
 
 #[tokio::test]
 async fn no_header_leads_to_another_host() {
-    let other = Server::start(async |_| respond(200, "you should not be here")).await;
+    let other = Server::script(async |_| respond(200, "you should not be here")).await;
     let world = World::start().await;
     let host = other.address();
     for headers in [
@@ -88,16 +88,16 @@ async fn a_smuggled_request_is_refused_or_is_a_body() {
 
 #[tokio::test]
 async fn a_redirect_is_followed_by_neither_agent_nor_caller() {
-    let other = Server::start(async |_| respond(200, "you should not be here")).await;
-    let broker = token_broker_fakes::Broker::start().await;
+    let other = Server::script(async |_| respond(200, "you should not be here")).await;
+    let broker = emulators::fakes::Broker::start().await;
     let location = other.url();
-    let api = Server::start(move |_| {
+    let api = Server::script(move |_| {
         let location = location.clone();
         async move {
-            let mut response = http::Response::new(token_broker_fakes::body(""));
+            let mut response = http::Response::new(emulators::fakes::Body::from(""));
             *response.status_mut() = http::StatusCode::FOUND;
             response.headers_mut().insert("location", location.parse().unwrap());
-            token_broker_fakes::Ending::Respond(response)
+            emulators::fakes::Ending::Respond(response)
         }
     })
     .await;

@@ -1,8 +1,8 @@
 //! The broker is down: at start, during a renewal, for longer than a token lives.
 
 use crate::support::{Agent, World, by_invoke};
+use emulators::fakes::{Broker, BrokerMode, unused_port};
 use std::time::{Duration, Instant};
-use token_broker_fakes::{Broker, BrokerMode, unused_port};
 
 #[tokio::test]
 async fn down_at_start_the_agent_serves_and_recovers() {

@@ -1,9 +1,9 @@
 //! The command line.
 
 use crate::support::{by_invoke, program};
+use emulators::fakes::{Broker, BrokerMode};
 use serde_json::Value;
 use std::process::Output;
-use token_broker_fakes::{Broker, BrokerMode};
 
 async fn run(broker: &Broker, arguments: &[&str]) -> Output {
     program().envs(by_invoke(&broker.url(), "http://127.0.0.1:9")).args(arguments).output().await.unwrap()

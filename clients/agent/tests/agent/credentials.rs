@@ -1,9 +1,9 @@
 //! Where credentials and Region come from. The command line, since the AWS SDK reads the process's environment.
 
 use crate::support::program;
+use emulators::fakes::{Broker, Server, respond};
 use serde_json::Value;
 use std::{path::PathBuf, process::Output, time::Duration};
-use token_broker_fakes::{Broker, Server, respond};
 use tokio::time::Instant;
 
 const FAR: &str = "2999-01-01T00:00:00Z";
@@ -57,14 +57,14 @@ fn region() -> (&'static str, String) {
 
 /// A machine whose metadata service gives keys of its role: the identity that others must not fall through to.
 async fn machine() -> Server {
-    Server::start(async |request| {
+    Server::script(async |request| {
         let session =
             request.headers().get("x-aws-ec2-metadata-token").map(|value| value == "metadata session");
         match (request.method().as_str(), request.uri().path(), session) {
             ("PUT", "/latest/api/token", None) => {
-                let mut response = http::Response::new(token_broker_fakes::body("metadata session"));
+                let mut response = http::Response::new(emulators::fakes::Body::from("metadata session"));
                 response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", 300.into());
-                token_broker_fakes::Ending::Respond(response)
+                emulators::fakes::Ending::Respond(response)
             }
             ("GET", "/latest/meta-data/placement/region", Some(true)) => respond(200, "ap-south-1"),
             ("GET", "/latest/meta-data/iam/security-credentials/", Some(true)) => respond(200, "role"),
@@ -79,7 +79,7 @@ async fn machine() -> Server {
 
 #[tokio::test]
 async fn a_container_gives_keys_to_the_holder_of_its_token() {
-    let container = Server::start(async |request| {
+    let container = Server::script(async |request| {
         assert_eq!(request.headers()["authorization"], "of the file");
         assert_eq!(request.uri().path(), "/v1/credentials");
         respond(200, keys("POD"))
@@ -99,7 +99,7 @@ async fn a_container_gives_keys_to_the_holder_of_its_token() {
 #[tokio::test]
 async fn a_refusal_of_the_container_is_told() {
     const REFUSAL: &str = "ResourceNotFoundException: No EKS Pod Identity Association found for pod";
-    let container = Server::start(async |_| respond(404, REFUSAL)).await;
+    let container = Server::script(async |_| respond(404, REFUSAL)).await;
     let machine = machine().await;
     let error = refused(&[
         region(),
@@ -119,11 +119,11 @@ async fn an_instance_gives_keys_and_region_by_version_2() {
 
 #[tokio::test]
 async fn a_role_that_the_instance_may_not_assume_is_told() {
-    let machine = Server::start(async |request| match (request.method().as_str(), request.uri().path()) {
+    let machine = Server::script(async |request| match (request.method().as_str(), request.uri().path()) {
         ("PUT", _) => {
-            let mut response = http::Response::new(token_broker_fakes::body("metadata session"));
+            let mut response = http::Response::new(emulators::fakes::Body::from("metadata session"));
             response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", 300.into());
-            token_broker_fakes::Ending::Respond(response)
+            emulators::fakes::Ending::Respond(response)
         }
         (_, "/latest/meta-data/iam/security-credentials/") => respond(200, "role"),
         _ => {
@@ -137,11 +137,11 @@ async fn a_role_that_the_instance_may_not_assume_is_told() {
 
 #[tokio::test]
 async fn a_metadata_service_that_hangs_is_named_soon() {
-    let hanging = Server::start(async |request| {
+    let hanging = Server::script(async |request| {
         if request.method() == "PUT" {
-            let mut response = http::Response::new(token_broker_fakes::body("metadata session"));
+            let mut response = http::Response::new(emulators::fakes::Body::from("metadata session"));
             response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", 300.into());
-            return token_broker_fakes::Ending::Respond(response);
+            return emulators::fakes::Ending::Respond(response);
         }
         std::future::pending().await
     })
@@ -154,7 +154,7 @@ async fn a_metadata_service_that_hangs_is_named_soon() {
 
 #[tokio::test]
 async fn a_web_identity_is_exchanged_for_keys() {
-    let sts = Server::start(async |_| {
+    let sts = Server::script(async |_| {
         respond(
             200,
             "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\

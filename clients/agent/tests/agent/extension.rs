@@ -1,8 +1,8 @@
 //! As a Lambda extension.
 
 use crate::support::{AWS, Agent, GUARD, by_invoke, program};
+use emulators::fakes::{Broker, BrokerMode, Extensions, Server, exchange, respond, unused_port};
 use std::process::Stdio;
-use token_broker_fakes::{Broker, BrokerMode, Extensions, Server, exchange, respond, unused_port};
 use tokio::time::Instant;
 
 async fn start(broker: &Broker, lambda: &Extensions, further: &[(&'static str, &str)]) -> Agent {
@@ -35,7 +35,7 @@ async fn it_registers_for_shutdown_only_and_exits_on_it() {
 async fn it_listens_before_it_registers() {
     let port = unused_port().await;
     // Lambda's side of the registration is a caller of the agent.
-    let lambda = Server::start(move |_| async move {
+    let lambda = Server::script(move |_| async move {
         let ping = "GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let address = format!("127.0.0.1:{port}").parse().unwrap();
         let answer = exchange(address, ping.as_bytes()).await;

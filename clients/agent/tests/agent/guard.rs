@@ -1,7 +1,7 @@
 //! The guard token, `Host` and `X-Forwarded-For`.
 
 use crate::support::{GUARD, World};
-use token_broker_fakes::exchange;
+use emulators::fakes::exchange;
 
 async fn status(world: &World, request: &str) -> String {
     let answer = exchange(world.agent.address, request.as_bytes()).await;

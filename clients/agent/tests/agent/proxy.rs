@@ -1,10 +1,10 @@
 //! Requests and responses that pass through the proxy.
 
 use crate::support::{Agent, Answer, World, by_invoke, request};
+use emulators::fakes::{ApiMode, Broker, BrokerMode, Ending, Server};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use token_broker_client::http::{empty, full};
-use token_broker_fakes::{ApiMode, Broker, BrokerMode, Ending, Server};
 
 #[tokio::test]
 async fn a_request_passes_with_the_token_and_without_the_guard() {
@@ -175,10 +175,10 @@ async fn a_head_request_has_no_body() {
 
 /// The answer to a request that the API redirects to `location`.
 async fn redirected(location: Option<&'static str>) -> Answer {
-    let api = Server::start(move |request: Request<hyper::body::Incoming>| {
+    let api = Server::script(move |request: emulators::fakes::Request| {
         let url = format!("http://{}", request.headers()["host"].to_str().unwrap());
         async move {
-            let mut response = Response::new(token_broker_fakes::body("moved"));
+            let mut response = Response::new(emulators::fakes::Body::from("moved"));
             *response.status_mut() = StatusCode::FOUND;
             if let Some(location) = location.map(|location| location.replace("API", &url)) {
                 response.headers_mut().insert("location", location.parse().unwrap());

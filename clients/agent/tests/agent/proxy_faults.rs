@@ -1,9 +1,9 @@
 //! The API is slow, closes, resets, or is not there.
 
 use crate::support::{Agent, World, by_invoke, request};
+use emulators::fakes::{ApiMode, Broker, accept_and_reset, unused_port};
 use http::Method;
 use token_broker_client::http::full;
-use token_broker_fakes::{ApiMode, Broker, accept_and_reset, unused_port};
 
 #[tokio::test]
 async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {

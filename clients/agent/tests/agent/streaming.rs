@@ -2,11 +2,11 @@
 
 use crate::support::{Agent, GUARD, World, by_invoke, request};
 use bytes::Bytes;
+use emulators::fakes::{Body, Broker, Counter, Ending, Request, Server, exchange, respond, send_and_leave};
 use http::{HeaderMap, Method, Response};
 use http_body_util::{BodyExt, Channel};
 use std::{convert::Infallible, sync::Arc};
 use token_broker_client::http::{BoxError, empty};
-use token_broker_fakes::{Broker, Counter, Ending, Server, exchange, respond, send_and_leave};
 use tokio::sync::Semaphore;
 
 const CHUNK: usize = 64 * 1024;
@@ -16,7 +16,7 @@ const MOST_GROWTH: u64 = 8 * 1024;
 
 /// An API that counts the bytes of a body, and one that sends 64 MiB.
 async fn large_api() -> Server {
-    Server::start(async |request| {
+    Server::script(async |request| {
         if request.method() == Method::GET {
             let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
             tokio::spawn(async move {
@@ -24,7 +24,7 @@ async fn large_api() -> Server {
                     sender.send_data(Bytes::from(vec![b'x'; CHUNK])).await.unwrap();
                 }
             });
-            return Ending::Respond(Response::new(body.boxed_unsync()));
+            return Ending::Respond(Response::new(Body::new(body)));
         }
         let mut body = request.into_body();
         let mut length = 0;
@@ -65,7 +65,7 @@ async fn large_bodies_pass_in_bounded_memory() {
 #[tokio::test]
 async fn each_side_sees_a_part_before_the_other_has_ended() {
     // The API answers each part of the body when it has come.
-    let api = Server::start(async |request| {
+    let api = Server::script(async |request| {
         let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
         tokio::spawn(async move {
             let mut parts = request.into_body();
@@ -75,7 +75,7 @@ async fn each_side_sees_a_part_before_the_other_has_ended() {
                 }
             }
         });
-        Ending::Respond(Response::new(body.boxed_unsync()))
+        Ending::Respond(Response::new(Body::new(body)))
     })
     .await;
     let broker = Broker::start().await;
@@ -98,16 +98,15 @@ async fn each_side_sees_a_part_before_the_other_has_ended() {
 async fn trailers_pass_both_ways() {
     let seen = Arc::new(std::sync::Mutex::new(None));
     let shared = Arc::clone(&seen);
-    let api = Server::start(move |request: http::Request<hyper::body::Incoming>| {
+    let api = Server::script(move |request: Request| {
         let shared = Arc::clone(&shared);
         async move {
             let te = request.headers().get("te").cloned();
             let body = request.into_body().collect().await.unwrap();
             *shared.lock().unwrap() = Some((te, body.trailers().cloned()));
             let trailers = HeaderMap::from_iter([("x-api-sum".parse().unwrap(), "9".parse().unwrap())]);
-            let body =
-                token_broker_fakes::body("hello").with_trailers(std::future::ready(Some(Ok(trailers))));
-            let mut response = Response::new(body.boxed_unsync());
+            let body = Body::from("hello").with_trailers(std::future::ready(Some(Ok(trailers))));
+            let mut response = Response::new(Body::new(body));
             response.headers_mut().insert("trailer", "x-api-sum".parse().unwrap());
             response.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
             Ending::Respond(response)
@@ -133,7 +132,7 @@ async fn a_response_that_breaks_off_breaks_off_for_the_caller() {
     let counter = Counter::default();
     let cut = Arc::new(Semaphore::new(0));
     let (begun, released) = (counter.clone(), Arc::clone(&cut));
-    let api = Server::start(move |_| {
+    let api = Server::script(move |_| {
         let (begun, released) = (begun.clone(), Arc::clone(&released));
         async move {
             let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
@@ -142,7 +141,7 @@ async fn a_response_that_breaks_off_breaks_off_for_the_caller() {
                 begun.add();
                 let _never = released.acquire().await;
             });
-            Ending::Respond(Response::new(body.boxed_unsync()))
+            Ending::Respond(Response::new(Body::new(body)))
         }
     })
     .await;

@@ -1,6 +1,7 @@
 //! Starts the agent's program and talks to it.
 
 use bytes::Bytes;
+use emulators::fakes::{Api, Broker};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -9,7 +10,6 @@ use token_broker_client::{
     SystemClock,
     http::{BaseUrl, Body, HttpClient, Roots, Sent, Target, full},
 };
-use token_broker_fakes::{Api, Broker};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},

@@ -1,8 +1,8 @@
 //! `GET /v1/token`, and the ways to the broker.
 
 use crate::support::{Agent, GUARD, World, by_invoke};
+use emulators::fakes::{Broker, BrokerMode};
 use token_broker_client::{AccountName, BrokerClient, Environment, ErrorCode, TokenSource};
-use token_broker_fakes::{Broker, BrokerMode};
 
 #[tokio::test]
 async fn a_token_is_the_brokers_answer() {

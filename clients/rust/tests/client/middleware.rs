@@ -1,9 +1,9 @@
 //! The `reqwest-middleware`.
 
 use crate::transports::by_invoke;
+use emulators::fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use token_broker_client::{AccountName, BearerToken};
-use token_broker_fakes::{Api, ApiMode, Broker, Counter, Ending, Server};
 
 async fn start() -> (Broker, Api, ClientWithMiddleware) {
     let broker = Broker::start().await;
@@ -53,13 +53,13 @@ async fn a_post_from_before_a_redirect_is_not_repeated() {
     let broker = Broker::start().await;
     let (effects, accepts) = (Counter::default(), broker.acceptance());
     let counter = effects.clone();
-    let api = Server::start(move |request: http::Request<hyper::body::Incoming>| {
+    let api = Server::script(move |request: emulators::fakes::Request| {
         let token = request.headers()["authorization"].to_str().unwrap().replace("Bearer ", "");
         let is_effect = request.uri().path() == "/effect";
         if is_effect {
             counter.add();
         }
-        let mut response = http::Response::new(token_broker_fakes::body(""));
+        let mut response = http::Response::new(emulators::fakes::Body::from(""));
         *response.status_mut() = match (is_effect, accepts(&token)) {
             (true, _) => http::StatusCode::SEE_OTHER,
             (false, true) => http::StatusCode::OK,

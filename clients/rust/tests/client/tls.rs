@@ -1,5 +1,6 @@
 //! Encrypted connections.
 
+use emulators::fakes::{Server, respond};
 use http::Request;
 use std::{
     path::{Path, PathBuf},
@@ -9,10 +10,9 @@ use token_broker_client::{
     SystemClock,
     http::{BaseUrl, HttpClient, Roots, SendError, collect, empty},
 };
-use token_broker_fakes::{Server, respond};
 
 async fn start() -> Server {
-    Server::start_encrypted(async |_| respond(200, "hello")).await
+    Server::script_encrypted(async |_| respond(200, "hello")).await
 }
 
 fn named(variable: &str, path: &Path) -> Roots {

@@ -2,12 +2,12 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use emulators::fakes::{Broker, BrokerMode, Ending, Server, respond, unused_port};
 use std::time::Duration;
 use token_broker_client::{
     AccountName, Action, BrokerClient, Call, ClientErrorCode, Environment, Error, ErrorCode, Generation,
     TokenSource,
 };
-use token_broker_fakes::{Broker, BrokerMode, Ending, Server, body, respond, unused_port};
 
 /// AWS, as far as it is at this URL.
 fn aws(url: &str) -> SdkConfig {
@@ -60,7 +60,7 @@ async fn errors_are_typed_on_both_transports() {
 
 #[tokio::test]
 async fn the_agent_gets_the_guard_token_and_no_signature() {
-    let agent = Server::start(async |request| {
+    let agent = Server::script(async |request| {
         assert_eq!(
             request.uri().to_string(),
             "/v1/token?account=emea&min_ttl_seconds=90&rejected_generation=6"
@@ -87,7 +87,7 @@ async fn the_agent_gets_the_guard_token_and_no_signature() {
 
 #[tokio::test]
 async fn the_guard_tokens_file_is_read_for_each_call() {
-    let agent = Server::start(async |request| {
+    let agent = Server::script(async |request| {
         let status = if request.headers()["x-token-broker-token"] == "two" { 200 } else { 401 };
         respond(status, r#"{"access_token":"t","expires_in":900,"account":"emea","generation":7}"#)
     })
@@ -110,8 +110,9 @@ async fn the_guard_tokens_file_is_read_for_each_call() {
 
 #[tokio::test]
 async fn what_aws_refuses_did_not_reach_the_broker() {
-    let lambda = Server::start(async |_| {
-        let mut response = http::Response::new(body(r#"{"Message":"not authorized"}"#));
+    let lambda = Server::script(async |_| {
+        let mut response =
+            http::Response::new(emulators::fakes::Body::from(r#"{"Message":"not authorized"}"#));
         *response.status_mut() = http::StatusCode::FORBIDDEN;
         response.headers_mut().insert("x-amzn-errortype", "AccessDeniedException".parse().unwrap());
         Ending::Respond(response)
@@ -134,7 +135,7 @@ async fn a_broker_that_is_not_there_is_out_of_reach() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_given_up() {
-    let broker = Server::start(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
+    let broker = Server::script(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
     let source = by_invoke(&broker.url());
     assert!(matches!(source.get(&AccountName::default()).await, Err(Error::Unreachable(_))));
 }
@@ -157,7 +158,7 @@ async fn codes_are_those_of_every_client() {
     assert!(cases.len() > 10);
     for Case { of, status, body, times, min_ttl_seconds, code } in cases {
         let body = body.repeat(times.unwrap_or(1));
-        let agent = Server::start(move |_| std::future::ready(respond(status, body.clone()))).await;
+        let agent = Server::script(move |_| std::future::ready(respond(status, body.clone()))).await;
         let port = agent.address().port().to_string();
         let variables = [("TOKEN_BROKER_PORT", port.as_str()), ("TOKEN_BROKER_TOKEN", "guard")];
         let environment: Environment = variables.into_iter().collect();

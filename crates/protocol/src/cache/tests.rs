@@ -1,7 +1,7 @@
 //! When the cache answers, when it refuses, and when the table has to be read.
 
 use super::*;
-use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, Verdict, test_pair};
+use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, Verdict, testing};
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -25,7 +25,7 @@ fn request(arrived_at: Timestamp) -> Request {
 
 /// A record, read at an instant, with a pair that has so much of its week left.
 fn record(read_at: Timestamp, left: Duration) -> CachedRecord {
-    let pair = test_pair(NOW.plus(left));
+    let pair = testing::pair(NOW.plus(left));
     CachedRecord { account: Account { pair: Some(pair), ..Account::default() }, read_at }
 }
 

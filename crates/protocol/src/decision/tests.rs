@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret,
-    SecretVersion, TokenKind, Version, test_pair, test_refresh_token,
+    SecretVersion, TokenKind, Version, testing,
 };
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ fn token(rejected: Option<Generation>) -> Intent {
 
 /// A pair of generation 7 that lives for a week and expires that long from now.
 fn pair(left: Duration) -> Pair {
-    test_pair(NOW.plus(left))
+    testing::pair(NOW.plus(left))
 }
 
 fn account(pair: Option<Pair>, leased: bool, cooling: bool) -> Account {
@@ -316,11 +316,11 @@ fn a_consumed_or_expired_refresh_token_means_a_login() {
         named(&decided(token(None), &account(Some(pair), false, false), SPARES))
     };
     let until = |span| Some(NOW.plus(POLICY.clock_margin).plus(span));
-    let available = |expires_at| Some(RefreshToken { expires_at, ..test_refresh_token("refresh") });
+    let available = |expires_at| Some(RefreshToken { expires_at, ..testing::refresh_token("refresh") });
     assert_eq!(renewed(available(None)), "refresh", "an unknown expiry is worth a try");
     assert_eq!(renewed(available(until(Duration::from_millis(1)))), "refresh");
     assert_eq!(renewed(available(until(Duration::ZERO))), "login");
-    assert_eq!(renewed(Some(RefreshToken { consumed: true, ..test_refresh_token("refresh") })), "login");
+    assert_eq!(renewed(Some(RefreshToken { consumed: true, ..testing::refresh_token("refresh") })), "login");
     assert_eq!(renewed(None), "login");
 }
 

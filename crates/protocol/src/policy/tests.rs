@@ -1,7 +1,7 @@
 //! The arithmetic of times, at its boundaries.
 
 use super::*;
-use crate::{Account, Cooldown, CooldownReason, Generation, Holder, test_pair};
+use crate::{Account, Cooldown, CooldownReason, Generation, Holder, testing};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 const POLICY: Policy = Policy::DEFAULT;
@@ -15,7 +15,7 @@ const fn ms(millis: u64) -> Duration {
 }
 
 fn pair(generation: u64, left: Duration) -> Pair {
-    Pair { generation: Generation(generation), issued_at: NOW, ..test_pair(NOW.plus(left)) }
+    Pair { generation: Generation(generation), issued_at: NOW, ..testing::pair(NOW.plus(left)) }
 }
 
 #[test]

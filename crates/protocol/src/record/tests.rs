@@ -1,7 +1,7 @@
 //! Names, versions, and when a record may be deleted.
 
 use super::*;
-use crate::{test_pair, test_refresh_token};
+use crate::testing;
 
 #[test]
 fn a_secret_version_is_printed_as_secrets_manager_names_it() {
@@ -17,7 +17,7 @@ fn versions_grow_with_a_slow_clock_and_a_deleted_record() {
 
 #[test]
 fn a_consumed_mark_is_taken_back() {
-    let mut account = Account { pair: Some(test_pair(Timestamp::from_millis(1))), ..Account::default() };
+    let mut account = Account { pair: Some(testing::pair(Timestamp::from_millis(1))), ..Account::default() };
     let available = account.clone();
     for (consumed, changes) in [(true, true), (true, true), (false, false), (false, false)] {
         account.mark_refresh_token(consumed);
@@ -35,8 +35,8 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
         let account = Account { version: Version(at(100).as_millis()), pair, ..Account::default() };
         account.garbage_collection_time().unwrap()
     };
-    let refresh = |expires_at| Some(RefreshToken { expires_at, ..test_refresh_token("refresh") });
-    let pair = Pair { refresh_token: refresh(Some(at(200))), ..test_pair(at(107)) };
+    let refresh = |expires_at| Some(RefreshToken { expires_at, ..testing::refresh_token("refresh") });
+    let pair = Pair { refresh_token: refresh(Some(at(200))), ..testing::pair(at(107)) };
     assert_eq!(collected_at(None), at(130));
     assert_eq!(collected_at(Some(pair.clone())), at(230));
     let unknown = Pair { refresh_token: refresh(None), ..pair.clone() };
@@ -58,9 +58,9 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
 fn pending_revocations_are_capped_and_never_repeated() {
     let at = Timestamp::from_millis;
     let numbered = |number: u64| {
-        let refresh_token = Some(test_refresh_token(&format!("refresh {number}")));
+        let refresh_token = Some(testing::refresh_token(&format!("refresh {number}")));
         let access_token = Secret::new(format!("access {number}"));
-        Pair { access_token, refresh_token, ..test_pair(at(number)) }
+        Pair { access_token, refresh_token, ..testing::pair(at(number)) }
     };
     let mut account = Account::default();
     for number in 0..16 {

@@ -6,8 +6,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Cache, Credentials, Draw, Expiry, Generation, Grant, Granted, Holder, LoginLimiter,
-    NewRefreshToken, Origin, Pair, RefreshToken, Secret, SecretVersion, Timestamp, Verdict, Version,
+    Account, Cache, Credentials, Draw, Expiry, Generation, Granted, Holder, LoginLimiter, NewRefreshToken,
+    Origin, Pair, RefreshToken, Secret, SecretVersion, Timestamp, Version, testing,
 };
 
 /// One state of the model.
@@ -146,13 +146,7 @@ impl AccountState {
                 expires_at: None,
                 consumed: false,
             }),
-            issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
-            expires_at,
-            obtained_by: Grant::Login,
-            replaces: None,
-            origin: Origin::default(),
-            secret_version: None,
-            verdict: Verdict::Unverified,
+            ..testing::pair(expires_at)
         };
         Self {
             record: Account { version: Version(FIRST.0), pair: Some(pair), ..Account::default() },

@@ -2,9 +2,9 @@
 //! time, so a clock that goes back leads to the same answers again, and never lets a token live longer.
 
 use crate::config;
-use generators::{instant, pair, policy};
 use proptest::prelude::*;
 use std::time::Duration;
+use token_broker_protocol::testing::strategies::{instant, pair, policy};
 use token_broker_protocol::{
     Account, AccountName, Answer, Context, Decision, Draw, Expiry, Intent, Origin, Pair, Policy, Progress,
     RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, decide, lies_ahead,

@@ -1,9 +1,9 @@
 //! Decisions fit the record and the request, whatever they are.
 
 use crate::config;
-use generators::{account, instant, pair, policy, progress, request};
 use proptest::prelude::*;
 use std::time::Duration;
+use token_broker_protocol::testing::strategies::{account, instant, pair, policy, progress, request};
 use token_broker_protocol::{
     AccountName, ApiVersion, Context, Decision, Draw, Intent, RefreshToken, ServedFrom, Verdict, decide,
 };

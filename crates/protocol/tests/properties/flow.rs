@@ -1,9 +1,9 @@
 //! No order of events breaks a flow.
 
 use crate::config;
-use generators::{events, instant, policy, request};
 use proptest::prelude::*;
 use std::time::Duration;
+use token_broker_protocol::testing::strategies::{events, instant, policy, request};
 use token_broker_protocol::{Cache, Context, Draw, Effect, Flow, Outcome, Step, Verdict};
 
 proptest! {

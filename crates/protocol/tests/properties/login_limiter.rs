@@ -1,9 +1,9 @@
 //! The login budget is kept, whatever a stored limiter contains.
 
 use crate::config;
-use generators::{instant, limiter, policy};
 use proptest::prelude::*;
 use std::time::Duration;
+use token_broker_protocol::testing::strategies::{instant, limiter, policy};
 use token_broker_protocol::{AccountName, Holder, LoginLimiter};
 
 proptest! {

@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     AccountName, Answer, ApiVersion, Cooldown, CooldownReason, Draw, Expiry, Grant, Granted, Holder, Intent,
     LoginLimiter, NewRefreshToken, Origin, Policy, STORE_RETRY, Secret, SecretError, StoreError, TokenKind,
-    UpstreamReply, Verdict, Version, WriteOutcome, test_pair, test_refresh_token,
+    UpstreamReply, Verdict, Version, WriteOutcome, testing,
 };
 use std::time::Duration;
 
@@ -248,8 +248,8 @@ fn granted(number: u64) -> Granted {
 fn pair(left: Duration) -> Pair {
     Pair {
         access_token: Secret::from("access 0"),
-        refresh_token: Some(test_refresh_token("refresh 0")),
-        ..test_pair(START.plus(left))
+        refresh_token: Some(testing::refresh_token("refresh 0")),
+        ..testing::pair(START.plus(left))
     }
 }
 

@@ -229,9 +229,9 @@ impl Visit {
         let known = self.flow.cache.record.as_ref().map(|cached| ("unchanged", cached.account.clone()));
         let version = Version(self.now.as_millis() + 1_000_000);
         let until = self.now.plus(Duration::from_secs(10));
-        let usable = Pair { generation: Generation(version.0), ..test_pair(self.now.plus(WEEK)) };
-        let expiring = test_pair(self.now.plus(Duration::from_secs(30)));
-        let due = test_pair(self.now.plus(Duration::from_secs(3600)));
+        let usable = Pair { generation: Generation(version.0), ..testing::pair(self.now.plus(WEEK)) };
+        let expiring = testing::pair(self.now.plus(Duration::from_secs(30)));
+        let due = testing::pair(self.now.plus(Duration::from_secs(3600)));
         let base = Account { version, ..Account::default() };
         let with = |pair: &Pair| Account { pair: Some(pair.clone()), ..base.clone() };
         let consumed = |pair: &Pair| {
@@ -254,7 +254,7 @@ impl Visit {
             Account { pending_revocations: expiring.revocations().collect(), ..base.clone() },
             with(&usable),
             Account { lease, ..with(&usable) },
-            with(&test_pair(self.now.plus(WEEK))),
+            with(&testing::pair(self.now.plus(WEEK))),
             with(&due),
             consumed(&due),
             with(&expiring),

@@ -1,9 +1,8 @@
 //! The broker, behind both of its ways in.
 
-use crate::{Counter, Ending, Server, respond};
-use http::{HeaderMap, Request, Response};
+use super::{Body, Counter, Ending, Request, Server, respond};
+use axum::http::{HeaderMap, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -66,7 +65,7 @@ impl Broker {
             most_under_way: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
-        let server = Server::start_at(port, move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::script_at(port, move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 
@@ -129,7 +128,7 @@ fn text(account: &str, generation: u64) -> String {
     format!("token-{account}-{generation}")
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
+async fn answer(state: Arc<State>, request: Request) -> Ending {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let is_invoke = head.uri.path().starts_with("/2015-03-31/functions/");
@@ -181,7 +180,7 @@ fn fail(code: &str, retry_after: Option<u64>, is_invoke: bool) -> Ending {
     let suffix = retry_after.map(|seconds| format!(" (retry_after={seconds})")).unwrap_or_default();
     if is_invoke {
         let error = json!({"errorType": code, "errorMessage": format!("scripted{suffix}")});
-        let mut response = Response::new(crate::body(error.to_string()));
+        let mut response = Response::new(Body::from(error.to_string()));
         response.headers_mut().insert("x-amz-function-error", "Unhandled".parse().unwrap());
         return Ending::Respond(response);
     }

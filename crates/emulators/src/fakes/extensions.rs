@@ -1,9 +1,8 @@
 //! Lambda's Extensions API, for one extension.
 
-use crate::{Body, Counter, Ending, Server, respond};
-use http::{HeaderMap, Request, Response};
+use super::{Body, Counter, Ending, Request, Server, respond};
+use axum::http::{HeaderMap, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -34,7 +33,7 @@ impl Extensions {
     pub async fn start_at(port: u16) -> Self {
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
-        let server = Server::start_at(port, move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::script_at(port, move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 
@@ -64,7 +63,7 @@ impl Extensions {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
+async fn answer(state: Arc<State>, request: Request) -> Ending {
     let (head, body) = request.into_parts();
     match (head.method.as_str(), head.uri.path()) {
         ("POST", "/2020-01-01/extension/register") => {
@@ -72,7 +71,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
             let body = serde_json::from_slice(&body).expect("JSON");
             state.registrations.lock().unwrap().push((head.headers, body));
             state.registered.add();
-            let mut response = Response::new(crate::body(
+            let mut response = Response::new(Body::from(
                 json!({"functionName": "caller", "functionVersion": "$LATEST", "handler": "x"}).to_string(),
             ));
             response.headers_mut().insert("lambda-extension-identifier", IDENTIFIER.parse().unwrap());
@@ -94,5 +93,5 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
 fn shutdown_event() -> Response<Body> {
     let event =
         json!({"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": 1_775_000_000_000_u64});
-    Response::new(crate::body(event.to_string()))
+    Response::new(Body::from(event.to_string()))
 }

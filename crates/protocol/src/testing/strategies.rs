@@ -3,14 +3,14 @@
 //! Values are drawn from few enough that two of them are equal now and then, and include those that only a wrong
 //! clock writes.
 
-use proptest::{collection::vec, option, prelude::*};
-use protocol::{
+use crate::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Credentials, Effect, Event, Expiry,
     Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, NewRefreshToken, Origin, Pair, Permit,
     Policy, Progress, Read, RefreshToken, Request, Revocation, Secret, SecretError, SecretVersion,
     StoreError, Target, Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version,
     WriteOutcome,
 };
+use proptest::{collection::vec, option, prelude::*};
 use std::time::Duration;
 
 /// The longest span that fits into milliseconds.

@@ -1,4 +1,4 @@
-//! Scripted servers on loopback, for the tests and benchmarks of the clients.
+//! What the clients talk to, scripted, for their tests and benchmarks.
 //!
 //! | type | stands for |
 //! | --- | --- |
@@ -19,15 +19,15 @@
 
 mod api;
 mod broker;
-mod counter;
 mod extensions;
 mod raw;
-mod server;
-mod tls;
 
+pub use crate::{
+    Counter,
+    server::{Ending, Server, respond},
+};
 pub use api::{Api, ApiMode, Received};
+pub use axum::{body::Body, extract::Request};
 pub use broker::{Broker, BrokerMode};
-pub use counter::Counter;
 pub use extensions::Extensions;
 pub use raw::{accept_and_reset, exchange, send_and_leave, unused_port};
-pub use server::{Body, Ending, Server, body, respond};

@@ -1,10 +1,9 @@
 //! The API host that the tokens are for.
 
-use crate::{Counter, Ending, Server, respond};
+use super::{Counter, Ending, Request, Server, respond};
+use axum::http::{HeaderMap, request::Parts};
 use bytes::Bytes;
-use http::{HeaderMap, Request, request::Parts};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -76,7 +75,7 @@ impl Api {
     pub async fn start(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let state = State::new(accepts);
         let shared = Arc::clone(&state);
-        let server = Server::start(move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::script(move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 
@@ -84,7 +83,7 @@ impl Api {
     pub async fn start_encrypted(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let state = State::new(accepts);
         let shared = Arc::clone(&state);
-        let server = Server::start_encrypted(move |request| answer(Arc::clone(&shared), request)).await;
+        let server = Server::script_encrypted(move |request| answer(Arc::clone(&shared), request)).await;
         Self { server, state }
     }
 
@@ -114,7 +113,7 @@ impl Api {
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Ending {
+async fn answer(state: Arc<State>, request: Request) -> Ending {
     let (head, body) = request.into_parts();
     let Ok(collected) = body.collect().await else { return Ending::Close };
     let trailers = collected.trailers().cloned();

@@ -105,7 +105,9 @@ async fn trailers_pass_both_ways() {
             let body = request.into_body().collect().await.unwrap();
             *shared.lock().unwrap() = Some((te, body.trailers().cloned()));
             let trailers = HeaderMap::from_iter([("x-api-sum".parse().unwrap(), "9".parse().unwrap())]);
-            let body = Body::from("hello").with_trailers(std::future::ready(Some(Ok(trailers))));
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(2);
+            sender.send_data(Bytes::from_static(b"hello")).await.unwrap();
+            sender.send_trailers(trailers).await.unwrap();
             let mut response = Response::new(Body::new(body));
             response.headers_mut().insert("trailer", "x-api-sum".parse().unwrap());
             response.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());

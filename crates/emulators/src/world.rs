@@ -85,8 +85,8 @@ impl World {
         }
     }
 
-    /// Back to the start: no sessions and no items, no faults, counters at zero, the machine's time. Requests that hang
-    /// keep hanging. Another emulator's secrets stay as they are.
+    /// Back to the start: no sessions and no items, no faults, counters at zero. The time stays, requests that hang keep
+    /// hanging, and another emulator's secrets stay as they are.
     pub async fn reset(&self) -> Result<(), StartError> {
         self.convirza.reset();
         if let Some((_, secrets)) = &self.embedded {

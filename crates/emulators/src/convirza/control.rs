@@ -56,8 +56,8 @@ async fn help() -> Json<Value> {
             "body": "a text is sent as it is, everything else as JSON",
         },
         "GET /_emulator/clock": "the time of this stack",
-        "POST /_emulator/clock?forward_seconds=3600": "sets the time forward for this stack, so that tokens expire",
-        "POST /_emulator/reset": "brings the stack to its start: tokens, caches, users, routes, faults, counters, time",
+        "POST /_emulator/clock?forward_seconds=3600": "sets the time of this stack forward, so that tokens expire; it never goes back",
+        "POST /_emulator/reset": "brings the stack to its start: tokens, caches, users, secrets, routes, faults, counters; the time stays ahead",
     }))
 }
 

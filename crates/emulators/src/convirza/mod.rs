@@ -242,7 +242,7 @@ impl Convirza {
         state.start = Start { passwords: state.sessions.passwords().clone(), routes: state.routes.clone() };
     }
 
-    /// Back to the start: sessions, users, routes, faults, counters and the time.
+    /// Back to the start: sessions, users, routes, faults and counters. The time stays.
     pub(crate) fn reset(&self) {
         self.emulator.reset();
     }
@@ -303,7 +303,6 @@ impl Emulator {
 
     fn reset(&self) {
         self.faults.reset();
-        self.clock.reset();
         let mut state = self.state();
         *state = EmulatorState::new(self.clock.clone(), self.settings, state.start.clone());
     }

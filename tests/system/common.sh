@@ -141,8 +141,8 @@ cargo_tool() {
         cargo install --quiet --locked --profile dev --version "=$2" --root "$SYSTEM_DIR/tools" "$1"
 }
 
-# document_block LANGUAGE TEXT [PAGE]: the block of a page, docs/API.md by default, in this language that has this text
-# in it, to be run as it stands there.
+# document_block LANGUAGE TEXT [PAGE]: the block of the page (docs/API.md) in this language that has this text in it, to be
+# run as it stands there.
 document_block() {
     awk -v first="\`\`\`$1" -v text="$2" '
         $0 == first { inside = 1; block = ""; next }

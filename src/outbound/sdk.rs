@@ -9,7 +9,9 @@ use aws_config::{
     environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
 };
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use protocol::ServiceRefusal;
 
 /// Reads the settings that all services share. Region and credentials come from Lambda's variables where these are set, so
 /// that a cold start builds no chain of providers.
@@ -48,6 +50,38 @@ pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -
         SdkError::ResponseError(_) => "unreadable answer",
         _ => error.code().unwrap_or("no code"),
     }
+}
+
+/// Codes with which AWS refuses a request that it may accept later: too many requests, a table that is being changed, and
+/// what depends on the time or on this instance's clock.
+const PASSING: [&str; 15] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "ReplicatedWriteConflictException",
+    "RequestExpired",
+    "RequestLimitExceeded",
+    "RequestTimeTooSkewed",
+    "RequestTimeoutException",
+    "ResourceInUseException",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TransactionConflictException",
+];
+
+/// A refusal of the broker itself, such as for a missing table or permission. Trying again does not help.
+pub(super) fn refusal<E: ProvideErrorMetadata>(
+    service: &'static str,
+    operation: &'static str,
+    error: &SdkError<E, HttpResponse>,
+) -> Option<ServiceRefusal> {
+    let SdkError::ServiceError(refused) = error else { return None };
+    let code = refused.err().code().filter(|code| !PASSING.contains(code))?;
+    let is_final = refused.raw().status().is_client_error();
+    is_final.then(|| ServiceRefusal { service, operation, code: code.to_owned() })
 }
 
 #[derive(Debug)]

@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 const ATTEMPT: Duration = Duration::from_millis(1500);
 const ALL_ATTEMPTS: Duration = Duration::from_millis(4000);
 
+const NO_VALUE: &str = "it has no value yet";
+
 /// The secrets whose names begin with a prefix.
 pub struct SecretsManager {
     /// Built with the first read: most instances never log in.
@@ -48,18 +50,25 @@ impl SecretsManager {
 impl Secrets for SecretsManager {
     async fn read(&self, name: &AccountName) -> Result<Credentials, SecretError> {
         let id = format!("{}{name}", self.prefix);
-        let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
+        let output = self.client.get_secret_value().secret_id(id).send().await;
+        let output = output.map_err(|error| {
             match error.as_service_error() {
+                // A secret without a value is told from a missing one by the message alone.
+                Some(GetSecretValueError::ResourceNotFoundException(missing))
+                    if missing.message().is_some_and(|message| message.contains("staging label")) =>
+                {
+                    return SecretError::Bad(NO_VALUE.to_owned());
+                }
                 // A deleted secret that can still be recovered is an invalid request.
                 Some(
                     GetSecretValueError::ResourceNotFoundException(_)
                     | GetSecretValueError::InvalidRequestException(_),
-                ) => SecretError::Missing,
-                _ => {
-                    tracing::warn!(account = %name, code = sdk::failure_code(&error), "Secrets Manager failed");
-                    SecretError::Unreachable
-                }
+                ) => return SecretError::Missing,
+                _ => {}
             }
+            tracing::warn!(account = %name, code = sdk::failure_code(&error), "Secrets Manager failed");
+            sdk::refusal("Secrets Manager", "GetSecretValue", &error)
+                .map_or(SecretError::Unreachable, SecretError::Misconfigured)
         })?;
         let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         if !is_set(&output.arn) || !is_set(&output.version_id) {
@@ -67,10 +76,9 @@ impl Secrets for SecretsManager {
             return Err(SecretError::Unreachable);
         }
         let version = SecretVersion(output.version_id.unwrap_or_default());
-        let text = output
-            .secret_string
-            .map(Zeroizing::new)
-            .ok_or_else(|| SecretError::Bad("it is binary, and has to be text".to_owned()))?;
+        let what = if output.secret_binary.is_some() { "it is binary, and has to be text" } else { NO_VALUE };
+        let text = output.secret_string.map(Zeroizing::new);
+        let text = text.ok_or_else(|| SecretError::Bad(what.to_owned()))?;
         parse(&text, version, &self.hosts).map_err(SecretError::Bad)
     }
 }

@@ -148,9 +148,14 @@ async fn every_refusal_and_error_has_a_line() {
     world.convirza.faults().set(Endpoint::Login, Fault::ServerError, Some(1));
     instance.invoke(json!({"account": "emea"})).await.expect_err("an error");
     expected.push(("upstream_unavailable", "WARN", 1));
-    world.dynamodb.faults().set(Operations::All, AwsFault::AccessDenied, None);
-    instance.invoke(json!({"account": "other"})).await.expect_err("an error");
-    expected.push(("store_unavailable", "WARN", 1));
+    for (account, fault, code, level) in [
+        ("other", AwsFault::Unavailable, "store_unavailable", "WARN"),
+        ("another", AwsFault::AccessDenied, "misconfigured", "ERROR"),
+    ] {
+        world.dynamodb.faults().set(Operations::All, fault, None);
+        instance.invoke(json!({"account": account})).await.expect_err("an error");
+        expected.push((code, level, 1));
+    }
 
     let log = instance.output().await;
     let lines = lines::invocations(&log);

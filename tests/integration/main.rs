@@ -42,6 +42,7 @@ mod secrecy;
 mod secrets;
 mod store;
 mod template;
+mod thaw;
 mod upgrade;
 mod upstream;
 mod v2;

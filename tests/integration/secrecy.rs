@@ -118,6 +118,7 @@ async fn no_path_shows_a_credential_a_token_or_a_body() {
         "upstream_unavailable",
         "store_unavailable",
         "secret_unavailable",
+        "misconfigured",
         "internal",
     ] {
         assert!(outcomes.contains(code), "no path led to {code}: {outcomes:?}");
@@ -193,7 +194,7 @@ async fn failures(observed: &mut Observed) {
 
     let too_many = Fault::RateLimited { retry_after: Some("90".to_owned()) };
     let faults =
-        [Fault::BadGatewayHtml, Fault::Truncated, Fault::Huge, Fault::LostReply, Fault::Redirect, too_many];
+        [Fault::BadGatewayHtml, Fault::HtmlSuccess, Fault::Truncated, Fault::LostReply, Fault::Redirect, too_many];
     for fault in faults {
         // Each has its own world, so that neither a cooldown nor the budget hides the fault.
         observed.world = world().await;
@@ -208,16 +209,20 @@ async fn failures(observed: &mut Observed) {
     let instance = instance::start(&observed.world, &budget).await;
     observed.invoke(&instance, json!({})).await;
     observed.invoke(&instance, json!({"account": "emea"})).await;
-    observed.world.secrets_manager.faults().set(Operations::All, AwsFault::AccessDenied, None);
-    observed.invoke(&instance, json!({"account": "other"})).await;
+    for (account, fault) in [("other", AwsFault::Unproven), ("another", AwsFault::AccessDenied)] {
+        observed.world.secrets_manager.faults().set(Operations::All, fault, None);
+        observed.invoke(&instance, json!({"account": account})).await;
+    }
     let mut item = items::get(&observed.world, items::DEFAULT_ACCOUNT).await;
     item["pair"]["M"]["origin"] = json!({"M": {"oauth_url": {"S": "https://tell-tale-4711.example"}}});
     item["pk"] = json!({"S": "account#redirected"});
     items::put(&observed.world, &item).await;
     observed.invoke(&instance, json!({"account": "redirected"})).await;
     observed.remember_stored_tokens().await;
-    observed.world.dynamodb.faults().set(Operations::All, AwsFault::AccessDenied, None);
-    observed.invoke(&instance, json!({"account": "emea"})).await;
+    for (account, fault) in [("emea", AwsFault::Unproven), ("default", AwsFault::AccessDenied)] {
+        observed.world.dynamodb.faults().set(Operations::All, fault, None);
+        observed.invoke(&instance, json!({"account": account})).await;
+    }
     observed.end(instance).await;
 }
 

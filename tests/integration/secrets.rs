@@ -31,10 +31,21 @@ async fn missing_bad_and_unreachable_secrets_are_told_apart() {
     assert_eq!(secrets.read(&emea).await, Err(SecretError::Bad("`email` is missing".to_owned())));
     world.delete_secret("emea").await.expect("deleted");
     assert_eq!(secrets.read(&emea).await, Err(SecretError::Missing), "it can be recovered, but not read");
-    for fault in [AwsFault::Unavailable, AwsFault::AccessDenied, AwsFault::Reset] {
+    for fault in [AwsFault::Unavailable, AwsFault::EmptySuccess, AwsFault::Unproven, AwsFault::Reset] {
         world.secrets_manager.faults().set(Operations::All, fault, None);
         assert_eq!(secrets.read(&emea).await, Err(SecretError::Unreachable), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let world = world().await;
+    world.secrets_manager.faults().set(Operations::All, AwsFault::AccessDenied, None);
+    let error = handler(&world).handle(LambdaEvent::new(json!({}), context())).await.expect_err("no token");
+    assert_eq!(error.error_type, "misconfigured");
+    let message = error.error_message;
+    assert!(message.contains("Secrets Manager refused GetSecretValue with AccessDeniedException"), "{message}");
+    assert!(!message.contains("retry_after"), "{message}");
 }
 
 #[tokio::test]

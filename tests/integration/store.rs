@@ -268,8 +268,9 @@ mod outages {
         for fault in [
             AwsFault::Unavailable,
             AwsFault::Throttled,
+            AwsFault::EmptySuccess,
+            AwsFault::Unproven,
             AwsFault::Reset,
-            AwsFault::AccessDenied,
             AwsFault::Hang,
         ] {
             world.dynamodb.faults().set(Operations::All, fault, None);
@@ -277,6 +278,36 @@ mod outages {
             let written = store.write_account(&name(), Version(0), &full_account()).await;
             assert_eq!(written, WriteOutcome::Unknown, "{fault:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn are_believed_rather_than_an_answer_of_a_stranger() {
+        for fault in [AwsFault::EmptySuccess, AwsFault::Unproven] {
+            let world = world().await;
+            world.dynamodb.faults().set(Operations::All, fault, None);
+            let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
+            assert_eq!(error.error_type, "store_unavailable", "{fault:?}");
+            assert_eq!(world.convirza.observed().logins_arrived, 0, "{fault:?}");
+            // The lease, the permit and the commit, whose replies say nothing.
+            world.dynamodb.faults().clear();
+            world.dynamodb.faults().set(Operations::Writes, fault, None);
+            invoke(&handler(&world), json!({})).await.expect_err("no token");
+            assert_eq!(world.convirza.observed().logins_arrived, 0, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn are_told_from_a_missing_permission() {
+        let world = world().await;
+        for (operations, operation) in [(Operations::Writes, "PutItem"), (Operations::All, "GetItem")] {
+            world.dynamodb.faults().set(operations, AwsFault::AccessDenied, None);
+            let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
+            assert_eq!(error.error_type, "misconfigured");
+            let expected = format!("DynamoDB refused {operation} with AccessDeniedException");
+            assert!(error.error_message.contains(&expected), "{}", error.error_message);
+            assert!(!error.error_message.contains("retry_after"), "{}", error.error_message);
+        }
+        assert_eq!(world.convirza.observed().logins_arrived, 0);
     }
 
     #[tokio::test]

@@ -60,10 +60,7 @@ impl Table {
         let request = self.client.get_item().table_name(&self.name).consistent_read(true);
         match request.key("pk", AttributeValue::S(key)).send().await {
             Ok(output) => Ok(output.item),
-            Err(error) => {
-                log_unreachable("GetItem", &error);
-                Err(StoreError::Unreachable)
-            }
+            Err(error) => Err(failed("GetItem", &error)),
         }
     }
 
@@ -87,12 +84,10 @@ impl Table {
             {
                 WriteOutcome::Conflict
             }
-            // Even a refusal proves nothing: it may answer the SDK's retry of a write that was applied. The protocol
-            // reads the record back.
-            Err(error) => {
-                log_unreachable("PutItem", &error);
-                WriteOutcome::Unknown
-            }
+            Err(error) => match failed("PutItem", &error) {
+                StoreError::Misconfigured(refusal) => WriteOutcome::Refused(refusal),
+                _ => WriteOutcome::Unknown,
+            },
         }
     }
 }
@@ -137,10 +132,7 @@ impl Store for Table {
         let mut pages = request.into_paginator().items().send();
         let mut accounts = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| {
-                log_unreachable("Scan", &error);
-                StoreError::Unreachable
-            })?;
+            let item = item.map_err(|error| failed("Scan", &error))?;
             if let Some(name) = item::account_of(&item) {
                 let record = self.account(&item::account_key(&name), &item);
                 accounts.push((name, record));
@@ -161,6 +153,7 @@ fn unreadable(key: &str, what: &str) -> StoreError {
     StoreError::Unreadable(format!("item `{key}`: {what}"))
 }
 
-fn log_unreachable<E: ProvideErrorMetadata, R>(operation: &str, error: &SdkError<E, R>) {
+fn failed<E: ProvideErrorMetadata>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> StoreError {
     tracing::warn!(operation, code = sdk::failure_code(error), "DynamoDB failed");
+    sdk::refusal("DynamoDB", operation, error).map_or(StoreError::Unreachable, StoreError::Misconfigured)
 }

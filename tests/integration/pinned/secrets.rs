@@ -1,7 +1,7 @@
 //! The requests to Secrets Manager, and how each response is read.
 
 use super::aws::{Script, Service, error};
-use protocol::{AccountName, Credentials, Secret, SecretError, SecretVersion};
+use protocol::{AccountName, Credentials, Secret, SecretError, SecretVersion, ServiceRefusal};
 use serde_json::{Value, json};
 use token_broker::{outbound::SecretsManager, ports::Secrets};
 
@@ -35,15 +35,17 @@ async fn only_a_secret_that_does_not_exist_is_missing() {
         assert_eq!(read(&service).await, Err(SecretError::Missing), "{error_type}");
         assert_eq!(service.requests().len(), 1, "{error_type}");
     }
-    for error_type in [
+    for code in [
         "AccessDeniedException",
         "DecryptionFailure",
         "InvalidParameterException",
         "UnrecognizedClientException",
     ] {
-        let service = Service::start([error(400, error_type)]);
-        assert_eq!(read(&service).await, Err(SecretError::Unreachable), "{error_type}");
-        assert_eq!(service.requests().len(), 1, "{error_type}");
+        let service = Service::start([error(400, code)]);
+        let (service_name, operation) = ("Secrets Manager", "GetSecretValue");
+        let refusal = ServiceRefusal { service: service_name, operation, code: code.to_owned() };
+        assert_eq!(read(&service).await, Err(SecretError::Misconfigured(refusal)));
+        assert_eq!(service.requests().len(), 1, "{code}");
     }
 }
 
@@ -51,12 +53,22 @@ async fn only_a_secret_that_does_not_exist_is_missing() {
 async fn a_secret_that_is_not_the_documented_json_is_bad() {
     for (fields, says) in [
         (json!({"SecretBinary": "AAAA"}), "it is binary, and has to be text"),
+        (json!({}), "it has no value yet"),
         (json!({"SecretString": "tell-tale"}), "it has to be a JSON object"),
         (json!({"SecretString": "{}"}), "`email` is missing"),
     ] {
         let service = Service::start([secret(&fields)]);
         assert_eq!(read(&service).await.map(|_| ()), Err(SecretError::Bad(says.to_owned())));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_without_a_value_is_not_missing() {
+    // The message of AWS.
+    let message = "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT";
+    let body = json!({"__type": "ResourceNotFoundException", "Message": message});
+    let service = Service::start([Script::Respond(400, body)]);
+    assert_eq!(read(&service).await, Err(SecretError::Bad("it has no value yet".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

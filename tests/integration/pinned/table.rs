@@ -1,7 +1,9 @@
 //! The requests to DynamoDB, and how each response is read.
 
 use super::aws::{Script, Service, checksum, error};
-use protocol::{Account, AccountName, LimiterName, LoginLimiter, StoreError, Version, WriteOutcome};
+use protocol::{
+    Account, AccountName, LimiterName, LoginLimiter, ServiceRefusal, StoreError, Version, WriteOutcome,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use token_broker::{outbound::Table, ports::Store};
@@ -9,12 +11,17 @@ use token_broker::{outbound::Table, ports::Store};
 const ATTEMPTS: usize = 3;
 
 /// Errors that the SDK does not try again.
-const FINAL: [(u16, &str); 4] = [
+const FINAL: [(u16, &str); 7] = [
     (400, "AccessDeniedException"),
+    (400, "UnrecognizedClientException"),
+    (403, "KMSDisabledException"),
+    (413, "ACodeOfTheFuture"),
     (400, "ResourceNotFoundException"),
     (400, "ValidationException"),
     (400, "ItemCollectionSizeLimitExceededException"),
 ];
+/// Errors that another instance may not meet, or not later.
+const PASSING: [&str; 3] = ["ExpiredTokenException", "InvalidSignatureException", "ResourceInUseException"];
 /// Errors that it tries again.
 const TRANSIENT: [(u16, &str); 5] = [
     (400, "ProvisionedThroughputExceededException"),
@@ -143,7 +150,8 @@ mod errors {
         }
         for (status, error_type) in FINAL {
             let service = Service::start([error(status, error_type)]);
-            assert_eq!(write(&service, 7).await, WriteOutcome::Unknown, "{error_type}");
+            let refusal = WriteOutcome::Refused(refusal("PutItem", error_type));
+            assert_eq!(write(&service, 7).await, refusal);
             assert_eq!(service.requests().len(), 1, "{error_type} is not tried again");
         }
     }
@@ -161,15 +169,28 @@ mod errors {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_reads_are_unreachable() {
+    async fn that_no_retry_changes_are_refusals_of_the_broker() {
         for (status, error_type) in FINAL {
             let service = Service::start(vec![error(status, error_type); 3]);
-            assert_eq!(read(&service).await, Err(StoreError::Unreachable), "{error_type}");
+            let refused = |operation| Err(StoreError::Misconfigured(refusal(operation, error_type)));
+            assert_eq!(read(&service).await.map(|_| ()), refused("GetItem"));
             let table = table(&service).await;
             let limiter = table.read_login_limiter(&LimiterName::default()).await;
-            assert_eq!(limiter, Err(StoreError::Unreachable), "{error_type}");
-            assert_eq!(table.list_accounts().await.map(|_| ()), Err(StoreError::Unreachable), "{error_type}");
+            assert_eq!(limiter.map(|_| ()), refused("GetItem"));
+            assert_eq!(table.list_accounts().await.map(|_| ()), refused("Scan"));
             assert_eq!(service.requests().len(), 3, "{error_type} is not tried again");
+        }
+    }
+
+    fn refusal(operation: &'static str, code: &str) -> ServiceRefusal {
+        ServiceRefusal { service: "DynamoDB", operation, code: code.to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_clocks_and_passing_states_are_unreachable() {
+        for error_type in PASSING {
+            let service = Service::start(vec![error(400, error_type); 9]);
+            assert_eq!(read(&service).await, Err(StoreError::Unreachable), "{error_type}");
         }
     }
 

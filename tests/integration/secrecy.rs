@@ -193,8 +193,14 @@ async fn failures(observed: &mut Observed) {
     observed.end(instance).await;
 
     let too_many = Fault::RateLimited { retry_after: Some("90".to_owned()) };
-    let faults =
-        [Fault::BadGatewayHtml, Fault::HtmlSuccess, Fault::Truncated, Fault::LostReply, Fault::Redirect, too_many];
+    let faults = [
+        Fault::BadGatewayHtml,
+        Fault::HtmlSuccess,
+        Fault::Truncated,
+        Fault::LostReply,
+        Fault::Redirect,
+        too_many,
+    ];
     for fault in faults {
         // Each has its own world, so that neither a cooldown nor the budget hides the fault.
         observed.world = world().await;

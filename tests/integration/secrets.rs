@@ -44,7 +44,10 @@ async fn a_missing_permission_is_named() {
     let error = handler(&world).handle(LambdaEvent::new(json!({}), context())).await.expect_err("no token");
     assert_eq!(error.error_type, "misconfigured");
     let message = error.error_message;
-    assert!(message.contains("Secrets Manager refused GetSecretValue with AccessDeniedException"), "{message}");
+    assert!(
+        message.contains("Secrets Manager refused GetSecretValue with AccessDeniedException"),
+        "{message}"
+    );
     assert!(!message.contains("retry_after"), "{message}");
 }
 

@@ -116,7 +116,11 @@ async fn dead_connections_do_not_use_up_the_attempts() {
         assert_eq!(*gate.connections.borrow(), IDLE);
         gate.kill_all();
         let account = Account { version: Version(1), ..Account::default() };
-        assert_eq!(table.write_account(&name, Version(0), &account).await, WriteOutcome::Applied, "{death:?}");
+        assert_eq!(
+            table.write_account(&name, Version(0), &account).await,
+            WriteOutcome::Applied,
+            "{death:?}"
+        );
         assert_eq!(table.read_account(&name).await, Ok(account), "{death:?}");
         assert_eq!(*gate.connections.borrow(), IDLE + 1, "{death:?}");
     }

@@ -1,14 +1,16 @@
 //! The upstream's client: every response of the upstream, and the reply that the protocol gets.
 
-use crate::{ports, world, world_with};
+use crate::{front::context, handler, items, ports, world, world_with};
 use emulators::{
     World,
     convirza::{DEFAULT_EMAIL, DEFAULT_PASSWORD, Endpoint, Fault, Settings},
 };
+use lambda_runtime::LambdaEvent;
 use protocol::{
     Call, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Origin, Revocation, Secret,
     SecretVersion, TokenKind, Unclear, UpstreamReply, UpstreamUrl,
 };
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use token_broker::{
     outbound::{Convirza, SystemClock},
@@ -149,6 +151,21 @@ async fn tokens_in_an_untidy_response_are_taken() {
         let refresh = IssuedToken { token: refresh_token(&granted), origin: Origin::default() };
         self::granted(upstream.send(&Call::Refresh(refresh)).await);
     }
+}
+
+#[tokio::test]
+async fn a_refresh_whose_successor_is_lost_grants_its_access_token() {
+    let world = world().await;
+    let handler = handler(&world);
+    let invoke = |payload| handler.handle(LambdaEvent::new(payload, context()));
+    let first = Value::from(invoke(json!({})).await.expect("a token"));
+    world.convirza.faults().set(Endpoint::Refresh, Fault::BadRefreshToken, Some(1));
+    let second = Value::from(invoke(json!({"action": "refresh"})).await.expect("a token"));
+    assert_ne!(first["access_token"], second["access_token"]);
+    let stored = items::get(&world, items::DEFAULT_ACCOUNT).await;
+    assert_eq!(stored["pair"]["M"]["access_token"]["S"], second["access_token"]);
+    assert_eq!(stored["pair"]["M"]["refresh_token_state"]["S"], "consumed", "it may have been used");
+    assert_eq!(world.convirza.observed().refreshes, 1);
 }
 
 #[tokio::test]

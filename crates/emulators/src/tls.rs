@@ -1,4 +1,5 @@
 //! A certificate for `localhost`, made for each server.
+#![expect(clippy::expect_used, reason = "made for tests, which fail by panicking")]
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use std::sync::Arc;

@@ -46,7 +46,7 @@ fn every_variable_has_a_row_in_the_configuration() {
 
 #[test]
 fn every_setting_of_the_agent_has_a_row() {
-    let code = read("clients/agent/src/settings.rs") + &read("clients/rust/src/aws/environment.rs");
+    let code = read("clients/agent/src/settings.rs") + &read("clients/rust/src/environment.rs");
     let mut real = words(&code, "TOKEN_BROKER_");
     real.insert("CONVIRZA_API_URL".to_owned());
     let documented = names(rows("setting").into_iter().map(|row| row.name));

@@ -15,8 +15,8 @@
 //! Each service listens on 127.0.0.1, counts its requests, and takes faults while it runs. It stops and cuts its
 //! connections when its handle is dropped. Another emulator of AWS, such as moto, can replace the embedded engines.
 //!
-//! The feature `world`, on by default, has all but `fakes` and `server`. The tests of the clients do without it, and so
-//! without an embedded database.
+//! The feature `world` has all but `fakes` and `server`. The tests of the clients do without it, and so without an
+//! embedded database.
 
 #[cfg(feature = "world")]
 pub mod aws;

@@ -5,7 +5,7 @@ use emulators::{
     aws::{AwsFault, Operations},
     convirza::{Endpoint, Event, Fault, Outcome},
 };
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, fmt, time::Duration};
 use tokio::time::Instant;
 
 /// A fault, and its place.
@@ -87,6 +87,15 @@ fn parse(text: &str) -> Result<Planned, String> {
         Endpoint::from_name(place).filter(|endpoint| endpoint.returns_a_pair()).ok_or_else(unknown)?;
     let fault = Fault::from_name(what, Some("60".to_owned())).filter(|fault| ends(endpoint, fault));
     Ok(Planned::Upstream(endpoint, fault.ok_or_else(unknown)?))
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(endpoint, fault) => write!(formatter, "{}={}", endpoint.name(), fault.name()),
+            Self::Store(fault) => write!(formatter, "store={}", fault.name()),
+        }
+    }
 }
 
 impl Planned {

@@ -50,8 +50,8 @@ pub(super) struct Outcome {
     pub(super) latencies: Vec<Duration>,
     /// Requests without a token, by error code.
     pub(super) failures: BTreeMap<String, u64>,
-    /// When the last of them was sent.
-    pub(super) last_failure: Option<Instant>,
+    /// When the last of them was sent, since the start of the run.
+    pub(super) last_failure: Option<Duration>,
     /// The duration of the whole run.
     pub(super) elapsed: Duration,
 }
@@ -136,7 +136,7 @@ async fn work(
         outcome.latencies.push(sent_at.elapsed());
         if let Err(code) = answer {
             *outcome.failures.entry(code).or_default() += 1;
-            outcome.last_failure = Some(sent_at);
+            outcome.last_failure = Some(sent_at - begun);
         }
         bar.inc(1);
     }

@@ -89,9 +89,15 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
 
     let console = Console::new(&world, &config, handlers.iter().take(CALLERS).cloned())?;
     let server = Server::start("the console", options.port, console.routes()).await?;
-    println!("Watch it in a browser: {}/", server.url());
+    if !faults.is_empty() {
+        let faults: Vec<_> = faults.iter().map(Planned::to_string).collect();
+        println!("Faults, each met once: {}", faults.join(", "));
+    }
     if options.watch {
-        println!("The run starts when the page is open, and the page stays until Ctrl-C.");
+        println!(
+            "Open {}/ in a browser: the run starts then, and the page stays until Ctrl-C.",
+            server.url()
+        );
         console.opened().await;
     }
     let bar = ProgressBar::new(options.requests).with_style(
@@ -118,14 +124,16 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     // A cooldown is about as long as the failures before it, and logins that are stopped are stopped for a minute.
     let upstream = faults.iter().filter(|fault| matches!(fault, Planned::Upstream(..))).count();
     let stops_logins = upstream > faults::MOST_DRAWN_UPSTREAM || faults.iter().any(Planned::stops_logins);
-    let over_at = last_fault.get().map(|met: Instant| {
-        let pause = met - begun + settings.access_lifetime;
+    let failures_end = last_fault.get().map(|met: Instant| {
+        let met = met - begun;
+        let pause = met + settings.access_lifetime;
         met + if stops_logins { pause.max(PATIENCE) } else { pause }
     });
     let run = report::Run {
         faults_chosen: chosen,
         recovered,
-        failed_late: outcome.last_failure > over_at,
+        failures_end,
+        access_lifetime: settings.access_lifetime,
         revocations: console.revocations(),
     };
     let result = report::print(&world, &options, &outcome, &run);

@@ -1,0 +1,163 @@
+//! The caller of one process, which also kills and freezes it.
+
+use crate::TOKEN_LIFE;
+use emulators::{World, fakes::exchange, instance::Instance};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// The function's timeout.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const ACCOUNTS: [&str; 2] = ["default", "emea"];
+
+/// What all callers saw.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) tokens: u64,
+    /// Requests whose process was killed meanwhile, or that took longer than the function may.
+    pub(crate) cut_short: u64,
+    pub(crate) failures: BTreeMap<String, u64>,
+    pub(crate) reports: u64,
+    pub(crate) kills: u64,
+    pub(crate) freezes: u64,
+    /// Tokens that were handed out after their life, by the time at which they were first seen.
+    pub(crate) expired: u64,
+    /// Answers with a lower generation than this process gave before.
+    pub(crate) fallen: u64,
+    pub(crate) internal: u64,
+    pub(crate) longest: Duration,
+    /// When each token was first seen.
+    first: HashMap<String, Instant>,
+}
+
+pub(crate) struct Caller {
+    program: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    world: Arc<World>,
+    tally: Arc<Mutex<Tally>>,
+    chance: fastrand::Rng,
+    instance: Option<Instance>,
+    /// The generation and token that each account had last.
+    last: [Option<(u64, String)>; 2],
+}
+
+impl Caller {
+    pub(crate) fn new(
+        program: PathBuf,
+        environment: Vec<(&'static str, String)>,
+        world: Arc<World>,
+        tally: Arc<Mutex<Tally>>,
+        chance: fastrand::Rng,
+    ) -> Self {
+        Self { program, environment, world, tally, chance, instance: None, last: [const { None }; 2] }
+    }
+
+    pub(crate) async fn run(mut self, ends_at: Instant) -> Self {
+        while Instant::now() < ends_at {
+            let account = self.chance.usize(..ACCOUNTS.len());
+            let rejected = self.rejected(account).await;
+            self.request(account, rejected, true).await;
+            tokio::time::sleep(Duration::from_millis(self.chance.u64(20..150))).await;
+        }
+        self
+    }
+
+    /// Whether the process answers with a token for each account before this.
+    pub(crate) async fn serves_again(&mut self, until: Instant) -> bool {
+        for account in 0..ACCOUNTS.len() {
+            while !self.request(account, None, false).await {
+                if Instant::now() > until {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        true
+    }
+
+    /// The generation of the account's token, if the API refuses it.
+    async fn rejected(&mut self, account: usize) -> Option<u64> {
+        let (generation, token) = self.last[account].clone().filter(|_| self.chance.u32(..3) == 0)?;
+        let address = self.world.convirza.url().trim_start_matches("http://").parse().expect("an address");
+        let request = format!(
+            "GET /v3/auth/profile HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        let answer =
+            tokio::time::timeout(Duration::from_secs(2), exchange(address, request.as_bytes())).await;
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 401")).then_some(generation)
+    }
+
+    /// Requests a token. Returns whether one came.
+    async fn request(&mut self, account: usize, rejected: Option<u64>, disturbed: bool) -> bool {
+        let mut payload = json!({"account": ACCOUNTS[account]});
+        if let Some(generation) = rejected {
+            payload["rejected_generation"] = generation.into();
+        }
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => Instance::start_program(&self.program, &[], self.environment.clone()).await,
+        };
+        let sent_at = Instant::now();
+        let invocation = instance.begin(payload);
+        let (mut frozen, mut killed) = (Duration::ZERO, false);
+        if disturbed {
+            let pause = Duration::from_millis(self.chance.u64(..30));
+            match self.chance.u32(..400) {
+                0 => {
+                    tokio::time::sleep(pause).await;
+                    instance.kill().await;
+                    killed = true;
+                }
+                1 => {
+                    tokio::time::sleep(pause).await;
+                    frozen = Duration::from_millis(self.chance.u64(200..8_000));
+                    instance.freeze().await;
+                    tokio::time::sleep(frozen).await;
+                    instance.thaw().await;
+                }
+                _ => {}
+            }
+        }
+        let ended = if killed { None } else { tokio::time::timeout(TIMEOUT, invocation).await.ok() };
+        let tally = Arc::clone(&self.tally);
+        let mut tally = tally.lock().unwrap();
+        tally.requests += 1;
+        tally.kills += u64::from(killed);
+        tally.freezes += u64::from(!frozen.is_zero());
+        tally.reports += u64::from(rejected.is_some());
+        let Some(Ok(ended)) = ended else {
+            tally.cut_short += 1;
+            return false;
+        };
+        self.instance = Some(instance);
+        tally.longest = tally.longest.max(sent_at.elapsed().saturating_sub(frozen));
+        match ended {
+            Ok(answer) => self.take(account, &answer, sent_at, &mut tally),
+            Err(error) => {
+                let code = error["errorType"].as_str().unwrap_or_default().to_owned();
+                tally.internal += u64::from(code == "internal" || code.is_empty());
+                *tally.failures.entry(code).or_default() += 1;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Checks an answer, and keeps its token.
+    fn take(&mut self, account: usize, answer: &Value, sent_at: Instant, tally: &mut Tally) {
+        tally.tokens += 1;
+        let token = answer["access_token"].as_str().expect("a token").to_owned();
+        let generation = answer["generation"].as_u64().expect("a generation");
+        let first = *tally.first.entry(token.clone()).or_insert_with(Instant::now);
+        // The answer was decided after the request was sent.
+        tally.expired += u64::from(sent_at.saturating_duration_since(first) > TOKEN_LIFE);
+        let fell = self.last[account].as_ref().is_some_and(|(last, _)| generation < *last);
+        tally.fallen += u64::from(fell);
+        self.last[account] = Some((generation, token));
+    }
+}

@@ -140,22 +140,42 @@ impl Broker {
     /// The record of one account or of all, and the login rate limiter, each unless its item cannot be read.
     ///
     /// # Errors
-    /// The store is out of reach, or refuses to be read.
+    /// The store is out of reach, or refuses to be read; the account has neither a record nor a secret.
     pub async fn status(
         &self,
         only: Option<&AccountName>,
-    ) -> Result<(Vec<Listed>, Read<LoginLimiter>), StoreError> {
+    ) -> Result<(Vec<Listed>, Read<LoginLimiter>), Failure> {
         let store = &self.ports.store;
         let records = match only {
-            Some(name) => vec![(name.clone(), store.read_account(name).await)],
+            Some(name) => vec![(name.clone(), self.known_record(name).await?)],
             None => store.list_accounts().await?,
         };
         let limiter = store.read_login_limiter(&LimiterName::default()).await;
         let errors =
             records.iter().filter_map(|(_, record)| record.as_ref().err()).chain(limiter.as_ref().err());
         match errors.into_iter().find(|error| !matches!(error, StoreError::Unreadable(_))) {
-            Some(error) => Err(error.clone()),
+            Some(error) => Err(error.clone().into()),
             None => Ok((records, limiter)),
+        }
+    }
+
+    /// Checks that an account has a record or a secret. A misspelt name must not look like a success.
+    ///
+    /// # Errors
+    /// It has neither, or that cannot be said.
+    pub async fn ensure_known(&self, name: &AccountName) -> Result<(), Failure> {
+        self.known_record(name).await.map(drop)
+    }
+
+    /// The record of an account, which may be empty if it has a secret.
+    async fn known_record(&self, name: &AccountName) -> Result<Read<Account>, Failure> {
+        let record = self.ports.store.read_account(name).await;
+        if !record.as_ref().is_ok_and(|account| account.version == Version(0)) {
+            return Ok(record);
+        }
+        match self.ports.secrets.read(name).await {
+            Ok(_) | Err(SecretError::Bad(_)) => Ok(record),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 use contract::Action;
 use protocol::{AccountName, Policy, UpstreamUrl};
 use serde::Deserialize;
-use std::{fmt, time::Duration};
+use std::{cell::RefCell, fmt, time::Duration};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The checked configuration.
@@ -119,6 +119,18 @@ impl Config {
             _ => Err(ConfigErrors(read.errors)),
         }
     }
+}
+
+/// Those of these variables that begin with `BROKER_`, and that nothing reads: misspelt, or of another release.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known = RefCell::new(Vec::new());
+    // Only which variables are read matters here.
+    let _ = Config::from_environment(|name| {
+        known.borrow_mut().push(name.to_owned());
+        None
+    });
+    let known = known.into_inner();
+    names.filter(|name| name.starts_with("BROKER_") && !known.contains(name)).collect()
 }
 
 struct Reader<L> {

@@ -1,15 +1,16 @@
 //! The function's entry point: wiring only.
 
-use lambda_runtime::LambdaEvent;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use std::{error::Error, io, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     broker::Broker,
-    config::Config,
-    inbound::{Handler, Payload},
+    config::{self, Config},
+    inbound::{Handler, Payload, Response},
     outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
-    ports::Ports,
+    ports::{Clock, Ports},
     telemetry::{self, InvocationLog, Style},
 };
+use tokio::sync::Notify;
 
 /// AWS's emulator, which `sam local` uses, may start the function before its Runtime API listens. So a refused connection
 /// is tried again, for a second.
@@ -51,7 +52,12 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
     telemetry::start(config.log);
-    telemetry::hide_panic_texts();
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    for variable in config::unknown_variables(names) {
+        tracing::warn!(variable, "no setting has this name, so it has no effect");
+    }
+    telemetry::hide_panic_texts(|| SystemClock.now());
     let tls = match Roots::from_environment(lookup).tls_config() {
         Ok(tls) => tls,
         Err(error) => {
@@ -81,20 +87,47 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     let prefetching = handler.clone();
     tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
     for _ in 0..CONNECT_TRIES {
-        let handler = handler.clone();
-        let ended =
-            lambda_runtime::run_concurrent(lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| {
-                let handler = handler.clone();
-                async move { handler.handle(event).await }
-            }));
-        match ended.await {
+        let ended = Arc::new(Notify::new());
+        let worker = Worker { handler: handler.clone(), ended: Arc::clone(&ended) };
+        let service = lambda_runtime::service_fn(move |event: LambdaEvent<Payload>| worker.handle(event));
+        let result = tokio::select! {
+            biased;
+            result = lambda_runtime::run_concurrent(service) => result,
+            () = ended.notified() => Err("a worker of the Lambda runtime has ended".into()),
+        };
+        match result {
             Ok(()) => return Ok(ExitCode::SUCCESS),
             Err(error) if is_refused(&*error) => tokio::time::sleep(CONNECT_PAUSE).await,
             Err(_) => break,
         }
     }
-    telemetry::runtime_failed();
+    telemetry::runtime_failed(SystemClock.now());
     Ok(ExitCode::FAILURE)
+}
+
+/// What each worker of the Lambda runtime holds, and drops when it ends. On Managed Instances, the runtime ends a worker
+/// whose call it cannot read, and goes on with fewer until none is left. The instance ends with the first instead, so
+/// that the caller gets an error, and Lambda another instance.
+#[derive(Clone)]
+struct Worker {
+    handler: Handler,
+    ended: Arc<Notify>,
+}
+
+impl Worker {
+    fn handle(
+        &self,
+        event: LambdaEvent<Payload>,
+    ) -> impl Future<Output = Result<Response, Diagnostic>> + use<> {
+        let handler = self.handler.clone();
+        async move { handler.handle(event).await }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+    }
 }
 
 /// Whether nothing listens at the other end.

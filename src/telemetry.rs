@@ -17,7 +17,7 @@ pub use line::{LONGEST_LINE, Style};
 pub use metrics::Metric;
 pub use record::{AccountRecord, Audit, InvocationLog, Record, Severity};
 
-use crate::{outbound::SystemClock, ports::Clock};
+use contract::Timestamp;
 use std::{io::Write, panic, path::Path};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -40,18 +40,41 @@ pub fn write_to_stdout(line: &str) {
 
 /// Logs that the Lambda runtime has failed, which ends the process. The runtime's error may repeat what a caller sent, such
 /// as a client context that it cannot read, so it is not shown.
-pub fn runtime_failed() {
-    write_to_stdout(&line::of_failed_runtime(SystemClock.now()));
+pub fn runtime_failed(at: Timestamp) {
+    write_to_stdout(&line::of_failed_runtime(at));
 }
 
-/// Logs each panic by its place in the code. Its text may hold anything, so it is not shown. The default hook would
-/// print it to standard error.
-pub fn hide_panic_texts() {
-    panic::set_hook(Box::new(|panic| {
+/// Logs each panic by its place in the code, and the header of the Lambda runtime's API that it misses. Its text may hold
+/// anything, so it is not shown. The default hook would print it to standard error.
+pub fn hide_panic_texts(now: impl Fn() -> Timestamp + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|location| {
             let file = Path::new(location.file()).file_name().unwrap_or_default().to_string_lossy();
             format!("{file}:{}", location.line())
         });
-        write_to_stdout(&line::of_panic(SystemClock.now(), &place.unwrap_or_default()));
+        let header = panic.payload_as_str().and_then(missing_header);
+        write_to_stdout(&line::of_panic(now(), &place.unwrap_or_default(), header));
     }));
+}
+
+/// The header in `missing lambda-runtime-… header`, with which the runtime's library panics.
+fn missing_header(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("missing ")?.strip_suffix(" header")?;
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (is_plain && name.starts_with("lambda-runtime-")).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing_header;
+
+    #[test]
+    fn a_panic_for_a_missing_header_names_it() {
+        let name = "lambda-runtime-deadline-ms";
+        assert_eq!(missing_header(&format!("missing {name} header")), Some(name));
+        for other in ["missing tell-tale header", "missing lambda-runtime-\"x\" header", "missing header", ""]
+        {
+            assert_eq!(missing_header(other), None, "{other}");
+        }
+    }
 }

@@ -161,3 +161,10 @@ fn the_log_filter_reaches_the_brokers_own_code_only() {
     assert!(!targets.would_enable("hyper", &tracing::Level::ERROR));
     assert!(targets.would_enable("token_broker::broker", &tracing::Level::TRACE));
 }
+
+#[test]
+fn a_variable_that_nothing_reads_is_unknown() {
+    let names = ["BROKER_TABLE", "BROKER_LEASE_MS", "BROKER_LOGIN_BUGDET", "BROKER_", "AWS_REGION", "PATH"];
+    let unknown = unknown_variables(names.into_iter().map(str::to_owned));
+    assert_eq!(unknown, ["BROKER_LOGIN_BUGDET", "BROKER_"]);
+}

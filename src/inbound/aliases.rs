@@ -11,15 +11,16 @@ pub struct Aliases {
     pub schedule: Option<String>,
 }
 
-/// An event that came by a way that is not its own.
+/// Why access is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WrongAlias {
+pub(super) enum Denial {
     HttpElsewhere,
     DirectAtHttp,
     MaintainElsewhere,
+    NoRule,
 }
 
-impl WrongAlias {
+impl Denial {
     /// For the log. The caller learns only that access is denied.
     pub(super) const fn message(self) -> &'static str {
         match self {
@@ -30,25 +31,26 @@ impl WrongAlias {
             Self::MaintainElsewhere => {
                 "access denied: maintain is accepted through BROKER_SCHEDULE_ALIAS only"
             }
+            Self::NoRule => "access denied",
         }
     }
 }
 
 impl Aliases {
     /// Checks that an event came through the alias for its shape.
-    pub(super) fn check(&self, alias: Option<&str>, is_http: bool) -> Result<(), WrongAlias> {
+    pub(super) fn check(&self, alias: Option<&str>, is_http: bool) -> Result<(), Denial> {
         match &self.http {
-            Some(http) if is_http && alias != Some(http) => Err(WrongAlias::HttpElsewhere),
-            Some(http) if !is_http && alias == Some(http) => Err(WrongAlias::DirectAtHttp),
+            Some(http) if is_http && alias != Some(http) => Err(Denial::HttpElsewhere),
+            Some(http) if !is_http && alias == Some(http) => Err(Denial::DirectAtHttp),
             _ => Ok(()),
         }
     }
 
     /// Checks that an action came through the alias for it.
-    pub(super) fn check_action(&self, alias: Option<&str>, action: Action) -> Result<(), WrongAlias> {
+    pub(super) fn check_action(&self, alias: Option<&str>, action: Action) -> Result<(), Denial> {
         match &self.schedule {
             Some(schedule) if action == Action::Maintain && alias != Some(schedule) => {
-                Err(WrongAlias::MaintainElsewhere)
+                Err(Denial::MaintainElsewhere)
             }
             _ => Ok(()),
         }
@@ -75,9 +77,9 @@ mod tests {
     fn http_events_and_the_http_alias_belong_together() {
         for (alias, is_http, expected) in [
             (Some("http"), true, Ok(())),
-            (Some("live"), true, Err(WrongAlias::HttpElsewhere)),
-            (None, true, Err(WrongAlias::HttpElsewhere)),
-            (Some("http"), false, Err(WrongAlias::DirectAtHttp)),
+            (Some("live"), true, Err(Denial::HttpElsewhere)),
+            (None, true, Err(Denial::HttpElsewhere)),
+            (Some("http"), false, Err(Denial::DirectAtHttp)),
             (Some("live"), false, Ok(())),
             (None, false, Ok(())),
         ] {
@@ -90,8 +92,8 @@ mod tests {
     fn maintain_comes_through_the_schedules_alias_only() {
         for (alias, action, expected) in [
             (Some("schedule"), Action::Maintain, Ok(())),
-            (Some("live"), Action::Maintain, Err(WrongAlias::MaintainElsewhere)),
-            (None, Action::Maintain, Err(WrongAlias::MaintainElsewhere)),
+            (Some("live"), Action::Maintain, Err(Denial::MaintainElsewhere)),
+            (None, Action::Maintain, Err(Denial::MaintainElsewhere)),
             (Some("live"), Action::Token, Ok(())),
             (Some("schedule"), Action::Token, Ok(())),
         ] {
@@ -114,9 +116,9 @@ mod tests {
     #[test]
     fn each_refusal_says_what_is_wrong() {
         for (wrong, what) in [
-            (WrongAlias::HttpElsewhere, "HTTP request"),
-            (WrongAlias::DirectAtHttp, "direct payload"),
-            (WrongAlias::MaintainElsewhere, "maintain"),
+            (Denial::HttpElsewhere, "HTTP request"),
+            (Denial::DirectAtHttp, "direct payload"),
+            (Denial::MaintainElsewhere, "maintain"),
         ] {
             assert!(wrong.message().starts_with("access denied: ") && wrong.message().contains(what));
         }

@@ -1,35 +1,33 @@
 //! Records what an invocation requested and what became of it.
 
-use super::{authorization::Caller, deadline::Entry, response::RequestError};
+use super::{
+    authorization::Caller,
+    invocation::Invocation,
+    response::{Reply, RequestError},
+};
 use crate::{
     broker::{IdleReason, Maintained, Maintenance, MaintenanceOutcome},
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
-use contract::Action;
+use contract::{AccountName, Call, ClientName, Timestamp, millis};
 use lambda_runtime::Context;
-use protocol::{AccountName, Answer, Failure, Timestamp, millis};
+use protocol::Failure;
 
-/// What came in, as far as it was understood.
-pub(super) struct Received {
-    pub(super) arrived_at: Timestamp,
-    pub(super) entry: Entry,
-    pub(super) alias: Option<String>,
-    pub(super) caller: Option<Caller>,
-    pub(super) action: Option<Action>,
-    pub(super) account: Option<AccountName>,
+/// What became of an invocation.
+pub(super) struct Answered {
+    pub(super) result: Result<Reply, RequestError>,
+    /// The rule with `audit` without which it would have been denied.
+    pub(super) audit_rule: Option<usize>,
+    pub(super) maintenance: Option<Maintenance>,
+    pub(super) work: Work,
 }
 
-/// What came of a request, besides its answer.
-#[derive(Default)]
-pub(super) struct Details {
-    /// What the log says instead of the error's text.
-    pub(super) message: Option<&'static str>,
-    /// The answer of a pair, and whether the caller gets the token.
-    pub(super) answer: Option<(Answer, bool)>,
-    pub(super) maintenance: Option<Maintenance>,
-    pub(super) audit_rule: Option<usize>,
-    pub(super) work: Work,
+impl Answered {
+    /// Failed without having done anything.
+    pub(super) fn failed(error: RequestError) -> Self {
+        Self { result: Err(error), audit_rule: None, maintenance: None, work: Work::default() }
+    }
 }
 
 /// Writes the line of an invocation, and one for each account that the schedule looked after.
@@ -37,38 +35,43 @@ pub(super) fn record(
     log: &InvocationLog,
     at: Timestamp,
     context: &Context,
-    received: &Received,
-    error: Option<&RequestError>,
-    details: &Details,
+    invocation: &Invocation,
+    answered: &Answered,
 ) {
-    let caller = received.caller.as_ref().map(Caller::to_string);
-    let description = error.filter(|_| details.message.is_none()).map(RequestError::description);
-    let answer = details.answer.as_ref();
-    let maintenance = details.maintenance.as_ref();
+    let call = invocation.call.as_ref().ok();
+    let (caller, account) = (invocation.caller.as_ref().map(Caller::to_string), call.and_then(Call::subject));
+    let error = answered.result.as_ref().err();
+    let text = error.map(RequestError::log_text);
+    let token = match &answered.result {
+        Ok(Reply::Token(token)) => Some(token),
+        Ok(Reply::Other(_)) | Err(_) => None,
+    };
+    let maintenance = answered.maintenance.as_ref();
     let counts = maintenance.map(counts).unwrap_or_default();
     let record = Record {
         at,
         severity: error.map_or(Severity::Info, severity),
-        message: details.message.or(description.as_deref()).unwrap_or("answered"),
+        message: text.as_deref().unwrap_or("answered"),
         request_id: &context.request_id,
         trace_id: context.xray_trace_id.as_deref(),
-        entry: received.entry.name(),
-        alias: received.alias.as_deref(),
+        entry: invocation.way_in.name(),
+        alias: invocation.alias.as_deref(),
         caller: caller.as_deref(),
-        action: received.action.map(Action::name),
-        account: received.account.as_ref().map(AccountName::as_str),
-        generation: answer.map(|(answer, _)| answer.generation.0),
-        served_from: answer.map(|(answer, _)| answer.served_from),
+        client: call.and_then(|call| call.client.as_ref()).map(ClientName::as_str),
+        action: call.map(|call| call.action.name()),
+        account: account.as_ref().map(AccountName::as_str),
+        generation: token.map(|token| token.generation.0),
+        served_from: token.map(|token| token.served_from),
         outcome: error.map_or("ok", |error| error.code().as_str()),
         is_failure: error.is_some_and(|error| error.status() >= 500),
-        duration_ms: millis(at.since(received.arrived_at)),
-        token: answer.filter(|(_, is_handed_out)| *is_handed_out).map(|(answer, _)| &answer.access_token),
-        audit_rule: details.audit_rule,
+        duration_ms: millis(at.since(invocation.arrived_at)),
+        token: token.and_then(|token| token.access_token.as_ref()),
+        audit_rule: answered.audit_rule,
         counts: &counts,
         work: Work {
             login_permits_left: maintenance
-                .map_or(details.work.login_permits_left, |maintenance| maintenance.login_permits_left),
-            ..details.work
+                .map_or(answered.work.login_permits_left, |maintenance| maintenance.login_permits_left),
+            ..answered.work
         },
     };
     log.record(&record);
@@ -125,9 +128,10 @@ fn counts(maintenance: &Maintenance) -> Vec<(&'static str, u64)> {
 
 fn severity(error: &RequestError) -> Severity {
     match error {
-        RequestError::Failed(Failure::Defect(_) | Failure::UnreadableItem(_) | Failure::Misconfigured(_)) => {
-            Severity::Error
-        }
+        RequestError::Failed(
+            Failure::Defect(_) | Failure::UnreadableItem(_) | Failure::Misconfigured(_),
+            _,
+        ) => Severity::Error,
         _ => Severity::Warn,
     }
 }
@@ -135,7 +139,10 @@ fn severity(error: &RequestError) -> Severity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Audit, Style};
+    use crate::{
+        inbound::aliases::{Aliases, Denial},
+        telemetry::{Audit, Style},
+    };
     use protocol::{Account, Pair, Version, testing};
     use serde_json::{Value, json};
     use std::{
@@ -145,7 +152,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
 
-    fn lines(action: Action, error: Option<&RequestError>, details: &Details) -> Vec<Value> {
+    fn lines(payload: &str, answered: &Answered) -> Vec<Value> {
         let written: Arc<Mutex<String>> = Arc::default();
         let sink = Arc::clone(&written);
         let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {
@@ -153,15 +160,10 @@ mod tests {
         });
         let mut context = Context::default();
         context.request_id = "id".to_owned();
-        let received = Received {
-            arrived_at: NOW.minus(Duration::from_millis(7)),
-            entry: Entry::Direct,
-            alias: Some("live".to_owned()),
-            caller: Some(Caller::Direct { alias: Some("live".to_owned()) }),
-            action: Some(action),
-            account: None,
-        };
-        record(&log, NOW, &context, &received, error, details);
+        context.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:f:live".to_owned();
+        let arrived_at = NOW.minus(Duration::from_millis(7));
+        let invocation = Invocation::classify(payload, &context, &Aliases::default(), arrived_at);
+        record(&log, NOW, &context, &invocation, answered);
         let written = written.lock().unwrap().clone();
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -177,6 +179,10 @@ mod tests {
         Account { version: Version(7), pair: Some(pair), ..Account::default() }
     }
 
+    fn answered(result: Result<Reply, RequestError>) -> Answered {
+        Answered { result, ..Answered::failed(Denial::NoRule.into()) }
+    }
+
     fn maintenance_lines(accounts: Vec<(Option<Account>, MaintenanceOutcome)>) -> Vec<Value> {
         let accounts = accounts.into_iter().zip(0..).map(|((record, outcome), logins)| Maintained {
             account: AccountName::default(),
@@ -185,8 +191,9 @@ mod tests {
             work: Work { logins, ..Work::default() },
         });
         let maintenance = Maintenance { accounts: accounts.collect(), login_permits_left: Some(3) };
-        let details = Details { maintenance: Some(maintenance), ..Details::default() };
-        lines(Action::Maintain, None, &details)
+        let result = Ok(Reply::Other(Value::Null));
+        let answered = Answered { maintenance: Some(maintenance), ..answered(result) };
+        lines(r#"{"action":"maintain"}"#, &answered)
     }
 
     #[test]
@@ -259,25 +266,28 @@ mod tests {
     #[test]
     fn an_error_says_whether_the_broker_is_to_blame() {
         for (error, level, errors) in [
-            (RequestError::AccessDenied, "WARN", Value::Null),
+            (RequestError::from(Denial::NoRule), "WARN", Value::Null),
             (Failure::UnknownAccount.into(), "WARN", Value::Null),
             (Failure::StoreUnavailable.into(), "WARN", json!(1)),
             (Failure::UnreadableItem("it is broken".to_owned()).into(), "ERROR", json!(1)),
             (Failure::Defect("a defect").into(), "ERROR", json!(1)),
         ] {
-            let [line] = &lines(Action::Token, Some(&error), &Details::default())[..] else {
-                panic!("one line")
-            };
-            let expected = [json!(error.code().as_str()), json!(level), json!(error.description()), errors];
+            let [line] = &lines("{}", &Answered::failed(error.clone()))[..] else { panic!("one line") };
+            let expected = [json!(error.code().as_str()), json!(level), json!(error.log_text()), errors];
             assert_eq!(fields(line, ["outcome", "level", "message", "Errors"]), expected);
         }
-        let details = Details {
-            message: Some("a message for the log only"),
-            work: Work { login_permits_left: Some(4), ..Work::default() },
-            ..Details::default()
-        };
-        let lines = lines(Action::Token, Some(&RequestError::AccessDenied), &details);
-        assert_eq!(lines[0]["message"], "a message for the log only");
+        let work = Work { login_permits_left: Some(4), ..Work::default() };
+        let denied = Answered { work, ..Answered::failed(Denial::DirectAtHttp.into()) };
+        let lines = lines("{}", &denied);
+        assert_eq!(lines[0]["message"], Denial::DirectAtHttp.message(), "which the caller does not learn");
         assert_eq!(lines[0]["LoginPermitsLeft"], 4);
+    }
+
+    #[test]
+    fn a_caller_is_logged_as_it_names_itself() {
+        let failed = Answered::failed(Failure::UnknownAccount.into());
+        let lines = lines(r#"{"client":"team/billing:3","account":"emea"}"#, &failed);
+        let expected = [json!("team/billing:3"), json!("direct:live"), json!("emea"), json!("token")];
+        assert_eq!(fields(&lines[0], ["client", "caller", "account", "action"]), expected);
     }
 }

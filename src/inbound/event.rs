@@ -1,10 +1,12 @@
-//! The text of an event.
+//! The text of an event, and what its shape makes of it.
 
+use super::http::{HttpEvent, HttpRequest};
+use contract::{Call, CallError};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 use std::fmt;
 
 /// The text of an event. The handler parses it, so that it can answer malformed ones as the contract says.
@@ -29,45 +31,65 @@ impl Payload {
     pub(super) fn text(&self) -> &str {
         self.0.as_deref().map_or("", RawValue::get)
     }
+}
 
-    /// Whether this is the event of an HTTP request: an object with the key `requestContext`, whatever its value.
-    pub(super) fn has_request_context(&self) -> bool {
-        serde_json::from_str(self.text()).is_ok_and(|HasRequestContext(has)| has)
+/// An event by its shape. One with the key `requestContext` is an HTTP request, whatever the key's value.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An HTTP request; none if it has no known form.
+    Http(Option<HttpRequest>),
+    /// A direct payload.
+    Direct(Result<Call, CallError>),
+}
+
+impl Event {
+    pub(super) fn parse(text: &str) -> Self {
+        match serde_json::from_str::<Keys>(text) {
+            Ok(Keys { http, .. }) if http.has_context() => Self::Http(HttpRequest::of(http)),
+            Ok(Keys { http, others }) if http.is_empty() => Self::Direct(Call::from_object(others, None)),
+            _ => Self::parse_odd(text),
+        }
+    }
+
+    /// Parses an event that has a key of HTTP events with another type of value, or is no object.
+    fn parse_odd(text: &str) -> Self {
+        match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(object) if object.contains_key(HttpEvent::CONTEXT) => Self::Http(None),
+            Ok(object) => Self::Direct(Call::from_object(object, None)),
+            Err(_) => Self::Direct(Call::from_json(text.as_bytes(), None)),
+        }
     }
 }
 
-struct HasRequestContext(bool);
+/// The keys of an event, each value read once: those of HTTP events by their types, so that long headers are skipped.
+#[derive(Default)]
+struct Keys {
+    http: HttpEvent,
+    others: Map<String, Value>,
+}
 
-impl<'de> Deserialize<'de> for HasRequestContext {
+impl<'de> Deserialize<'de> for Keys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = HasRequestContext;
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Keys;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut has = false;
-                while let Some(key) = map.next_key::<Key>()? {
-                    has |= matches!(key, Key::RequestContext);
-                    map.next_value::<IgnoredAny>()?;
+                let mut keys = Keys::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if !keys.http.read(&key, &mut map)? {
+                        keys.others.insert(key, map.next_value()?);
+                    }
                 }
-                Ok(HasRequestContext(has))
+                Ok(keys)
             }
         }
-        deserializer.deserialize_map(Keys)
+        deserializer.deserialize_map(Object)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier)]
-enum Key {
-    #[serde(rename = "requestContext")]
-    RequestContext,
-    #[serde(other)]
-    Other,
 }
 
 #[cfg(test)]
@@ -87,14 +109,39 @@ mod tests {
             r#"{"action":"token","requestContext":7}"#,
             r#"{"request\u0043ontext":{}}"#,
             r#"{"requestContext":1,"requestContext":2}"#,
+            r#"{"requestContext":{"http":{"method":"POST"}},"requestContext":{"http":{"method":"POST"}}}"#,
+            r#"{"requestContext":{"http":{"method":"POST"}},"body":1}"#,
+            r#"{"requestContext":{"http":{}}}"#,
         ] {
-            assert!(payload(http).has_request_context(), "{http}");
+            assert!(matches!(Event::parse(http), Event::Http(None)), "{http}");
         }
-        for direct in ["", "{", "{}", "[]", "null", r#""requestContext""#, r#"{"a":{"requestContext":{}}}"#] {
-            assert!(!payload(direct).has_request_context(), "{direct}");
+        let request = r#"{"requestContext":{"http":{"method":"POST"}},"a":[7]}"#;
+        assert!(matches!(Event::parse(request), Event::Http(Some(_))));
+    }
+
+    #[test]
+    fn every_other_event_is_a_direct_payload() {
+        // The last one is an HTTP event's fields in their order.
+        for text in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#""requestContext""#,
+            r#"{"a":{"requestContext":{}}}"#,
+            r#"[{"http":{"method":"POST"}},null,null,null,null,null,null,null,null,"/token",null]"#,
+        ] {
+            assert!(matches!(Event::parse(text), Event::Direct(Err(_))), "{text}");
         }
-        let deep = format!(r#"{{"a":{}{},"requestContext":{{}}}}"#, "[".repeat(9999), "]".repeat(9999));
-        assert!(payload(&deep).has_request_context());
+        assert!(matches!(Event::parse(r#"{"account":"emea"}"#), Event::Direct(Ok(_))));
+    }
+
+    #[test]
+    fn a_key_of_http_events_is_unknown_in_a_direct_payload() {
+        for text in [r#"{"body":"x"}"#, r#"{"body":7}"#, r#"{"account":"emea","path":null}"#] {
+            let Event::Direct(Err(error)) = Event::parse(text) else { panic!("{text}") };
+            assert!(error.to_string().starts_with("unknown field"), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     response::{self, Reply, RequestError},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use contract::{Action, Call, TokenAnswer, Unknown, parameters};
+use contract::{Action, Call, CallError, TokenAnswer, Unknown, parameters};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, DeserializeOwned, IgnoredAny, MapAccess, Visitor},
@@ -29,22 +29,56 @@ pub(super) struct HttpRequest {
 }
 
 /// The fields of an event that the broker reads: payload version 1 of REST APIs, version 2 of HTTP APIs and Function URLs.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HttpEvent {
-    request_context: Option<RequestContext>,
+#[derive(Default)]
+pub(super) struct HttpEvent {
+    context: Option<Option<RequestContext>>,
     body: Option<String>,
     is_base64_encoded: Option<bool>,
     headers: Option<ContentType<Option<String>>>,
     // Version 1.
-    http_method: Option<String>,
+    method: Option<String>,
     path: Option<String>,
     multi_value_headers: Option<ContentType<Vec<String>>>,
-    query_string_parameters: Option<HashMap<String, String>>,
-    multi_value_query_string_parameters: Option<HashMap<String, Vec<String>>>,
+    query: Option<HashMap<String, String>>,
+    multi_value_query: Option<HashMap<String, Vec<String>>>,
     // Version 2.
     raw_path: Option<String>,
-    raw_query_string: Option<String>,
+    raw_query: Option<String>,
+    has_any: bool,
+}
+
+impl HttpEvent {
+    /// The key that every HTTP event has.
+    pub(super) const CONTEXT: &str = "requestContext";
+
+    /// Reads the value of a key, if it is one of an HTTP event.
+    pub(super) fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            Self::CONTEXT if self.context.is_some() => return Err(de::Error::duplicate_field(Self::CONTEXT)),
+            Self::CONTEXT => self.context = Some(map.next_value()?),
+            "body" => self.body = map.next_value()?,
+            "isBase64Encoded" => self.is_base64_encoded = map.next_value()?,
+            "headers" => self.headers = map.next_value()?,
+            "httpMethod" => self.method = map.next_value()?,
+            "path" => self.path = map.next_value()?,
+            "multiValueHeaders" => self.multi_value_headers = map.next_value()?,
+            "queryStringParameters" => self.query = map.next_value()?,
+            "multiValueQueryStringParameters" => self.multi_value_query = map.next_value()?,
+            "rawPath" => self.raw_path = map.next_value()?,
+            "rawQueryString" => self.raw_query = map.next_value()?,
+            _ => return Ok(false),
+        }
+        self.has_any = true;
+        Ok(true)
+    }
+
+    pub(super) const fn has_context(&self) -> bool {
+        self.context.is_some()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        !self.has_any
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,50 +107,32 @@ struct Identity {
 }
 
 impl HttpRequest {
-    /// Parses the event of an HTTP request; none if it is of no known form.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        // An array would be accepted too, as the fields in their order. It has no key `requestContext`, so it is a
-        // direct payload.
-        let event: HttpEvent = serde_json::from_str(text).ok().filter(|_| text.starts_with('{'))?;
+    /// The request of an event; none if it is of no known form.
+    pub(super) fn of(event: HttpEvent) -> Option<Self> {
         let media_type = event.media_type();
-        let body = event.body.unwrap_or_default();
-        let is_base64_encoded = event.is_base64_encoded.unwrap_or_default();
-        let context = event.request_context?;
-        match (context.http, event.http_method) {
-            (Some(http), _) => Some(Self {
-                method: http.method,
-                path: event.raw_path.unwrap_or_default(),
-                media_type,
-                query: parameters(event.raw_query_string.unwrap_or_default().as_bytes()),
-                body,
-                is_base64_encoded,
-                user_arn: context.authorizer.and_then(|authorizer| authorizer.iam?.user_arn),
-                is_version_2: true,
-            }),
-            (None, Some(method)) => {
-                let single = event.query_string_parameters.unwrap_or_default().into_iter();
-                let multiple = event.multi_value_query_string_parameters.unwrap_or_default();
-                let query = if multiple.is_empty() {
-                    single.collect()
-                } else {
-                    let each = |(name, values): (String, Vec<String>)| {
-                        values.into_iter().map(move |value| (name.clone(), value))
-                    };
-                    multiple.into_iter().flat_map(each).collect()
-                };
-                Some(Self {
-                    method,
-                    path: event.path.unwrap_or_default(),
-                    media_type,
-                    query,
-                    body,
-                    is_base64_encoded,
-                    user_arn: context.identity.and_then(|identity| identity.user_arn),
-                    is_version_2: false,
-                })
+        let context = event.context.flatten()?;
+        let is_version_2 = context.http.is_some();
+        let (method, path, query, identity) = match context.http {
+            Some(http) => {
+                let query = parameters(event.raw_query.unwrap_or_default().as_bytes());
+                (http.method, event.raw_path, query, context.authorizer.and_then(|authorizer| authorizer.iam))
             }
-            (None, None) => None,
-        }
+            None => {
+                let query =
+                    query(event.query.unwrap_or_default(), event.multi_value_query.unwrap_or_default());
+                (event.method?, event.path, query, context.identity)
+            }
+        };
+        Some(Self {
+            method,
+            path: path.unwrap_or_default(),
+            media_type,
+            query,
+            body: event.body.unwrap_or_default(),
+            is_base64_encoded: event.is_base64_encoded.unwrap_or_default(),
+            user_arn: identity.and_then(|identity| identity.user_arn),
+            is_version_2,
+        })
     }
 
     /// The caller that API Gateway has authenticated. Headers prove nothing.
@@ -134,11 +150,16 @@ impl HttpRequest {
             return Err(RequestError::WrongMethod { allow });
         }
         if allow == "GET" {
-            return Ok(Call::from_parameters(&self.query, action, Unknown::Ignore)?);
+            return Ok(Call::from_parameters(&self.query, action, Unknown::Refuse)?);
+        }
+        if !self.query.is_empty() {
+            return Err(RequestError::invalid(format!(
+                "{allow} takes no query; send the fields in the body"
+            )));
         }
         let body = self.decoded_body()?;
         match self.media_type.as_str() {
-            FORM if action == Action::Token => Ok(Call::from_form(&parameters(&body))?),
+            FORM if action == Action::Token => Call::from_form(&parameters(&body)).map_err(of_form),
             "application/json" if body.trim_ascii().is_empty() => Ok(Call::new(action, None)),
             "application/json" => Ok(Call::from_json(&body, Some(action))?),
             _ => Err(RequestError::invalid(
@@ -156,16 +177,36 @@ impl HttpRequest {
         }
     }
 
-    /// The response to this request.
-    pub(super) fn respond(&self, result: Result<Reply, RequestError>, request_id: &str) -> HttpResponse {
-        let result = result.map(|reply| match reply {
-            Reply::Token(answer) if self.media_type == FORM => {
-                Reply::Token(TokenAnswer { expires_at: None, ..answer })
-            }
-            other => other,
-        });
-        HttpResponse { cookies: self.is_version_2.then_some([]), ..respond(result, request_id) }
+    /// The form of its response.
+    pub(super) fn form(&self) -> HttpForm {
+        HttpForm { is_version_2: self.is_version_2, is_oauth: self.media_type == FORM }
     }
+}
+
+/// Callers often send JSON with the Content-Type of a form, since that is the default of their tools.
+fn of_form(error: CallError) -> RequestError {
+    match error {
+        CallError::Invalid(what) => RequestError::invalid(format!("{what} (the Content-Type is {FORM})")),
+        other @ CallError::UnsupportedGrantType => other.into(),
+    }
+}
+
+/// The form of an HTTP response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HttpForm {
+    is_version_2: bool,
+    /// As RFC 6749 §5.1 has it.
+    is_oauth: bool,
+}
+
+/// The query of payload version 1, which has each parameter once or with all its values.
+fn query(single: HashMap<String, String>, multiple: HashMap<String, Vec<String>>) -> Vec<(String, String)> {
+    if multiple.is_empty() {
+        return single.into_iter().collect();
+    }
+    let each =
+        |(name, values): (String, Vec<String>)| values.into_iter().map(move |value| (name.clone(), value));
+    multiple.into_iter().flat_map(each).collect()
 }
 
 /// A response to either payload version.
@@ -193,8 +234,8 @@ struct ResponseHeaders {
     allow: Option<&'static str>,
 }
 
-/// The response to a request whose event was understood or not.
-pub(super) fn respond(result: Result<Reply, RequestError>, request_id: &str) -> HttpResponse {
+/// The HTTP response to a request.
+pub(super) fn respond(result: Result<Reply, RequestError>, form: HttpForm, request_id: &str) -> HttpResponse {
     let error = result.as_ref().err();
     let retry_after = error.and_then(RequestError::retry_after_seconds).map(|seconds| seconds.to_string());
     let allow = match error {
@@ -209,10 +250,14 @@ pub(super) fn respond(result: Result<Reply, RequestError>, request_id: &str) -> 
         allow,
     };
     let (status_code, body) = match result {
+        Ok(Reply::Token(answer)) if form.is_oauth => {
+            (200, response::text(&Reply::Token(TokenAnswer { expires_at: None, ..answer })))
+        }
         Ok(reply) => (200, response::text(&reply)),
         Err(error) => (error.status(), error.body(request_id).to_string()),
     };
-    HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies: None }
+    let cookies = form.is_version_2.then_some([]);
+    HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies }
 }
 
 /// The value of the header `Content-Type`. The other headers are skipped.

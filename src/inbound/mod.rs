@@ -1,28 +1,32 @@
 //! Lambda events: direct invokes, HTTP requests of API Gateway and Function URLs, and the schedule.
 //!
+//! An event is classified once, answered once, recorded once and responded to once. `Handler::handle` shows it.
+//!
 //! | module | contents |
 //! | --- | --- |
-//! | `handler` | an event in, an answer out |
-//! | `event` | the text of an event |
+//! | `handler` | an event in, a response out |
+//! | `event` | the text of an event, and its shape |
+//! | `invocation` | an event, its alias and its deadline, classified; the response |
 //! | `aliases` | the alias that each way in uses |
 //! | `audit` | records what became of it |
 //! | `http` | HTTP requests and responses |
 //! | `response` | the contract's answers and errors |
 //! | `status` | the status answer |
 //! | [`authorization`] | who may do what |
-//! | [`deadline`] | how long the caller waits |
+//! | [`way_in`] | the ways in, and how long each caller waits |
 
 mod aliases;
 mod audit;
 pub mod authorization;
-pub mod deadline;
 mod event;
 mod handler;
 mod http;
+mod invocation;
 mod response;
 mod status;
+pub mod way_in;
 
 pub use aliases::Aliases;
 pub use event::Payload;
-pub use handler::{Handler, Response};
-pub use response::RequestError;
+pub use handler::Handler;
+pub use invocation::Response;

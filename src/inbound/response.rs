@@ -1,5 +1,6 @@
 //! The contract's answers and errors.
 
+use super::aliases::Denial;
 use crate::broker::{Maintenance, MaintenanceOutcome};
 use contract::{AccountName, Action, CallError, ErrorCode, TokenAnswer};
 use lambda_runtime::Diagnostic;
@@ -9,11 +10,11 @@ use serde_json::{Value, json};
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestError {
+pub(super) enum RequestError {
     /// The request is malformed, or its form asks for another grant.
     Malformed(CallError),
-    /// No rule allows the caller to do this.
-    AccessDenied,
+    /// The caller may not do this, or not by this way in.
+    AccessDenied(Denial),
     /// No route has this path.
     NoSuchPath,
     /// The route has another method.
@@ -21,8 +22,8 @@ pub enum RequestError {
         /// The method of the route.
         allow: &'static str,
     },
-    /// The request was fine, and failed.
-    Failed(Failure),
+    /// The request was fine, and failed, for an account if it is about one.
+    Failed(Failure, Option<AccountName>),
 }
 
 impl From<CallError> for RequestError {
@@ -33,13 +34,13 @@ impl From<CallError> for RequestError {
 
 impl From<Failure> for RequestError {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(failure, None)
     }
 }
 
 impl From<StoreError> for RequestError {
     fn from(error: StoreError) -> Self {
-        Self::Failed(Failure::from(error))
+        Failure::from(error).into()
     }
 }
 
@@ -57,21 +58,29 @@ impl RequestError {
         Self::Malformed(CallError::Invalid(what.into()))
     }
 
+    /// The same, told of this account.
+    pub(super) fn about(self, account: Option<AccountName>) -> Self {
+        match self {
+            Self::Failed(failure, None) => Self::Failed(failure, account),
+            other => other,
+        }
+    }
+
     /// The contract's code.
-    pub fn code(&self) -> ErrorCode {
+    pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Malformed(error) => error.code(),
             Self::NoSuchPath | Self::WrongMethod { .. } => ErrorCode::InvalidRequest,
-            Self::AccessDenied => ErrorCode::AccessDenied,
-            Self::Failed(failure) => failure.code(),
+            Self::AccessDenied(_) => ErrorCode::AccessDenied,
+            Self::Failed(failure, _) => failure.code(),
         }
     }
 
     /// What happened, and what to do.
-    pub fn description(&self) -> String {
+    pub(super) fn description(&self) -> String {
         match self {
             Self::Malformed(error) => error.to_string(),
-            Self::AccessDenied => {
+            Self::AccessDenied(_) => {
                 "this caller may not do this; ask the broker's operator for a rule in BROKER_CALLERS"
                     .to_owned()
             }
@@ -81,12 +90,22 @@ impl RequestError {
                 format!("no route has this path; the routes are {}", routes.join(", "))
             }
             Self::WrongMethod { allow } => format!("this path accepts {allow} only"),
-            Self::Failed(failure) => failure.to_string(),
+            Self::Failed(failure, Some(account)) => format!("account {account}: {failure}"),
+            Self::Failed(failure, None) => failure.to_string(),
+        }
+    }
+
+    /// What the log says. A refused caller learns less. The account has a field of its own.
+    pub(super) fn log_text(&self) -> String {
+        match self {
+            Self::AccessDenied(denial) => denial.message().to_owned(),
+            Self::Failed(failure, _) => failure.to_string(),
+            _ => self.description(),
         }
     }
 
     /// The HTTP status.
-    pub fn status(&self) -> i64 {
+    pub(super) fn status(&self) -> i64 {
         match self {
             Self::NoSuchPath => 404,
             Self::WrongMethod { .. } => 405,
@@ -95,9 +114,9 @@ impl RequestError {
     }
 
     /// When to try again, where that is known.
-    pub fn retry_after_seconds(&self) -> Option<u64> {
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
-            Self::Failed(failure) => failure.retry_after_seconds(),
+            Self::Failed(failure, _) => failure.retry_after_seconds(),
             _ => None,
         }
     }
@@ -204,11 +223,11 @@ mod tests {
     #[test]
     fn each_failure_has_the_contracts_code_and_status() {
         let retry_after = Duration::from_millis(11_001);
-        let failed = RequestError::Failed;
+        let failed = RequestError::from;
         for (error, status, code, retry) in [
             (RequestError::invalid("what"), 400, "invalid_request", None),
             (RequestError::from(CallError::UnsupportedGrantType), 400, "unsupported_grant_type", None),
-            (RequestError::AccessDenied, 403, "access_denied", None),
+            (Denial::NoRule.into(), 403, "access_denied", None),
             (RequestError::NoSuchPath, 404, "invalid_request", None),
             (RequestError::WrongMethod { allow: "POST" }, 405, "invalid_request", None),
             (failed(Failure::UnknownAccount), 404, "unknown_account", None),

@@ -50,14 +50,18 @@ pub(super) fn of_failed_runtime(at: Timestamp) -> String {
     )
 }
 
-/// The line of a panic.
-pub(super) fn of_panic(at: Timestamp, place: &str) -> String {
+/// The line of a panic, and the header that the Lambda runtime's library misses.
+pub(super) fn of_panic(at: Timestamp, place: &str, header: Option<&str>) -> String {
     let mut line = format!(
         r#"{{"timestamp":"{}","level":"ERROR","message":"the broker panicked","place":""#,
         rfc3339::format_millis(at)
     );
     push_text(&mut line, place, LONGEST_NAME);
-    line.push_str("\"}\n");
+    line.push('"');
+    if let Some(header) = header {
+        push_field(&mut line, "missing_header", header, LONGEST_NAME);
+    }
+    line.push_str("}\n");
     line
 }
 
@@ -73,6 +77,9 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
     }
     if let Some(caller) = record.caller {
         push_field(&mut tail, "caller", caller, LONGEST_CALLER);
+    }
+    if let Some(client) = record.client {
+        push_field(&mut tail, "client", client, LONGEST_NAME);
     }
     if let Some(action) = record.action {
         push_field(&mut tail, "action", action, LONGEST_NAME);
@@ -228,7 +235,7 @@ mod tests {
     fn what_ends_an_instance_is_a_json_line() {
         let at = Timestamp::from_millis(1_775_478_896_000);
         for (line, message, place) in [
-            (of_panic(at, "src/a \"b\".rs:7"), "the broker panicked", Some("src/a \"b\".rs:7")),
+            (of_panic(at, "src/a \"b\".rs:7", None), "the broker panicked", Some("src/a \"b\".rs:7")),
             (of_failed_runtime(at), "the Lambda runtime failed, and the instance ends", None),
         ] {
             assert!(line.ends_with("}\n"), "{line}");

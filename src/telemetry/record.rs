@@ -62,6 +62,8 @@ pub struct Record<'a> {
     pub alias: Option<&'a str>,
     /// Who requested it, where that is known.
     pub caller: Option<&'a str>,
+    /// The caller's name for itself, which proves nothing.
+    pub client: Option<&'a str>,
     /// What was requested, where that is known.
     pub action: Option<&'static str>,
     /// The account, if the request is about one.

@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod direction;
 mod limits;
 mod links;
 mod names;

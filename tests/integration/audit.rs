@@ -1,7 +1,7 @@
 //! One line for each invocation: log, audit record and metrics at once.
 
 use crate::{events, instance, lines, world, world_with};
-use axum::{Router, routing::get};
+use axum::{Router, response::AppendHeaders, routing::get};
 use emulators::{
     aws::{AwsFault, Operations},
     convirza::{Endpoint, Fault, Settings},
@@ -272,29 +272,45 @@ async fn a_failing_table_is_in_the_log_with_operation_and_code() {
     assert!(failure.contains("GetItem") && failure.contains("AccessDeniedException"), "{failure}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_runtime_is_a_line_without_its_reason() {
+/// What an instance logs for an event with these headers beside those that every event has. It has to end.
+async fn log_of_the_end(headers: &'static [(&str, &str)], workers: &str) -> String {
     let world = world().await;
-    // A client context has to be JSON, and a direct caller writes it.
-    let event = || async {
-        [
-            ("lambda-runtime-aws-request-id", "00000000-0000-4000-8000-000000000001"),
-            ("lambda-runtime-deadline-ms", "1775478896000"),
-            ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:broker"),
-            ("lambda-runtime-client-context", "tell-tale"),
-        ]
+    let event = move || async move {
+        let arn = "arn:aws:lambda:us-east-1:123456789012:function:broker";
+        let id = "00000000-0000-4000-8000-000000000001";
+        let common = [("lambda-runtime-aws-request-id", id), ("lambda-runtime-invoked-function-arn", arn)];
+        AppendHeaders(common.into_iter().chain(headers.iter().copied()))
     };
     let api = Router::new().route("/2018-06-01/runtime/invocation/next", get(event));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     tokio::spawn(axum::serve(listener, api).into_future());
-    let mut instance = instance::start(&world, &[("AWS_LAMBDA_RUNTIME_API", &address)]).await;
+    let settings = [("AWS_LAMBDA_RUNTIME_API", address.as_str()), ("AWS_LAMBDA_MAX_CONCURRENCY", workers)];
+    let mut instance = instance::start(&world, &settings).await;
     assert!(!instance.ended().await.success());
-    let log = instance.output().await;
-    let line: Value = serde_json::from_str(&log).expect("one line");
-    assert_eq!(line["message"], "the Lambda runtime failed, and the instance ends");
-    assert_eq!(line["level"], "ERROR");
-    assert!(!log.contains("tell-tale"), "{log}");
+    instance.output().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_runtime_is_a_line_without_its_reason() {
+    // A client context has to be JSON, and a direct caller writes it.
+    let odd =
+        &[("lambda-runtime-deadline-ms", "1775478896000"), ("lambda-runtime-client-context", "tell-tale")];
+    for workers in ["1", "4"] {
+        let log = log_of_the_end(odd, workers).await;
+        let line: Value = serde_json::from_str(&log).expect("one line");
+        assert_eq!(line["message"], "the Lambda runtime failed, and the instance ends", "{workers} workers");
+        assert_eq!(line["level"], "ERROR");
+        assert!(!log.contains("tell-tale"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_header_of_the_runtime_is_named() {
+    for workers in ["1", "4"] {
+        let log = log_of_the_end(&[], workers).await;
+        assert!(log.contains(r#""missing_header":"lambda-runtime-deadline-ms""#), "{workers} workers: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,10 @@ use crate::{
     instance::{self, PATIENT, invoke_all, start_many_with},
     items, world, world_with,
 };
-use emulators::convirza::{Endpoint, Fault, Settings};
+use emulators::{
+    aws::{AwsFault, Operations},
+    convirza::{Endpoint, Fault, Settings},
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -126,5 +129,41 @@ mod status {
         assert!(emea["rejected_secret_version"].is_string() && emea["generation"].is_null(), "{emea}");
         assert_eq!(status["login_limiter"]["permits"], 2);
         assert!(status["login_limiter"]["next_login_at"].is_null(), "a login may be sent now");
+    }
+}
+
+mod unknown_accounts {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn are_refused_by_name_and_no_success() {
+        let world = world().await;
+        let instance = instance::start(&world, &[]).await;
+        for action in ["token", "status", "refresh", "unblock", "revoke"] {
+            let payload = json!({"action": action, "account": "nope"});
+            let error = instance.invoke(payload).await.expect_err("no such account");
+            assert_eq!(error["errorType"], "unknown_account", "{action}");
+            let description = error["errorMessage"].as_str().expect("a text");
+            assert!(description.starts_with("account nope: "), "{action}: {description}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn are_those_without_a_secret_and_without_a_record() {
+        let world = world().await;
+        let instance = instance::start(&world, &[]).await;
+        // A secret, and no record yet.
+        for action in ["status", "unblock", "revoke"] {
+            instance
+                .invoke(json!({"action": action, "account": "default"}))
+                .await
+                .expect("known by its secret");
+        }
+        instance.invoke(json!({})).await.expect("a token");
+        world.secrets_manager.faults().set(Operations::All, AwsFault::Unavailable, None);
+        for action in ["status", "unblock", "revoke"] {
+            // The record is enough, and the secret is not read.
+            instance.invoke(json!({"action": action})).await.expect("known by its record");
+        }
     }
 }

@@ -14,7 +14,7 @@ use token_broker::{
     config::Config,
     inbound::{Handler, Payload},
     outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
-    ports::{Ports, Secrets},
+    ports::{Clock, Ports, Secrets},
     telemetry::{self, InvocationLog, Style},
 };
 
@@ -72,7 +72,7 @@ async fn serve() {
     let lookup = |name: &str| std::env::var(name).ok();
     let config = Config::from_environment(lookup).expect("a configuration");
     telemetry::start(config.log);
-    telemetry::hide_panic_texts();
+    telemetry::hide_panic_texts(|| SystemClock.now());
     let tls = Roots::default().tls_config().expect("the authorities");
     let sdk = sdk::load(lookup, tls.clone()).await.expect("a client");
     let (clock, timeout) = (Arc::new(SystemClock), config.policy.upstream_timeout);

@@ -12,7 +12,11 @@ use crate::{
 };
 #[cfg(feature = "aws")]
 use aws_config::SdkConfig;
+#[cfg(feature = "aws")]
+use contract::{ClientName, ErrorCode};
 use http::Request;
+#[cfg(feature = "aws")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{fmt, time::Duration};
 #[cfg(feature = "aws")]
 use tokio::sync::OnceCell;
@@ -31,6 +35,11 @@ pub struct BrokerClient {
     environment: Environment,
     #[cfg(feature = "aws")]
     given: Option<SdkConfig>,
+    #[cfg(feature = "aws")]
+    name: Option<ClientName>,
+    /// The broker is older than the field `client`.
+    #[cfg(feature = "aws")]
+    is_nameless: AtomicBool,
 }
 
 /// Credentials and Region are looked for with the first call, since that may take a request.
@@ -98,7 +107,32 @@ impl BrokerClient {
             environment: environment.clone(),
             #[cfg(feature = "aws")]
             given: None,
+            #[cfg(feature = "aws")]
+            name: environment.client_name(),
+            #[cfg(feature = "aws")]
+            is_nameless: AtomicBool::new(false),
         }
+    }
+
+    /// Carries a call under this client's name. A broker that refuses the field as unknown gets the call once more
+    /// without it, and no name from then on. The agent calls the broker under a name of its own.
+    #[cfg(feature = "aws")]
+    async fn carry_named(&self, call: &Call) -> Result<Reply, Error> {
+        let is_nameless = matches!(self.transport, Transport::Agent(_)) || self.is_nameless.load(Relaxed);
+        let name = self.name.as_ref().filter(|_| !is_nameless && call.client.is_none());
+        let Some(name) = name else { return self.carry(call).await };
+        match self.carry(&Call { client: Some(name.clone()), ..call.clone() }).await {
+            Err(error) if is_too_old_for_names(&error) => {
+                self.is_nameless.store(true, Relaxed);
+                self.carry(call).await
+            }
+            result => result,
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    async fn carry_named(&self, call: &Call) -> Result<Reply, Error> {
+        self.carry(call).await
     }
 
     #[cfg(feature = "aws")]
@@ -141,8 +175,13 @@ impl BrokerClient {
 
 impl Broker for BrokerClient {
     fn call<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Reply, Error>> {
-        Box::pin(self.carry(call))
+        Box::pin(self.carry_named(call))
     }
+}
+
+#[cfg(feature = "aws")]
+fn is_too_old_for_names(error: &Error) -> bool {
+    error.code() == ErrorCode::InvalidRequest && error.description().starts_with("unknown field `client`")
 }
 
 fn base_url(text: &str, what: &str) -> Result<BaseUrl, Error> {

@@ -1,6 +1,8 @@
 //! Environment variables.
 
 use crate::http::Roots;
+#[cfg(feature = "aws")]
+use contract::ClientName;
 use contract::Secret;
 use std::{collections::HashMap, fmt};
 
@@ -49,6 +51,13 @@ impl Environment {
     /// The value of the first of these variables that is set.
     pub fn first(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.get(name))
+    }
+
+    /// The name that calls of the broker give as `client`: `TOKEN_BROKER_CLIENT`, or that of the Lambda function. One
+    /// that the broker would refuse is left out.
+    #[cfg(feature = "aws")]
+    pub(crate) fn client_name(&self) -> Option<ClientName> {
+        ClientName::parse(self.first(&["TOKEN_BROKER_CLIENT", "AWS_LAMBDA_FUNCTION_NAME"])?)
     }
 
     /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,

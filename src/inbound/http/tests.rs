@@ -1,5 +1,6 @@
 use super::*;
-use contract::{AccountName, CallError, Generation, Secret, ServedFrom, Timestamp};
+use crate::inbound::event::Event;
+use contract::{AccountName, CallError, ClientName, Generation, Secret, ServedFrom, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -25,8 +26,13 @@ fn version_1(method: &str, path: &str) -> Value {
     })
 }
 
+fn request(text: &str) -> HttpRequest {
+    let Event::Http(Some(request)) = Event::parse(text) else { panic!("an HTTP request") };
+    request
+}
+
 fn call_of(event: &Value) -> Result<Call, RequestError> {
-    HttpRequest::parse(&event.to_string()).expect("an HTTP request").call()
+    request(&event.to_string()).call()
 }
 
 fn emea() -> AccountName {
@@ -64,34 +70,35 @@ fn a_route_is_a_method_and_the_last_part_of_the_path() {
 }
 
 #[test]
-fn an_event_of_no_known_form_is_no_request() {
-    for text in [
-        "[]",
-        r#"{"rawPath":"/token"}"#,
-        r#"{"requestContext":{}}"#,
-        r#"{"requestContext":{"http":{}}}"#,
-        r#"{"requestContext":{"http":{"method":"POST"}},"body":1}"#,
-        // The fields in their order.
-        r#"[{"http":{"method":"POST"}},null,null,null,null,null,null,null,null,"/token",null]"#,
-    ] {
-        assert!(HttpRequest::parse(text).is_none(), "{text}");
-    }
+fn a_query_comes_as_a_text_or_as_one_or_several_values() {
+    let mut event = version_2("GET", "/status");
+    event["rawQueryString"] = json!("account=emea&client=a%2Fb");
+    let named = Call { client: ClientName::parse("a/b"), ..call_for_emea(Action::Status) };
+    assert_eq!(call_of(&event), Ok(named.clone()));
+    let mut event = version_1("GET", "/status");
+    event["queryStringParameters"] = json!({"account": "emea"});
+    assert_eq!(call_of(&event), Ok(call_for_emea(Action::Status)));
+    event["multiValueQueryStringParameters"] = json!({"account": ["emea"], "client": ["a/b"]});
+    event["queryStringParameters"] = json!({"account": "apac", "client": "a/b"});
+    assert_eq!(call_of(&event), Ok(named), "several values tell more");
+    event["multiValueQueryStringParameters"] = json!({"account": ["emea", "apac"]});
+    assert_eq!(call_of(&event), Err(RequestError::invalid("`account` is given twice")));
 }
 
 #[test]
-fn a_query_comes_as_a_text_or_as_one_or_several_values() {
-    let status = Ok(call_for_emea(Action::Status));
-    let mut event = version_2("GET", "/status");
-    event["rawQueryString"] = json!("other=%20&account=emea");
-    assert_eq!(call_of(&event), status);
-    let mut event = version_1("GET", "/status");
-    event["queryStringParameters"] = json!({"account": "emea"});
-    assert_eq!(call_of(&event), status);
-    event["multiValueQueryStringParameters"] = json!({"account": ["emea"], "other": ["1", "2"]});
-    event["queryStringParameters"] = json!({"account": "apac", "other": "2"});
-    assert_eq!(call_of(&event), status, "several values tell more");
-    event["multiValueQueryStringParameters"] = json!({"account": ["emea", "apac"]});
-    assert_eq!(call_of(&event), Err(RequestError::invalid("`account` is given twice")));
+fn a_query_that_a_route_does_not_take_is_refused() {
+    for (method, action, query) in
+        [("GET", "status", "acount=x"), ("POST", "token", "account=emea"), ("POST", "revoke", "x=")]
+    {
+        let mut second = version_2(method, &format!("/{action}"));
+        second["rawQueryString"] = json!(query);
+        let mut first = version_1(method, &format!("/{action}"));
+        let (name, value) = query.split_once('=').unwrap();
+        first["queryStringParameters"] = json!({name: value});
+        for event in [first, second] {
+            assert!(is_malformed(&call_of(&event)), "{event}");
+        }
+    }
 }
 
 /// The call of a request for a token with this body.
@@ -149,6 +156,8 @@ fn a_form_requests_a_token_by_oauth() {
         form("grant_type=client_credentials&account=emea&min_ttl_seconds=90&rejected_generation=7&scope=a"),
         Ok(full)
     );
+    let json = form(r#"{"account":"emea"}"#).unwrap_err().description();
+    assert!(json.contains("grant_type") && json.contains(FORM), "{json}");
     assert_eq!(form("grant_type=password"), Err(CallError::UnsupportedGrantType.into()));
     for body in ["", "account=emea", "grant_type=client_credentials&grant_type=client_credentials"] {
         assert!(is_malformed(&form(body)), "{body}");
@@ -170,13 +179,13 @@ fn the_first_content_type_counts() {
     let text = version_2("POST", "/token").to_string();
     let headers = r#"{"headers":{"content-type":"application/json","Content-Type":"text/html"},"#;
     let text = text.replacen('{', headers, 1);
-    assert!(HttpRequest::parse(&text).unwrap().call().is_ok(), "{text}");
+    assert!(request(&text).call().is_ok(), "{text}");
 }
 
 #[test]
 fn a_caller_is_who_iam_says() {
     for mut event in [version_1("POST", "/token"), version_2("POST", "/token")] {
-        let caller = |event: &Value| HttpRequest::parse(&event.to_string()).unwrap().caller();
+        let caller = |event: &Value| request(&event.to_string()).caller();
         assert_eq!(caller(&event), Caller::from_arn(ARN));
         event["requestContext"] =
             serde_json::from_str(&event["requestContext"].to_string().replace(ARN, "")).unwrap();
@@ -201,7 +210,7 @@ fn a_response_has_the_form_of_its_request() {
             event["headers"] = json!({"content-type": content_type});
             let text = event.to_string();
             let reply = Ok(Reply::Token(answer.clone()));
-            let response = HttpRequest::parse(&text).unwrap().respond(reply, "id");
+            let response = respond(reply, request(&text).form(), "id");
             let response = serde_json::to_value(response).unwrap();
             assert_eq!((&response["statusCode"], &response["isBase64Encoded"]), (&json!(200), &json!(false)));
             assert_eq!(response["cookies"], if has_cookies { json!([]) } else { Value::Null });
@@ -229,7 +238,7 @@ fn an_error_has_the_headers_that_tell_what_to_do() {
         (RequestError::WrongMethod { allow: "POST" }, 405, with("allow", "POST")),
         (limited.into(), 503, with("retry-after", "12")),
     ] {
-        let response = serde_json::to_value(respond(Err(error), "id")).unwrap();
+        let response = serde_json::to_value(respond(Err(error), HttpForm::default(), "id")).unwrap();
         assert_eq!((&response["statusCode"], &response["headers"]), (&json!(status), &headers));
         let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
         assert_eq!(body["request_id"], "id");

@@ -22,7 +22,7 @@ use std::{
 };
 use token_broker::{
     config::{Config, ConfigErrors},
-    inbound::{authorization::Caller, deadline::Entry},
+    inbound::{authorization::Caller, way_in::WayIn},
     telemetry::Metric,
 };
 
@@ -245,15 +245,15 @@ fn sam_local_sets_no_alias_and_no_callers() {
 #[ignore = "tests/system.sh template runs it"]
 fn timeouts_fit_the_deadlines_of_the_code() {
     let arrived_at = Timestamp::from_millis(1_000_000);
-    let takes = |entry: Entry| entry.deadline(Timestamp::from_millis(0), arrived_at).since(arrived_at);
+    let takes = |way_in: WayIn| way_in.deadline(Timestamp::from_millis(0), arrived_at).since(arrived_at);
     for stack in [DEFAULTS, EVERYTHING] {
         let stack = Stack::read(stack);
         let function = stack.resource("BrokerFunction");
         let timeout = Duration::from_secs(function["Timeout"].as_u64().expect("seconds"));
-        let direct = takes(Entry::Direct);
+        let direct = takes(WayIn::Direct);
         assert!(direct < timeout && timeout < direct + Duration::from_secs(1), "{timeout:?}, {direct:?}");
         for Route { path, waits, .. } in stack.routes() {
-            assert!(waits > takes(Entry::Http) && waits < timeout, "{path}: {waits:?}");
+            assert!(waits > takes(WayIn::Http) && waits < timeout, "{path}: {waits:?}");
         }
         assert_eq!(
             (&function["Handler"], &function["Runtime"], &function["Architectures"]),

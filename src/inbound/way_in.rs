@@ -1,4 +1,4 @@
-//! How long the caller of a request waits.
+//! How an event reached the function, and how long its caller waits.
 
 use protocol::Timestamp;
 use std::time::Duration;
@@ -10,9 +10,9 @@ const GATEWAY_LIMIT: Duration = Duration::from_secs(28);
 /// Reserved for the way of the answer back to the caller.
 const ANSWER_RESERVE: Duration = Duration::from_millis(300);
 
-/// How a request reached the function.
+/// How an event reached the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
+pub enum WayIn {
     /// A direct invoke.
     Direct,
     /// API Gateway or a Function URL.
@@ -21,7 +21,7 @@ pub enum Entry {
     Schedule,
 }
 
-impl Entry {
+impl WayIn {
     /// The name in the log.
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,20 +55,20 @@ mod tests {
 
     #[test]
     fn the_log_names_each_way_in() {
-        let names = [Entry::Direct, Entry::Http, Entry::Schedule].map(Entry::name);
+        let names = [WayIn::Direct, WayIn::Http, WayIn::Schedule].map(WayIn::name);
         assert_eq!(names, ["direct", "http", "schedule"]);
     }
 
     #[test]
     fn the_earlier_of_invocation_and_gateway_ends_the_wait() {
-        let within = |entry: Entry, lambda| entry.deadline(NOW.plus(ms(lambda)), NOW).since(NOW);
-        assert_eq!(within(Entry::Direct, 60_000), ms(59_700));
-        assert_eq!(within(Entry::Http, 60_000), ms(27_700));
-        assert_eq!(within(Entry::Http, 10_000), ms(9_700));
-        assert_eq!(within(Entry::Direct, 1), ms(0), "less than the reserve");
+        let within = |way_in: WayIn, lambda| way_in.deadline(NOW.plus(ms(lambda)), NOW).since(NOW);
+        assert_eq!(within(WayIn::Direct, 60_000), ms(59_700));
+        assert_eq!(within(WayIn::Http, 60_000), ms(27_700));
+        assert_eq!(within(WayIn::Http, 10_000), ms(9_700));
+        assert_eq!(within(WayIn::Direct, 1), ms(0), "less than the reserve");
         for none in [Timestamp::default(), NOW] {
             assert_eq!(
-                Entry::Direct.deadline(none, NOW),
+                WayIn::Direct.deadline(none, NOW),
                 NOW.plus(ms(29_700)),
                 "some local runtimes send zero"
             );

@@ -4,8 +4,9 @@
 #   clients/test.sh                 every suite
 #   clients/test.sh node            this suite only
 #
-# Each suite tests the installed package, with what its tests need, in target/clients. What cannot run here is skipped,
-# and fails if CLIENTS_REQUIRE_ALL=1 is set. PYTHON and NODE choose the interpreters.
+# Each suite builds the package (in target/clients/dist), installs the file, and tests what is installed. The file is
+# also installed alone in a clean environment. What cannot run here is skipped, and fails if CLIENTS_REQUIRE_ALL=1 is
+# set. PYTHON and NODE choose the interpreters.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -53,12 +54,23 @@ install_node() { # FOLDER, as above; the versions are those of the package's dev
 }
 
 run_python() {
-    local venv=$WORK/python report=$WORK/python.xml
+    local venv=$WORK/python report=$WORK/python.xml install
     "$PYTHON" -c 'import ensurepip, venv' 2>>"$LOG" || { skip python "$PYTHON with venv is missing"; return; }
     install_python "$venv" >>"$LOG" 2>&1 ||
         { cat "$LOG"; skip python "the packages that its tests need cannot be installed"; return; }
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-        --force-reinstall ./clients/python >>"$LOG" 2>&1 || { fail python "the package cannot be built"; return; }
+    local dist=$WORK/dist/python clean=$WORK/clean-python
+    rm -rf "$dist"
+    (cd clients/python && "$venv/bin/python" -m hatchling build --directory "$dist") >>"$LOG" 2>&1 ||
+        { fail python "the package cannot be built"; return; }
+    install=(-m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall "$dist"/*.whl)
+    "$venv/bin/python" "${install[@]}" >>"$LOG" 2>&1 || { fail python "the wheel cannot be installed"; return; }
+    # Without the packages of the extras, and without pytest.
+    {
+        "$PYTHON" -m venv --clear --without-pip "$clean" && "$venv/bin/python" -m pip --python "$clean/bin/python" \
+            "${install[@]:2}" && "$clean/bin/python" -c '
+import token_broker, token_broker.testing
+assert token_broker.testing.FakeBroker().source().get().generation == 1'
+    } >>"$LOG" 2>&1 || fail python "the wheel does not work alone"
     (
         cd clients/python &&
             "$venv/bin/ruff" check --quiet --no-cache . && "$venv/bin/ruff" format --quiet --no-cache --check .
@@ -89,13 +101,20 @@ run_node() {
     install_node "$work" >>"$LOG" 2>&1 ||
         { cat "$LOG"; skip node "the packages that its tests need cannot be installed"; return; }
     rm -rf "$work/test" "$work/node_modules/token-broker"
-    # As node/README.md says: a symbolic link would hide the AWS packages of $work from the client.
-    local package=$PWD/clients/node
-    (
-        (cd "$work" && npm install --install-links --offline --no-save --no-package-lock --no-audit --no-fund \
-            --loglevel=error "$package") &&
-            cp -R clients/node/test "$work/test"
-    ) >>"$LOG" 2>&1 || { fail node "the package cannot be installed"; return; }
+    local dist=$WORK/dist/node clean=$WORK/clean-node
+    rm -rf "$dist" "$clean" && mkdir -p "$dist" "$clean"
+    (cd clients/node && npm pack --silent --pack-destination "$dist") >>"$LOG" 2>&1 ||
+        { fail node "the package cannot be built"; return; }
+    local install=(npm install --offline --no-save --no-package-lock --no-audit --no-fund --loglevel=error --prefix)
+    "${install[@]}" "$work" "$dist"/*.tgz >>"$LOG" 2>&1 && cp -R clients/node/test "$work/test" ||
+        { fail node "the package cannot be installed"; return; }
+    # Without the packages of AWS.
+    {
+        "${install[@]}" "$clean" --omit=peer "$dist"/*.tgz && (cd "$clean" && "$NODE" --input-type=module -e '
+            import "token-broker";
+            import { FakeBroker } from "token-broker/testing";
+            if ((await new FakeBroker().source().get()).generation !== 1) process.exit(1);')
+    } >>"$LOG" 2>&1 || fail node "the package does not work alone"
     # Once with the types of Node.js alone, and once with those of browsers too.
     local lib
     for lib in es2023 es2023,dom,dom.iterable; do

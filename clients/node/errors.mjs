@@ -17,9 +17,10 @@ export class CredentialsRejectedError extends TokenBrokerError {}
 export class UnavailableError extends TokenBrokerError {}
 export class NotConfiguredError extends TokenBrokerError {}
 
-// `token_expires_too_soon`, a code of this client, and `internal` have no class of their own.
+// `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class of their own.
 const CLASSES = new Map([
     ["invalid_request", InvalidRequestError],
+    ["unsupported_grant_type", InvalidRequestError],
     ["access_denied", AccessDeniedError],
     ["unknown_account", UnknownAccountError],
     ["credentials_rejected", CredentialsRejectedError],

@@ -145,7 +145,7 @@ async function guardToken(given) {
     return value;
 }
 
-function fields({ account, minTtlSeconds, rejectedGeneration }) {
+export function fields({ account, minTtlSeconds, rejectedGeneration }) {
     const all = { account, min_ttl_seconds: minTtlSeconds, rejected_generation: rejectedGeneration };
     return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

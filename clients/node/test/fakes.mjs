@@ -7,7 +7,8 @@ import { agent, createTokenSource } from "token-broker";
 
 // The tests run in a copy of this folder. `clients/test.sh` says where the repository is.
 const repository = process.env.REPOSITORY ?? new URL("../../..", import.meta.url).pathname;
-export const readJson = (path) => JSON.parse(readFileSync(`${repository}/${path}`, "utf8"));
+export const readText = (path) => readFileSync(`${repository}/${path}`, "utf8");
+export const readJson = (path) => JSON.parse(readText(path));
 
 export const GUARD = "guard-secret";
 export const AWS = {

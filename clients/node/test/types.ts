@@ -14,11 +14,13 @@ import {
     type TokenSource,
     type Transport,
 } from "token-broker";
+import { FakeBroker } from "token-broker/testing";
 
 const sources: TokenSource[] = [
     createTokenSource(),
     createTokenSource({ transport: agent({ port: 2774, token: "file:///run/guard" }), now: () => Date.now() }),
     createTokenSource({ transport: lambda({ functionName: "token-broker:live", client: new LambdaClient({}) }) }),
+    createTokenSource({ transport: new FakeBroker({ expiresIn: 60 }), random: Math.random }),
     createTokenSource({ transport: httpApi({ url: "https://api.example.com", credentials: defaultProvider() }) }),
 ];
 

@@ -8,6 +8,8 @@ from fakes import GUARD, Clock, Fakes
 
 from token_broker import Agent, TokenSource
 
+pytest_plugins = ["pytester", "token_broker.testing"]
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

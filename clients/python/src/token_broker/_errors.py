@@ -64,9 +64,10 @@ class NotConfigured(TokenBrokerError):
     """``not_configured``: a setting, a credential or an optional package is missing on the caller's side."""
 
 
-# `token_expires_too_soon`, the third code of this client, and `internal` have no class of their own.
+# `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class of their own.
 _CLASSES: dict[str, type[TokenBrokerError]] = {
     "invalid_request": InvalidRequest,
+    "unsupported_grant_type": InvalidRequest,
     "access_denied": AccessDenied,
     "unknown_account": UnknownAccount,
     "credentials_rejected": CredentialsRejected,

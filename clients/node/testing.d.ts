@@ -1,0 +1,27 @@
+/** A broker in memory, for tests without a network. README.md shows its use. */
+
+import type { TokenRequest, TokenSource, Transport } from "token-broker";
+
+/** A transport that answers as the broker does. Its time moves only when a test says so. */
+export class FakeBroker implements Transport {
+    constructor(options?: { expiresIn?: number });
+    /** For how many seconds each answer lets a caller keep its token; 900 by default. */
+    expiresIn: number;
+    /** The requests that came, with the names of the broker's fields. */
+    readonly requests: Record<string, string | number>[];
+    /** The time of `source`, in milliseconds. */
+    now: number;
+    /** A token source of this broker and its time, with an empty cache. */
+    source(): TokenSource;
+    /** Lets time pass. Tokens expire after `expiresIn`, and are renewed from two thirds of that on. */
+    advance(seconds: number): void;
+    /** From now on the API refuses the account's token. The broker replaces it once that is reported. */
+    revoke(account?: string): void;
+    /** Whether the API accepts this `Authorization` header: let your fake of the API answer 401 otherwise. */
+    accepts(authorization: string | null | undefined): boolean;
+    /** Lets all requests fail. `upstream_unavailable` by default; `broker_unavailable` where there is no network. */
+    fail(code?: string, details?: { retryAfter?: number }): void;
+    /** Ends `fail`. */
+    recover(): void;
+    fetch(request: TokenRequest): Promise<object>;
+}

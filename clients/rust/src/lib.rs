@@ -18,6 +18,7 @@
 //! | `aws` | Region, credentials and signatures (feature `aws`) |
 //! | [`http`] | a small HTTP/1.1 client with reused connections |
 //! | `middleware` | a `reqwest-middleware` (feature `middleware`) |
+//! | `testing` | a broker in memory, for the tests of callers (feature `testing`) |
 
 mod answer;
 #[cfg(feature = "aws")]
@@ -32,6 +33,8 @@ pub mod http;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transports;
 
 pub use answer::{Reply, Token};

@@ -8,5 +8,6 @@
 )]
 
 mod middleware;
+mod testing;
 mod tls;
 mod transports;

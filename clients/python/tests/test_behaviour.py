@@ -14,7 +14,8 @@ import requests
 import token_broker.httpx
 import token_broker.requests
 from token_broker import Token, TokenBrokerError, TokenSource
-from token_broker._source import _Call, _Demand, _Entry
+from token_broker._cache import Demand
+from token_broker._source import _Account, _Call
 from token_broker._transports import _service_and_region
 
 CASES = json.loads((Path(__file__).parents[3] / "crates/contract/behaviour.json").read_text())
@@ -25,7 +26,7 @@ class Caller:
     """One `get` or `report`. What a thread or a task would do is done by hand, so that nothing takes time."""
 
     def __init__(self, run: Run, step: Step, rejected: int | None) -> None:
-        demand = _Demand(step.get("min_ttl_seconds"), rejected)
+        demand = Demand(step.get("min_ttl_seconds"), rejected)
         self._steps = run.source._obtain(step.get("account", "default"), demand)
         self.outcome: Token | TokenBrokerError | None = None
         self._advance(lambda: next(self._steps))
@@ -46,13 +47,13 @@ class Caller:
 class Run:
     def __init__(self) -> None:
         self.passed = self.stepped = self.draw = 0.0
-        self.calls: list[tuple[str, _Entry, _Call]] = []
+        self.calls: list[tuple[str, _Account, _Call]] = []
         self.expected_calls = 0
         self.callers: dict[str, Caller] = {}
         self.source = TokenSource(self, clock=lambda: 1_000_000 + self.passed + self.stepped, random=lambda: self.draw)
         self.source._start = self._start  # type: ignore[method-assign]
 
-    def _start(self, account: str, entry: _Entry, call: _Call) -> None:
+    def _start(self, account: str, entry: _Account, call: _Call) -> None:
         self.calls.append((account, entry, call))
 
     def fetch(self, *_: object) -> Any:
@@ -103,7 +104,7 @@ class Run:
         self.expected_calls += 1
         assert self.expected_calls == step["call"] <= len(self.calls), "no call has begun"
         account, _, call = self.calls[step["call"] - 1]
-        expected = _Demand(step.get("min_ttl_seconds"), step.get("rejected_generation"))
+        expected = Demand(step.get("min_ttl_seconds"), step.get("rejected_generation"))
         assert (account, call.demand) == (step.get("account", "default"), expected)
 
     def _expect_result(self, step: Step) -> None:

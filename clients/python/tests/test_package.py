@@ -7,7 +7,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from token_broker import TokenBrokerError, Unavailable, _errors, _source
+from token_broker import TokenBrokerError, Unavailable, _cache, _errors, _source
 
 REPOSITORY = Path(__file__).parents[3]
 CONTRACT = json.loads((REPOSITORY / "crates/contract/contract.json").read_text())
@@ -39,7 +39,7 @@ def test_the_codes_are_the_contracts() -> None:
 
 
 def test_the_limits_are_the_contracts() -> None:
-    assert CONTRACT["default_min_ttl_seconds"] == _source._DEFAULT_MIN_TTL
+    assert CONTRACT["default_min_ttl_seconds"] == _cache._DEFAULT_MIN_TTL
     assert CONTRACT["longest_lifetime_seconds"] == _source._MAX_LIFETIME
     pattern = next(name["pattern"] for name in CONTRACT["names"] if name["of"] == "account")
     assert pattern == f"^{_source._ACCOUNT.pattern}$"

@@ -8,6 +8,7 @@
 ``token_broker.httpx`` and ``token_broker.requests`` do this for every request of these libraries.
 """
 
+from ._cache import Token
 from ._errors import (
     AccessDenied,
     CredentialsRejected,
@@ -17,7 +18,7 @@ from ._errors import (
     Unavailable,
     UnknownAccount,
 )
-from ._source import Token, TokenSource, Transport
+from ._source import TokenSource, Transport
 from ._transports import Agent, HttpApi, Lambda
 
 __all__ = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from urllib.parse import urlsplit
 
+from ._cache import Token
 from ._errors import NotConfigured, TokenBrokerError
-from ._source import Token, TokenSource
+from ._source import TokenSource
 
 _log = logging.getLogger("token_broker")
 

@@ -11,16 +11,15 @@ import copy
 import functools
 import heapq
 import logging
-import math
 import os
 import re
 import threading
 import time
 import weakref
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
+from ._cache import ANY, CLOCK_STEP_SECONDS, Demand, Entry, Token
 from ._errors import InvalidRequest, TokenBrokerError, Unavailable
 from ._transports import Agent
 
@@ -30,29 +29,14 @@ _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # Only these characters can be sent in a header.
 _ACCESS_TOKEN = re.compile(r"[!-~]+")
 
-#: The `min_ttl_seconds` of a caller that names none; less for tokens that live shorter than twice this.
-_DEFAULT_MIN_TTL = 60
 #: The broker's own limit for `expires_in`. A longer one is a defect.
 _MAX_LIFETIME = 7 * 86_400
-#: A round trip of up to this many seconds does not count against `min_ttl_seconds`. The broker's own margin covers it.
-_ROUND_TRIP_SECONDS = 2
 #: How long a caller waits in all while a token exists that has not expired.
 _WAIT_SECONDS = 5
 #: How long a caller waits in all for the first token, and for a report: the broker may have to log in.
 _LOGIN_WAIT_SECONDS = 20
 #: A call to the broker that takes longer is given up.
 _CALL_SECONDS = 30
-#: How far the clock may step back before remembered times are no longer trusted.
-_CLOCK_STEP_SECONDS = 5
-#: For this long after a failed call, callers get its error again. It doubles with each failure in a row.
-_FIRST_COOLDOWN_SECONDS = 0.25
-_LONGEST_COOLDOWN_SECONDS = 10
-#: The longest pause between two failed renewals in the background.
-_LONGEST_RENEWAL_PAUSE_SECONDS = 300
-#: The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
-_OLDER_TOKEN_SECONDS = 30
-#: After the broker has found a reported token alive, the same generation is not reported again for this long.
-_REPORT_SECONDS = 5
 #: A caller that asks for ever new account names must not fill the memory.
 _MOST_ACCOUNTS = 1_000
 
@@ -65,65 +49,10 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Token:
-    """A bearer token. Only `access_token` and `authorization` show it; `repr` and `str` do not."""
-
-    access_token: str = field(repr=False)
-    generation: int
-    account: str
-    #: When the request for it was sent, by the wall clock.
-    requested_at: float
-    #: When the caller must stop using it, by the wall clock.
-    expires_at: float
-
-    @property
-    def authorization(self) -> str:
-        """The value of the `Authorization` header."""
-        return f"Bearer {self.access_token}"
-
-    @property
-    def _lifetime(self) -> float:
-        return self.expires_at - self.requested_at
-
-
-@dataclass(frozen=True)
-class _Demand:
-    """What a caller needs: a token for so many seconds, and an answer to its report."""
-
-    min_ttl: int | None = None
-    rejected: int | None = None
-
-    def is_covered_by(self, other: _Demand) -> bool:
-        """Whether the result of a call for `other` answers this one too."""
-        long_enough = self.min_ttl is None or (other.min_ttl is not None and other.min_ttl >= self.min_ttl)
-        reported = self.rejected is None or (other.rejected is not None and other.rejected >= self.rejected)
-        return long_enough and reported
-
-    def _wanted(self, token: Token) -> float:
-        return min(_DEFAULT_MIN_TTL, token._lifetime / 2) if self.min_ttl is None else self.min_ttl
-
-    def is_met(self, token: Token, now: float) -> bool:
-        # Rounded up: the broker's margin covers a second, and who asks for the longest lifetime gets that number.
-        left = math.ceil(token.expires_at - now)
-        return left > 0 and left >= math.floor(self._wanted(token))
-
-    def check(self, token: Token, now: float) -> Token:
-        """The token that a call for this demand has just brought, if it lasts."""
-        left, wanted = token.expires_at - now, self._wanted(token)
-        if left > 0 and token._lifetime >= wanted and left + _ROUND_TRIP_SECONDS >= wanted:
-            return token
-        lasts = f"the token lasts only {math.ceil(left)} s; {math.ceil(wanted)} s were requested"
-        raise TokenBrokerError("token_expires_too_soon", lasts)
-
-
-_ANY = _Demand()
-
-
 class _Call:
     """One call to the broker. Any number of callers wait for it."""
 
-    def __init__(self, demand: _Demand, started_at: float) -> None:
+    def __init__(self, demand: Demand, started_at: float) -> None:
         self.demand = demand
         self.started_at = started_at
         self.outcome: concurrent.futures.Future[Token | BaseException] = concurrent.futures.Future()
@@ -132,7 +61,7 @@ class _Call:
 
     def began_within(self, seconds: float, now: float) -> bool:
         """False after a freeze, which its connection did not survive, and after the clock stepped back."""
-        return -_CLOCK_STEP_SECONDS <= now - self.started_at < seconds
+        return -CLOCK_STEP_SECONDS <= now - self.started_at < seconds
 
     def wait(self) -> float:
         """Waits for a second at most. Returns for how long."""
@@ -150,86 +79,12 @@ class _Call:
         return time.monotonic() - began
 
 
-@dataclass
-class _Failure:
-    error: BaseException
-    at: float
-    #: Until then, callers get the error.
-    until: float
-    #: Until then, nothing is renewed in the background.
-    renew_after: float
-    in_a_row: int
-
-
-class _Entry:
-    """What the source knows of one account, and the decisions that follow. It has no clock."""
+class _Account(Entry):
+    """What the source knows of one account, and the call in flight."""
 
     def __init__(self) -> None:
-        self.token: Token | None = None
-        self.renew_at = 0.0
-        #: The reported generation that the broker last answered with this token instead of a newer one, and when.
-        self.confirmed: tuple[int, float] = (-1, 0.0)
-        self.failure: _Failure | None = None
+        super().__init__()
         self.call: _Call | None = None
-
-    @property
-    def expires_at(self) -> float:
-        return 0.0 if self.token is None else self.token.expires_at
-
-    def answer(self, demand: _Demand, now: float) -> Token | None:
-        token = self.token
-        if token is None or token.requested_at > now + _CLOCK_STEP_SECONDS or not demand.is_met(token, now):
-            return None
-        if demand.rejected is not None and token.generation <= demand.rejected:
-            generation, at = self.confirmed
-            if generation != demand.rejected or not -_CLOCK_STEP_SECONDS <= now - at < _REPORT_SECONDS:
-                return None
-        return token
-
-    def renewal_is_due(self, now: float) -> bool:
-        pause = 0 if self.failure is None else self.failure.renew_after - now
-        return now >= self.renew_at and not 0 < pause <= 2 * _LONGEST_RENEWAL_PAUSE_SECONDS
-
-    def raise_failure(self, now: float) -> None:
-        failure = self.failure
-        if failure is None or not 0 < failure.until - now <= 2 * _LONGEST_COOLDOWN_SECONDS:
-            return
-        error = failure.error
-        if isinstance(error, TokenBrokerError):
-            left = None if error.retry_after is None else math.ceil(failure.at + error.retry_after - now)
-            error = TokenBrokerError.of(error.code, error.description, left, error.request_id)
-        raise error
-
-    def store(self, demand: _Demand, token: Token, now: float, draw: float) -> None:
-        self.failure = None
-        known = self.token
-        # A call that was overtaken brings an older token, and so does an instance of the broker that is behind. But if
-        # the API refused the known token, and the broker answers that with an older one, its table was restored.
-        if (
-            known is not None
-            and known.generation > token.generation
-            and demand.is_met(known, now)
-            and (demand.rejected is None or demand.rejected < known.generation)
-        ):
-            self.renew_at = max(self.renew_at, now + _OLDER_TOKEN_SECONDS)
-            return
-        self.token = token
-        # Up to a tenth earlier, so that a fleet that started together does not renew together.
-        self.renew_at = token.requested_at + token._lifetime * 2 / 3 * (1 - draw / 10)
-        is_alive = demand.rejected is not None and token.generation <= demand.rejected
-        self.confirmed = (demand.rejected or 0, now) if is_alive else (-1, 0.0)
-
-    def fail(self, demand: _Demand, error: BaseException, now: float, draw: float) -> None:
-        if demand != _ANY and isinstance(error, InvalidRequest):
-            return  # a fault in one caller's options must not delay others
-        in_a_row = 0 if self.failure is None else self.failure.in_a_row + 1
-        backoff = _FIRST_COOLDOWN_SECONDS * 2 ** min(in_a_row, 16)
-        retry_after = (error.retry_after if isinstance(error, TokenBrokerError) else None) or 0
-        cooldown = min(
-            retry_after or min(backoff, _LONGEST_COOLDOWN_SECONDS) * (1 + draw) / 2, _LONGEST_COOLDOWN_SECONDS
-        )
-        pause = min(max(retry_after, backoff), _LONGEST_RENEWAL_PAUSE_SECONDS) * (1 + draw / 10)
-        self.failure = _Failure(error, now, now + cooldown, now + pause, in_a_row)
 
 
 def _draw() -> float:
@@ -255,7 +110,7 @@ class TokenSource:
         # The wall clock: a monotonic clock may stand still while Lambda has frozen the environment.
         self._clock = clock
         self._random = random
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _Account] = {}
         self._lock = threading.Lock()
         _sources.add(self)
 
@@ -275,7 +130,7 @@ class TokenSource:
         possible. From two thirds of the lifetime on, the token is renewed in the background. Concurrent callers share
         one call to the broker, and wait 5 s in all, or 20 s if there is no valid token.
         """
-        return _run(self._obtain(account, _Demand(min_ttl_seconds)))
+        return _run(self._obtain(account, Demand(min_ttl_seconds)))
 
     def report(self, generation: int, account: str = "default", min_ttl_seconds: int | None = None) -> Token:
         """Reports that the API refused the token of this generation with 401, and returns the token to use now.
@@ -283,19 +138,19 @@ class TokenSource:
         The returned token has a newer generation if the broker replaced the refused one. It has the same generation
         if the broker found that token alive: the API refused the request for another reason, so do not retry it.
         """
-        return _run(self._obtain(account, _Demand(min_ttl_seconds, generation)))
+        return _run(self._obtain(account, Demand(min_ttl_seconds, generation)))
 
     async def get_async(self, account: str = "default", min_ttl_seconds: int | None = None) -> Token:
         """`get` for asyncio. It does not block the event loop."""
-        return await _run_async(self._obtain(account, _Demand(min_ttl_seconds)))
+        return await _run_async(self._obtain(account, Demand(min_ttl_seconds)))
 
     async def report_async(
         self, generation: int, account: str = "default", min_ttl_seconds: int | None = None
     ) -> Token:
         """`report` for asyncio. It does not block the event loop."""
-        return await _run_async(self._obtain(account, _Demand(min_ttl_seconds, generation)))
+        return await _run_async(self._obtain(account, Demand(min_ttl_seconds, generation)))
 
-    def _obtain(self, account: str, demand: _Demand) -> _Steps:
+    def _obtain(self, account: str, demand: Demand) -> _Steps:
         """Yields a call each time that it is to be waited for, and is sent for how long that was: a second at most."""
         _check(account, demand.min_ttl)
         limit = self._longest_wait(account, demand)
@@ -317,12 +172,12 @@ class TokenSource:
                 # Each caller raises its own copy: a traceback belongs to one thread.
                 raise copy.copy(outcome) if isinstance(outcome, TokenBrokerError) else outcome
 
-    def _longest_wait(self, account: str, demand: _Demand) -> int:
+    def _longest_wait(self, account: str, demand: Demand) -> int:
         entry = self._entries.get(account)
         has_token = entry is not None and entry.expires_at > self._clock()
         return _WAIT_SECONDS if has_token and demand.rejected is None else _LOGIN_WAIT_SECONDS
 
-    def _look_up(self, account: str, demand: _Demand) -> Token | _Call:
+    def _look_up(self, account: str, demand: Demand) -> Token | _Call:
         """The cached token if it answers the demand, else the call to wait for."""
         with self._lock:
             now = self._clock()
@@ -335,20 +190,20 @@ class TokenSource:
             call = entry.call
             if call is not None and call.began_within(_CALL_SECONDS, now):
                 return token or call
-            call = entry.call = _Call(demand if token is None else _ANY, now)
+            call = entry.call = _Call(demand if token is None else ANY, now)
         # A separate thread: a caller that is cancelled or interrupted does not end a call that others wait for.
         self._start(account, entry, call)
         return token or call
 
-    def _add(self, account: str) -> _Entry:
+    def _add(self, account: str) -> _Account:
         excess = len(self._entries) + 1 - _MOST_ACCOUNTS
         idle = [name for name, entry in self._entries.items() if entry.call is None] if excess > 0 else []
         for name in heapq.nsmallest(excess, idle, key=lambda name: self._entries[name].expires_at):
             del self._entries[name]
-        entry = self._entries[account] = _Entry()
+        entry = self._entries[account] = _Account()
         return entry
 
-    def _start(self, account: str, entry: _Entry, call: _Call) -> None:
+    def _start(self, account: str, entry: _Account, call: _Call) -> None:
         arguments = (account, entry, call)
         thread = threading.Thread(target=self._perform, args=arguments, name="token-broker", daemon=True)
         try:
@@ -356,7 +211,7 @@ class TokenSource:
         except RuntimeError:  # no further thread is possible
             self._perform(*arguments)
 
-    def _perform(self, account: str, entry: _Entry, call: _Call) -> None:
+    def _perform(self, account: str, entry: _Account, call: _Call) -> None:
         outcome: Token | BaseException
         try:
             outcome = self._fetch(account, call)
@@ -370,9 +225,9 @@ class TokenSource:
             if isinstance(outcome, Token):
                 entry.store(call.demand, outcome, now, draw)
             # A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
-            elif is_current and call.began_within(_CALL_SECONDS + _CLOCK_STEP_SECONDS, now):
+            elif is_current and call.began_within(_CALL_SECONDS + CLOCK_STEP_SECONDS, now):
                 entry.fail(call.demand, outcome, now, draw)
-        if not isinstance(outcome, Token) and call.demand == _ANY and entry.expires_at > now:
+        if not isinstance(outcome, Token) and call.demand == ANY and entry.expires_at > now:
             reason = outcome if isinstance(outcome, TokenBrokerError) else type(outcome).__name__
             _log.warning("the token of account %s is valid, but its renewal failed: %s", account, reason)
         call.outcome.set_result(outcome)

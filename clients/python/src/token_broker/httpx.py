@@ -9,7 +9,7 @@ from typing import Callable, TypeVar
 import httpx
 
 from ._auth import AccountAuth
-from ._source import Token
+from ._cache import Token
 
 __all__ = ["TokenBrokerAuth"]
 

@@ -10,7 +10,7 @@ import requests.auth
 import requests.utils
 
 from ._auth import AccountAuth
-from ._source import Token
+from ._cache import Token
 
 __all__ = ["TokenBrokerAuth"]
 

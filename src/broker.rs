@@ -1,13 +1,13 @@
 //! Performs the effects that the protocol asks for. It decides neither whether nor when to renew a pair.
 //!
-//! Single flight: all requests of this process for one account share an entry. The request that holds the entry's
+//! Single flight: all requests of this process for one account share a [`SingleFlight`]. The request that holds its
 //! guard runs its flow and publishes the cache after every step. The others watch that cache, and return as soon as
 //! it answers them.
 
 mod log;
 mod maintenance;
 
-pub use maintenance::{IdleReason, Maintained, Maintenance, MaintenanceOutcome};
+pub use maintenance::{Maintained, Maintenance, MaintenanceOutcome};
 
 use crate::{
     ports::{Listed, Ports},
@@ -17,28 +17,29 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use log::{log_call, log_notice};
 use protocol::{
     Account, AccountName, Cache, Context, Draw, Effect, Event, Failure, Flow, LimiterName, LoginLimiter,
-    Lookup, Outcome, Policy, Read, Request, SecretError, Step, StoreError, Timestamp, UpstreamReply, Version,
-    WriteOutcome,
+    Lookup, Moment, Notice, Outcome, Policy, Read, Request, SecretError, Step, StoreError, Timestamp,
+    UpstreamReply, Version, WriteOutcome,
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::watch;
 
-/// Entries of accounts without a record are dropped when there are more than this.
-const ENTRIES_KEPT: usize = 256;
+/// Accounts without a record are forgotten when there are more than this.
+const ACCOUNTS_KEPT: usize = 256;
 
 /// The broker of one process.
 pub struct Broker {
     policy: Policy,
     ports: Ports,
-    entries: Mutex<HashMap<AccountName, Arc<Entry>>>,
+    flights: Mutex<HashMap<AccountName, Arc<SingleFlight>>>,
 }
 
-/// The single-flight entry of one account.
+/// Lets one request at a time run its flow for an account.
 #[derive(Default)]
-struct Entry {
+struct SingleFlight {
     cache: watch::Sender<Cache>,
     guard: tokio::sync::Mutex<()>,
 }
@@ -46,7 +47,7 @@ struct Entry {
 impl Broker {
     /// A broker with an empty cache.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, entries: Mutex::default() }
+        Self { policy, ports, flights: Mutex::default() }
     }
 
     /// The operator's numbers.
@@ -54,28 +55,33 @@ impl Broker {
         &self.policy
     }
 
-    /// The present, by this process's clock.
+    /// The present, in the store's time.
     pub fn now(&self) -> Timestamp {
         self.ports.clock.now()
+    }
+
+    /// The present, by both clocks of this process.
+    pub fn moment(&self) -> Moment {
+        self.ports.clock.moment()
     }
 
     /// Runs one request to its outcome, and reports what that took.
     pub async fn serve(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
-        let entry = self.entry(&request.account);
-        let mut cache = entry.cache.subscribe();
+        let flight = self.flight(&request.account);
+        let mut cache = flight.cache.subscribe();
         // All lookups and the flow's first step share one draw: selection for early refresh happens once per request.
         let draw = clock.draw();
         let mut waiting_since = None;
         // One place in the queue for the whole wait.
-        let mut locked = std::pin::pin!(entry.guard.lock());
+        let mut locked = std::pin::pin!(flight.guard.lock());
         let guard = loop {
             // Its borrow ends here: a second one beside it could wait for a writer that waits for the first.
             let lookup = cache.borrow_and_update().look_up(&request, self.context(draw));
             match lookup {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
                 Lookup::Fail(failure) => {
-                    work.is_account_known = entry.has_record();
+                    work.is_account_known = flight.has_record();
                     return Err(failure);
                 }
                 Lookup::Miss { .. } => {}
@@ -92,31 +98,31 @@ impl Broker {
                     break guard;
                 }
                 Ok(()) = cache.changed() => work.waited = clock.now().since(since),
-                () = clock.sleep_until(request.deadline) => {
+                () = clock.sleep_until(request.ends(self.context(draw))) => {
                     work.waited = clock.now().since(since);
-                    work.is_account_known = entry.has_record();
-                    return Err(Failure::in_progress(request.deadline, request.deadline));
+                    work.is_account_known = flight.has_record();
+                    return Err(Failure::RefreshInProgress { retry_after: Duration::ZERO });
                 }
             }
         };
-        let (account, deadline) = (request.account.clone(), request.deadline);
-        let mut flow = Flow::new(request, entry.cache.borrow().clone());
+        let mut flow = Flow::new(request.clone(), flight.cache.borrow().clone());
         let mut step = flow.begin(self.context(draw));
         let result = loop {
-            entry.publish(flow.cache());
+            flight.publish(flow.cache());
             for notice in flow.take_notices() {
-                log_notice(&account, &notice);
+                work.clock_off |= notice == Notice::ClockOff;
+                log_notice(&request.account, &notice);
             }
             let effect = match step {
                 Step::Perform(effect) => effect,
                 Step::Done(result) => break result,
             };
             let performing = Performing::of(&effect, &self.policy, clock.now());
-            let event = self.perform_before(deadline, &account, effect).await;
+            let event = self.perform_before(request.ends(self.context(draw)), &request.account, effect).await;
             work.add(performing, &event, clock.now());
             step = flow.step(self.context(clock.draw()), event);
         };
-        work.is_account_known = entry.has_record();
+        work.is_account_known = flight.has_record();
         drop(guard);
         self.forget_unknown_accounts(draw);
         result
@@ -126,12 +132,12 @@ impl Broker {
     /// wait for it. Where it fails, they read the records themselves.
     pub async fn prefetch(&self, accounts: &[AccountName]) {
         let reads = accounts.iter().map(|account| async move {
-            let entry = self.entry(account);
-            let _guard = entry.guard.lock().await;
-            let read_at = self.now();
+            let flight = self.flight(account);
+            let _guard = flight.guard.lock().await;
+            let read_at = self.moment();
             if let Ok(record) = self.ports.store.read_account(account).await {
-                let cache = entry.cache.borrow().clone().with_prefetched(record, read_at);
-                entry.publish(&cache);
+                let cache = flight.cache.borrow().clone().with_prefetched(record, read_at);
+                flight.publish(&cache);
             }
         });
         reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
@@ -180,29 +186,31 @@ impl Broker {
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
-        Context { policy: &self.policy, now: self.now(), draw }
+        let Moment { wall: now, uptime } = self.moment();
+        Context { policy: &self.policy, now, uptime, clock_is_trusted: self.ports.clock.is_trusted(), draw }
     }
 
-    fn entry(&self, account: &AccountName) -> Arc<Entry> {
-        let mut entries = self.entries();
-        if let Some(entry) = entries.get(account) {
-            return Arc::clone(entry);
+    fn flight(&self, account: &AccountName) -> Arc<SingleFlight> {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(account) {
+            return Arc::clone(flight);
         }
-        Arc::clone(entries.entry(account.clone()).or_default())
+        Arc::clone(flights.entry(account.clone()).or_default())
     }
 
-    /// Drops entries whose loss costs nothing. Callers may ask for any name, so such entries would pile up.
+    /// Forgets accounts whose loss costs nothing. Callers may ask for any name, so they would pile up.
     fn forget_unknown_accounts(&self, draw: Draw) {
-        let mut entries = self.entries();
-        if entries.len() > ENTRIES_KEPT {
+        let mut flights = self.flights();
+        if flights.len() > ACCOUNTS_KEPT {
             let cx = self.context(draw);
-            entries
-                .retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.cache.borrow().is_forgettable(cx));
+            flights.retain(|_, flight| {
+                Arc::strong_count(flight) > 1 || !flight.cache.borrow().is_forgettable(cx)
+            });
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<AccountName, Arc<Entry>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn flights(&self) -> MutexGuard<'_, HashMap<AccountName, Arc<SingleFlight>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Performs an effect. If it has not ended by the deadline, its outcome counts as unknown, and the flow ends by
@@ -253,7 +261,7 @@ impl Broker {
     }
 }
 
-impl Entry {
+impl SingleFlight {
     /// The record as this process knows it.
     fn record(&self) -> Option<Account> {
         self.cache.borrow().record.as_ref().map(|cached| cached.account.clone())

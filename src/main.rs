@@ -6,7 +6,7 @@ use token_broker::{
     broker::Broker,
     config::{self, Config},
     inbound::{Handler, Payload, Response},
-    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
+    outbound::{Convirza, FleetClock, Roots, SecretsManager, SystemClock, Table, sdk},
     ports::{Clock, Ports},
     telemetry::{self, InvocationLog, Style},
 };
@@ -66,9 +66,9 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         }
     };
     let sdk = sdk::load(lookup, tls.clone()).await?;
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(FleetClock::new(config.policy.clock_margin));
     let ports = Ports {
-        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
+        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone(), clock.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
         upstream: Arc::new(Convirza::new(
             tls,

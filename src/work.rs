@@ -18,6 +18,8 @@ pub struct Work {
     pub waited: Duration,
     /// Logins to the configured upstream that the budget still allowed after a permit was acquired.
     pub login_permits_left: Option<u64>,
+    /// The instance's clock could not be trusted for a lease.
+    pub clock_off: bool,
     /// Whether the account has a record. Callers may request any name.
     pub is_account_known: bool,
 }

@@ -48,6 +48,9 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::RevocationRefused => {
             tracing::warn!(%account, "the upstream refused to revoke a token; is BROKER_REVOKE_FIELD right?");
         }
+        Notice::ClockOff => {
+            tracing::warn!(%account, "the clock of this instance disagrees with itself; no lease until the store was read again");
+        }
         Notice::Unblocked => tracing::info!(%account, "account unblocked"),
         Notice::CooldownStarted(until) => {
             tracing::warn!(%account, until_ms = until.as_millis(), "cooldown started");

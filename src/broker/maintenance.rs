@@ -4,12 +4,13 @@ use super::Broker;
 use crate::work::{Work, permits_left};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    Account, AccountName, Context, Draw, Failure, Intent, LimiterName, LoginLimiter, Outcome, Pair, Read,
-    Request, StoreError, Timestamp, maintenance_urgency,
+    Account, AccountName, Draw, Failure, IdleReason, Intent, LimiterName, LoginLimiter, Moment, Outcome,
+    Read, Request, StoreError, Task, Timestamp, Turns, maintenance,
 };
 
-/// Accounts that are maintained at the same time.
-pub(super) const ACCOUNTS_AT_ONCE: usize = 8;
+/// Until the account was looked at.
+const UNSEEN: MaintenanceOutcome = MaintenanceOutcome::Done { renewed: false };
+const RENEWED: MaintenanceOutcome = MaintenanceOutcome::Done { renewed: true };
 
 /// What a run of maintenance did.
 pub struct Maintenance {
@@ -47,19 +48,6 @@ pub enum MaintenanceOutcome {
     Failed(Failure),
 }
 
-/// Why maintenance leaves an account alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdleReason {
-    /// Nothing is due.
-    NotDue,
-    /// Another attempt holds the lease.
-    Leased,
-    /// The account is in cooldown.
-    InCooldown,
-    /// The pair is due, but an attempt ahead of time has failed lately.
-    TriedLately,
-}
-
 impl Maintenance {
     /// The accounts that got a new pair.
     pub fn renewed(&self) -> usize {
@@ -82,42 +70,18 @@ impl Maintenance {
 }
 
 impl Broker {
-    /// Maintains the accounts that need it, the most urgent first, several at a time. The next run of the schedule takes
-    /// up those for which the time did not suffice.
+    /// Maintains the accounts that need it, in the protocol's order: all renewals, then all revocations. The next run of
+    /// the schedule takes up those for which the time did not suffice.
     ///
     /// # Errors
     /// The table cannot be listed.
-    pub async fn maintain(
-        &self,
-        arrived_at: Timestamp,
-        deadline: Timestamp,
-    ) -> Result<Maintenance, StoreError> {
+    pub async fn maintain(&self, arrived: Moment, deadline: Timestamp) -> Result<Maintenance, StoreError> {
         let listed = self.ports.store.list_accounts().await?.into_iter();
-        let cx = self.context(Draw(0));
         let mut accounts: Vec<_> =
-            listed.map(|(account, record)| Maintained::before(account, record, cx)).collect();
-        let mut urgent = Vec::new();
-        for maintained in &mut accounts {
-            let Some(record) = &maintained.record else { continue };
-            if let Some(urgency) = maintenance_urgency(&maintained.account, record, cx) {
-                maintained.outcome = MaintenanceOutcome::Postponed;
-                urgent.push((urgency, maintained));
-            }
+            listed.map(|(account, record)| Maintained::before(account, record)).collect();
+        for task in [Task::Renew, Task::Revoke] {
+            self.carry_out(task, &mut accounts, arrived, deadline).await;
         }
-        urgent.sort_by_key(|(urgency, _)| *urgency);
-        let mut waiting = urgent.into_iter();
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < ACCOUNTS_AT_ONCE && self.policy.has_time_for_a_renewal(self.now(), deadline)
-            {
-                let Some((_, maintained)) = waiting.next() else { break };
-                running.push(self.maintain_account(maintained, arrived_at, deadline));
-            }
-            if running.next().await.is_none() {
-                break;
-            }
-        }
-        drop((running, waiting));
         let limiter_name = LimiterName::default();
         let login_permits_left = tokio::select! {
             biased;
@@ -130,23 +94,62 @@ impl Broker {
         Ok(Maintenance { accounts, login_permits_left })
     }
 
+    /// Carries out what is due of one kind.
+    async fn carry_out(&self, task: Task, accounts: &mut [Maintained], arrived: Moment, deadline: Timestamp) {
+        let cx = self.context(Draw(0));
+        let mut waiting = Vec::new();
+        for maintained in accounts {
+            match maintained.record.as_ref().map(|record| maintenance(&maintained.account, record, cx)) {
+                Some(protocol::Maintenance::Due(urgency)) if urgency.task == task => {
+                    let renewed = maintained.outcome == RENEWED;
+                    if !renewed {
+                        maintained.outcome = MaintenanceOutcome::Postponed;
+                    }
+                    waiting.push((urgency, renewed, maintained));
+                }
+                Some(protocol::Maintenance::Idle(reason)) if maintained.outcome == UNSEEN => {
+                    maintained.outcome = MaintenanceOutcome::Idle(reason);
+                }
+                _ => {}
+            }
+        }
+        let (mut turns, mut running) = (Turns::default(), FuturesUnordered::new());
+        loop {
+            while self.policy.has_time_for_a_renewal(self.now(), deadline)
+                && let Some(next) = turns.next(waiting.iter().map(|(urgency, ..)| urgency))
+            {
+                let (urgency, renewed, maintained) = waiting.remove(next);
+                running.push(async move {
+                    self.maintain_account(task, maintained, arrived, deadline).await;
+                    if renewed && maintained.outcome == UNSEEN {
+                        maintained.outcome = RENEWED;
+                    }
+                    (urgency.host, matches!(maintained.outcome, MaintenanceOutcome::Failed(_)))
+                });
+            }
+            let Some((host, failed)) = running.next().await else { break };
+            turns.ended(&host, failed);
+        }
+    }
+
     async fn maintain_account(
         &self,
+        task: Task,
         maintained: &mut Maintained,
-        arrived_at: Timestamp,
+        arrived: Moment,
         deadline: Timestamp,
     ) {
         let account = maintained.account.clone();
-        let request = Request { account, intent: Intent::Maintain, arrived_at, deadline };
+        let request = Request { account, intent: Intent::Maintain(task), arrived, deadline };
         maintained.outcome = match self.serve(request, &mut maintained.work).await {
             Ok(Outcome::Report { renewed, .. }) => MaintenanceOutcome::Done { renewed },
-            Ok(Outcome::Token(_)) => MaintenanceOutcome::Done { renewed: false },
+            Ok(Outcome::Token(_) | Outcome::Unblocked { .. }) => MaintenanceOutcome::Done { renewed: false },
             Err(failure) => MaintenanceOutcome::Failed(failure),
         };
         // If it could not be read again, what this instance knows may be older than what was listed.
         let listed = maintained.record.as_ref().map(|record| record.version);
         let has_failed = matches!(maintained.outcome, MaintenanceOutcome::Failed(_));
-        let known = self.entry(&maintained.account).record();
+        let known = self.flight(&maintained.account).record();
         if let Some(known) = known.filter(|known| !has_failed || Some(known.version) >= listed) {
             maintained.record = Some(known);
         }
@@ -154,28 +157,11 @@ impl Broker {
 }
 
 impl Maintained {
-    fn before(account: AccountName, record: Read<Account>, cx: Context<'_>) -> Self {
+    fn before(account: AccountName, record: Read<Account>) -> Self {
         let (record, outcome) = match record {
-            Ok(record) => {
-                let reason = idle_reason(&account, &record, cx);
-                (Some(record), MaintenanceOutcome::Idle(reason))
-            }
+            Ok(record) => (Some(record), UNSEEN),
             Err(error) => (None, MaintenanceOutcome::Failed(error.into())),
         };
         Self { account, record, outcome, work: Work::default() }
-    }
-}
-
-/// Why there is nothing to do for an account that does not need maintenance.
-fn idle_reason(name: &AccountName, record: &Account, cx: Context<'_>) -> IdleReason {
-    let is_due = |pair: &Pair| cx.now >= cx.policy.due_at(name, pair);
-    if record.active_lease(cx.now).is_some() {
-        IdleReason::Leased
-    } else if record.active_cooldown(cx.now).is_some() {
-        IdleReason::InCooldown
-    } else if record.pair.as_ref().is_some_and(is_due) {
-        IdleReason::TriedLately
-    } else {
-        IdleReason::NotDue
     }
 }

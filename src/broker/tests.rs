@@ -1,9 +1,9 @@
-use super::{maintenance::ACCOUNTS_AT_ONCE, *};
+use super::*;
 use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
 use protocol::{
-    Call, Cooldown, CooldownReason, Credentials, Holder, Intent, IssuedToken, Lease, Origin, Pair,
-    Revocation, Secret, TokenKind, testing,
+    Call, Cooldown, CooldownReason, Credentials, Holder, IdleReason, Intent, IssuedToken, Lease, Origin,
+    Pair, Revocation, Secret, TokenKind, testing,
 };
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,6 +11,8 @@ use std::{
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
+/// Accounts of one host that the schedule maintains at the same time.
+const OF_ONE_HOST: usize = 4;
 
 /// Ports at one instant. The table has one record, and fails for every other account.
 #[derive(Default)]
@@ -110,7 +112,12 @@ fn with_a_pending_revocation() -> Account {
 
 fn token_request(account: AccountName) -> Request {
     let intent = Intent::Token { min_ttl: Duration::ZERO, rejected: None };
-    Request { account, intent, arrived_at: NOW, deadline: NOW.plus(Duration::from_secs(28)) }
+    Request {
+        account,
+        intent,
+        arrived: Moment::of_agreeing_clocks(NOW),
+        deadline: NOW.plus(Duration::from_secs(28)),
+    }
 }
 
 #[tokio::test]
@@ -118,7 +125,10 @@ async fn a_guard_that_is_free_is_not_waited_for() {
     let broker = broker(&Arc::new(Still { tick_ms: 1, ..Still::default() }));
     let mut work = Work::default();
     let result = broker.serve(token_request(name(0)), &mut work).await;
-    assert_eq!((result, work.waited), (Err(Failure::StoreUnavailable), Duration::ZERO));
+    assert_eq!(
+        (result, work.waited),
+        (Err(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }), Duration::ZERO)
+    );
 }
 
 #[tokio::test]
@@ -127,15 +137,15 @@ async fn only_entries_of_unknown_accounts_are_dropped() {
     let record = with_a_pending_revocation();
     let broker = broker(&Arc::new(Still { known: Some((known.clone(), record)), ..Still::default() }));
     broker.prefetch(std::slice::from_ref(&known)).await;
-    for number in 1..ENTRIES_KEPT {
+    for number in 1..ACCOUNTS_KEPT {
         let result = broker.serve(token_request(name(number)), &mut Work::default()).await;
-        assert_eq!(result, Err(Failure::StoreUnavailable));
-        assert_eq!(broker.entries().len(), number + 1);
+        assert_eq!(result, Err(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }));
+        assert_eq!(broker.flights().len(), number + 1);
     }
-    let (in_use, last) = (broker.entry(&name(1)), name(ENTRIES_KEPT));
+    let (in_use, last) = (broker.flight(&name(1)), name(ACCOUNTS_KEPT));
     let result = broker.serve(token_request(last.clone()), &mut Work::default()).await;
-    assert_eq!(result, Err(Failure::StoreUnavailable));
-    let mut kept: Vec<_> = broker.entries().keys().cloned().collect();
+    assert_eq!(result, Err(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }));
+    let mut kept: Vec<_> = broker.flights().keys().cloned().collect();
     kept.sort();
     assert_eq!(kept, [known, name(1), last], "besides the known one, those in use: two of them");
     drop(in_use);
@@ -160,20 +170,29 @@ async fn a_call_leaves_at_its_last_instant_and_not_after_it() {
 #[test]
 fn maintenance_is_bounded_in_number_and_in_time() {
     let listed: Vec<Listed> =
-        (0..3 * ACCOUNTS_AT_ONCE).map(|number| (name(number), Ok(with_a_pending_revocation()))).collect();
+        (0..3 * OF_ONE_HOST).map(|number| (name(number), Ok(with_a_pending_revocation()))).collect();
     let still = Arc::new(Still { listed: listed.clone(), hangs: true, ..Still::default() });
     let patience = Duration::from_secs(60);
-    assert!(broker(&still).maintain(NOW, NOW.plus(patience)).now_or_never().is_none());
-    assert_eq!(still.reads.load(Ordering::Relaxed), ACCOUNTS_AT_ONCE);
+    assert!(
+        broker(&still).maintain(Moment::of_agreeing_clocks(NOW), NOW.plus(patience)).now_or_never().is_none()
+    );
+    assert_eq!(still.reads.load(Ordering::Relaxed), OF_ONE_HOST, "calls to one host are bounded");
 
     let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
-    let done = broker(&still).maintain(NOW, NOW).now_or_never().expect("there is no time to wait").unwrap();
+    let done = broker(&still)
+        .maintain(Moment::of_agreeing_clocks(NOW), NOW)
+        .now_or_never()
+        .expect("there is no time to wait")
+        .unwrap();
     assert_eq!((done.postponed(), done.accounts.len(), done.failed()), (listed.len(), listed.len(), 0));
     assert_eq!(done.login_permits_left, Some(5));
 
     let still = Arc::new(Still { listed: listed.clone(), ..Still::default() });
-    let done =
-        broker(&still).maintain(NOW, NOW.plus(patience)).now_or_never().expect("nothing waits").unwrap();
+    let done = broker(&still)
+        .maintain(Moment::of_agreeing_clocks(NOW), NOW.plus(patience))
+        .now_or_never()
+        .expect("nothing waits")
+        .unwrap();
     assert_eq!((done.postponed(), done.failed(), done.renewed()), (0, listed.len(), 0));
     let records: Vec<Listed> = done
         .accounts
@@ -202,29 +221,35 @@ fn an_account_that_needs_nothing_says_why() {
         (Account { lease: Some(Lease { holder: Holder(1), until: soon }), ..due }, IdleReason::Leased),
     ] {
         let still = Arc::new(Still { listed: vec![(name(0), Ok(record))], ..Still::default() });
-        let done = broker(&still).maintain(NOW, soon).now_or_never().expect("nothing waits").unwrap();
+        let done = broker(&still)
+            .maintain(Moment::of_agreeing_clocks(NOW), soon)
+            .now_or_never()
+            .expect("nothing waits")
+            .unwrap();
         assert_eq!(done.accounts[0].outcome, MaintenanceOutcome::Idle(reason));
     }
 }
 
 #[test]
 fn a_record_is_known_once_it_was_written() {
-    let entry = Entry::default();
-    assert_eq!((entry.record(), entry.has_record()), (None, false));
+    let flight = SingleFlight::default();
+    assert_eq!((flight.record(), flight.has_record()), (None, false));
     for (version, is_known) in [(0, false), (1, true), (2, true)] {
         let record = Account { version: Version(version), ..Account::default() };
-        entry.publish(&Cache::default().with_prefetched(record.clone(), NOW));
-        assert_eq!((entry.record(), entry.has_record()), (Some(record), is_known));
+        flight.publish(&Cache::default().with_prefetched(record.clone(), Moment::of_agreeing_clocks(NOW)));
+        assert_eq!((flight.record(), flight.has_record()), (Some(record), is_known));
     }
 }
 
 #[test]
 fn waiters_are_woken_by_what_is_new() {
-    let entry = Entry::default();
-    let mut waiter = entry.cache.subscribe();
-    entry.publish(&Cache::default());
+    let flight = SingleFlight::default();
+    let mut waiter = flight.cache.subscribe();
+    flight.publish(&Cache::default());
     assert!(!waiter.has_changed().unwrap());
-    entry.publish(&Cache::default().with_prefetched(with_a_pending_revocation(), NOW));
+    flight.publish(
+        &Cache::default().with_prefetched(with_a_pending_revocation(), Moment::of_agreeing_clocks(NOW)),
+    );
     assert!(waiter.has_changed().unwrap());
-    assert_eq!(*waiter.borrow_and_update(), *entry.cache.borrow());
+    assert_eq!(*waiter.borrow_and_update(), *flight.cache.borrow());
 }

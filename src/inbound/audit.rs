@@ -6,13 +6,13 @@ use super::{
     response::{Reply, RequestError},
 };
 use crate::{
-    broker::{IdleReason, Maintained, Maintenance, MaintenanceOutcome},
+    broker::{Maintained, Maintenance, MaintenanceOutcome},
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
 use contract::{AccountName, Call, ClientName, Timestamp, millis};
 use lambda_runtime::Context;
-use protocol::Failure;
+use protocol::{Failure, IdleReason};
 
 /// What became of an invocation.
 pub(super) struct Answered {
@@ -64,7 +64,7 @@ pub(super) fn record(
         served_from: token.map(|token| token.served_from),
         outcome: error.map_or("ok", |error| error.code().as_str()),
         is_failure: error.is_some_and(|error| error.status() >= 500),
-        duration_ms: millis(at.since(invocation.arrived_at)),
+        duration_ms: millis(at.since(invocation.arrived.wall)),
         token: token.and_then(|token| token.access_token.as_ref()),
         audit_rule: answered.audit_rule,
         counts: &counts,
@@ -143,7 +143,7 @@ mod tests {
         inbound::aliases::{Aliases, Denial},
         telemetry::{Audit, Style},
     };
-    use protocol::{Account, Pair, Version, testing};
+    use protocol::{Account, Moment, Pair, Version, testing};
     use serde_json::{Value, json};
     use std::{
         sync::{Arc, Mutex},
@@ -161,8 +161,8 @@ mod tests {
         let mut context = Context::default();
         context.request_id = "id".to_owned();
         context.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:f:live".to_owned();
-        let arrived_at = NOW.minus(Duration::from_millis(7));
-        let invocation = Invocation::classify(payload, &context, &Aliases::default(), arrived_at);
+        let arrived = Moment::of_agreeing_clocks(NOW.minus(Duration::from_millis(7)));
+        let invocation = Invocation::classify(payload, &context, &Aliases::default(), arrived);
         record(&log, NOW, &context, &invocation, answered);
         let written = written.lock().unwrap().clone();
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -220,7 +220,11 @@ mod tests {
     #[test]
     fn the_line_of_an_account_says_how_its_maintenance_ended() {
         let unreadable = Failure::UnreadableItem("it is broken".to_owned());
-        let texts = [Failure::StoreUnavailable, Failure::UnknownAccount, unreadable.clone()];
+        let texts = [
+            Failure::StoreUnavailable { retry_after: Duration::from_secs(1) },
+            Failure::UnknownAccount,
+            unreadable.clone(),
+        ];
         let [down, gone, broken] = &texts.map(|failure| failure.to_string());
         let (idle, failed) = (MaintenanceOutcome::Idle, MaintenanceOutcome::Failed);
         let done = |renewed| MaintenanceOutcome::Done { renewed };
@@ -253,7 +257,14 @@ mod tests {
             ),
             (Some(a_record()), done(true), "INFO", "renewed", "ok", None),
             (Some(a_record()), done(false), "INFO", "maintained", "ok", None),
-            (Some(a_record()), failed(Failure::StoreUnavailable), "WARN", down, "store_unavailable", Some(1)),
+            (
+                Some(a_record()),
+                failed(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }),
+                "WARN",
+                down,
+                "store_unavailable",
+                Some(1),
+            ),
             (Some(a_record()), failed(Failure::UnknownAccount), "WARN", gone, "unknown_account", None),
             (None, failed(unreadable), "WARN", broken, "internal", Some(1)),
         ] {
@@ -268,7 +279,7 @@ mod tests {
         for (error, level, errors) in [
             (RequestError::from(Denial::NoRule), "WARN", Value::Null),
             (Failure::UnknownAccount.into(), "WARN", Value::Null),
-            (Failure::StoreUnavailable.into(), "WARN", json!(1)),
+            (Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }.into(), "WARN", json!(1)),
             (Failure::UnreadableItem("it is broken".to_owned()).into(), "ERROR", json!(1)),
             (Failure::Defect("a defect").into(), "ERROR", json!(1)),
         ] {

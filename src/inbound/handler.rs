@@ -56,7 +56,7 @@ impl Handler {
     pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Response, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let payload: Payload = payload.into();
-        let invocation = Invocation::classify(payload.text(), &context, &self.aliases, self.broker.now());
+        let invocation = Invocation::classify(payload.text(), &context, &self.aliases, self.broker.moment());
         let answered = self.answer(&invocation).await;
         if let Some(log) = &self.log {
             audit::record(log, self.broker.now(), &context, &invocation, &answered);
@@ -105,7 +105,7 @@ impl Handler {
         call: &Call,
         answered: &mut Answered,
     ) -> Result<Reply, RequestError> {
-        let Invocation { arrived_at, deadline, .. } = *invocation;
+        let Invocation { arrived, deadline, .. } = *invocation;
         let intent = match call.action {
             Action::Token => {
                 let min_ttl = checked_min_ttl(call.min_ttl, self.broker.policy().max_ttl)?;
@@ -120,7 +120,7 @@ impl Handler {
                 return Ok(Reply::Other(status::answer(&records, &limiter, policy, now)));
             }
             Action::Maintain => {
-                let maintenance = self.broker.maintain(arrived_at, deadline).await?;
+                let maintenance = self.broker.maintain(arrived, deadline).await?;
                 let may_know =
                     |account: &AccountName| self.callers.allow(caller, Action::Status, Some(account));
                 let answer = response::maintained(&maintenance, may_know);
@@ -132,7 +132,7 @@ impl Handler {
         if matches!(call.action, Action::Revoke | Action::Unblock) {
             self.broker.ensure_known(&account).await?;
         }
-        let request = Request { account: account.clone(), intent, arrived_at, deadline };
+        let request = Request { account: account.clone(), intent, arrived, deadline };
         Ok(match self.broker.serve(request, &mut answered.work).await? {
             Outcome::Token(answer) => {
                 // An operator who may refresh, but not get tokens, gets the answer without the token.
@@ -146,9 +146,7 @@ impl Handler {
                     served_from: answer.served_from,
                 })
             }
-            Outcome::Report { .. } if call.action == Action::Unblock => {
-                Reply::Other(response::unblocked(&account))
-            }
+            Outcome::Unblocked { held_by } => Reply::Other(response::unblocked(&account, held_by.as_ref())),
             Outcome::Report { pending_revocations, .. } => {
                 Reply::Other(response::revoked(&account, pending_revocations))
             }

@@ -10,13 +10,14 @@ use super::{
 };
 use contract::{Call, Timestamp};
 use lambda_runtime::{Context, Diagnostic};
+use protocol::Moment;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 
 /// An invocation.
 pub(super) struct Invocation {
-    pub(super) arrived_at: Timestamp,
+    pub(super) arrived: Moment,
     /// When its caller needs the answer.
     pub(super) deadline: Timestamp,
     pub(super) way_in: WayIn,
@@ -31,7 +32,7 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    pub(super) fn classify(text: &str, context: &Context, aliases: &Aliases, arrived_at: Timestamp) -> Self {
+    pub(super) fn classify(text: &str, context: &Context, aliases: &Aliases, arrived: Moment) -> Self {
         let alias = alias_of(&context.invoked_function_arn);
         let direct = || Some(Caller::Direct { alias: alias.map(str::to_owned) });
         let event = Event::parse(text);
@@ -50,8 +51,8 @@ impl Invocation {
                 (way_in, direct(), call.map_err(RequestError::from), None)
             }
         };
-        let deadline = way_in.deadline(Timestamp::from_millis(context.deadline), arrived_at);
-        Self { arrived_at, deadline, way_in, alias: alias.map(str::to_owned), caller, call, form }
+        let deadline = way_in.deadline(Timestamp::from_millis(context.deadline), arrived.wall);
+        Self { arrived, deadline, way_in, alias: alias.map(str::to_owned), caller, call, form }
     }
 
     /// The response: an HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON answer, or a

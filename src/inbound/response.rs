@@ -165,9 +165,14 @@ pub(super) fn revoked(account: &AccountName, pending_revocations: usize) -> Valu
     })
 }
 
-/// The answer to an unblock.
-pub(super) fn unblocked(account: &AccountName) -> Value {
-    json!({"account": account.as_str(), "unblocked": true})
+/// The answer to an unblock: what still holds a renewal back, if anything does.
+pub(super) fn unblocked(account: &AccountName, held_by: Option<&Failure>) -> Value {
+    let mut answer = json!({"account": account.as_str(), "unblocked": true});
+    if let Some(failure) = held_by {
+        answer["held_by"] = json!(failure.code().as_str());
+        answer["retry_after"] = json!(failure.retry_after_seconds());
+    }
+    answer
 }
 
 /// The answer to a run of the schedule. It names the accounts of which the caller may know the status.
@@ -203,17 +208,19 @@ pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        broker::{IdleReason, Maintained},
-        work::Work,
-    };
-    use protocol::{Account, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind};
+    use crate::{broker::Maintained, work::Work};
+    use protocol::{Account, IdleReason, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind};
     use std::time::Duration;
 
     #[test]
     fn an_operator_reads_what_was_done() {
         let account = AccountName::default();
-        assert_eq!(unblocked(&account), json!({"account": "default", "unblocked": true}));
+        assert_eq!(unblocked(&account, None), json!({"account": "default", "unblocked": true}));
+        let held_by = Failure::LoginBudgetExhausted { retry_after: Duration::from_secs(12) };
+        assert_eq!(
+            unblocked(&account, Some(&held_by)),
+            json!({"account": "default", "unblocked": true, "held_by": "login_budget_exhausted", "retry_after": 12})
+        );
         for (pending, is_done) in [(0, true), (2, false)] {
             let answer = json!({"account": "default", "revoked": is_done, "pending_revocations": pending});
             assert_eq!(revoked(&account, pending), answer);
@@ -251,7 +258,12 @@ mod tests {
             ),
             (failed(Failure::RefreshInProgress { retry_after }), 503, "refresh_in_progress", Some(12)),
             (failed(Failure::TooLittleTime), 503, "refresh_in_progress", Some(1)),
-            (failed(Failure::StoreUnavailable), 503, "store_unavailable", Some(1)),
+            (
+                failed(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }),
+                503,
+                "store_unavailable",
+                Some(1),
+            ),
             (failed(Failure::SecretUnavailable), 503, "secret_unavailable", Some(1)),
             (failed(Failure::UnreadableItem(String::new())), 500, "internal", None),
             (failed(Failure::Defect("what")), 500, "internal", None),
@@ -296,7 +308,10 @@ mod tests {
         let accounts = vec![
             one("a", MaintenanceOutcome::Done { renewed: true }),
             one("b", MaintenanceOutcome::Idle(IdleReason::NotDue)),
-            one("c", MaintenanceOutcome::Failed(Failure::StoreUnavailable)),
+            one(
+                "c",
+                MaintenanceOutcome::Failed(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }),
+            ),
             one("d", MaintenanceOutcome::Postponed),
         ];
         let maintenance = Maintenance { accounts, login_permits_left: None };
@@ -311,7 +326,7 @@ mod tests {
                     "account": "c",
                     "renewed": false,
                     "error": "store_unavailable",
-                    "error_description": Failure::StoreUnavailable.to_string(),
+                    "error_description": Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }.to_string(),
                 },
             ])
         );

@@ -65,7 +65,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         })),
         "failures_in_a_row": account.failures(),
         "young_deaths": account.young_deaths,
-        "rejected_secret_version": account.rejected_secret.as_ref().map(|version| version.0.as_str()),
+        "rejected_secret_version": account.rejected_secret.as_ref().map(|rejected| rejected.version.0.as_str()),
     })
 }
 
@@ -87,8 +87,8 @@ fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Va
 mod tests {
     use super::*;
     use protocol::{
-        Cooldown, CooldownReason, Holder, Lease, Pair, Permit, RefreshToken, Secret, SecretVersion,
-        StoreError, Version, testing,
+        Cooldown, CooldownReason, Holder, Lease, Pair, Permit, RefreshToken, RejectedSecret, Secret,
+        SecretVersion, StoreError, Version, testing,
     };
     use std::time::Duration;
 
@@ -128,7 +128,11 @@ mod tests {
             pair: Some(pair(Verdict::Alive { at: NOW })),
             lease: Some(Lease { holder: Holder(1), until: later(15) }),
             cooldown: Some(Cooldown { until: later(60), reason: CooldownReason::RateLimited, failures: 2 }),
-            rejected_secret: Some(SecretVersion("v1".to_owned())),
+            rejected_secret: Some(RejectedSecret {
+                version: SecretVersion("v1".to_owned()),
+                refusals: 1,
+                retry_at: None,
+            }),
             pending_revocations: pair(Verdict::Dead).revocations().collect(),
             young_deaths: 3,
             ..Account::default()

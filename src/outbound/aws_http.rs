@@ -1,5 +1,6 @@
 //! The AWS SDK's HTTP client: reqwest, as for the upstream, so that one TLS and one HTTP library are linked.
 
+use crate::ports::Clock;
 use aws_smithy_runtime_api::client::{
     http::{
         HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -9,9 +10,12 @@ use aws_smithy_runtime_api::client::{
     result::ConnectorError,
     runtime_components::RuntimeComponents,
 };
+use contract::rfc3339;
+use protocol::Moment;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use rustls::ClientConfig;
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -132,9 +136,37 @@ impl Drop for Attempt<'_> {
 /// Whether a response holds the evidence that the service itself wrote it.
 pub(super) type Proof = fn(&HttpResponse) -> bool;
 
-/// Wraps a service's client so that a response without `proof` counts as a lost one. The SDK tries again.
-pub(super) fn proven(client: SharedHttpClient, proof: Proof) -> SharedHttpClient {
-    SharedHttpClient::new(ProvenClient { client, proof })
+/// Wraps a service's client so that a response without `proof` counts as a lost one. The SDK tries again. The date of each
+/// proven response sets the clock, if there is one.
+pub(super) fn proven(
+    client: SharedHttpClient,
+    proof: Proof,
+    clock: Option<Arc<dyn Clock>>,
+) -> SharedHttpClient {
+    SharedHttpClient::new(ProvenClient { client, proof, clock: SetBy(clock) })
+}
+
+/// A clock that the service's responses set right.
+#[derive(Clone)]
+struct SetBy(Option<Arc<dyn Clock>>);
+
+impl fmt::Debug for SetBy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SetBy")
+    }
+}
+
+impl SetBy {
+    fn reading(&self) -> Option<Moment> {
+        self.0.as_ref().map(|clock| clock.reading())
+    }
+
+    fn responded(&self, sent: Option<Moment>, response: &HttpResponse) {
+        let date = response.headers().get("date").and_then(rfc3339::parse_http_date);
+        if let (Some(clock), Some(sent), Some(date)) = (&self.0, sent, date) {
+            clock.store_replied(sent, clock.reading(), date);
+        }
+    }
 }
 
 /// The response of a stranger, such as a proxy.
@@ -146,12 +178,14 @@ pub(super) struct Unproven;
 struct ProvenClient {
     client: SharedHttpClient,
     proof: Proof,
+    clock: SetBy,
 }
 
 #[derive(Debug)]
 struct ProvenConnector {
     connector: SharedHttpConnector,
     proof: Proof,
+    clock: SetBy,
 }
 
 impl HttpClient for ProvenClient {
@@ -161,16 +195,21 @@ impl HttpClient for ProvenClient {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let connector = self.client.http_connector(settings, components);
-        SharedHttpConnector::new(ProvenConnector { connector, proof: self.proof })
+        SharedHttpConnector::new(ProvenConnector { connector, proof: self.proof, clock: self.clock.clone() })
     }
 }
 
 impl HttpConnector for ProvenConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (response, proof) = (self.connector.call(request), self.proof);
+        let (proof, clock) = (self.proof, self.clock.clone());
+        let (sent, response) = (clock.reading(), self.connector.call(request));
         HttpConnectorFuture::new(async move {
             let response = response.await?;
-            if proof(&response) { Ok(response) } else { Err(ConnectorError::io(Unproven.into())) }
+            if !proof(&response) {
+                return Err(ConnectorError::io(Unproven.into()));
+            }
+            clock.responded(sent, &response);
+            Ok(response)
         })
     }
 }

@@ -1,9 +1,12 @@
-//! The wall clock and random numbers. No other module of the function reads either.
+//! The clocks and random numbers. No other module of the function reads either.
 
 use crate::ports::Clock;
 use async_trait::async_trait;
-use protocol::{Draw, Timestamp, millis};
-use std::time::{SystemTime, UNIX_EPOCH};
+use protocol::{Draw, Moment, StoreClock, Timestamp, Uptime, millis};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +23,78 @@ impl Clock for SystemClock {
         // From the operating system: a draw names an attempt, and no two attempts may share a name. If this source
         // fails, TLS fails too, so the fallback never names an attempt that obtains a pair.
         Draw(getrandom::u64().unwrap_or_else(|_| self.now().as_millis()))
+    }
+
+    async fn sleep_until(&self, until: Timestamp) {
+        tokio::time::sleep(until.since(self.now())).await;
+    }
+}
+
+/// The store's time, which the whole fleet shares: the machine's clock, set right by the dates of the store's responses.
+///
+/// The clock beside it is [`Instant`], which counts on while Lambda freezes the process. On Linux it stands still while
+/// the whole machine is suspended; `CLOCK_BOOTTIME` would not, but needs one more dependency for a case in which the
+/// wall clock goes on, and the later of both counts.
+#[derive(Debug)]
+pub struct FleetClock {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    store: StoreClock,
+    last: Uptime,
+}
+
+impl FleetClock {
+    /// The clock of a process that starts now.
+    #[expect(clippy::disallowed_methods, reason = "the clock is read here only")]
+    pub fn new(margin: Duration) -> Self {
+        let reading = Moment { wall: SystemClock.now(), uptime: Uptime::default() };
+        let state = State { store: StoreClock::new(margin, reading), last: reading.uptime };
+        Self { started: Instant::now(), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each reading is later than the last, however coarse the machine's clock is.
+    fn read(&self, state: &mut State) -> Moment {
+        state.last = Uptime(self.started.elapsed()).max(state.last.plus(Duration::from_nanos(1)));
+        Moment { wall: SystemClock.now(), uptime: state.last }
+    }
+}
+
+#[async_trait]
+impl Clock for FleetClock {
+    fn now(&self) -> Timestamp {
+        self.moment().wall
+    }
+
+    fn moment(&self) -> Moment {
+        let mut state = self.state();
+        let reading = self.read(&mut state);
+        Moment { wall: state.store.now(reading), uptime: reading.uptime }
+    }
+
+    fn is_trusted(&self) -> bool {
+        let mut state = self.state();
+        let reading = self.read(&mut state);
+        state.store.is_trusted(reading)
+    }
+
+    fn reading(&self) -> Moment {
+        self.read(&mut self.state())
+    }
+
+    fn store_replied(&self, sent: Moment, received: Moment, date: Timestamp) {
+        self.state().store.measured(sent, received, date);
+    }
+
+    fn draw(&self) -> Draw {
+        SystemClock.draw()
     }
 
     async fn sleep_until(&self, until: Timestamp) {

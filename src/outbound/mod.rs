@@ -19,7 +19,7 @@ pub mod sdk;
 mod secrets_manager;
 mod upstream_hosts;
 
-pub use clock::SystemClock;
+pub use clock::{FleetClock, SystemClock};
 pub use convirza::Convirza;
 pub use dynamodb::Table;
 pub use secrets_manager::{SecretsManager, parse as parse_secret};

@@ -40,7 +40,8 @@ impl SecretsManager {
         let mut config = aws_sdk_secretsmanager::config::Builder::from(sdk)
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard());
-        config.set_http_client(sdk.http_client().map(|client| aws_http::proven(client, has_request_id)));
+        config
+            .set_http_client(sdk.http_client().map(|client| aws_http::proven(client, has_request_id, None)));
         let config = config.build();
         Self { client: LazyLock::new(Box::new(|| Client::from_conf(config))), prefix, hosts }
     }

@@ -39,11 +39,13 @@ pub enum Metric {
     RefreshTokenSecondsLeft,
     PendingRevocations,
     ColdStarts,
+    /// Requests for which an instance refused a lease, because its clock disagreed with itself.
+    ClockOff,
 }
 
 impl Metric {
     /// Every metric, in the order of the documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Answers,
         Self::Errors,
         Self::AnswersFromMemory,
@@ -60,6 +62,7 @@ impl Metric {
         Self::RefreshTokenSecondsLeft,
         Self::PendingRevocations,
         Self::ColdStarts,
+        Self::ClockOff,
     ];
 
     /// The metric's name in CloudWatch.
@@ -81,6 +84,7 @@ impl Metric {
             Self::RefreshTokenSecondsLeft => "RefreshTokenSecondsLeft",
             Self::PendingRevocations => "PendingRevocations",
             Self::ColdStarts => "ColdStarts",
+            Self::ClockOff => "ClockOff",
         }
     }
 

@@ -240,6 +240,7 @@ fn add_work(metrics: &mut Metrics, work: &Work) {
     metrics.add_some(Metric::Refreshes, work.refreshes);
     metrics.add_some(Metric::Probes, work.probes);
     metrics.add_some(Metric::WriteConflicts, work.write_conflicts);
+    metrics.add_some(Metric::ClockOff, u64::from(work.clock_off));
     metrics.add_some(Metric::WaitMilliseconds, protocol::millis(work.waited));
     if let Some(left) = work.login_permits_left {
         metrics.add(Metric::LoginPermitsLeft, left);

@@ -79,7 +79,7 @@ async fn serve() {
     let convirza =
         Convirza::new(tls, config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
     let ports = Ports {
-        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone())),
+        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone(), clock.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
         upstream: Arc::new(convirza),
         clock,

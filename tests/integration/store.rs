@@ -5,8 +5,8 @@ use emulators::aws::{AwsFault, Operations};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    LimiterName, LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion,
-    StoreError, Timestamp, TokenKind, UpstreamUrl, Verdict, Version, WriteOutcome,
+    LimiterName, LoginLimiter, Origin, Pair, Permit, RefreshToken, RejectedSecret, Revocation, Secret,
+    SecretVersion, StoreError, Timestamp, TokenKind, UpstreamUrl, Verdict, Version, WriteOutcome,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -49,7 +49,11 @@ fn full_account() -> Account {
         }),
         lease: Some(Lease { holder: Holder(u64::MAX), until: AT }),
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
-        rejected_secret: Some(SecretVersion("v1".to_owned())),
+        rejected_secret: Some(RejectedSecret {
+            version: SecretVersion("v1".to_owned()),
+            refusals: 2,
+            retry_at: Some(Timestamp::from_millis(7)),
+        }),
         pending_revocations: vec![
             Revocation {
                 token: Secret::from("old"),

@@ -100,7 +100,8 @@ async fn table(world: &World, gate: &Gate) -> Table {
         .endpoint_url(format!("http://{}", gate.address))
         .http_client(aws_http::http_client(crate::tls()).expect("a client"))
         .build();
-    Table::new(&sdk, world.table().to_owned(), crate::hosts::none())
+    let clock = std::sync::Arc::new(token_broker::outbound::SystemClock);
+    Table::new(&sdk, world.table().to_owned(), crate::hosts::none(), clock)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,13 +12,15 @@ use token_broker::outbound::dynamodb::item::Item;
 /// Stands for a token that must not appear in an error.
 pub(crate) const TELL_TALE: &str = "tell-tale";
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "pk",
     "version",
     "pair",
     "lease",
     "cooldown",
     "rejected_secret",
+    "rejected_secret_refusals",
+    "rejected_secret_retry_at_ms",
     "pending_revocations",
     "permits",
     "blocked_until_ms",

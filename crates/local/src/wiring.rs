@@ -9,7 +9,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::Handler,
-    outbound::{Convirza, Roots, SecretsManager, Table, aws_http},
+    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, aws_http},
     ports::{Clock, Ports},
 };
 
@@ -35,7 +35,12 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
     let secrets_manager = with_client(sdk(world.secrets_manager.url()), tls.clone())?;
     let timeout = config.policy.upstream_timeout;
     Ok(Ports {
-        store: Arc::new(Table::new(&dynamodb, config.table.clone(), config.upstream_hosts.clone())),
+        store: Arc::new(Table::new(
+            &dynamodb,
+            config.table.clone(),
+            config.upstream_hosts.clone(),
+            Arc::clone(&clock),
+        )),
         secrets: Arc::new(SecretsManager::new(
             &secrets_manager,
             config.secret_prefix.clone(),
@@ -62,7 +67,8 @@ pub fn handler(config: &Config, ports: Ports) -> Handler {
 pub fn unobserved_table(world: &World, config: &Config) -> Result<Table, Box<dyn Error>> {
     let settings = sdk(world.dynamodb.engine_url().to_owned());
     let sdk = with_client(settings, Roots::default().tls_config()?)?;
-    Ok(Table::new(&sdk, config.table.clone(), config.upstream_hosts.clone()))
+    let clock = Arc::new(SystemClock);
+    Ok(Table::new(&sdk, config.table.clone(), config.upstream_hosts.clone(), clock))
 }
 
 /// Settings of the AWS SDK for an emulated service.

@@ -1,10 +1,9 @@
 //! What one instance knows of an account, and what it may answer from that alone.
 
 use crate::{
-    Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Progress, Request, STORE_RETRY,
-    SecretError, SecretVersion, ServedFrom, StoreError, Timestamp, Version, decide, policy::SECRET_RETRY,
+    Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Moment, Progress, Request,
+    STORE_RETRY, SecretError, ServedFrom, StoreError, Version, decide, policy::SECRET_RETRY,
 };
-use std::time::Duration;
 
 /// An instance's knowledge of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,13 +13,13 @@ pub struct Cache {
     /// A pair that was obtained and could not be saved. Saving it comes first.
     pub pending_write: Option<AccountWrite>,
     /// How the store last failed, and when that was, if it has not answered since.
-    pub store_failure: Option<(StoreError, Timestamp)>,
-    /// When writes of the record last failed while it could be read, if none was applied since.
-    pub writes_failed_at: Option<Timestamp>,
+    pub store_failure: Option<(StoreError, Moment)>,
+    /// How writes of the record last failed while it could be read, and when that was, if none was applied since.
+    pub writes_failed: Option<(Failure, Moment)>,
     /// Why the secret could not be read the last time, and when that was.
-    pub secret_failure: Option<(SecretError, Timestamp)>,
-    /// The secret version that the upstream rejected, and when it was last seen to be the current one.
-    pub rejected_secret: Option<(SecretVersion, Timestamp)>,
+    pub secret_failure: Option<(SecretError, Moment)>,
+    /// When the record's rejected version was last seen to be the secret's current one.
+    pub rejection_seen: Option<Moment>,
 }
 
 /// A copy of the shared record.
@@ -29,7 +28,9 @@ pub struct CachedRecord {
     /// The record.
     pub account: Account,
     /// When the read was requested. The copy contains every write that ended before.
-    pub read_at: Timestamp,
+    pub read_at: Moment,
+    /// When this version was first read, if its lease lies further ahead than any lease can.
+    pub impossible_lease_seen: Option<Moment>,
 }
 
 /// What the cache says to a request.
@@ -57,9 +58,9 @@ impl Cache {
         let progress = Progress::default();
         let last_resort = self.answer(request, progress, cx);
         if let Some((error, at)) = &self.store_failure {
-            let since_arrival = *at > request.arrived_at;
+            let since_arrival = at.uptime > request.arrived.uptime;
             return match last_resort {
-                Some(answer) if since_arrival || within(*at, STORE_RETRY, cx) => Lookup::Answer(answer),
+                Some(answer) if since_arrival || at.is_within(STORE_RETRY, cx) => Lookup::Answer(answer),
                 None if since_arrival => Lookup::Fail(error.clone().into()),
                 _ => MISS,
             };
@@ -67,18 +68,21 @@ impl Cache {
         let Some(cached) = self.record.as_ref().filter(|_| self.pending_write.is_none()) else {
             return MISS;
         };
-        let young = within(cached.read_at, cx.policy.memory_ttl, cx);
-        let read_since_arrival = cached.read_at > request.arrived_at;
+        let young = cached.read_at.is_within(cx.policy.memory_ttl, cx);
+        let read_since_arrival = cached.read_at.uptime > request.arrived.uptime;
         // A generation is the version of a write, so none is ahead of the clock by more than the margin. With numbers
-        // between the current generation and the present, a caller can have the table read, and nothing else.
-        let possible = cx.now.plus(cx.policy.clock_margin).as_millis();
+        // between the current generation and the present, a caller can have the table read, and nothing else. The clock
+        // may have stepped back since the read.
+        let by_uptime = cached.read_at.wall.plus(cx.uptime.since(cached.read_at.uptime));
+        let possible = cx.now.max(by_uptime).plus(cx.policy.clock_margin).as_millis();
         let superseded = rejected.is_some_and(|generation| generation.0 <= possible)
             && rejected > cached.account.generation();
-        // A record that led to a secret which cannot be read says so again for a while, without another read of either.
-        let refused = self.recent_secret_failure(cx).filter(|_| within(cached.read_at, SECRET_RETRY, cx));
         let stale = !read_since_arrival && (superseded || !young);
-        match (decide(request, progress, &cached.account, cx), refused) {
-            (Decision::LogIn, Some(error)) if last_resort.is_none() => Lookup::Fail(error.clone().into()),
+        match (decide(request, progress, &cached.account, cx), self.recent_secret_failure(cx)) {
+            // Another instance may have saved a pair meanwhile, so only a record of now says that the secret is needed.
+            (Decision::LogIn, Some(error)) if last_resort.is_none() && read_since_arrival => {
+                Lookup::Fail(error.clone().into())
+            }
             _ if stale => MISS,
             (Decision::Answer(answer), _) => {
                 Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer })
@@ -94,14 +98,14 @@ impl Cache {
 
     /// The cache with a record that was read ahead of the first request. What a request has read or written meanwhile stays.
     #[must_use]
-    pub fn with_prefetched(mut self, account: Account, read_at: Timestamp) -> Self {
-        self.record.get_or_insert(CachedRecord { account, read_at });
+    pub fn with_prefetched(mut self, account: Account, read_at: Moment) -> Self {
+        self.record.get_or_insert(CachedRecord { account, read_at, impossible_lease_seen: None });
         self
     }
 
     /// Why the secret could not be read a moment ago.
     pub(crate) fn recent_secret_failure(&self, cx: Context<'_>) -> Option<&SecretError> {
-        self.secret_failure.as_ref().filter(|(_, at)| within(*at, SECRET_RETRY, cx)).map(|(error, _)| error)
+        self.secret_failure.as_ref().filter(|(_, at)| at.is_within(SECRET_RETRY, cx)).map(|(error, _)| error)
     }
 
     /// Whether the instance loses nothing by forgetting the account: it has no record, and no recent failure.
@@ -115,11 +119,6 @@ impl Cache {
         let pair = self.record.as_ref()?.account.pair.as_ref()?;
         request.answer_with(progress, pair, cx, ServedFrom::Memory)
     }
-}
-
-/// Whether an instant of this instance's own clock lies at most this far back. After the clock went back, it does not.
-pub(crate) fn within(at: Timestamp, span: Duration, cx: Context<'_>) -> bool {
-    at <= cx.now && cx.now.since(at) < span
 }
 
 #[cfg(test)]

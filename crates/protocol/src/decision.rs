@@ -2,8 +2,8 @@
 
 use crate::{
     Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, IssuedToken, Pair,
-    RefreshToken, Request, ServedFrom, Timestamp, Verdict, lies_ahead,
-    policy::{REPLACE_INTERVAL, SHORTEST_TTL},
+    RefreshToken, Request, ServedFrom, Task, Timestamp, Verdict,
+    policy::{Kind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
 };
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Request {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl,
             (Intent::Replace, Target::Seen(replaced)) if replaced != Some(pair.generation) => SHORTEST_TTL,
-            (Intent::Replace | Intent::Revoke | Intent::Unblock | Intent::Maintain, _) => return None,
+            (Intent::Replace | Intent::Revoke | Intent::Unblock | Intent::Maintain(_), _) => return None,
         };
         let usable = pair.verdict != Verdict::Dead && cx.policy.usable(pair, min_ttl, cx.now);
         if usable { Answer::from_pair(pair, cx.policy, cx.now, served_from) } else { None }
@@ -83,7 +83,7 @@ impl Request {
         };
         let verified_lately =
             matches!(pair.verdict, Verdict::Alive { at } if lately(at, cx.policy.probe_interval(), cx));
-        let trusted = lies_ahead(pair.issued_at.plus(cx.policy.trusted_for(account.young_deaths)), cx.now);
+        let trusted = lately(pair.issued_at, cx.policy.trusted_for(account.young_deaths), cx);
         rejected == Some(pair.generation) && !verified_lately && !trusted
     }
 }
@@ -94,7 +94,7 @@ pub fn decide(request: &Request, progress: Progress, account: &Account, cx: Cont
         Intent::Token { .. } | Intent::Replace => decide_on_pair(request, progress, account, cx),
         Intent::Revoke => decide_on_revoking(progress, account, cx),
         Intent::Unblock => decide_on_unblocking(progress, account, cx),
-        Intent::Maintain => decide_on_maintaining(request, progress, account, cx),
+        Intent::Maintain(task) => decide_on_maintaining(task, request, progress, account, cx),
     }
 }
 
@@ -123,7 +123,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
         return match (lease, pair.verdict) {
             // The holder is about to find out, or to bring another pair.
             (Some(lease), _) => Decision::Wait(lease.until),
-            (None, Verdict::Inconclusive { probe_after }) if lies_ahead(probe_after, cx.now) => {
+            (None, Verdict::Inconclusive { probe_after }) if lies_ahead(Kind::Pause, probe_after, cx.now) => {
                 Decision::Answer(answer)
             }
             (None, _) if cooldown.is_some() => Decision::Answer(answer),
@@ -158,6 +158,7 @@ fn decide_on_revoking(progress: Progress, account: &Account, cx: Context<'_>) ->
 }
 
 fn decide_on_maintaining(
+    task: Task,
     request: &Request,
     progress: Progress,
     account: &Account,
@@ -166,15 +167,21 @@ fn decide_on_maintaining(
     if !account.is_idle(cx.now) {
         return Decision::Finish;
     }
-    if !progress.tried_revocations && !account.pending_revocations.is_empty() {
-        return Decision::Revoke { withdraw: false };
+    match task {
+        Task::Renew => pair_to_renew(&request.account, account, cx)
+            .map_or(Decision::Finish, |pair| renew(Some(pair), cx)),
+        Task::Revoke if progress.tried_revocations || account.pending_revocations.is_empty() => {
+            Decision::Finish
+        }
+        Task::Revoke => Decision::Revoke { withdraw: false },
     }
-    pair_to_renew(&request.account, account, cx).map_or(Decision::Finish, |pair| renew(Some(pair), cx))
 }
 
-/// Waits for the lease: its holder would lose it to this write.
+/// Waits for the lease: its holder would lose it to this write. One that lies further ahead than any lease can is
+/// cleared.
 fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
-    let blocked = account.rejected_secret.is_some()
+    let blocked = account.has_impossible_lease(cx.now)
+        || account.rejected_secret.is_some()
         || account.cooldown.is_some()
         || account.early_refresh_after.is_some()
         || account.young_deaths > 0;
@@ -186,7 +193,11 @@ fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) 
 }
 
 /// The pair, if maintenance renews it: it is dead, expired, or due and no attempt ahead of time has failed lately.
-fn pair_to_renew<'a>(name: &AccountName, account: &'a Account, cx: Context<'_>) -> Option<&'a Pair> {
+pub(crate) fn pair_to_renew<'a>(
+    name: &AccountName,
+    account: &'a Account,
+    cx: Context<'_>,
+) -> Option<&'a Pair> {
     let pair = account.pair.as_ref()?;
     let unusable = pair.verdict == Verdict::Dead || !cx.policy.usable(pair, SHORTEST_TTL, cx.now);
     let due = cx.now >= cx.policy.due_at(name, pair) && may_refresh_early(account, cx);
@@ -194,25 +205,12 @@ fn pair_to_renew<'a>(name: &AccountName, account: &'a Account, cx: Context<'_>) 
 }
 
 fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
-    account.early_refresh_after.is_none_or(|after| !lies_ahead(after, cx.now))
-}
-
-/// How urgently an account needs maintenance; none if there is nothing to do. The least comes first: accounts whose
-/// pair is dead, then by the pair's expiry, then those that have only revocations to finish.
-pub fn maintenance_urgency(name: &AccountName, account: &Account, cx: Context<'_>) -> Option<Timestamp> {
-    if !account.is_idle(cx.now) {
-        return None;
-    }
-    match pair_to_renew(name, account, cx) {
-        Some(pair) if pair.verdict == Verdict::Dead => Some(Timestamp::default()),
-        Some(pair) => Some(pair.expires_at),
-        None => (!account.pending_revocations.is_empty()).then_some(Timestamp::from_millis(u64::MAX)),
-    }
+    account.early_refresh_after.is_none_or(|after| !lies_ahead(Kind::Pause, after, cx.now))
 }
 
 /// Whether something happened at most this long ago, by the clock of an instance within the margin.
-fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
-    lies_ahead(at.plus(within), cx.now) && at <= cx.now.plus(cx.policy.clock_margin)
+pub(crate) fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
+    cx.now < at.plus(within) && at <= cx.now.plus(cx.policy.clock_margin)
 }
 
 /// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.

@@ -3,8 +3,8 @@
 #![allow(clippy::large_enum_variant, reason = "one of each exists at a time, and is taken apart at once")]
 
 use crate::{
-    Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Outcome, Policy,
-    SecretVersion, Timestamp, UpstreamReply, Version,
+    Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Moment, Outcome,
+    Policy, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
 };
 
 /// The surroundings of one step: all that a decision may depend on besides the request and the record.
@@ -12,10 +12,31 @@ use crate::{
 pub struct Context<'a> {
     /// The operator's numbers.
     pub policy: &'a Policy,
-    /// The present, by the instance's clock.
+    /// The present, in the store's time as the instance knows it.
     pub now: Timestamp,
+    /// The present, by the process's clock that never steps.
+    pub uptime: Uptime,
+    /// Whether a lease or a permit may be dated by `now`.
+    pub clock_is_trusted: bool,
     /// A fresh random number: it selects for early refresh, jitters pauses and names attempts.
     pub draw: Draw,
+}
+
+impl<'a> Context<'a> {
+    /// The surroundings in a process whose clocks agree, as in tests.
+    pub fn new(policy: &'a Policy, now: Timestamp, draw: Draw) -> Self {
+        let uptime = Moment::of_agreeing_clocks(now).uptime;
+        Self { policy, now, uptime, clock_is_trusted: true, draw }
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { wall: self.now, uptime: self.uptime }
+    }
+
+    /// A moment of this process, in the store's time as it is known now.
+    pub(crate) fn at(&self, uptime: Uptime) -> Timestamp {
+        self.now.plus(uptime.since(self.uptime)).minus(self.uptime.since(uptime))
+    }
 }
 
 /// What to do about a flow next.
@@ -130,7 +151,7 @@ pub struct ServiceRefusal {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unreachable => Self::StoreUnavailable,
+            StoreError::Unreachable => Self::StoreUnavailable { retry_after: STORE_RETRY },
             StoreError::Misconfigured(refusal) => Self::Misconfigured(refusal),
             StoreError::Unreadable(what) => Self::UnreadableItem(what),
         }
@@ -205,6 +226,8 @@ pub enum Notice {
     RevocationRefused,
     /// The account was unblocked by an operator.
     Unblocked,
+    /// The instance's clocks disagree: it took no lease.
+    ClockOff,
     /// The account is in cooldown until then.
     CooldownStarted(Timestamp),
     /// The upstream refused this secret version.

@@ -1,7 +1,8 @@
 //! Why a request failed.
 
 use crate::{
-    Cooldown, CooldownReason, SecretVersion, ServiceRefusal, Timestamp, UpstreamFault, seconds_rounded_up,
+    Cooldown, CooldownReason, LoginDelay, SecretVersion, ServiceRefusal, Timestamp, UpstreamFault,
+    policy::SECRET_RETRY, seconds_rounded_up,
 };
 use contract::ErrorCode;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub enum Failure {
     SecretUnavailable,
     /// The upstream refused email and password of this version of the secret.
     #[error(
-        "the upstream refused the email and password of secret version {0}; they are not tried again until the secret has a new version or an operator unblocks the account"
+        "the upstream refused the email and password of secret version {0}; they are tried again when the secret has a new version, when an operator unblocks the account, or after 6 to 24 hours"
     )]
     CredentialsRejected(SecretVersion),
     /// A login now would exceed the fleet's budget.
@@ -57,7 +58,15 @@ pub enum Failure {
     TooLittleTime,
     /// DynamoDB is out of reach, and memory holds nothing usable.
     #[error("DynamoDB is out of reach and nothing usable is in memory; try again")]
-    StoreUnavailable,
+    StoreUnavailable {
+        /// How long the instance does not try again by itself.
+        retry_after: Duration,
+    },
+    /// The instance's clocks disagree, so it may date neither lease nor permit.
+    #[error(
+        "the token has to be renewed, and the clock of this instance cannot be trusted for that; try again"
+    )]
+    ClockOff,
     /// A service refuses the broker itself.
     #[error("{0}; trying again does not help: check that it exists, and that the function may use it")]
     Misconfigured(ServiceRefusal),
@@ -82,21 +91,26 @@ impl Failure {
             Self::LoginBudgetExhausted { .. } => ErrorCode::LoginBudgetExhausted,
             Self::UpstreamRateLimited { .. } => ErrorCode::UpstreamRateLimited,
             Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
-            Self::RefreshInProgress { .. } | Self::TooLittleTime => ErrorCode::RefreshInProgress,
-            Self::StoreUnavailable => ErrorCode::StoreUnavailable,
+            Self::RefreshInProgress { .. } | Self::TooLittleTime | Self::ClockOff => {
+                ErrorCode::RefreshInProgress
+            }
+            Self::StoreUnavailable { .. } => ErrorCode::StoreUnavailable,
             Self::Misconfigured(_) => ErrorCode::Misconfigured,
             Self::UnreadableItem(_) | Self::Defect(_) => ErrorCode::Internal,
         }
     }
 
-    /// How long to wait before trying again, in whole seconds, where that is known.
+    /// How long to wait before trying again, in whole seconds, where that is known. Never shorter than the instance
+    /// itself remembers the failure.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::LoginBudgetExhausted { retry_after }
             | Self::UpstreamRateLimited { retry_after }
             | Self::UpstreamUnavailable { retry_after, .. }
+            | Self::StoreUnavailable { retry_after }
             | Self::RefreshInProgress { retry_after } => Some(seconds_rounded_up(*retry_after).max(1)),
-            Self::TooLittleTime | Self::StoreUnavailable | Self::SecretUnavailable => Some(1),
+            Self::TooLittleTime | Self::ClockOff => Some(1),
+            Self::SecretUnavailable => Some(SECRET_RETRY.as_secs()),
             Self::UnknownAccount
             | Self::BadSecret(_)
             | Self::CredentialsRejected(_)
@@ -113,6 +127,16 @@ impl Failure {
             CooldownReason::RateLimited => Self::UpstreamRateLimited { retry_after },
             CooldownReason::Unavailable(fault) => Self::UpstreamUnavailable { fault, retry_after },
             CooldownReason::BudgetExhausted => Self::LoginBudgetExhausted { retry_after },
+        }
+    }
+
+    /// The failure of a login that the limiter delays.
+    pub(crate) fn delayed(delay: LoginDelay, now: Timestamp) -> Self {
+        match delay {
+            LoginDelay::BudgetExhausted(until) => {
+                Self::LoginBudgetExhausted { retry_after: until.since(now) }
+            }
+            LoginDelay::Blocked(until) => Self::UpstreamRateLimited { retry_after: until.since(now) },
         }
     }
 
@@ -133,16 +157,19 @@ mod tests {
                 Failure::LoginBudgetExhausted { retry_after },
                 Failure::UpstreamRateLimited { retry_after },
                 Failure::UpstreamUnavailable { fault: UpstreamFault::NoResponse, retry_after },
+                Failure::StoreUnavailable { retry_after },
                 Failure::RefreshInProgress { retry_after },
             ];
             failures.map(|failure| failure.retry_after_seconds())
         };
         for (millis, seconds) in [(0, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
-            assert_eq!(waits(Duration::from_millis(millis)), [Some(seconds); 4], "{millis} ms");
+            assert_eq!(waits(Duration::from_millis(millis)), [Some(seconds); 5], "{millis} ms");
         }
-        for soon in [Failure::TooLittleTime, Failure::StoreUnavailable, Failure::SecretUnavailable] {
+        for soon in [Failure::TooLittleTime, Failure::ClockOff] {
             assert_eq!(soon.retry_after_seconds(), Some(1), "{soon}");
         }
+        let secret = Failure::SecretUnavailable.retry_after_seconds();
+        assert_eq!(secret, Some(3), "for so long it is not read again");
         let version = SecretVersion("v1".to_owned());
         for never in [Failure::UnknownAccount, Failure::CredentialsRejected(version), Failure::Defect("x")] {
             assert_eq!(never.retry_after_seconds(), None, "{never}");

@@ -17,16 +17,20 @@
 //! | `upstream` | calls to the upstream and what its replies mean |
 //! | `effects` | what a flow asks the outside world to do, and what it is told |
 //! | `decision` | one look at a record: answer, wait, fail or renew |
+//! | `clock` | the store's time, and a clock that never steps |
+//! | `maintenance` | what the schedule does, and in which order |
 //! | `cache` | what one instance knows of an account, and what it may answer from that alone |
 //! | `flow` | the state machine |
 //! | `testing` | records and random values for tests, with the feature of that name |
 
 mod cache;
+mod clock;
 mod decision;
 mod effects;
 mod failure;
 mod flow;
 mod login_limiter;
+mod maintenance;
 mod policy;
 mod record;
 mod request;
@@ -40,20 +44,22 @@ pub use contract::{
 };
 
 pub use cache::{Cache, CachedRecord, Lookup};
-pub use decision::{Decision, Progress, Target, decide, maintenance_urgency};
+pub use clock::{Moment, StoreClock, Uptime};
+pub use decision::{Decision, Progress, Target, decide};
 pub use effects::{
     Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,
 };
 pub use failure::Failure;
 pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
-pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, lies_ahead};
+pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
+pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY};
 pub use record::{
     Account, AccountWrite, ApiVersion, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease,
-    MAX_PENDING_REVOCATIONS, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict,
-    Version,
+    MAX_PENDING_BYTES, MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Origin, Pair, RefreshToken, RejectedSecret,
+    Revocation, SecretVersion, TokenKind, Verdict, Version,
 };
-pub use request::{Answer, Intent, Outcome, Request};
+pub use request::{Answer, Intent, Outcome, Request, Task};
 pub use upstream::{
     Call, ClientCredentials, Credentials, Expiry, Granted, NewRefreshToken, Unclear, UpstreamFault,
     UpstreamReply,

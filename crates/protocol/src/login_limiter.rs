@@ -1,6 +1,9 @@
 //! The fleet's login rate limiter: a sliding-window log of permits, shared by all accounts.
 
-use crate::{AccountName, ApiVersion, Holder, Origin, Policy, Timestamp, Version, lies_ahead};
+use crate::{
+    AccountName, ApiVersion, Holder, Origin, Policy, Timestamp, Version,
+    policy::{Kind, lies_ahead},
+};
 use std::fmt;
 
 /// Names the limiter of one upstream. The upstream counts logins by host, so each host has its own. One host may have
@@ -93,7 +96,7 @@ impl LoginLimiter {
 
     /// What keeps the next login of the fleet from being sent, if anything does.
     pub fn delay(&self, policy: &Policy, now: Timestamp) -> Option<LoginDelay> {
-        if let Some(until) = self.blocked_until.filter(|until| lies_ahead(*until, now)) {
+        if let Some(until) = self.blocked_until.filter(|until| lies_ahead(Kind::Pause, *until, now)) {
             return Some(LoginDelay::Blocked(until));
         }
         free_at(self.counting(now), policy.login_budget)
@@ -102,7 +105,7 @@ impl LoginLimiter {
     /// The limiter with all logins blocked until an instant, as after a 429. A block is never shortened.
     #[must_use]
     pub fn block(&self, until: Timestamp, now: Timestamp) -> Self {
-        let earlier = self.blocked_until.filter(|earlier| lies_ahead(*earlier, now));
+        let earlier = self.blocked_until.filter(|earlier| lies_ahead(Kind::Pause, *earlier, now));
         let until = earlier.map_or(until, |earlier| earlier.max(until));
         Self { version: self.version.next(now), blocked_until: Some(until), ..self.clone() }
     }
@@ -114,11 +117,11 @@ impl LoginLimiter {
 
     /// The permits that still count.
     pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = &Permit> + '_ {
-        self.permits.iter().filter(move |permit| lies_ahead(permit.counts_until, now))
+        self.permits.iter().filter(move |permit| lies_ahead(Kind::Permit, permit.counts_until, now))
     }
 }
 
-/// When fewer than `limit` of these permits count, unless that is so now.
+/// When a permit becomes free; `None` if one is free now.
 fn free_at<'a>(permits: impl Iterator<Item = &'a Permit>, limit: usize) -> Option<LoginDelay> {
     let mut ends: Vec<Timestamp> = permits.map(|permit| permit.counts_until).collect();
     ends.sort_unstable();

@@ -1,6 +1,6 @@
 //! The numbers that an operator may set, and the arithmetic of times that follows from them.
 
-use crate::{AccountName, Draw, Lease, Pair, Timestamp};
+use crate::{AccountName, Draw, Lease, Pair, Timestamp, UpstreamFault};
 use std::time::Duration;
 
 /// The span over which the upstream counts logins: ten in any minute and address.
@@ -21,10 +21,15 @@ pub(crate) const LONGEST_REFRESH_LIFETIME: Duration = Duration::from_secs(10 * 1
 /// The shortest life that is handed out, since `expires_in` counts whole seconds.
 pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
-/// The protocol writes no longer cooldown or lease than this. One that seems longer was written by a clock that is
-/// wrong by hours. It is ignored, so that it locks nobody out.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3600);
+/// The longest lease that can be set.
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
+/// A permit counts for at most a minute, its freshness, the clock margin and two upstream calls, at their longest.
+const LONGEST_PERMIT: Duration = Duration::from_secs(60 + 60 + 60 + 2 * 25);
+/// The largest clock margin that can be set.
+const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
+const FIRST_SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
+const LONGEST_SECRET_RETRY: Duration = Duration::from_secs(24 * 3600);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const FIRST_POLL: Duration = Duration::from_millis(50);
@@ -164,15 +169,31 @@ impl Policy {
         LOGIN_WINDOW + self.permit_freshness() + self.clock_margin + self.upstream_timeout * 2
     }
 
-    /// The cooldown after so many failures in a row: doubled each time, jittered, at most a minute.
-    pub fn backoff(&self, failures: u32, draw: Draw) -> Duration {
-        draw.jittered(doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF))
+    /// The cooldown after so many failures in a row. After a refused login, a minute, doubled each time up to an hour,
+    /// and up to a tenth more: a provider may lock out a user after several. Otherwise 2 s, doubled each time up to a
+    /// minute, jittered; or what the upstream asks for, if that is longer, but at most an hour, and up to a tenth more.
+    pub fn cooldown(
+        &self,
+        fault: UpstreamFault,
+        failures: u32,
+        retry_after: Option<Duration>,
+        draw: Draw,
+    ) -> Duration {
+        let own = match fault {
+            UpstreamFault::Refused => {
+                draw.stretched(doubled(LOGIN_WINDOW, failures.saturating_sub(1), LONGEST_RATE_LIMIT))
+            }
+            UpstreamFault::NoResponse | UpstreamFault::Unexpected => {
+                draw.jittered(doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF))
+            }
+        };
+        own.max(draw.stretched(retry_after.unwrap_or_default().min(LONGEST_RATE_LIMIT)))
     }
 
-    /// The cooldown after a login that was refused with 400 or 403: a minute, doubled by each failure in a row, at most
-    /// an hour, and up to a tenth more.
-    pub fn refusal_pause(&self, failures: u32, draw: Draw) -> Duration {
-        draw.stretched(doubled(LOGIN_WINDOW, failures.saturating_sub(1), LONGEST_RATE_LIMIT))
+    /// How long a secret version that was rejected so many times in a row is not tried again: 6 h, doubled each time up
+    /// to a day, and up to a tenth more.
+    pub fn secret_retry(&self, refusals: u32, draw: Draw) -> Duration {
+        draw.stretched(doubled(FIRST_SECRET_RETRY, refusals.saturating_sub(1), LONGEST_SECRET_RETRY))
     }
 
     /// How long after its issue a pair is trusted, whatever callers report: not at all at first, then from a minute to
@@ -212,9 +233,32 @@ impl Policy {
     }
 }
 
-/// Whether a stored instant lies ahead, and not so far that only a wrong clock can have written it.
-pub fn lies_ahead(until: Timestamp, now: Timestamp) -> bool {
-    now < until && until.since(now) <= LONGEST_PAUSE
+/// The kinds of stored instants, each with the longest span after its write. The spans follow from the longest settings
+/// of any instance, never from the reader's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Lease,
+    Permit,
+    /// A cooldown, a block, the pause before a probe or an early refresh, trust after young deaths.
+    Pause,
+    SecretRetry,
+}
+
+/// Whether a stored instant lies ahead, and not further than its kind can. One that lies further was written by a wrong
+/// clock, or the table was restored from a backup. It is ignored, so that it locks nobody out.
+pub(crate) fn lies_ahead(kind: Kind, until: Timestamp, now: Timestamp) -> bool {
+    now < until && !lies_too_far(kind, until, now)
+}
+
+/// Whether a stored instant lies further ahead than its kind can.
+pub(crate) fn lies_too_far(kind: Kind, until: Timestamp, now: Timestamp) -> bool {
+    let longest = match kind {
+        Kind::Lease => LONGEST_LEASE,
+        Kind::Permit => LONGEST_PERMIT,
+        Kind::Pause => LONGEST_RATE_LIMIT + LONGEST_RATE_LIMIT / 10,
+        Kind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
+    };
+    until.since(now) > longest + LONGEST_MARGIN
 }
 
 /// A span that is doubled so many times, at most the longest.

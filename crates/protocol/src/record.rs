@@ -3,13 +3,20 @@
 //! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
-use crate::{Effect, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl, lies_ahead};
+use crate::{
+    Context, Effect, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl,
+    policy::{Kind, lies_ahead, lies_too_far},
+};
 use std::{fmt, time::Duration};
 
 /// The longest documented life of a refresh token, six months.
 const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
 /// Pending revocations of one account: 16 pairs.
 pub const MAX_PENDING_REVOCATIONS: usize = 32;
+/// Their tokens may have this many bytes in all: DynamoDB takes no item of more than 400 KB.
+pub const MAX_PENDING_BYTES: usize = 128 * 1024;
+/// A token of more bytes is not taken from the upstream. With a pair of such tokens, the item is small enough.
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
 /// How long a record without any value is kept, for operators who look into what happened.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
@@ -37,6 +44,32 @@ pub struct SecretVersion(pub String);
 impl fmt::Display for SecretVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// A secret version that the upstream rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RejectedSecret {
+    /// The version. It is not tried again while it is the current one, except as `retry_at` says.
+    pub version: SecretVersion,
+    /// Rejections in a row. The next retry waits longer with each.
+    pub refusals: u32,
+    /// A request may try the version again from then on. Earlier releases wrote none: the next write sets it.
+    pub retry_at: Option<Timestamp>,
+}
+
+impl RejectedSecret {
+    /// This version, rejected once more.
+    pub(crate) fn rejected(before: Option<&Self>, version: SecretVersion, cx: Context<'_>) -> Self {
+        let earlier = before.filter(|before| before.version == version).map_or(0, |before| before.refusals);
+        let refusals = earlier.saturating_add(1);
+        let retry_at = Some(cx.now.plus(cx.policy.secret_retry(refusals, cx.draw)));
+        Self { version, refusals, retry_at }
+    }
+
+    /// Whether a request may try the version again.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.retry_at.is_some_and(|at| !lies_ahead(Kind::SecretRetry, at, now))
     }
 }
 
@@ -229,9 +262,10 @@ pub struct Account {
     pub lease: Option<Lease>,
     /// Set after a failed attempt.
     pub cooldown: Option<Cooldown>,
-    /// The secret version that the upstream refused. It is not tried again while it is the current one.
-    pub rejected_secret: Option<SecretVersion>,
-    /// Tokens of withdrawn pairs and of orphans that are not revoked yet. At most [`MAX_PENDING_REVOCATIONS`].
+    /// The secret version that the upstream rejected last, unless a login has succeeded since.
+    pub rejected_secret: Option<RejectedSecret>,
+    /// Tokens of withdrawn pairs and of orphans that are not revoked yet. At most [`MAX_PENDING_REVOCATIONS`] of them,
+    /// of [`MAX_PENDING_BYTES`] in all.
     pub pending_revocations: Vec<Revocation>,
     /// Generations in a row that were found dead soon after they were issued. The next verdict waits longer with each.
     pub young_deaths: u32,
@@ -277,7 +311,7 @@ impl Account {
         }
     }
 
-    /// Adds tokens that are to be revoked, without repeating any. Beyond [`MAX_PENDING_REVOCATIONS`] the oldest access
+    /// Adds tokens that are to be revoked, without repeating any. Where they are too many or too long, the oldest access
     /// tokens are dropped first, since they expire first; returns how many were dropped.
     pub fn add_revocations(&mut self, revocations: impl IntoIterator<Item = Revocation>) -> usize {
         for revocation in revocations {
@@ -285,23 +319,41 @@ impl Account {
                 self.pending_revocations.push(revocation);
             }
         }
-        let dropped = self.pending_revocations.len().saturating_sub(MAX_PENDING_REVOCATIONS);
-        for _ in 0..dropped {
+        let before = self.pending_revocations.len();
+        while self.pending_revocations.len() > MAX_PENDING_REVOCATIONS
+            || self.pending_bytes() > MAX_PENDING_BYTES
+        {
             let access = |revocation: &Revocation| revocation.kind == TokenKind::Access;
             let oldest = self.pending_revocations.iter().position(access).unwrap_or_default();
             self.pending_revocations.remove(oldest);
         }
-        dropped
+        before - self.pending_revocations.len()
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.pending_revocations.iter().map(|revocation| revocation.token.expose().len()).sum()
+    }
+
+    /// Forgets everything that delays the next attempt to renew.
+    #[must_use]
+    pub(crate) fn unblocked(self) -> Self {
+        let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
+        Self { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, ..self }
     }
 
     /// The lease, if it is held at this instant.
     pub fn active_lease(&self, now: Timestamp) -> Option<Lease> {
-        self.lease.filter(|lease| lies_ahead(lease.until, now))
+        self.lease.filter(|lease| lies_ahead(Kind::Lease, lease.until, now))
+    }
+
+    /// Whether the lease lies further ahead than any lease can. Its holder's clock is wrong, or was.
+    pub fn has_impossible_lease(&self, now: Timestamp) -> bool {
+        self.lease.is_some_and(|lease| lies_too_far(Kind::Lease, lease.until, now))
     }
 
     /// The cooldown, if it lasts at this instant.
     pub fn active_cooldown(&self, now: Timestamp) -> Option<Cooldown> {
-        self.cooldown.filter(|cooldown| lies_ahead(cooldown.until, now))
+        self.cooldown.filter(|cooldown| lies_ahead(Kind::Pause, cooldown.until, now))
     }
 
     /// Whether an attempt to renew may begin: no lease is held, and no cooldown lasts.
@@ -326,9 +378,13 @@ pub struct AccountWrite {
 
 impl AccountWrite {
     /// The write of a record of the expected version, with changes.
-    pub(crate) fn new(changed: Account, now: Timestamp) -> Self {
+    pub(crate) fn new(mut changed: Account, cx: Context<'_>) -> Self {
+        if let Some(RejectedSecret { refusals, retry_at: retry_at @ None, .. }) = &mut changed.rejected_secret
+        {
+            *retry_at = Some(cx.now.plus(cx.policy.secret_retry(*refusals, cx.draw)));
+        }
         let expected = changed.version;
-        Self { expected, next: Account { version: expected.next(now), ..changed } }
+        Self { expected, next: Account { version: expected.next(cx.now), ..changed } }
     }
 
     pub(crate) fn effect(&self) -> Effect {

@@ -1,6 +1,6 @@
 //! What a caller asks for, and what it gets.
 
-use crate::{AccountName, Generation, Pair, Policy, Secret, ServedFrom, Timestamp};
+use crate::{AccountName, Context, Failure, Generation, Moment, Pair, Policy, Secret, ServedFrom, Timestamp};
 use std::time::Duration;
 
 /// One request for one account.
@@ -10,10 +10,26 @@ pub struct Request {
     pub account: AccountName,
     /// What is to be done.
     pub intent: Intent,
-    /// A cached record that was read after this instant is as good as a read of its own.
-    pub arrived_at: Timestamp,
-    /// When the caller is gone. No upstream call starts that cannot end before.
+    /// A cached record that was read after this moment is as good as a read of its own.
+    pub arrived: Moment,
+    /// When the caller is gone, by the clock of its arrival. No upstream call starts that cannot end before.
     pub deadline: Timestamp,
+}
+
+impl Request {
+    /// The deadline in the store's time as it is known now.
+    pub fn ends(&self, cx: Context<'_>) -> Timestamp {
+        cx.at(self.arrived.uptime.plus(self.deadline.since(self.arrived.wall)))
+    }
+}
+
+/// One half of the schedule's work on an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// Renew the pair if that is due.
+    Renew,
+    /// Revoke what is pending.
+    Revoke,
 }
 
 /// What a request wants.
@@ -32,8 +48,8 @@ pub enum Intent {
     Revoke,
     /// An operator wants the rejected secret version and the cooldown forgotten. Nothing is sent.
     Unblock,
-    /// The schedule: finish pending revocations, then renew what is due.
-    Maintain,
+    /// The schedule. Renewals come before revocations, of all accounts.
+    Maintain(Task),
 }
 
 impl Intent {
@@ -41,7 +57,7 @@ impl Intent {
     pub fn min_ttl(self) -> Duration {
         match self {
             Self::Token { min_ttl, .. } => min_ttl,
-            Self::Replace | Self::Revoke | Self::Unblock | Self::Maintain => Duration::ZERO,
+            Self::Replace | Self::Revoke | Self::Unblock | Self::Maintain(_) => Duration::ZERO,
         }
     }
 }
@@ -57,6 +73,11 @@ pub enum Outcome {
         renewed: bool,
         /// Tokens that are still to be revoked.
         pending_revocations: usize,
+    },
+    /// The account is unblocked.
+    Unblocked {
+        /// What still holds a renewal back, if anything does.
+        held_by: Option<Failure>,
     },
 }
 

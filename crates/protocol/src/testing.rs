@@ -2,7 +2,9 @@
 
 pub mod strategies;
 
-use crate::{Generation, Grant, Origin, Pair, RefreshToken, Secret, Timestamp, Verdict};
+use crate::{
+    Generation, Grant, Origin, Pair, RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, Verdict,
+};
 use std::time::Duration;
 
 /// A refresh token that may be sent.
@@ -24,4 +26,10 @@ pub fn pair(expires_at: Timestamp) -> Pair {
         secret_version: None,
         verdict: Verdict::Unverified,
     }
+}
+
+/// A secret version that was rejected for the first time, at this instant.
+pub fn rejection(version: &str, at: Timestamp) -> RejectedSecret {
+    let retry_at = Some(at.plus(Duration::from_secs(6 * 3600)));
+    RejectedSecret { version: SecretVersion(version.to_owned()), refusals: 1, retry_at }
 }

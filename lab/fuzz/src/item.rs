@@ -3,15 +3,15 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    LoginLimiter, Origin, Pair, Permit, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
-    TokenKind, UpstreamUrl, Verdict, Version,
+    LoginLimiter, Origin, Pair, Permit, RefreshToken, RejectedSecret, Revocation, Secret, SecretVersion,
+    Timestamp, TokenKind, UpstreamUrl, Verdict, Version,
 };
 use token_broker::outbound::{
     UpstreamHosts,
     dynamodb::item::{Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter},
 };
 
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 46] = [
     "pk",
     "version",
     "ttl",
@@ -19,6 +19,8 @@ const NAMES: [&str; 44] = [
     "lease",
     "cooldown",
     "rejected_secret",
+    "rejected_secret_refusals",
+    "rejected_secret_retry_at_ms",
     "pending_revocations",
     "young_deaths",
     "replaced_at_ms",
@@ -252,7 +254,11 @@ fn account() -> Account {
         }),
         lease: Some(Lease { holder: Holder(1), until: instant(2) }),
         cooldown: Some(Cooldown { until: instant(2), reason: CooldownReason::RateLimited, failures: 2 }),
-        rejected_secret: Some(SecretVersion("v0".to_owned())),
+        rejected_secret: Some(RejectedSecret {
+            version: SecretVersion("v0".to_owned()),
+            refusals: 1,
+            retry_at: Some(Timestamp::from_millis(1)),
+        }),
         pending_revocations: vec![Revocation {
             token: Secret::from("old"),
             kind: TokenKind::Access,

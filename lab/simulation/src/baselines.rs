@@ -116,7 +116,9 @@ impl Baseline {
                 self.record.pair = None;
                 self.try_to_renew(cx)
             }
-            (State::ReadingRecord, Event::Account(Err(_))) => fail(Failure::StoreUnavailable),
+            (State::ReadingRecord, Event::Account(Err(_))) => {
+                fail(Failure::StoreUnavailable { retry_after: protocol::STORE_RETRY })
+            }
             (State::TakingLock { version }, Event::Written(WriteOutcome::Applied)) => {
                 self.locked = Some(version);
                 self.renew(cx)
@@ -291,7 +293,11 @@ impl Baseline {
     }
 
     fn remember(&mut self, cx: Context<'_>) {
-        self.cache.record = Some(CachedRecord { account: self.record.clone(), read_at: cx.now });
+        self.cache.record = Some(CachedRecord {
+            account: self.record.clone(),
+            read_at: protocol::Moment::of_agreeing_clocks(cx.now),
+            impossible_lease_seen: None,
+        });
     }
 }
 

@@ -35,7 +35,7 @@ impl World {
         let request = Request {
             account: self.names[arrival.account].clone(),
             intent,
-            arrived_at: now,
+            arrived: protocol::Moment::of_agreeing_clocks(now),
             deadline: now.plus(HTTP_TIME),
         };
         let Some((task, process)) = self.new_task(index) else { return };
@@ -68,7 +68,9 @@ impl World {
         process.tasks.insert(task, Work::Maintenance { began_ms });
         let broker = Arc::clone(&process.broker);
         self.executor.spawn(task, async move {
-            Ended::Maintenance(broker.maintain(now, now.plus(DIRECT_TIME)).await)
+            Ended::Maintenance(
+                broker.maintain(protocol::Moment::of_agreeing_clocks(now), now.plus(DIRECT_TIME)).await,
+            )
         });
     }
 

@@ -125,7 +125,8 @@ impl Checks {
     /// I5, when a call is sent.
     pub(crate) fn call_is_sent(&mut self, record: &Account, call: &Call) {
         if let Call::Login(credentials) = call {
-            let rejected = record.rejected_secret.as_ref() == Some(&credentials.version);
+            let rejected = record.rejected_secret.as_ref().map(|rejected| &rejected.version)
+                == Some(&credentials.version);
             let message = || format!("the rejected secret version {} is tried again", credentials.version);
             self.hold("I5", !rejected, message);
         }

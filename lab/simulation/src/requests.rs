@@ -56,7 +56,9 @@ impl World {
         }
         match result {
             Ok(Outcome::Token(answer)) => self.answered(account, request, &answer, arrived_ms),
-            Ok(Outcome::Report { .. }) => panic!("a request for a token was answered with a report"),
+            Ok(Outcome::Report { .. } | Outcome::Unblocked { .. }) => {
+                panic!("a request for a token was answered with a report")
+            }
             Err(failure) => self.failed(account, &failure, warm, arrived_ms),
         }
     }

@@ -8,7 +8,9 @@
 //! | `pair` | M | the current pair, see below |
 //! | `lease` | M | `holder`, `until_ms` |
 //! | `cooldown` | M | `until_ms`, `reason`, `failures`; `fault`, where the upstream did not respond, or refused |
-//! | `rejected_secret` | S | the version id of the secret that the upstream refused |
+//! | `rejected_secret` | S | the version id of the secret that the upstream rejected |
+//! | `rejected_secret_refusals` | N | how often it did in a row; left out by earlier releases |
+//! | `rejected_secret_retry_at_ms` | N | a request may try it again from then on; left out by earlier releases |
 //! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
 //! | `replaced_at_ms` | N | when an operator's refresh was last carried out |
@@ -49,7 +51,8 @@ use attributes::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use pair::{from_pair, from_revocation, to_pair, to_revocation};
 use protocol::{
-    Account, AccountName, Cooldown, CooldownReason, Holder, Lease, SecretVersion, UpstreamFault, Version,
+    Account, AccountName, Cooldown, CooldownReason, Holder, Lease, RejectedSecret, SecretVersion,
+    UpstreamFault, Version,
 };
 use std::collections::HashMap;
 
@@ -88,7 +91,7 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
         map("lease", Item::from([number("holder", lease.holder.0), instant("until_ms", lease.until)]))
     }));
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
-    item.extend(account.rejected_secret.as_ref().map(|version| text("rejected_secret", version.0.clone())));
+    item.extend(account.rejected_secret.iter().flat_map(from_rejected_secret));
     if !account.pending_revocations.is_empty() {
         item.extend([list("pending_revocations", account.pending_revocations.iter().map(from_revocation))]);
     }
@@ -110,8 +113,7 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
         pair: optional(item, "pair", get_map)?.map(to_pair).transpose()?,
         lease: optional(item, "lease", get_map)?.map(to_lease).transpose()?,
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
-        rejected_secret: optional(item, "rejected_secret", get_text)?
-            .map(|version| SecretVersion(version.to_owned())),
+        rejected_secret: to_rejected_secret(item)?,
         pending_revocations: optional(item, "pending_revocations", get_maps)?
             .unwrap_or_default()
             .into_iter()
@@ -121,6 +123,24 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
         replaced_at: optional(item, "replaced_at_ms", get_instant)?,
         early_refresh_after: optional(item, "early_refresh_after_ms", get_instant)?,
     })
+}
+
+fn from_rejected_secret(rejected: &RejectedSecret) -> Item {
+    let mut item = Item::from([
+        text("rejected_secret", rejected.version.0.clone()),
+        number("rejected_secret_refusals", u64::from(rejected.refusals)),
+    ]);
+    item.extend(rejected.retry_at.map(|at| instant("rejected_secret_retry_at_ms", at)));
+    item
+}
+
+fn to_rejected_secret(item: &Item) -> Result<Option<RejectedSecret>, ItemError> {
+    let Some(version) = optional(item, "rejected_secret", get_text)? else { return Ok(None) };
+    Ok(Some(RejectedSecret {
+        version: SecretVersion(version.to_owned()),
+        refusals: optional(item, "rejected_secret_refusals", get_small_number)?.unwrap_or(1),
+        retry_at: optional(item, "rejected_secret_retry_at_ms", get_instant)?,
+    }))
 }
 
 fn to_lease(item: &Item) -> Result<Lease, ItemError> {

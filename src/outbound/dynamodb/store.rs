@@ -3,7 +3,7 @@
 use super::item::{self, Item};
 use crate::{
     outbound::{UpstreamHosts, aws_http, sdk},
-    ports::{Listed, Store},
+    ports::{Clock, Listed, Store},
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// DynamoDB answers within milliseconds. After this long the answer is lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
@@ -30,8 +30,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table `name`, whose items may name these hosts. The SDK's settings apply, except for timeouts and retries.
-    pub fn new(sdk: &aws_config::SdkConfig, name: String, hosts: UpstreamHosts) -> Self {
+    /// The table `name`, whose items may name these hosts, and whose responses set the clock right. The SDK's settings apply, except for timeouts and retries.
+    pub fn new(
+        sdk: &aws_config::SdkConfig,
+        name: String,
+        hosts: UpstreamHosts,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(ALL_ATTEMPTS)
@@ -41,7 +46,9 @@ impl Table {
             .with_initial_backoff(Duration::from_millis(50));
         let mut config =
             aws_sdk_dynamodb::config::Builder::from(sdk).timeout_config(timeouts).retry_config(retries);
-        config.set_http_client(sdk.http_client().map(|client| aws_http::proven(client, has_checksum)));
+        config.set_http_client(
+            sdk.http_client().map(|client| aws_http::proven(client, has_checksum, Some(clock))),
+        );
         Self { client: Client::from_conf(config.build()), name, hosts }
     }
 

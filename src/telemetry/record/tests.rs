@@ -110,6 +110,7 @@ fn no_input_makes_a_line_longer_than_the_limit() {
         refreshes: u64::MAX,
         probes: u64::MAX,
         write_conflicts: u64::MAX,
+        clock_off: true,
         waited: Duration::MAX,
         login_permits_left: Some(u64::MAX),
         is_account_known: true,

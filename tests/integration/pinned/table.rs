@@ -5,8 +5,11 @@ use protocol::{
     Account, AccountName, LimiterName, LoginLimiter, ServiceRefusal, StoreError, Version, WriteOutcome,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
-use token_broker::{outbound::Table, ports::Store};
+use std::{sync::Arc, time::Duration};
+use token_broker::{
+    outbound::{SystemClock, Table},
+    ports::Store,
+};
 
 const ATTEMPTS: usize = 3;
 
@@ -32,7 +35,7 @@ const TRANSIENT: [(u16, &str); 5] = [
 ];
 
 async fn table(service: &Service) -> Table {
-    Table::new(&service.sdk().await, "the-table".to_owned(), crate::hosts::none())
+    Table::new(&service.sdk().await, "the-table".to_owned(), crate::hosts::none(), Arc::new(SystemClock))
 }
 
 fn name() -> AccountName {

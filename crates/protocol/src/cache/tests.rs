@@ -1,7 +1,7 @@
 //! When the cache answers, when it refuses, and when the table has to be read.
 
 use super::*;
-use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, Verdict, testing};
+use crate::{AccountName, Cooldown, CooldownReason, Draw, Generation, Policy, Timestamp, Verdict, testing};
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -18,15 +18,17 @@ fn ago(span: Duration) -> Timestamp {
 }
 
 fn request(arrived_at: Timestamp) -> Request {
+    let arrived = Moment::of_agreeing_clocks(arrived_at);
     let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
     let deadline = NOW.plus(Duration::from_secs(28));
-    Request { account: AccountName::default(), intent, arrived_at, deadline }
+    Request { account: AccountName::default(), intent, arrived, deadline }
 }
 
 /// A record, read at an instant, with a pair that has so much of its week left.
 fn record(read_at: Timestamp, left: Duration) -> CachedRecord {
     let pair = testing::pair(NOW.plus(left));
-    CachedRecord { account: Account { pair: Some(pair), ..Account::default() }, read_at }
+    let account = Account { pair: Some(pair), ..Account::default() };
+    CachedRecord { account, read_at: Moment::of_agreeing_clocks(read_at), impossible_lease_seen: None }
 }
 
 fn cache(read_at: Timestamp, left: Duration) -> Cache {
@@ -37,7 +39,7 @@ const FRESH: Duration = Duration::from_secs(6 * 86_400);
 const DUE: Duration = Duration::from_secs(3_600);
 
 fn looked_up(cache: &Cache, request: &Request, draw: Draw) -> Lookup {
-    cache.look_up(request, Context { policy: &POLICY, now: NOW, draw })
+    cache.look_up(request, Context::new(&POLICY, NOW, draw))
 }
 
 fn answers(cache: &Cache, request: &Request) -> bool {
@@ -47,14 +49,9 @@ fn answers(cache: &Cache, request: &Request) -> bool {
 #[test]
 fn a_record_answers_while_it_is_young() {
     let ttl = POLICY.memory_ttl;
-    for (read_at, young) in [
-        (NOW, true),
-        (ago(ttl).plus(MS), true),
-        (ago(ttl), false),
-        // After a clock went back, the age of a record is not known.
-        (NOW.plus(MS), false),
-        (ago(ttl).minus(MS), false),
-    ] {
+    for (read_at, young) in
+        [(NOW, true), (ago(ttl).plus(MS), true), (ago(ttl), false), (ago(ttl).minus(MS), false)]
+    {
         assert_eq!(answers(&cache(read_at, FRESH), &request(NOW.plus(MS))), young, "{read_at:?}");
     }
 }
@@ -103,15 +100,23 @@ fn a_report_on_a_token_found_alive_lately_reads_nothing() {
 
 #[test]
 fn a_missing_secret_withholds_no_usable_pair() {
-    let failed =
-        |left| Cache { secret_failure: Some((SecretError::Unreachable, ago(MS))), ..cache(ago(MS), left) };
+    let failed = |left| Cache {
+        secret_failure: Some((SecretError::Unreachable, Moment::of_agreeing_clocks(ago(MS)))),
+        ..cache(ago(MS), left)
+    };
     let refused = Lookup::Fail(SecretError::Unreachable.into());
     let consumed = |left| {
         let mut cache: Cache = failed(left);
         cache.record.as_mut().unwrap().account.mark_refresh_token(true);
         cache
     };
-    assert_eq!(looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES), refused);
+    let waited = request(ago(MS + MS));
+    assert_eq!(looked_up(&consumed(Duration::ZERO), &waited, SPARES), refused);
+    assert_eq!(
+        looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES),
+        MISS,
+        "another may have saved a pair"
+    );
     assert_eq!(looked_up(&consumed(DUE), &request(NOW), SELECTS), Lookup::Miss { early_refresh: true });
     let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(8)) };
     assert_eq!(
@@ -124,9 +129,13 @@ fn a_missing_secret_withholds_no_usable_pair() {
 #[test]
 fn a_prefetched_record_answers_and_replaces_no_other() {
     let record = record(NOW, FRESH);
-    let prefetched = Cache::default().with_prefetched(record.account.clone(), NOW);
+    let prefetched =
+        Cache::default().with_prefetched(record.account.clone(), Moment::of_agreeing_clocks(NOW));
     assert_eq!(prefetched.record, Some(record));
-    assert_eq!(prefetched.clone().with_prefetched(Account::default(), NOW.plus(MS)), prefetched);
+    assert_eq!(
+        prefetched.clone().with_prefetched(Account::default(), Moment::of_agreeing_clocks(NOW.plus(MS))),
+        prefetched
+    );
 }
 
 #[test]
@@ -141,7 +150,7 @@ fn a_due_pair_is_renewed_from_the_table_and_selected_once() {
 #[test]
 fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
     let fresh = cache(NOW, FRESH);
-    let maintain = Request { intent: Intent::Maintain, ..request(ago(MS)) };
+    let maintain = Request { intent: Intent::Maintain(crate::Task::Renew), ..request(ago(MS)) };
     assert_eq!(looked_up(&fresh, &maintain, SPARES), MISS);
     assert_eq!(looked_up(&Cache::default(), &request(ago(MS)), SPARES), MISS);
     let pending_write = Some(AccountWrite { expected: Version(1), next: Account::default() });
@@ -151,7 +160,7 @@ fn only_tokens_are_answered_and_none_while_a_write_is_pending() {
 #[test]
 fn after_a_store_failure_the_cache_answers_for_a_second() {
     let failed = |failed_at, left| Cache {
-        store_failure: Some((StoreError::Unreachable, failed_at)),
+        store_failure: Some((StoreError::Unreachable, Moment::of_agreeing_clocks(failed_at))),
         ..cache(ago(Duration::from_secs(3600)), left)
     };
     for (failed_at, answered) in [
@@ -164,10 +173,39 @@ fn after_a_store_failure_the_cache_answers_for_a_second() {
         // Requests that waited while it failed share the result.
         assert!(answers(&failed(failed_at, FRESH), &request(failed_at.minus(MS))), "{failed_at:?}");
         let refused = looked_up(&failed(failed_at, Duration::ZERO), &request(failed_at.minus(MS)), SPARES);
-        assert_eq!(refused, Lookup::Fail(Failure::StoreUnavailable), "{failed_at:?}");
+        assert_eq!(
+            refused,
+            Lookup::Fail(Failure::StoreUnavailable { retry_after: STORE_RETRY }),
+            "{failed_at:?}"
+        );
         let later = looked_up(&failed(failed_at, Duration::ZERO), &request(failed_at), SPARES);
         assert_eq!(later, MISS, "{failed_at:?}");
     }
-    let ahead = NOW.plus(MS);
-    assert_eq!(looked_up(&failed(ahead, FRESH), &request(ahead), SPARES), MISS, "the clock went back");
+}
+
+/// The wall clock has gone back an hour since: the uptime says how long ago something was, and what came first.
+#[test]
+fn a_wall_clock_that_stepped_back_freezes_nothing() {
+    let before_the_step = |ago_by: Duration| Moment {
+        wall: NOW.plus(Duration::from_secs(3600)),
+        uptime: Moment::of_agreeing_clocks(ago(ago_by)).uptime,
+    };
+    let failed = |at| Cache {
+        store_failure: Some((StoreError::Unreachable, at)),
+        ..cache(ago(Duration::from_secs(3600)), Duration::ZERO)
+    };
+    assert_eq!(looked_up(&failed(before_the_step(STORE_RETRY)), &request(ago(MS)), SPARES), MISS);
+    let read = |at| {
+        let mut cache = cache(NOW, FRESH);
+        cache.record.as_mut().unwrap().read_at = at;
+        cache
+    };
+    let memory_ttl = POLICY.memory_ttl;
+    assert!(answers(&read(before_the_step(memory_ttl.checked_sub(MS).unwrap())), &request(NOW)));
+    assert!(!answers(&read(before_the_step(memory_ttl)), &request(NOW)));
+    // Another instance renewed the pair after the read and before the step: the report of its generation is believed.
+    let generation = Generation(NOW.plus(Duration::from_secs(3600)).as_millis() + 1);
+    let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(generation) };
+    let reported = Request { intent, ..request(NOW) };
+    assert_eq!(looked_up(&read(before_the_step(MS)), &reported, SPARES), MISS);
 }

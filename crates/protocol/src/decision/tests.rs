@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret,
-    SecretVersion, TokenKind, Version, testing,
+    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret, Task,
+    TokenKind, Version, testing,
 };
 use std::fmt::Write;
 
@@ -16,12 +16,17 @@ const SELECTS: Draw = Draw(0);
 const SPARES: Draw = Draw(u64::MAX);
 
 fn cx(now: Timestamp, draw: Draw) -> Context<'static> {
-    Context { policy: &POLICY, now, draw }
+    Context::new(&POLICY, now, draw)
 }
 
 fn request(intent: Intent) -> Request {
     let deadline = NOW.plus(Duration::from_secs(28));
-    Request { account: AccountName::default(), intent, arrived_at: NOW, deadline }
+    Request {
+        account: AccountName::default(),
+        intent,
+        arrived: crate::Moment::of_agreeing_clocks(NOW),
+        deadline,
+    }
 }
 
 fn token(rejected: Option<Generation>) -> Intent {
@@ -97,7 +102,7 @@ fn the_decision_table() {
         ("revoke 7", Intent::Revoke, seen(Some(7))),
         ("revoke 6", Intent::Revoke, seen(Some(6))),
         ("unblock", Intent::Unblock, Target::NotSeen),
-        ("maintain", Intent::Maintain, Target::NotSeen),
+        ("maintain", Intent::Maintain(Task::Renew), Target::NotSeen),
     ];
     let seconds = Duration::from_secs;
     let pairs = [
@@ -241,7 +246,7 @@ fn f12_f13_a_report_is_probed_and_one_verdict_answers_the_rest() {
 #[test]
 fn a_dead_pair_is_never_usable_whatever_its_expiry() {
     let dead = Pair { verdict: Verdict::Dead, ..pair(6 * DAY) };
-    for intent in [token(None), token(Some(Generation(7))), Intent::Maintain] {
+    for intent in [token(None), token(Some(Generation(7))), Intent::Maintain(Task::Renew)] {
         let account = account(Some(dead.clone()), false, false);
         assert!(refreshes(&decided(intent, &account, SPARES)), "{intent:?}");
     }
@@ -257,29 +262,12 @@ fn pending_revocations_are_finished_by_operator_and_schedule() {
     assert_eq!(decided(Intent::Revoke, false, None), Decision::Revoke { withdraw: false });
     assert!(matches!(decided(Intent::Revoke, true, None), Decision::Wait(_)));
     let fresh = Some(pair(6 * DAY));
-    assert_eq!(decided(Intent::Maintain, false, fresh.clone()), Decision::Revoke { withdraw: false });
-    assert_eq!(decided(Intent::Maintain, true, fresh.clone()), Decision::Finish, "the lease is held");
+    let schedule = Intent::Maintain(Task::Revoke);
+    assert_eq!(decided(schedule, false, fresh.clone()), Decision::Revoke { withdraw: false });
+    assert_eq!(decided(schedule, true, fresh.clone()), Decision::Finish, "the lease is held");
+    let renewal = Intent::Maintain(Task::Renew);
+    assert_eq!(decided(renewal, false, fresh.clone()), Decision::Finish, "revocations come later");
     assert!(answers(&decided(token(None), false, fresh)), "token requests are not disturbed");
-}
-
-#[test]
-fn maintenance_renews_the_most_urgent_pair_first() {
-    let urgency = |account: &Account| maintenance_urgency(&AccountName::default(), account, cx(NOW, SPARES));
-    let with = |pair| account(Some(pair), false, false);
-    let dead = Pair { verdict: Verdict::Dead, ..pair(6 * DAY) };
-    assert_eq!(urgency(&with(dead.clone())), Some(Timestamp::default()));
-    assert_eq!(urgency(&with(pair(DAY / 2))), Some(NOW.plus(DAY / 2)));
-    let revoking = |pair| Account { pending_revocations: vec![revocation()], ..account(pair, false, false) };
-    assert_eq!(urgency(&revoking(None)), Some(Timestamp::from_millis(u64::MAX)));
-    assert_eq!(urgency(&revoking(Some(pair(6 * DAY)))), Some(Timestamp::from_millis(u64::MAX)));
-    for (idle, why) in [
-        (with(pair(6 * DAY)), "fresh"),
-        (account(None, false, false), "no pair"),
-        (account(Some(dead.clone()), true, false), "leased"),
-        (account(Some(dead), false, true), "cooling"),
-    ] {
-        assert_eq!(urgency(&idle), None, "{why}");
-    }
 }
 
 #[test]
@@ -287,7 +275,7 @@ fn a_failed_early_refresh_is_not_repeated_before_its_time() {
     let refreshed = |left, pause| {
         let early_refresh_after = Some(NOW.plus(pause));
         let account = Account { early_refresh_after, ..account(Some(pair(left)), false, false) };
-        [(Intent::Maintain, SPARES), (token(None), SELECTS)]
+        [(Intent::Maintain(Task::Renew), SPARES), (token(None), SELECTS)]
             .map(|(intent, draw)| refreshes(&decided(intent, &account, draw)))
     };
     let moment = Duration::from_millis(1);
@@ -301,7 +289,7 @@ fn unblocking_changes_only_a_blocked_account() {
     let decided = |account: Account| named(&decided(Intent::Unblock, &account, SPARES));
     let free = || account(None, false, false);
     assert_eq!(decided(free()), "finish");
-    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let rejected_secret = Some(crate::testing::rejection("v1", NOW));
     assert_eq!(decided(Account { rejected_secret: rejected_secret.clone(), ..free() }), "unblock");
     assert_eq!(decided(Account { early_refresh_after: Some(NOW), ..free() }), "unblock");
     assert_eq!(decided(Account { young_deaths: 1, ..free() }), "unblock");
@@ -336,7 +324,7 @@ fn a_caller_that_asks_for_a_longer_life_renews_earlier() {
 #[test]
 fn a_rejected_secret_does_not_withhold_a_usable_pair() {
     let consumed = Pair { refresh_token: None, ..pair(6 * DAY) };
-    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let rejected_secret = Some(crate::testing::rejection("v1", NOW));
     let account = Account { rejected_secret, ..account(Some(consumed), false, false) };
     assert!(answers(&decided(token(None), &account, SELECTS)));
 }

@@ -1,30 +1,14 @@
 //! Taking the lease: one conditional write, whose version is the fence.
 
-use super::{Flow, Held, Next, State, write::Attempt};
+use super::{
+    Flow,
+    state::{Attempt, Ending, Held, LeaseAttempt, Next, Purpose, State},
+};
 use crate::{
-    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, IssuedToken, Lease, Notice,
-    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, cache::within, decision::refreshable,
+    Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice,
+    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, decision::refreshable,
     policy::WRITE_RETRY,
 };
-
-/// What the lease is taken for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
-    Refresh(IssuedToken),
-    LogIn(Credentials),
-    Probe(IssuedToken),
-    Revoke { withdraw: bool },
-}
-
-/// The write that is to take the lease.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LeaseAttempt {
-    write: AccountWrite,
-    lease: Lease,
-    pub(super) purpose: Purpose,
-    /// What it does besides, reported once it is applied, or may be.
-    pub(super) notices: Vec<Notice>,
-}
 
 impl Flow {
     /// A login reads the secret first, so that an unknown account writes nothing. A failure or a rejected version that was
@@ -36,20 +20,20 @@ impl Flow {
         if let Some(error) = self.cache.recent_secret_failure(cx) {
             return self.finish(cx, error.clone().into());
         }
-        if let (Some(rejected), Some((seen, at))) =
-            (self.account().rejected_secret, &self.cache.rejected_secret)
-            && rejected == *seen
-            && within(*at, REJECTED_SECRET_RECHECK, cx)
-        {
-            return self.finish(cx, Failure::CredentialsRejected(rejected));
+        let seen = self.cache.rejection_seen.is_some_and(|at| at.is_within(REJECTED_SECRET_RECHECK, cx));
+        let account = self.account(cx);
+        match account.rejected_secret.as_ref().map(|rejected| rejected.version.clone()) {
+            Some(version) if seen && self.is_rejected(cx, &account, &version) => {
+                self.finish(cx, Failure::CredentialsRejected(version))
+            }
+            _ => Next::CheckSecret,
         }
-        Next::CheckSecret
     }
 
     pub(super) fn checked_secret(&mut self, cx: Context<'_>, read: Result<Credentials, SecretError>) -> Next {
-        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
-        let account = self.account();
-        let rejected = |credentials: &Credentials| self.is_rejected(&account, &credentials.version);
+        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
+        let account = self.account(cx);
+        let rejected = |credentials: &Credentials| self.is_rejected(cx, &account, &credentials.version);
         let pair = account.pair.as_ref().filter(|_| self.request.intent == Intent::Replace);
         if let Some((pair, refresh_token)) = pair.and_then(|pair| Some((pair, refreshable(pair, cx)?))) {
             // An operator's refresh logs in only if the secret has changed since the pair's login.
@@ -64,28 +48,46 @@ impl Flow {
         }
         match read {
             Ok(credentials) if rejected(&credentials) => {
-                self.cache.rejected_secret = Some((credentials.version.clone(), cx.now));
-                self.finish(cx, Failure::CredentialsRejected(credentials.version))
+                self.cache.rejection_seen = Some(cx.moment());
+                let failure = Failure::CredentialsRejected(credentials.version);
+                match &account.rejected_secret {
+                    // Written by an earlier release: this write sets the time of the next try.
+                    Some(rejected) if rejected.retry_at.is_none() => {
+                        Self::write_record(cx, account, Ending::Failed(failure))
+                    }
+                    _ => self.finish(cx, failure),
+                }
             }
             Ok(credentials) => Next::Acquire(Purpose::LogIn(credentials)),
             Err(error) => self.finish(cx, error.into()),
         }
     }
 
-    /// Whether the upstream refused this secret version: by the record, or in this flow, whose lease was lost before it
-    /// could record that.
-    pub(super) fn is_rejected(&self, account: &Account, version: &SecretVersion) -> bool {
-        [&account.rejected_secret, &self.rejected_version].contains(&&Some(version.clone()))
+    /// Whether this secret version must not be sent: the upstream rejected it in this flow, or did so before, and the
+    /// time of the next try has not come. The schedule does not try again.
+    pub(super) fn is_rejected(&self, cx: Context<'_>, account: &Account, version: &SecretVersion) -> bool {
+        let retries = !matches!(self.request.intent, Intent::Maintain(_));
+        let by_record = account
+            .rejected_secret
+            .as_ref()
+            .is_some_and(|rejected| rejected.version == *version && !(retries && rejected.is_due(cx.now)));
+        by_record || self.rejected_version.as_ref() == Some(version)
     }
 
     /// Takes the lease. For a refresh, the same write marks the refresh token as consumed, so that no attempt sends it
     /// again after a crash. For a revocation by an operator, it withdraws the pair.
     pub(super) fn acquire(&mut self, cx: Context<'_>, purpose: Purpose) -> Next {
-        if self.cache.writes_failed_at.is_some_and(|at| within(at, WRITE_RETRY, cx)) {
-            return self.finish(cx, Failure::StoreUnavailable);
+        if let Some((failure, at)) = &self.cache.writes_failed
+            && at.is_within(WRITE_RETRY, cx)
+        {
+            return self.finish(cx, failure.clone());
+        }
+        if !cx.clock_is_trusted {
+            self.notices.push(Notice::ClockOff);
+            return self.finish(cx, Failure::ClockOff);
         }
         let lease = Lease { holder: Holder(cx.draw.0), until: cx.now.plus(cx.policy.lease) };
-        let mut next = Account { lease: Some(lease), ..self.account() };
+        let mut next = Account { lease: Some(lease), ..self.account(cx) };
         let mut notices = Vec::new();
         match purpose {
             Purpose::Refresh(_) => next.mark_refresh_token(true),
@@ -99,15 +101,15 @@ impl Flow {
         if self.request.intent == Intent::Replace {
             next.replaced_at = Some(cx.now);
         }
-        let write = AccountWrite::new(next, cx.now);
+        let write = AccountWrite::new(next, cx);
         let effect = write.effect();
         Next::Write(Attempt::Lease(LeaseAttempt { write, lease, purpose, notices }), effect)
     }
 
     pub(super) fn lease_taken(&mut self, cx: Context<'_>, attempt: LeaseAttempt) -> Next {
-        self.remember(attempt.write.next.clone());
-        (self.lease_failed_since, self.cache.writes_failed_at) = (None, None);
-        let held = Held { account: attempt.write.next, lease: attempt.lease, rejected_version: None };
+        self.remember(cx, attempt.write.next.clone());
+        (self.lease_failed_since, self.cache.writes_failed) = (None, None);
+        let held = Held { account: attempt.write.next, lease: attempt.lease };
         self.notices.push(Notice::LeaseAcquired(held.fence()));
         self.notices.extend(attempt.notices);
         self.use_lease(cx, held, attempt.purpose)
@@ -125,7 +127,7 @@ impl Flow {
             return self.lease_taken(cx, attempt);
         }
         let unchanged = account.version == *expected;
-        self.remember(account);
+        self.remember(cx, account);
         if unchanged {
             return self.lease_not_written(cx);
         }
@@ -145,6 +147,6 @@ impl Flow {
     }
 
     pub(super) fn latest_send(&self, cx: Context<'_>, held: &Held) -> Timestamp {
-        cx.policy.latest_send(&held.lease, self.request.deadline)
+        cx.policy.latest_send(&held.lease, self.request.ends(cx))
     }
 }

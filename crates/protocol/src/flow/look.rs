@@ -1,13 +1,12 @@
 //! Reading the record, deciding, waiting for another attempt, and finishing.
 
 use super::{
-    Flow, Next,
-    lease::Purpose,
-    save::{Ending, SaveAttempt},
+    Flow,
+    state::{Ending, Next, Purpose, SaveAttempt},
 };
 use crate::{
-    Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, Lookup, Outcome, Read,
-    ServedFrom, StoreError, Target, Timestamp, decide,
+    Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, LimiterName, LoginLimiter,
+    Lookup, Outcome, Read, ServedFrom, StoreError, Target, Timestamp, decide, policy::WRITE_RETRY,
 };
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl Flow {
     pub(super) fn looked(&mut self, cx: Context<'_>, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
-                self.remember(account);
+                self.remember(cx, account);
                 Next::Decide
             }
             Err(error) => self.store_failed(cx, error),
@@ -43,7 +42,7 @@ impl Flow {
 
     /// Decides on the record as it was last read.
     pub(super) fn decide(&mut self, cx: Context<'_>) -> Next {
-        let account = self.account();
+        let account = self.account(cx);
         let by_an_operator = matches!(self.request.intent, Intent::Replace | Intent::Revoke);
         if by_an_operator && self.progress.target == Target::NotSeen {
             self.progress.target = Target::Seen(account.generation());
@@ -66,7 +65,10 @@ impl Flow {
             Decision::Probe(access_token) => {
                 self.not_yet(cx, false).unwrap_or(Next::Acquire(Purpose::Probe(access_token)))
             }
-            Decision::Unblock => self.unblock(cx, account),
+            Decision::Unblock => {
+                self.progress.unblocked = true;
+                Self::write_record(cx, account.unblocked(), Ending::Unblocked)
+            }
             Decision::Revoke { withdraw } => {
                 self.in_time(cx).unwrap_or(Next::Acquire(Purpose::Revoke { withdraw }))
             }
@@ -78,11 +80,28 @@ impl Flow {
         match (account.active_lease(cx.now), self.orphan.is_some()) {
             (Some(lease), true) => self.wait(cx, lease.until),
             (None, true) => self.discard_orphan(cx).unwrap_or(Next::Decide),
+            (_, false) if self.request.intent == Intent::Unblock => {
+                let origin = account.pair.as_ref().map(|pair| &pair.origin);
+                Next::ReadLimiter(origin.map(LimiterName::of).unwrap_or_default())
+            }
             (_, false) => Next::Done(Ok(Outcome::Report {
                 renewed: self.renewed,
                 pending_revocations: account.pending_revocations.len(),
             })),
         }
+    }
+
+    /// Reports to the operator what still holds a renewal of the unblocked account back.
+    pub(super) fn read_limiter(&self, cx: Context<'_>, read: Read<LoginLimiter>) -> Next {
+        let lease = self.account(cx).active_lease(cx.now);
+        let held_by = match (lease, read) {
+            (Some(lease), _) => Some(Failure::in_progress(lease.until, cx.now)),
+            (None, Ok(limiter)) => {
+                limiter.delay(cx.policy, cx.now).map(|delay| Failure::delayed(delay, cx.now))
+            }
+            (None, Err(error)) => Some(error.into()),
+        };
+        Next::Done(Ok(Outcome::Unblocked { held_by }))
     }
 
     /// What comes before the lease of a renewal or a probe: the end of the request, if too little time is left, or the
@@ -94,7 +113,7 @@ impl Flow {
     /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
     /// the record again. Herds gather where a pair has run out or died; an account without a pair has none yet.
     fn jitter(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
-        let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account().pair.is_none();
+        let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account(cx).pair.is_none();
         if alone || std::mem::replace(&mut self.jittered, true) {
             return None;
         }
@@ -109,13 +128,13 @@ impl Flow {
 
     /// Ends the flow if too little time is left for an upstream call and a write.
     fn in_time(&self, cx: Context<'_>) -> Option<Next> {
-        let in_time = cx.policy.has_time_for_a_renewal(cx.now, self.request.deadline);
+        let in_time = cx.policy.has_time_for_a_renewal(cx.now, self.request.ends(cx));
         (!in_time).then(|| self.finish(cx, Failure::TooLittleTime))
     }
 
     /// Waits for the holder of the lease, with growing pauses, never beyond the caller's deadline.
     fn wait(&mut self, cx: Context<'_>, lease_until: Timestamp) -> Next {
-        let last_look = self.request.deadline.minus(LAST_LOOK);
+        let last_look = self.request.ends(cx).minus(LAST_LOOK);
         if cx.now >= last_look {
             return self.finish(cx, Failure::in_progress(lease_until, cx.now));
         }
@@ -141,7 +160,7 @@ impl Flow {
     }
 
     pub(super) fn store_failed(&mut self, cx: Context<'_>, error: StoreError) -> Next {
-        self.cache.store_failure = Some((error.clone(), cx.now));
+        self.cache.store_failure = Some((error.clone(), cx.moment()));
         self.finish(cx, error.into())
     }
 
@@ -150,23 +169,45 @@ impl Flow {
     pub(super) fn lease_not_written(&mut self, cx: Context<'_>) -> Next {
         let since = *self.lease_failed_since.get_or_insert(cx.now);
         let usable = self.cache.answer(&self.request, self.progress, cx).is_some();
-        let over = cx.now.since(since) >= LEASE_PATIENCE || cx.now >= self.request.deadline;
-        if usable || over {
-            self.cache.writes_failed_at = Some(cx.now);
-            return self.finish(cx, Failure::StoreUnavailable);
+        let over = cx.now.since(since) >= LEASE_PATIENCE || cx.now >= self.request.ends(cx);
+        if usable || over || self.refusal.is_some() {
+            let failure = self.not_written(WRITE_RETRY);
+            self.cache.writes_failed = Some((failure.clone(), cx.moment()));
+            return self.finish(cx, failure);
         }
-        self.look_later(cx, self.request.deadline)
+        self.look_later(cx, self.request.ends(cx))
+    }
+
+    /// Why a write was not applied: the store's own reason, where it gave one.
+    pub(super) fn not_written(&self, retry_after: Duration) -> Failure {
+        self.refusal.clone().map_or(Failure::StoreUnavailable { retry_after }, Failure::Misconfigured)
     }
 
     /// Keeps a record that the last effect has read or written.
-    pub(super) fn remember(&mut self, account: Account) {
-        self.cache.record = Some(CachedRecord { account, read_at: self.requested_at });
+    pub(super) fn remember(&mut self, cx: Context<'_>, account: Account) {
+        let known = self.cache.record.as_ref().filter(|cached| cached.account.version == account.version);
+        let seen = known.and_then(|cached| cached.impossible_lease_seen).unwrap_or_else(|| cx.moment());
+        let impossible_lease_seen = account.has_impossible_lease(cx.now).then_some(seen);
+        let read_at = self.requested_at;
+        self.cache.record = Some(CachedRecord { account, read_at, impossible_lease_seen });
         self.cache.store_failure = None;
         self.source = ServedFrom::Table;
     }
 
     /// The record as it was last read; the empty one before that.
-    pub(super) fn account(&self) -> Account {
-        self.cache.record.as_ref().map(|cached| cached.account.clone()).unwrap_or_default()
+    ///
+    /// The holder of a lease that lies further ahead than any lease can may still be at work, behind a wrong clock. So
+    /// its lease is respected for as long as one lasts, from when this instance first saw it.
+    pub(super) fn account(&self, cx: Context<'_>) -> Account {
+        let Some(CachedRecord { account, impossible_lease_seen, .. }) = &self.cache.record else {
+            return Account::default();
+        };
+        let mut account = account.clone();
+        if let (Some(lease), Some(seen)) = (&mut account.lease, impossible_lease_seen)
+            && self.request.intent != Intent::Unblock
+        {
+            lease.until = cx.at(seen.uptime.plus(cx.policy.lease + cx.policy.clock_margin));
+        }
+        account
     }
 }

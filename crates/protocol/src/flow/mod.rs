@@ -6,10 +6,17 @@
 //!
 //! [`Flow::step`] maps a state and an event to a handler. Handlers return where the flow goes [`Next`], and
 //! [`Flow::enter`] maps that to the next state and effect. `write` dispatches the outcomes of conditional writes in the
-//! same way:
+//! same way. The names of the methods follow a rule:
+//!
+//! - A participle (`looked`, `checked_secret`, `written`, `renewal_replied`, `saved`) handles an event, and is called by
+//!   `step` or by the dispatcher in `write`.
+//! - An imperative that returns a `Next` (`acquire`, `acquire_permit`, `revoke_pending`, `save`) begins a stage, and is
+//!   called by `enter`. Only this way leads from one stage to the next.
+//! - `finish` ends the request, with the last known token if it is usable. `Next::fail` ends the lease first.
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | `state` | the types that the others share; it imports none of them |
 //! | `look` | read the record, decide, wait, finish |
 //! | `lease` | check the secret, take the lease |
 //! | `write` | the conditional write: write, read back, back off |
@@ -26,17 +33,16 @@ mod probe;
 mod renew;
 mod revoke;
 mod save;
+mod state;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use crate::{
-    Account, Cache, Call, Context, Credentials, Effect, Event, Failure, Generation, Holder, Lease, Notice,
-    Outcome, Pair, Progress, Request, Revocation, SecretVersion, ServedFrom, Step, Timestamp,
+    Cache, Context, Effect, Event, Failure, Holder, Moment, Notice, Pair, Progress, Request, SecretVersion,
+    ServedFrom, ServiceRefusal, Step, Timestamp,
 };
-use lease::Purpose;
-use save::Ending;
-use write::Attempt;
+use state::{Next, State};
 
 /// One request on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,10 +53,10 @@ pub struct Flow {
     progress: Progress,
     state: State,
     /// When the effect that is being performed was requested.
-    requested_at: Timestamp,
+    requested_at: Moment,
     /// The draw has selected this request for early refresh.
     early_refresh: bool,
-    /// The contention jitter is behind it.
+    /// Has already paused for contention jitter.
     jittered: bool,
     /// Where `cache.record` came from: an earlier request, or this one's read of the table.
     source: ServedFrom,
@@ -62,83 +68,17 @@ pub struct Flow {
     polls: u32,
     /// When the first write of a lease failed, if none was applied since.
     lease_failed_since: Option<Timestamp>,
-    /// The secret version whose login was answered with 401 in this flow, under whatever lease.
+    /// The secret version whose login was answered with 401 in this flow. The record says so as well, unless the lease
+    /// was lost before it was saved.
     rejected_version: Option<SecretVersion>,
+    /// The store refused the last write of this flow.
+    refusal: Option<ServiceRefusal>,
     /// The permit that this flow acquires for its next login, until that was sent. A second login needs its own permit,
     /// even under the same lease.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,
     notices: Vec<Notice>,
-}
-
-/// What a flow waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum State {
-    Start,
-    ReadingRecord,
-    Waiting,
-    CheckingSecret,
-    Writing(Attempt),
-    ReadingBack(Attempt),
-    BackingOff(Attempt),
-    Refreshing(Held),
-    RereadingSecret(Held),
-    LoggingIn(Held, Credentials),
-    Probing(Held),
-    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
-    Done,
-}
-
-/// What the holder of a lease knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Held {
-    /// The record as the lease-taking write left it. Its version is the fence.
-    account: Account,
-    lease: Lease,
-    /// The secret version whose login was answered with 401 under this lease.
-    rejected_version: Option<SecretVersion>,
-}
-
-impl Held {
-    fn fence(&self) -> Generation {
-        Generation(self.account.version.0)
-    }
-}
-
-/// Where a flow goes next.
-enum Next {
-    /// Read the record, then decide.
-    Look,
-    /// Pause, then read the record.
-    LookAt(Timestamp),
-    /// Decide on the record as it was last read.
-    Decide,
-    /// Read the secret, then take the lease for a login.
-    CheckSecret,
-    Acquire(Purpose),
-    RereadSecret(Held),
-    AcquirePermit(Held, Credentials),
-    RevokePending(Held, Vec<Revocation>),
-    /// End the lease: write `held.account`.
-    Save(Held, Ending),
-    Write(Attempt, Effect),
-    ReadBack(Attempt),
-    BackOff(Attempt, Timestamp),
-    /// Send a call, until this instant at the latest, and wait for the reply in this state.
-    Send(State, Call, Timestamp),
-    Done(Result<Outcome, Failure>),
-}
-
-impl Next {
-    /// End the lease without a pair, for this reason.
-    fn fail(held: Held, failure: Failure) -> Self {
-        Self::Save(held, Ending::Failed(failure))
-    }
-
-    fn unexpected() -> Self {
-        Self::Done(Err(Failure::Defect("an event came that does not answer the last effect")))
-    }
 }
 
 impl Flow {
@@ -149,7 +89,7 @@ impl Flow {
             cache,
             progress: Progress::default(),
             state: State::Start,
-            requested_at: Timestamp::default(),
+            requested_at: Moment::default(),
             early_refresh: false,
             jittered: false,
             source: ServedFrom::Memory,
@@ -158,6 +98,7 @@ impl Flow {
             polls: 0,
             lease_failed_since: None,
             rejected_version: None,
+            refusal: None,
             unsent_permit: None,
             late_login: false,
             notices: Vec::new(),
@@ -203,6 +144,7 @@ impl Flow {
             (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
                 self.revoked(held, current, failed, &reply)
             }
+            (State::ReadingLimiter, Event::Limiter(read)) => self.read_limiter(cx, read),
             _ => Next::unexpected(),
         };
         self.enter(cx, next)
@@ -223,15 +165,16 @@ impl Flow {
                 Next::BackOff(write, until) => break (State::BackingOff(write), Effect::Pause { until }),
                 Next::RereadSecret(held) => break (State::RereadingSecret(held), Effect::ReadSecret),
                 Next::Send(state, call, not_after) => break (state, Effect::Send { call, not_after }),
+                Next::ReadLimiter(name) => break (State::ReadingLimiter, Effect::ReadLimiter(name)),
                 Next::Done(result) => return Step::Done(result),
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
                 Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
                 Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
-                Next::Save(held, ending) => self.save(cx, held, ending),
+                Next::Save(held, ending) => Self::save(cx, held, ending),
             };
         };
-        (self.state, self.requested_at) = (state, cx.now);
+        (self.state, self.requested_at) = (state, cx.moment());
         Step::Perform(effect)
     }
 }

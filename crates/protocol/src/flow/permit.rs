@@ -1,33 +1,13 @@
 //! Login permits: one before each login, and a block of all logins after a 429.
 
-use super::{Flow, Held, Next, State, renew::backoff, write::Attempt};
+use super::{
+    Flow,
+    state::{Attempt, BlockAttempt, Held, Next, PermitAttempt, State},
+};
 use crate::{
     Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
-    LoginLimiter, Timestamp, UpstreamFault,
+    LoginLimiter, Notice, Timestamp, UpstreamFault, policy::STORE_RETRY,
 };
-
-/// A permit that is being acquired for one login.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PermitAttempt {
-    pub(super) held: Held,
-    pub(super) name: LimiterName,
-    credentials: Credentials,
-    permit: Holder,
-    /// When the permit of the last try was dated.
-    acquired_at: Timestamp,
-    /// It was dated anew once, because writing it took longer than it is fresh.
-    redated: bool,
-    pub(super) tries: u32,
-}
-
-/// A 429 that the whole fleet has to know: the limit counts by address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct BlockAttempt {
-    pub(super) held: Held,
-    pub(super) cooldown: Cooldown,
-    pub(super) name: LimiterName,
-    pub(super) tries: u32,
-}
 
 impl BlockAttempt {
     pub(super) fn write(self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
@@ -61,6 +41,10 @@ impl Flow {
         if cx.now > self.latest_send(cx, &attempt.held) {
             return Next::fail(attempt.held, Failure::TooLittleTime);
         }
+        if !cx.clock_is_trusted {
+            self.notices.push(Notice::ClockOff);
+            return Next::fail(attempt.held, Failure::ClockOff);
+        }
         // An earlier try may have been applied, and its reply lost.
         if let Some(permit) = limiter.permit_of(attempt.permit) {
             if cx.now <= fresh_until(cx, permit.acquired_at) {
@@ -68,7 +52,7 @@ impl Flow {
             }
             // A permit of another date is one that a conflict kept from being dated anew.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
-                return Self::too_slow(cx, attempt.held);
+                return self.too_slow(cx, attempt.held);
             }
             attempt.redated = true;
         }
@@ -93,9 +77,9 @@ impl Flow {
     }
 
     /// The store is too slow for a login. A cooldown keeps the next requests from acquiring permits in vain.
-    fn too_slow(cx: Context<'_>, mut held: Held) -> Next {
-        held.account.cooldown = Some(backoff(cx, &held, UpstreamFault::NoResponse));
-        Next::fail(held, Failure::StoreUnavailable)
+    fn too_slow(&self, cx: Context<'_>, mut held: Held) -> Next {
+        held.account.cooldown = Some(held.next_cooldown(cx, UpstreamFault::NoResponse, None));
+        Next::fail(held, self.not_written(STORE_RETRY))
     }
 
     /// Puts the account into cooldown until a login is free. The upstream has not failed, so the count stays.

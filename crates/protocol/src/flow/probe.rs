@@ -1,8 +1,11 @@
 //! Verifying a caller's report: one probe, under the lease, before the report is believed. The verdict is saved and
 //! answers everyone else who reports the same token.
 
-use super::{Flow, Held, Next, save::Ending};
-use crate::{Context, Failure, Notice, UpstreamReply, Verdict, policy::YOUNG};
+use super::{
+    Flow,
+    state::{Ending, Held, Next},
+};
+use crate::{Context, Failure, Notice, UpstreamReply, Verdict, decision::lately, policy::YOUNG};
 
 impl Flow {
     pub(super) fn probed(&mut self, cx: Context<'_>, mut held: Held, reply: &UpstreamReply) -> Next {
@@ -18,7 +21,7 @@ impl Flow {
             UpstreamReply::Unauthorized => {
                 self.notices.extend(generation.map(Notice::FoundDead));
                 let pair = held.account.pair.as_ref();
-                let young = pair.is_some_and(|pair| cx.now.since(pair.issued_at) < YOUNG);
+                let young = pair.is_some_and(|pair| lately(pair.issued_at, YOUNG, cx));
                 let deaths = held.account.young_deaths;
                 held.account.young_deaths = if young { deaths.saturating_add(1) } else { 0 };
                 Verdict::Dead

@@ -1,9 +1,12 @@
 //! Under the lease: refresh and login, and what their replies lead to.
 
-use super::{Flow, Held, Next, permit::BlockAttempt, save::Ending, write::Attempt};
+use super::{
+    Flow,
+    state::{Attempt, BlockAttempt, Ending, Held, Next},
+};
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, SecretError,
-    Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, RejectedSecret,
+    SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -31,8 +34,12 @@ impl Flow {
                 self.log_in_if_time_allows(cx, held)
             }
             (UpstreamReply::Unauthorized, Some(credentials)) => {
-                self.rejected_version = Some(credentials.version.clone());
-                let first = held.rejected_version.replace(credentials.version.clone()).is_none();
+                let version = credentials.version.clone();
+                self.notices.push(Notice::SecretRejected(version.clone()));
+                self.cache.rejection_seen = Some(cx.moment());
+                let before = held.account.rejected_secret.as_ref();
+                held.account.rejected_secret = Some(RejectedSecret::rejected(before, version.clone(), cx));
+                let first = self.rejected_version.replace(version).is_none();
                 if first {
                     self.log_in_if_time_allows(cx, held)
                 } else {
@@ -40,10 +47,7 @@ impl Flow {
                 }
             }
             (UpstreamReply::Refused, Some(_)) => {
-                let failures = held.account.failures().saturating_add(1);
-                let until = cx.now.plus(cx.policy.refusal_pause(failures, cx.draw));
-                let cooldown =
-                    Cooldown { until, reason: CooldownReason::Unavailable(UpstreamFault::Refused), failures };
+                let cooldown = held.next_cooldown(cx, UpstreamFault::Refused, None);
                 self.cool_down(cx, held, cooldown)
             }
             (UpstreamReply::RateLimited(retry_after), login) => {
@@ -56,18 +60,18 @@ impl Flow {
                 Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
             }
             // A refresh may have been carried out: unless it never left, its token stays consumed.
-            (UpstreamReply::Unclear(Unclear::Unexpected { .. }), _) => {
-                self.unavailable(cx, held, UpstreamFault::Unexpected)
+            (UpstreamReply::Unclear(Unclear::Unexpected { retry_after }), _) => {
+                self.unavailable(cx, held, UpstreamFault::Unexpected, retry_after)
             }
             (UpstreamReply::Unclear(Unclear::NoResponse) | UpstreamReply::NeverLeft, _) => {
-                self.unavailable(cx, held, UpstreamFault::NoResponse)
+                self.unavailable(cx, held, UpstreamFault::NoResponse, None)
             }
             (UpstreamReply::Revoked | UpstreamReply::Alive, _) => {
-                self.unavailable(cx, held, UpstreamFault::Unexpected)
+                self.unavailable(cx, held, UpstreamFault::Unexpected, None)
             }
             // The second time, the account cools down: this instance is too slow to log in.
             (UpstreamReply::TooLate, Some(_)) if self.late_login => {
-                self.unavailable(cx, held, UpstreamFault::NoResponse)
+                self.unavailable(cx, held, UpstreamFault::NoResponse, None)
             }
             (UpstreamReply::TooLate, login) => {
                 self.late_login |= login.is_some();
@@ -91,9 +95,9 @@ impl Flow {
         held: Held,
         read: Result<Credentials, SecretError>,
     ) -> Next {
-        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.now));
-        let failure = match (read, held.rejected_version.clone()) {
-            (Ok(credentials), _) if !self.is_rejected(&held.account, &credentials.version) => {
+        self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
+        let failure = match (read, self.rejected_version.clone()) {
+            (Ok(credentials), _) if !self.is_rejected(cx, &held.account, &credentials.version) => {
                 return Next::AcquirePermit(held, credentials);
             }
             (_, Some(version)) => Failure::CredentialsRejected(version),
@@ -111,7 +115,8 @@ impl Flow {
         granted: Granted,
         login: Option<Credentials>,
     ) -> Next {
-        let sent_at = self.requested_at;
+        // The clocks may disagree since. The earlier one never makes a token live longer.
+        let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
@@ -122,7 +127,6 @@ impl Flow {
         }
         if login.is_some() {
             held.account.rejected_secret = None;
-            held.rejected_version = None;
         }
         let pair = granted.into_pair(held.fence(), sent_at, before, login);
         // The upstream may give the tokens of a withdrawn session once more.
@@ -131,15 +135,21 @@ impl Flow {
         // A pair with less than half of its life left on arrival is saved and served, but counts as a failure:
         // otherwise the next request would renew it again.
         let short = !cx.policy.usable(&pair, Duration::MAX, cx.now);
-        held.account.cooldown = short.then(|| backoff(cx, &held, UpstreamFault::Unexpected));
+        held.account.cooldown = short.then(|| held.next_cooldown(cx, UpstreamFault::Unexpected, None));
         held.account.pair = Some(pair);
         Next::Save(held, Ending::Obtained)
     }
 
-    fn unavailable(&mut self, cx: Context<'_>, mut held: Held, fault: UpstreamFault) -> Next {
+    fn unavailable(
+        &mut self,
+        cx: Context<'_>,
+        mut held: Held,
+        fault: UpstreamFault,
+        retry_after: Option<Duration>,
+    ) -> Next {
         let left = held.account.pair.as_ref().map(|pair| cx.policy.early_refresh_pause(pair, cx.now));
         held.account.early_refresh_after = left.map(|pause| cx.now.plus(pause));
-        let cooldown = backoff(cx, &held, fault);
+        let cooldown = held.next_cooldown(cx, fault, retry_after);
         self.cool_down(cx, held, cooldown)
     }
 
@@ -149,10 +159,4 @@ impl Flow {
         held.account.cooldown = Some(cooldown);
         Next::fail(held, Failure::cooling_down(cooldown, cx.now))
     }
-}
-
-pub(super) fn backoff(cx: Context<'_>, held: &Held, fault: UpstreamFault) -> Cooldown {
-    let failures = held.account.failures().saturating_add(1);
-    let until = cx.now.plus(cx.policy.backoff(failures, cx.draw));
-    Cooldown { until, reason: CooldownReason::Unavailable(fault), failures }
 }

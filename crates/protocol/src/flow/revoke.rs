@@ -4,7 +4,10 @@
 //! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are. A flow that obtained a
 //! pair and lost the lease adds its tokens to the pending revocations, for the next maintenance.
 
-use super::{Flow, Held, Next, State, save::Ending};
+use super::{
+    Flow,
+    state::{Ending, Held, Next, State},
+};
 use crate::{Account, Call, Context, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
@@ -62,7 +65,7 @@ impl Flow {
     /// same tokens again, and the orphan must never have been saved.
     pub(super) fn discard_orphan(&mut self, cx: Context<'_>) -> Option<Next> {
         let orphan = self.orphan.take()?;
-        let account = self.account();
+        let account = self.account(cx);
         if !was_never_saved(&orphan, &account) || account.active_lease(cx.now).is_some() {
             return None;
         }
@@ -81,14 +84,6 @@ impl Flow {
         if tokens > 0 {
             self.notices.push(Notice::RevocationsDropped(tokens));
         }
-    }
-
-    /// Forgets everything that keeps the next request from trying again.
-    pub(super) fn unblock(&mut self, cx: Context<'_>, account: Account) -> Next {
-        self.progress.unblocked = true;
-        let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
-        let next = Account { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, ..account };
-        Self::write_record(cx, next, Ending::Unblocked)
     }
 }
 

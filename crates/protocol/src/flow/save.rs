@@ -1,9 +1,12 @@
 //! Ending the lease: one conditional write saves a pair, a failure, a verdict, or nothing.
 
-use super::{Flow, Held, Next, write::Attempt};
+use super::{
+    Flow,
+    state::{Attempt, Ending, Held, Next, SaveAttempt},
+};
 use crate::{
     Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Notice, Outcome,
-    ServedFrom, StoreError, Timestamp, UpstreamFault,
+    STORE_RETRY, ServedFrom, StoreError, Timestamp, UpstreamFault,
 };
 use std::time::Duration;
 
@@ -12,46 +15,14 @@ const TRIES_WITHOUT_A_PAIR: u32 = 3;
 /// How long a save is tried again after its first try.
 const PATIENCE: Duration = Duration::from_millis(2_500);
 
-/// What the holder of a lease leaves behind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Ending {
-    /// A new pair.
-    Obtained,
-    /// A pair of an earlier request of this instance, which could not save it.
-    Pending,
-    /// No pair, and the reason.
-    Failed(Failure),
-    /// Nothing that ends the request: read the record and decide again.
-    Released,
-    /// Pending revocations were tried once.
-    Revoked,
-    /// The tokens of an orphan are to be revoked. Written without a lease.
-    OrphanRecorded,
-    /// An operator's unblock. Written without a lease.
-    Unblocked,
-}
-
-/// The write that ends a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SaveAttempt {
-    /// Conditional on the fence: no other attempt may have written since.
-    pub(super) write: AccountWrite,
-    pub(super) ending: Ending,
-    /// When the first try was made.
-    since: Timestamp,
-    /// When the last try was made.
-    requested_at: Timestamp,
-    pub(super) tries: u32,
-}
-
 impl SaveAttempt {
     /// The first try.
     pub(super) fn start(cx: Context<'_>, write: AccountWrite, ending: Ending) -> Next {
-        Self { write, ending, since: cx.now, requested_at: cx.now, tries: 0 }.write(cx)
+        Self { write, ending, since: cx.now, requested_at: cx.moment(), tries: 0 }.write(cx)
     }
 
     pub(super) fn write(mut self, cx: Context<'_>) -> Next {
-        self.requested_at = cx.now;
+        self.requested_at = cx.moment();
         let effect = self.write.effect();
         Next::Write(Attempt::Save(self), effect)
     }
@@ -84,19 +55,14 @@ impl SaveAttempt {
 }
 
 impl Flow {
-    /// Ends the lease. A secret version that was refused under it is recorded as rejected.
-    pub(super) fn save(&mut self, cx: Context<'_>, mut held: Held, ending: Ending) -> Next {
-        if let Some(version) = held.rejected_version {
-            self.notices.push(Notice::SecretRejected(version.clone()));
-            self.cache.rejected_secret = Some((version.clone(), cx.now));
-            held.account.rejected_secret = Some(version);
-        }
+    /// Ends the lease.
+    pub(super) fn save(cx: Context<'_>, held: Held, ending: Ending) -> Next {
         Self::write_record(cx, held.account, ending)
     }
 
     /// Writes a record without a lease, if its version still is the given one.
     pub(super) fn write_record(cx: Context<'_>, account: Account, ending: Ending) -> Next {
-        SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx.now), ending)
+        SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx), ending)
     }
 
     pub(super) fn saved(&mut self, cx: Context<'_>, attempt: SaveAttempt, account: Account) -> Next {
@@ -107,8 +73,8 @@ impl Flow {
         if attempt.ending != Ending::OrphanRecorded {
             self.cache.pending_write = None;
         }
-        self.cache.writes_failed_at = None;
-        self.remember(account);
+        self.cache.writes_failed = None;
+        self.remember(cx, account);
         match attempt.ending {
             Ending::Obtained => {
                 self.discard_orphan(cx).unwrap_or_else(|| self.hand_out(cx, &attempt.write.next))
@@ -129,25 +95,27 @@ impl Flow {
 
     /// The write could not be carried out, or its outcome stays unknown.
     pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
-        self.cache.store_failure = Some((StoreError::Unreachable, cx.now));
+        let error = self.refusal.clone().map_or(StoreError::Unreachable, StoreError::Misconfigured);
+        self.cache.store_failure = Some((error, cx.moment()));
         match attempt.ending {
             Ending::Obtained => {
                 self.notices.extend(attempt.write.next.generation().map(Notice::WritePending));
                 let account = attempt.write.next.clone();
-                self.cache.record = Some(CachedRecord { account, read_at: attempt.requested_at });
+                let read_at = attempt.requested_at;
+                self.cache.record = Some(CachedRecord { account, read_at, impossible_lease_seen: None });
                 self.cache.pending_write = Some(attempt.write.clone());
                 self.hand_out(cx, &attempt.write.next)
             }
             Ending::Failed(failure) => self.finish(cx, failure),
             Ending::OrphanRecorded => Next::Decide,
             Ending::Pending | Ending::Released | Ending::Revoked | Ending::Unblocked => {
-                self.finish(cx, Failure::StoreUnavailable)
+                self.finish(cx, self.not_written(STORE_RETRY))
             }
         }
     }
 
     /// Another attempt holds the lease by now, or has ended it: decide again on what it wrote.
-    pub(super) fn lease_lost(&mut self, attempt: &SaveAttempt, account: Account) -> Next {
+    pub(super) fn lease_lost(&mut self, cx: Context<'_>, attempt: &SaveAttempt, account: Account) -> Next {
         if attempt.brings_a_pair() {
             self.notices.extend(attempt.write.next.generation().map(Notice::LeaseLost));
         }
@@ -160,13 +128,13 @@ impl Flow {
             self.progress.unblocked = false;
         }
         self.cache.pending_write = None;
-        self.remember(account);
+        self.remember(cx, account);
         Next::Decide
     }
 
     /// Answers with the pair that was just obtained, even if it lives shorter than was requested.
     fn hand_out(&mut self, cx: Context<'_>, account: &Account) -> Next {
-        if self.request.intent == Intent::Maintain {
+        if matches!(self.request.intent, Intent::Maintain(_)) {
             return Next::Decide;
         }
         let pair = account.pair.as_ref();

@@ -4,24 +4,13 @@
 //! proves nothing by itself: the client library's own retry may have met the first try, whose reply was lost.
 
 use super::{
-    Flow, Next,
-    lease::LeaseAttempt,
-    permit::{BlockAttempt, PermitAttempt},
-    save::{Ending, SaveAttempt},
+    Flow,
+    state::{Attempt, BlockAttempt, Ending, Next, PermitAttempt, SaveAttempt},
 };
-use crate::{COMMIT_RESERVE, Context, Effect, Event, Failure, WriteOutcome};
+use crate::{COMMIT_RESERVE, Context, Effect, Event, Failure, STORE_RETRY, WriteOutcome};
 
 /// Tries to write the login limiter before giving up.
 const LIMITER_TRIES: u32 = 8;
-
-/// A conditional write on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Attempt {
-    Lease(LeaseAttempt),
-    Save(SaveAttempt),
-    Permit(PermitAttempt),
-    Block(BlockAttempt),
-}
 
 impl Attempt {
     pub(super) fn read_effect(&self) -> Effect {
@@ -56,6 +45,10 @@ impl Attempt {
 
 impl Flow {
     pub(super) fn written(&mut self, cx: Context<'_>, write: Attempt, outcome: WriteOutcome) -> Next {
+        self.refusal = match &outcome {
+            WriteOutcome::Refused(refusal) => Some(refusal.clone()),
+            _ => None,
+        };
         match (outcome, write) {
             (WriteOutcome::Applied, Attempt::Lease(lease)) => self.lease_taken(cx, lease),
             (WriteOutcome::Applied, Attempt::Save(save)) => {
@@ -87,7 +80,7 @@ impl Flow {
                 self.saved(cx, save, account)
             }
             (Attempt::Save(save), Event::Account(Ok(account))) if account.version != save.write.expected => {
-                self.lease_lost(&save, account)
+                self.lease_lost(cx, &save, account)
             }
             (write @ Attempt::Save(_), Event::Account(_)) => self.retry(cx, write),
             (Attempt::Permit(permit), Event::Limiter(Ok(limiter))) => self.write_permit(cx, permit, &limiter),
@@ -105,11 +98,11 @@ impl Flow {
     fn retry(&mut self, cx: Context<'_>, mut write: Attempt) -> Next {
         let tries = write.count_try();
         let until = cx.now.plus(cx.policy.poll_pause(tries, cx.draw));
-        let deadline = self.request.deadline;
+        let deadline = self.request.ends(cx);
         match write {
             Attempt::Save(save) if !save.is_retried(until, deadline) => self.not_saved(cx, save),
             Attempt::Permit(permit) if tries >= LIMITER_TRIES => {
-                Next::fail(permit.held, Failure::StoreUnavailable)
+                Next::fail(permit.held, self.not_written(STORE_RETRY))
             }
             Attempt::Permit(permit) if until > self.latest_send(cx, &permit.held) => {
                 Next::fail(permit.held, Failure::TooLittleTime)

@@ -19,11 +19,19 @@ fn pair(generation: u64, left: Duration) -> Pair {
 }
 
 #[test]
-fn a_stored_instant_lies_ahead_for_two_hours_at_most() {
-    let ahead = |span| lies_ahead(NOW.plus(span), NOW);
-    assert!(ahead(ms(1)) && ahead(2 * HOUR));
-    assert!(!ahead(ms(0)) && !ahead(2 * HOUR + ms(1)));
-    assert!(!lies_ahead(NOW.minus(ms(1)), NOW));
+fn a_stored_instant_lies_no_further_ahead_than_its_kind_can() {
+    let margin = Duration::from_secs(60);
+    for (kind, longest) in [
+        (Kind::Lease, HOUR / 6),
+        (Kind::Permit, Duration::from_secs(230)),
+        (Kind::Pause, HOUR + HOUR / 10),
+        (Kind::SecretRetry, 24 * HOUR + 24 * HOUR / 10),
+    ] {
+        let ahead = |span| lies_ahead(kind, NOW.plus(span), NOW);
+        assert!(ahead(ms(1)) && ahead(longest + margin), "{kind:?}");
+        assert!(!ahead(ms(0)) && !ahead(longest + margin + ms(1)), "{kind:?}");
+        assert!(!lies_ahead(kind, NOW.minus(ms(1)), NOW));
+    }
 
     let lease = Lease { holder: Holder(1), until: NOW.plus(ms(1)) };
     let cooldown = Cooldown {
@@ -118,16 +126,41 @@ fn a_permit_counts_for_a_minute_and_every_delay_of_a_login() {
 
 #[test]
 fn pauses_double_up_to_a_limit_and_are_jittered() {
-    let seconds: Vec<u64> = (1..=8).map(|failures| POLICY.backoff(failures, LOWEST).as_secs()).collect();
+    let backoff = |failures, draw| POLICY.cooldown(UpstreamFault::NoResponse, failures, None, draw);
+    let seconds: Vec<u64> = (1..=8).map(|failures| backoff(failures, LOWEST).as_secs()).collect();
     assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
-    assert_eq!(POLICY.backoff(1, MIDDLE), ms(1_500));
-    assert_eq!(POLICY.backoff(u32::MAX, LOWEST), ms(30_000));
+    assert_eq!(backoff(1, MIDDLE), ms(1_500));
+    assert_eq!(backoff(u32::MAX, LOWEST), ms(30_000));
     let millis: Vec<u128> = (0..=6).map(|looks| POLICY.poll_pause(looks, LOWEST).as_millis()).collect();
     assert_eq!(millis, [25, 50, 100, 200, 400, 500, 500]);
     assert_eq!(POLICY.poll_pause(0, MIDDLE), ms(37) + Duration::from_micros(500));
     let pauses =
         [None, Some(ms(5_000)), Some(2 * HOUR)].map(|requested| POLICY.rate_limit_pause(requested, MIDDLE));
     assert_eq!(pauses, [ms(63_000), ms(63_000), ms(3_780_000)]);
+}
+
+#[test]
+fn refusals_pause_for_a_minute_to_an_hour() {
+    let pause = |failures| POLICY.cooldown(UpstreamFault::Refused, failures, None, LOWEST).as_secs();
+    assert_eq!([1, 2, 3, 6, 7, 8, 99].map(pause), [60, 120, 240, 1_920, 3_600, 3_600, 3_600]);
+}
+
+#[test]
+fn a_requested_pause_counts_if_it_is_the_longer_one() {
+    for fault in [UpstreamFault::NoResponse, UpstreamFault::Unexpected] {
+        let pause = |requested, draw| POLICY.cooldown(fault, 1, Some(requested), draw);
+        assert_eq!(pause(ms(500), MIDDLE), ms(1_500), "the own one is longer");
+        assert_eq!(pause(ms(600_000), LOWEST), ms(600_000));
+        assert_eq!(pause(ms(600_000), MIDDLE), ms(630_000), "and up to a tenth more");
+        assert_eq!(pause(100 * HOUR, LOWEST), HOUR, "at most an hour");
+    }
+}
+
+#[test]
+fn a_rejected_secret_is_tried_again_after_six_hours_to_a_day() {
+    let hours = |refusals| POLICY.secret_retry(refusals, LOWEST).as_secs() / 3600;
+    assert_eq!([0, 1, 2, 3, 4, 99].map(hours), [6, 6, 12, 24, 24, 24]);
+    assert!(POLICY.secret_retry(1, HIGHEST) > 6 * HOUR, "and up to a tenth more");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn f16_garbage_collection_waits_for_everything_of_value() {
     let mut account = Account { pair: Some(pair), ..Account::default() };
     account.withdraw_pair();
     assert_eq!(account.garbage_collection_time(), Some(at(230)), "live tokens are still to be revoked");
-    let rejected_secret = Some(SecretVersion("v1".to_owned()));
+    let rejected_secret = Some(crate::testing::rejection("v1", at(1)));
     let account = Account { rejected_secret, ..Account::default() };
     assert_eq!(account.garbage_collection_time(), None, "a rejected password must not be tried again");
 }
@@ -75,4 +75,52 @@ fn pending_revocations_are_capped_and_never_repeated() {
     };
     assert!(!pending("access 0") && !pending("access 1"), "the oldest access tokens are dropped");
     assert!(pending("refresh 0") && pending("refresh 1") && pending("access 2") && pending("access 16"));
+}
+
+#[test]
+fn pending_revocations_are_bounded_by_bytes() {
+    let mut account = Account::default();
+    let long = |name: &str, number: u64| Secret::new(format!("{name} {number} {}", "x".repeat(15_000)));
+    for number in 0..20 {
+        let refresh_token =
+            Some(RefreshToken { token: long("refresh", number), expires_at: None, consumed: false });
+        let pair = Pair {
+            access_token: long("access", number),
+            refresh_token,
+            ..testing::pair(Timestamp::from_millis(1))
+        };
+        account.add_revocations(pair.revocations());
+        let bytes: usize = account.pending_revocations.iter().map(|it| it.token.expose().len()).sum();
+        assert!(bytes <= MAX_PENDING_BYTES, "{bytes}");
+    }
+    let kept = account.pending_revocations.iter();
+    assert!(kept.clone().all(|it| it.kind == TokenKind::Refresh), "access tokens go first");
+    assert_eq!(kept.count(), 8);
+}
+
+/// DynamoDB takes no item of more than 400 KB, and a token may have any characters.
+#[test]
+fn an_item_of_the_longest_tokens_is_small_enough() {
+    assert!(2 * MAX_TOKEN_BYTES + MAX_PENDING_BYTES < 300_000);
+}
+
+#[test]
+fn a_rejection_without_a_time_gets_one_with_the_next_write() {
+    use crate::{Context, Draw, Policy};
+    let now = Timestamp::from_millis(1_000_000_000);
+    let cx = Context::new(&Policy::DEFAULT, now, Draw(0));
+    let version = SecretVersion("v1".to_owned());
+    let account = |rejected| Account { rejected_secret: Some(rejected), ..Account::default() };
+    let old = RejectedSecret { version: version.clone(), refusals: 1, retry_at: None };
+    assert!(!old.is_due(now.plus(Duration::from_secs(1_000_000))));
+    let in_six_hours =
+        RejectedSecret { retry_at: Some(now.plus(Duration::from_secs(6 * 3600))), ..old.clone() };
+    assert_eq!(AccountWrite::new(account(old), cx).next.rejected_secret, Some(in_six_hours.clone()));
+    let later = Context::new(&Policy::DEFAULT, now.plus(Duration::from_secs(60)), Draw(0));
+    let kept = AccountWrite::new(account(in_six_hours.clone()), later).next.rejected_secret;
+    assert_eq!(kept, Some(in_six_hours.clone()));
+    let again = RejectedSecret::rejected(Some(&in_six_hours), version, cx);
+    assert_eq!((again.refusals, again.retry_at), (2, Some(now.plus(Duration::from_secs(12 * 3600)))));
+    let other = RejectedSecret::rejected(Some(&again), SecretVersion("v2".to_owned()), cx);
+    assert_eq!(other.refusals, 1, "a new version begins anew");
 }

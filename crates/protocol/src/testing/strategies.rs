@@ -5,10 +5,10 @@
 
 use crate::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Credentials, Effect, Event, Expiry,
-    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, NewRefreshToken, Origin, Pair, Permit,
-    Policy, Progress, Read, RefreshToken, Request, Revocation, Secret, SecretError, SecretVersion,
-    StoreError, Target, Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version,
-    WriteOutcome,
+    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, Moment, NewRefreshToken, Origin, Pair,
+    Permit, Policy, Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError,
+    SecretVersion, StoreError, Target, Task, Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl,
+    Verdict, Version, WriteOutcome,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::time::Duration;
@@ -66,7 +66,9 @@ pub fn pair() -> impl Strategy<Value = Pair> {
 /// Records of one account, whose parts do not have to fit together.
 pub fn account() -> impl Strategy<Value = Account> {
     let lease = (any::<u64>(), instant()).prop_map(|(holder, until)| Lease { holder: Holder(holder), until });
-    let rejected_secret = option::of("[a-z]{1,8}".prop_map(SecretVersion));
+    let rejected_secret = ("[a-z]{1,8}".prop_map(SecretVersion), 1..9_u32, option::of(instant()))
+        .prop_map(|(version, refusals, retry_at)| RejectedSecret { version, refusals, retry_at });
+    let rejected_secret = option::of(rejected_secret);
     (
         (version(), option::of(pair()), option::of(lease)),
         (option::of(cooldown()), rejected_secret, vec(revocation(), 0..3)),
@@ -114,12 +116,13 @@ pub fn request() -> impl Strategy<Value = Request> {
         1 => Just(Intent::Replace),
         1 => Just(Intent::Revoke),
         1 => Just(Intent::Unblock),
-        1 => Just(Intent::Maintain),
+        1 => Just(Intent::Maintain(Task::Renew)),
+        1 => Just(Intent::Maintain(Task::Revoke)),
     ];
     (intent, instant(), seconds(60)).prop_map(|(intent, arrived_at, left)| Request {
         account: AccountName::default(),
         intent,
-        arrived_at,
+        arrived: Moment::of_agreeing_clocks(arrived_at),
         deadline: arrived_at.plus(left),
     })
 }

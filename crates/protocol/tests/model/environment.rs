@@ -70,6 +70,17 @@ impl Fleet {
     pub(crate) fn perform(&self, world: &mut World, who: usize, fate: Fate) -> Event {
         let running = world.instances[who].running.as_ref().expect("a request");
         let (account, effect) = (running.account, running.effect.clone());
+        let event = self.carry_out(world, who, account, effect, fate);
+        if fate == Fate::Normal && !matches!(event, Event::Secret(_) | Event::Replied(_) | Event::Resumed) {
+            // The store's reply has a date.
+            let reading = world.reading(&self.setting, who);
+            let (date, clock) = (world.now, &mut world.instances[who].store_clock);
+            clock.iter_mut().for_each(|clock| clock.measured(reading, reading, date));
+        }
+        event
+    }
+
+    fn carry_out(&self, world: &mut World, who: usize, account: usize, effect: Effect, fate: Fate) -> Event {
         match effect {
             Effect::ReadAccount if fate == Fate::Failed => Event::Account(Err(StoreError::Unreachable)),
             Effect::ReadAccount => Event::Account(Ok(world.accounts[account].record.clone())),
@@ -312,8 +323,9 @@ impl Fleet {
             UpstreamReply::Granted(self.issue(world, account))
         } else {
             // A refusal that reaches the instance has to be recorded.
+            let now = world.now;
             if fate == Fate::Normal {
-                world.under_lease(who).refused = Some(credentials.version.clone());
+                world.under_lease(who).refused = Some((credentials.version.clone(), now));
             }
             UpstreamReply::Unauthorized
         }

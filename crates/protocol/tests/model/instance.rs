@@ -1,6 +1,6 @@
 //! One instance of the fleet, and the request that it performs.
 
-use token_broker_protocol::{Cache, Effect, Flow, Generation, Intent, SecretVersion, Timestamp};
+use token_broker_protocol::{Cache, Effect, Flow, Generation, Intent, SecretVersion, StoreClock, Timestamp};
 
 /// One process of the function. After a crash, another one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,10 @@ pub(crate) struct Instance {
     pub(crate) drawn: u64,
     /// A write that is still on its way, and whose reply is lost.
     pub(crate) delayed: Option<DelayedWrite>,
+    /// By how many seconds its wall clock has stepped.
+    pub(crate) stepped: i64,
+    /// What sets its clock right, where the store dates its replies.
+    pub(crate) store_clock: Option<StoreClock>,
 }
 
 /// A request on its way.
@@ -27,7 +31,7 @@ pub(crate) struct Running {
     /// What the flow waits for.
     pub(crate) effect: Effect,
     pub(crate) intent: Intent,
-    /// When the caller is gone, by the instance's clock.
+    /// When the caller is gone, in true time.
     pub(crate) deadline: Timestamp,
     /// The first draw of this request. Earlier draws belong to earlier requests.
     pub(crate) first_draw: u64,
@@ -44,8 +48,8 @@ pub(crate) struct Running {
 pub(crate) struct UnderLease {
     /// Whether a refresh or a login has left.
     pub(crate) sent: bool,
-    /// The secret version that the upstream refused.
-    pub(crate) refused: Option<SecretVersion>,
+    /// The secret version that the upstream refused, and when.
+    pub(crate) refused: Option<(SecretVersion, Timestamp)>,
     /// The shortest cooldown that has to follow, because a refresh or a login failed.
     pub(crate) cooldown_until: Option<Timestamp>,
 }

@@ -13,6 +13,8 @@ use token_broker_protocol::{
     SecretVersion, Step, Timestamp, TokenKind, Verdict,
 };
 
+/// The shortest time after which a rejected secret version is tried again.
+const SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 /// The shortest cooldown after a failure, for any draw.
 const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 
@@ -45,11 +47,21 @@ impl Fleet {
         account: usize,
         credentials: &Credentials,
     ) {
+        let now = world.now;
         let AccountState { record, refused, logins, allowed_logins, .. } = &mut world.accounts[account];
         *logins += 1;
+        // A request may try a rejected version again after six hours, by any clock.
+        let tolerance = self.setting.clock_difference();
+        let is_sent = |version: &SecretVersion| *version == credentials.version;
+        let early = |at: &Timestamp| now.plus(tolerance) < at.plus(SECRET_RETRY);
+        let refused_at = refused.as_ref().filter(|(version, _)| is_sent(version)).map(|(_, at)| *at);
+        let stored = record.rejected_secret.as_ref().filter(|rejected| is_sent(&rejected.version));
+        let rejected = refused_at.is_some_and(|at| early(&at))
+            || stored.is_some_and(|rejected| !rejected.is_due(now.plus(tolerance)));
+        // Another try after that time is worth a login.
+        *allowed_logins += usize::from(refused_at.is_some() && !rejected);
+        refused.take_if(|_| refused_at.is_some());
         let needed = *logins <= *allowed_logins;
-        let is_sent = |version: &Option<SecretVersion>| version.as_ref() == Some(&credentials.version);
-        let rejected = is_sent(&record.rejected_secret) || is_sent(refused);
         let running = world.instances[who].running.as_mut().expect("a request");
         running.logins += 1;
         let logins = running.logins;
@@ -160,7 +172,7 @@ impl Fleet {
             // If time runs out between two writes, the request fails as if the table were out of reach. A pair with less
             // than half of a short life left on arrival counts as a failure, and so does an instance that is paused before
             // its login twice.
-            Failure::StoreUnavailable | Failure::UpstreamUnavailable { .. } => faulty || paused,
+            Failure::StoreUnavailable { .. } | Failure::UpstreamUnavailable { .. } => faulty || paused,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the limiter refuses");
                 let name = account_name(account);
@@ -171,6 +183,7 @@ impl Fleet {
                 !retry_after.is_zero() && (exhausted || paused)
             }
             Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
+            Failure::ClockOff => world.steps_left < self.setting.steps,
             Failure::CredentialsRejected(version) => {
                 let version: usize = version.0.parse().expect("a version");
                 !self.setting.secrets[version - 1]

@@ -5,7 +5,7 @@ use crate::{
     setting::{FIRST, InitialRecord, Outage, REFRESHABLE, REPORT_LATEST, Setting, Successor, TOKEN},
 };
 use std::time::Duration;
-use token_broker_protocol::Intent;
+use token_broker_protocol::{Intent, Task};
 
 const REFRESH_REFUSED: InitialRecord = InitialRecord::Pair { seconds_left: 30, access: true, refresh: false };
 const FRESH: InitialRecord = InitialRecord::Pair { seconds_left: 500_000, access: true, refresh: true };
@@ -247,7 +247,7 @@ fn when_callers_and_probes_lie() {
 #[test]
 fn when_the_schedule_revokes_orphans() {
     let setting = Setting {
-        requests: vec![vec![(0, TOKEN)], vec![(0, TOKEN), (0, Intent::Maintain)]],
+        requests: vec![vec![(0, TOKEN)], vec![(0, TOKEN), (0, Intent::Maintain(Task::Revoke))]],
         records: vec![vec![InitialRecord::Absent], vec![REFRESHABLE]],
         faults: 0,
         pauses: 1,
@@ -299,11 +299,68 @@ fn when_callers_report_a_rejected_token() {
 #[test]
 fn while_an_operator_and_the_schedule_renew() {
     let setting = Setting {
-        requests: vec![vec![(0, Intent::Replace)], vec![(0, Intent::Maintain)]],
+        requests: vec![vec![(0, Intent::Replace)], vec![(0, Intent::Maintain(Task::Renew))]],
         records: vec![vec![DUE]],
         faults: 1,
         pauses: 1,
         ..Setting::default()
     };
     check("replace, maintain", setting, &["a lease lost"]);
+}
+
+/// The store dates its replies. One clock is off by hours, either way, and its instance may crash with the lease.
+#[test]
+fn with_a_clock_that_is_off() {
+    for ahead in [6_600, -6_600] {
+        for (records, faults, pauses) in
+            [(InitialRecord::Absent, 1, 0), (REFRESHABLE, 1, 0), (InitialRecord::Absent, 0, 1)]
+        {
+            let setting = Setting {
+                clocks: vec![ahead, 0],
+                dated: true,
+                records: vec![vec![records]],
+                login_budget: 1,
+                faults,
+                pauses,
+                ..Setting::default()
+            };
+            check(&format!("a clock {ahead} s off"), setting, &["a takeover after a lapsed lease"]);
+        }
+    }
+}
+
+/// A wall clock steps at any moment, in the middle of a request too.
+#[test]
+fn with_a_clock_that_steps() {
+    for step in [3_600, -3_600] {
+        for (records, faults) in [(InitialRecord::Absent, 1), (REFRESHABLE, 0)] {
+            let setting = Setting {
+                clocks: vec![0, 0],
+                dated: true,
+                steps: 1,
+                step,
+                requests: vec![vec![(0, TOKEN); 2], vec![(0, TOKEN)]],
+                records: vec![vec![records]],
+                lifetime: Duration::from_secs(40),
+                faults,
+                pauses: 0,
+                ..Setting::default()
+            };
+            check(&format!("a clock steps by {step} s"), setting, &["a pair that is renewed"]);
+        }
+    }
+}
+
+/// A request tries a rejected secret version again after six hours, and no sooner.
+#[test]
+fn when_refused_credentials_are_tried_again() {
+    let setting = Setting {
+        requests: vec![vec![(0, TOKEN); 3], vec![(0, TOKEN)]],
+        secrets: vec![false],
+        faults: 1,
+        pauses: 0,
+        horizon: 7 * 3_600,
+        ..Setting::default()
+    };
+    check("refused credentials, later", setting, &["a secret version rejected"]);
 }

@@ -74,7 +74,7 @@ enum NextCall {
 fn next_call(fleet: &Fleet, world: &World, result: Result<Outcome, Failure>) -> NextCall {
     match result {
         Ok(Outcome::Token(_)) => NextCall::None,
-        Ok(Outcome::Report { .. }) => NextCall::Defect,
+        Ok(Outcome::Report { .. } | Outcome::Unblocked { .. }) => NextCall::Defect,
         Err(Failure::CredentialsRejected(_)) if !fleet.setting.secrets[world.secret - 1] => NextCall::None,
         // An instance that remembers a rejected version does not look for a newer one at once.
         Err(Failure::CredentialsRejected(_)) => NextCall::After(REJECTED_SECRET_RECHECK),

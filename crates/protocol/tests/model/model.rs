@@ -11,7 +11,7 @@ use crate::{
 use stateright::{Model, Property};
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 use token_broker_protocol::{
-    AccountName, Cache, Context, Effect, Event, Failure, Flow, Intent, Outcome, Request, Step, Timestamp,
+    AccountName, Cache, Effect, Event, Failure, Flow, Intent, Moment, Outcome, Request, Step, Timestamp,
 };
 
 /// How long a caller waits.
@@ -50,6 +50,8 @@ pub(crate) enum Action {
     Recovery,
     /// Another login of the same user ends all sessions of an account.
     EndSessions(usize),
+    /// The wall clock of an instance steps.
+    StepClock(usize),
 }
 
 impl Model for Fleet {
@@ -103,6 +105,9 @@ impl Model for Fleet {
         if world.secret < self.setting.secrets.len() {
             actions.push(Action::Rotate);
         }
+        if world.steps_left > 0 {
+            actions.extend((0..world.instances.len()).map(Action::StepClock));
+        }
     }
 
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
@@ -125,6 +130,7 @@ impl Model for Fleet {
                 let instance = &mut world.instances[who];
                 let running = instance.running.take()?;
                 instance.caches.fill(Cache::default());
+                world.start_clock(&self.setting, who);
                 world.accounts[running.account].allowed_logins += 1;
             }
             Action::Outage(outage) => {
@@ -149,6 +155,10 @@ impl Model for Fleet {
             Action::Pass(until) => {
                 world.pauses_left -= u8::from(is_busy(&world));
                 world.pass_until(until);
+            }
+            Action::StepClock(who) => {
+                world.steps_left -= 1;
+                world.instances[who].stepped += self.setting.step;
             }
             Action::Rotate => {
                 world.secret += 1;
@@ -220,19 +230,25 @@ impl Fleet {
             }
             intent => intent,
         };
-        let request = Request { account: account_name(account), intent, arrived_at: now, deadline };
-        let draw = world.draw(&self.setting, who);
+        let request = Request {
+            account: account_name(account),
+            intent,
+            arrived: Moment { wall: now, ..world.reading(&self.setting, who) },
+            deadline,
+        };
+        let (policy, draw) = (self.setting.policy(), world.draw(&self.setting, who));
+        let cx = world.context(&self.setting, who, &policy, now, draw);
         let instance = &mut world.instances[who];
         instance.begun += 1;
         let mut flow = Flow::new(request, instance.caches[account].clone());
-        let step = flow.begin(Context { policy: &self.setting.policy(), now, draw });
+        let step = flow.begin(cx);
         instance.running = Some(Running {
             account,
             flow,
             // `proceed` replaces it.
             effect: Effect::ReadAccount,
             intent,
-            deadline,
+            deadline: world.now.plus(PATIENCE),
             first_draw: instance.drawn,
             leased: false,
             under_lease: UnderLease::default(),
@@ -246,9 +262,11 @@ impl Fleet {
         let (now, draw) = (self.clock_of_step(world, who, &event), world.draw(&self.setting, who));
         let after_a_read = matches!(event, Event::Account(_));
         let event = self.alter_event(event);
+        let policy = self.setting.policy();
+        let cx = world.context(&self.setting, who, &policy, now, draw);
         let running = world.instances[who].running.as_mut()?;
         let had_pending = running.flow.cache().pending_write.is_some();
-        let step = running.flow.step(Context { policy: &self.setting.policy(), now, draw }, event);
+        let step = running.flow.step(cx, event);
         for notice in running.flow.take_notices() {
             self.note(&notice, after_a_read, had_pending, &step);
         }
@@ -282,7 +300,7 @@ impl Fleet {
         }
         match &result {
             Ok(Outcome::Token(answer)) => self.check_answer(world, who, account, answer),
-            Ok(Outcome::Report { .. }) => {}
+            Ok(Outcome::Report { .. } | Outcome::Unblocked { .. }) => {}
             Err(failure) => self.check_failure(world, account, failure),
         }
         Some(result)
@@ -296,7 +314,7 @@ impl Fleet {
                 fate != Fate::Normal && !effect.is_some_and(|effect| is_refused(before.outage, effect))
             }
             Action::Pass(_) => is_busy(before),
-            Action::Crash(_) | Action::Outage(_) | Action::EndSessions(_) => true,
+            Action::Crash(_) | Action::Outage(_) | Action::EndSessions(_) | Action::StepClock(_) => true,
             Action::Begin(_) | Action::Arrive(_) | Action::Rotate | Action::Recovery => false,
         }
     }

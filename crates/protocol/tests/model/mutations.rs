@@ -174,7 +174,8 @@ impl Fleet {
     fn bound_by_lease(&self, world: &World, who: usize) -> Timestamp {
         let lease = cached(world, who).and_then(|account| account.lease).expect("a lease");
         let running = world.instances[who].running.as_ref().expect("a request");
-        self.setting.policy().latest_send(&lease, running.deadline)
+        let deadline = world.by_clock(&self.setting, who, running.deadline);
+        self.setting.policy().latest_send(&lease, deadline)
     }
 }
 

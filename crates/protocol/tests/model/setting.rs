@@ -24,8 +24,13 @@ pub(crate) const REFRESHABLE: InitialRecord =
 /// One configuration of the model.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
-    /// How many seconds the clock of each instance is ahead.
-    pub(crate) clocks: Vec<u64>,
+    /// How many seconds the wall clock of each instance is ahead.
+    pub(crate) clocks: Vec<i64>,
+    /// Whether the store dates its replies, so that instances set their clocks right.
+    pub(crate) dated: bool,
+    /// How often the wall clock of an instance may step in one run, and by how many seconds.
+    pub(crate) steps: u8,
+    pub(crate) step: i64,
     /// The requests that each instance gets one after another, as account and intent.
     pub(crate) requests: Vec<Vec<(usize, Intent)>>,
     /// The records of all accounts, for each of the initial states.
@@ -93,6 +98,9 @@ impl Default for Setting {
     fn default() -> Self {
         Self {
             clocks: vec![2, 0],
+            dated: false,
+            steps: 0,
+            step: 0,
             requests: vec![vec![(0, TOKEN)]; 2],
             records: vec![vec![InitialRecord::Absent]],
             secrets: vec![true],
@@ -124,10 +132,13 @@ impl Setting {
         Policy { login_budget: self.login_budget, clock_margin, lease, ..Policy::DEFAULT }
     }
 
-    /// The largest difference between two clocks.
+    /// The largest difference between two clocks, once they are set right. A date leaves a second open.
     pub(crate) fn clock_difference(&self) -> Duration {
+        if self.dated {
+            return Duration::from_secs(1);
+        }
         let ahead = self.clocks.iter().max().copied().unwrap_or_default();
-        Duration::from_secs(ahead - self.clocks.iter().min().copied().unwrap_or_default())
+        Duration::from_secs(ahead.abs_diff(self.clocks.iter().min().copied().unwrap_or_default()))
     }
 
     /// Whether any request of an instance fits.

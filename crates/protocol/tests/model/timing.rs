@@ -20,9 +20,12 @@ impl Fleet {
         let mut instants = BTreeSet::new();
         let by_all_clocks = self.shared_instants(world);
         for (who, instance) in world.instances.iter().enumerate() {
-            let ahead = Duration::from_secs(self.setting.clocks[who]);
             let own = self.own_instants(world, who, instance);
-            instants.extend(own.into_iter().chain(by_all_clocks.iter().copied()).map(|at| at.minus(ahead)));
+            instants.extend(
+                own.into_iter()
+                    .chain(by_all_clocks.iter().copied())
+                    .map(|at| world.true_time(&self.setting, who, at)),
+            );
         }
         // The model's time is in whole seconds.
         let rounded = |at: Timestamp| Timestamp::from_millis(at.as_millis().div_ceil(1000) * 1000);
@@ -40,11 +43,12 @@ impl Fleet {
         let reports = self.setting.has(|intent| matches!(intent, Intent::Token { rejected: Some(_), .. }));
         let replaces = self.setting.has(|intent| intent == Intent::Replace);
         let renews_early =
-            self.setting.early_refresh || self.setting.has(|intent| intent == Intent::Maintain);
+            self.setting.early_refresh || self.setting.has(|intent| matches!(intent, Intent::Maintain(_)));
         for account in &world.accounts {
             let record = &account.record;
             instants.extend(record.lease.map(|lease| lease.until));
             instants.extend(record.cooldown.map(|cooldown| cooldown.until));
+            instants.extend(record.rejected_secret.as_ref().and_then(|rejected| rejected.retry_at));
             instants.extend(record.replaced_at.filter(|_| replaces).map(|at| at.plus(LOGIN_WINDOW)));
             instants.extend(record.early_refresh_after.filter(|_| renews_early));
             let Some(pair) = &record.pair else { continue };
@@ -72,7 +76,8 @@ impl Fleet {
             let record = &world.accounts[running.account].record;
             let own = |lease: &Lease| world.is_drawn_by(&self.setting, who, lease.holder);
             let policy = self.setting.policy();
-            let latest_send = |lease: Lease| policy.latest_send(&lease, running.deadline);
+            let deadline = world.by_clock(&self.setting, who, running.deadline);
+            let latest_send = |lease: Lease| policy.latest_send(&lease, deadline);
             last.extend(match &running.effect {
                 Effect::Send { not_after, .. } => Some(*not_after),
                 Effect::WriteAccount { next: Account { lease: Some(lease), .. }, .. } => {
@@ -92,11 +97,10 @@ impl Fleet {
         let mut instants: Vec<Timestamp> = last.into_iter().flat_map(|at| [at, at.plus(after)]).collect();
         if instance.begun < self.setting.requests[who].len() {
             for cache in &instance.caches {
-                instants.extend(cache.store_failure.as_ref().map(|(_, at)| at.plus(STORE_RETRY)));
-                instants.extend(cache.writes_failed_at.map(|at| at.plus(FAILURE_RETRY)));
-                instants.extend(cache.secret_failure.as_ref().map(|(_, at)| at.plus(FAILURE_RETRY)));
-                instants
-                    .extend(cache.rejected_secret.as_ref().map(|(_, at)| at.plus(REJECTED_SECRET_RECHECK)));
+                instants.extend(cache.store_failure.as_ref().map(|(_, at)| at.wall.plus(STORE_RETRY)));
+                instants.extend(cache.writes_failed.as_ref().map(|(_, at)| at.wall.plus(FAILURE_RETRY)));
+                instants.extend(cache.secret_failure.as_ref().map(|(_, at)| at.wall.plus(FAILURE_RETRY)));
+                instants.extend(cache.rejection_seen.map(|at| at.wall.plus(REJECTED_SECRET_RECHECK)));
             }
         }
         instants
@@ -108,7 +112,7 @@ impl Fleet {
     /// record again. The model leaves these reads out, and lets the pause last until the lease lapses.
     pub(crate) fn end_of_pause(&self, world: &World, who: usize, until: Timestamp) -> Timestamp {
         let until = self.waits_until(world, who).map_or(until, |later| until.max(later));
-        until.minus(Duration::from_secs(self.setting.clocks[who]))
+        world.true_time(&self.setting, who, until)
     }
 
     /// Whether an instance waits for another one that has something to do. If that one is not done before its lease
@@ -126,7 +130,8 @@ impl Fleet {
         let own = |lease: &Lease| running.leased && world.is_drawn_by(&self.setting, who, lease.holder);
         let clock = world.clock(&self.setting, who);
         let waits = |lease: &Lease| seen == Some(record.version) && lease.until > clock && !own(lease);
-        let last_look = running.deadline.minus(Duration::from_millis(250));
+        let deadline = world.by_clock(&self.setting, who, running.deadline);
+        let last_look = deadline.minus(Duration::from_millis(250));
         record.lease.filter(waits).map(|lease| lease.until.min(last_look))
     }
 }

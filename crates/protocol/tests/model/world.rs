@@ -6,8 +6,9 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Cache, Credentials, Draw, Expiry, Generation, Granted, Holder, LoginLimiter, NewRefreshToken,
-    Origin, Pair, RefreshToken, Secret, SecretVersion, Timestamp, Version, testing,
+    Account, Cache, Context, Credentials, Draw, Expiry, Generation, Granted, Holder, LoginLimiter, Moment,
+    NewRefreshToken, Origin, Pair, Policy, RefreshToken, Secret, SecretVersion, StoreClock, Timestamp,
+    Version, testing,
 };
 
 /// One state of the model.
@@ -28,6 +29,8 @@ pub(crate) struct World {
     pub(crate) outage: Option<Outage>,
     /// Faults that may still happen.
     pub(crate) faults_left: u8,
+    /// Steps of a clock that may still happen.
+    pub(crate) steps_left: u8,
     /// Pauses that may still happen.
     pub(crate) pauses_left: u8,
     /// How often sessions may still be ended.
@@ -46,8 +49,8 @@ pub(crate) struct AccountState {
     pub(crate) logins: usize,
     /// Logins that may have left by now: each fault allows one (I6).
     pub(crate) allowed_logins: usize,
-    /// The last secret version whose refusal was recorded.
-    pub(crate) refused: Option<SecretVersion>,
+    /// The last secret version whose refusal was recorded, and when it was refused.
+    pub(crate) refused: Option<(SecretVersion, Timestamp)>,
     /// No refresh or login may leave before this instant, because one has failed and the failure was recorded.
     pub(crate) cooldown_until: Option<Timestamp>,
     /// When an operator's refresh last sent a call.
@@ -176,8 +179,10 @@ impl World {
             answered: None,
             drawn: 0,
             delayed: None,
+            stepped: 0,
+            store_clock: None,
         };
-        Self {
+        let mut world = Self {
             now: START,
             accounts,
             limiter: LoginLimiter::default(),
@@ -187,15 +192,62 @@ impl World {
             secret: 1,
             outage: None,
             faults_left: setting.faults,
+            steps_left: setting.steps,
             pauses_left: setting.pauses,
             lost_sessions_left: setting.lost_sessions,
             violated: None,
+        };
+        for who in 0..world.instances.len() {
+            world.start_clock(setting, who);
         }
+        world
     }
 
-    /// The present, by the clock of an instance.
+    /// The process of an instance starts.
+    pub(crate) fn start_clock(&mut self, setting: &Setting, who: usize) {
+        let started = self.reading(setting, who);
+        let margin = setting.policy().clock_margin;
+        self.instances[who].store_clock = setting.dated.then(|| StoreClock::new(margin, started));
+    }
+
+    /// What an instance reads from its own clocks. The one that never steps is right.
+    pub(crate) fn reading(&self, setting: &Setting, who: usize) -> Moment {
+        let ahead = setting.clocks[who] + self.instances[who].stepped;
+        let wall = Timestamp::from_millis(self.now.as_millis().saturating_add_signed(ahead * 1000));
+        Moment { wall, uptime: Moment::of_agreeing_clocks(self.now).uptime }
+    }
+
+    /// The present, as an instance knows it.
     pub(crate) fn clock(&self, setting: &Setting, who: usize) -> Timestamp {
-        self.now.plus(Duration::from_secs(setting.clocks[who]))
+        let reading = self.reading(setting, who);
+        self.instances[who].store_clock.as_ref().map_or(reading.wall, |clock| clock.now(reading))
+    }
+
+    /// The true time at which an instance's clock says this.
+    pub(crate) fn true_time(&self, setting: &Setting, who: usize, at: Timestamp) -> Timestamp {
+        let clock = self.clock(setting, who);
+        at.minus(clock.since(self.now)).plus(self.now.since(clock))
+    }
+
+    /// A true time by an instance's clock.
+    pub(crate) fn by_clock(&self, setting: &Setting, who: usize, at: Timestamp) -> Timestamp {
+        let clock = self.clock(setting, who);
+        at.plus(clock.since(self.now)).minus(self.now.since(clock))
+    }
+
+    /// What a step of an instance depends on.
+    pub(crate) fn context<'a>(
+        &self,
+        setting: &Setting,
+        who: usize,
+        policy: &'a Policy,
+        now: Timestamp,
+        draw: Draw,
+    ) -> Context<'a> {
+        let reading = self.reading(setting, who);
+        let clock = self.instances[who].store_clock.as_ref();
+        let clock_is_trusted = clock.is_none_or(|clock| clock.is_trusted(reading));
+        Context { uptime: reading.uptime, clock_is_trusted, ..Context::new(policy, now, draw) }
     }
 
     /// The next draw of an instance. No other instance ever draws it, though as fractions all draws are nearly equal.

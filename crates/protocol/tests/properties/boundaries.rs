@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use std::time::Duration;
 use token_broker_protocol::testing::strategies::{instant, pair, policy};
 use token_broker_protocol::{
-    Account, AccountName, Answer, Context, Decision, Draw, Expiry, Intent, Origin, Pair, Policy, Progress,
-    RefreshToken, Request, Secret, ServedFrom, Timestamp, Verdict, decide, lies_ahead,
+    Account, AccountName, Answer, Context, Cooldown, CooldownReason, Decision, Draw, Expiry, Holder, Intent,
+    Lease, Moment, Origin, Pair, Policy, Progress, RefreshToken, Request, Secret, ServedFrom, Timestamp,
+    Verdict, decide,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -33,7 +34,7 @@ fn token_request(now: Timestamp, min_ttl: Duration) -> Request {
     Request {
         account: AccountName::default(),
         intent: Intent::Token { min_ttl, rejected: None },
-        arrived_at: now,
+        arrived: Moment::of_agreeing_clocks(now),
         deadline: now.plus(Duration::from_secs(28)),
     }
 }
@@ -51,7 +52,7 @@ proptest! {
         let (mut usable_before, mut selected_before, mut left_before) = (true, false, Duration::MAX);
         for now in instants_of(&pair, &policy, min_ttl) {
             let request = token_request(now, min_ttl);
-            let cx = Context { policy: &policy, now, draw };
+            let cx = Context::new(&policy, now, draw);
             let usable = request.answer_with(Progress::default(), &pair, cx, ServedFrom::Memory).is_some();
             prop_assert!(usable_before || !usable, "usable again");
             prop_assert_eq!(usable, policy.usable(&pair, min_ttl, now) && policy.expires_in_seconds(&pair, now) > 0);
@@ -78,7 +79,7 @@ proptest! {
         let account = Account { pair: Some(pair), ..Account::default() };
         let last = until.minus(policy.clock_margin);
         for now in with_neighbours([Timestamp::default(), last, until, END_OF_TIME]) {
-            let cx = Context { policy: &policy, now, draw: Draw(0) };
+            let cx = Context::new(&policy, now, Draw(0));
             let request = token_request(now, Duration::ZERO);
             let expected = match decide(&request, Progress::default(), &account, cx) {
                 Decision::Refresh(_) => now < last,
@@ -103,8 +104,14 @@ proptest! {
     }
 
     #[test]
-    fn a_stored_instant_locks_out_for_two_hours_at_most(until in instant(), now in instant()) {
-        let pause = until.since(now);
-        prop_assert_eq!(lies_ahead(until, now), !pause.is_zero() && pause <= Duration::from_secs(2 * 3600));
+    fn a_stored_instant_locks_out_no_longer_than_its_kind_can(until in instant(), now in instant()) {
+        let left = until.since(now);
+        let within = |longest: u64| !left.is_zero() && left <= Duration::from_secs(longest + 60);
+        let lease = Some(Lease { holder: Holder(1), until });
+        let cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 1 });
+        let account = Account { lease, cooldown, ..Account::default() };
+        prop_assert_eq!(account.active_lease(now).is_some(), within(600));
+        prop_assert_eq!(account.has_impossible_lease(now), left > Duration::from_secs(660));
+        prop_assert_eq!(account.active_cooldown(now).is_some(), within(3_960));
     }
 }

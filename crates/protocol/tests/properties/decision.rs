@@ -16,7 +16,7 @@ proptest! {
         account in account(), request in request(), progress in progress(), policy in policy(),
         now in instant(), draw in any::<u64>()
     ) {
-        let cx = Context { policy: &policy, now, draw: Draw(draw) };
+        let cx = Context::new(&policy, now, Draw(draw));
         if let Decision::Answer(answer) = decide(&request, progress, &account, cx) {
             let pair = account.pair.expect("a pair");
             prop_assert_eq!(answer.generation, pair.generation);
@@ -37,7 +37,7 @@ proptest! {
         account in account(), request in request(), progress in progress(), policy in policy(),
         now in instant(), draw in any::<u64>()
     ) {
-        let cx = Context { policy: &policy, now, draw: Draw(draw) };
+        let cx = Context::new(&policy, now, Draw(draw));
         let (lease, cooldown) = (account.active_lease(now), account.active_cooldown(now));
         let pair = account.pair.as_ref();
         let free = lease.is_none() && cooldown.is_none();

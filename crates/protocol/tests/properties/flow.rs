@@ -20,7 +20,7 @@ proptest! {
         let mut now = now;
         for request in requests {
             let mut flow = Flow::new(request, cache);
-            let mut step = flow.begin(Context { policy: &policy, now, draw: Draw(1) });
+            let mut step = flow.begin(Context::new(&policy, now, Draw(1)));
             loop {
                 let effect = match step {
                     Step::Perform(effect) => effect,
@@ -45,7 +45,7 @@ proptest! {
                 let Some((event, draw, millis)) = events.next() else { break };
                 let span = Duration::from_millis(millis.unsigned_abs());
                 now = if millis < 0 { now.minus(span) } else { now.plus(span) };
-                step = flow.step(Context { policy: &policy, now, draw: Draw(draw) }, event.after(&effect));
+                step = flow.step(Context::new(&policy, now, Draw(draw)), event.after(&effect));
             }
             cache = flow.cache().clone();
         }

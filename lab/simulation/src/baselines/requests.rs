@@ -49,14 +49,14 @@ impl World {
         let request = Request {
             account: self.names[account].clone(),
             intent,
-            arrived_at: now,
+            arrived: protocol::Moment::of_agreeing_clocks(now),
             deadline: now.plus(HTTP_TIME),
         };
         let deadline_ms = instance.true_ms(request.deadline);
         let id = InstanceId { index, life: instance.life };
         let Some(known) = instance.baseline() else { return };
         let cache = known.caches.get(&account).cloned().unwrap_or_default();
-        let cx = Context { policy: &policy, now, draw: Draw(self.rng.u64(..)) };
+        let cx = Context::new(&policy, now, Draw(self.rng.u64(..)));
         if let Lookup::Answer(answer) = Baseline::look_up(&cache, &request, cx) {
             return self.answered(account, &request, &answer, arrived_ms);
         }
@@ -107,7 +107,7 @@ impl World {
         let (policy, draw) = (self.policy, Draw(self.rng.u64(..)));
         let now = self.instances[id.index].clock(self.now_ms);
         let Some(invocation) = self.invocation(id) else { return };
-        let step = invocation.baseline.step(Context { policy: &policy, now, draw }, event);
+        let step = invocation.baseline.step(Context::new(&policy, now, draw), event);
         self.follow(id, step);
     }
 

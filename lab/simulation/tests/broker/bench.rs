@@ -102,7 +102,12 @@ impl Bench {
     pub(crate) fn request(&mut self, account: &str, intent: Intent) -> Task {
         let now = Timestamp::from_millis(self.now_ms);
         let account = AccountName::parse(account).unwrap();
-        let request = Request { account, intent, arrived_at: now, deadline: now.plus(PATIENCE) };
+        let request = Request {
+            account,
+            intent,
+            arrived: protocol::Moment::of_agreeing_clocks(now),
+            deadline: now.plus(PATIENCE),
+        };
         let task = Task::try_from(self.requests.len()).unwrap();
         self.requests.push(request.clone());
         let broker = Arc::clone(&self.broker);

@@ -6,7 +6,7 @@ use protocol::{Intent, ServedFrom};
 #[test]
 fn answers_a_waiter_as_soon_as_the_record_serves_it() {
     let mut bench = Bench::with_a_pair_that_is_due(1);
-    let holder = bench.request("a", Intent::Maintain);
+    let holder = bench.request("a", Intent::Maintain(protocol::Task::Renew));
     bench.run();
     let waiters = [bench.request_a_token(), bench.request_a_token()];
     let at_ms = bench.now_ms;
@@ -34,7 +34,7 @@ fn is_published_while_the_upstream_is_called() {
 #[test]
 fn keeps_what_a_cancelled_flow_has_learned() {
     let mut bench = Bench::with_a_pair_that_is_due(3);
-    let holder = bench.request("a", Intent::Maintain);
+    let holder = bench.request("a", Intent::Maintain(protocol::Task::Renew));
     bench.run();
     assert!(bench.answer_until("refresh"));
     bench.cancel(holder);

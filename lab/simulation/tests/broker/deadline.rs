@@ -43,7 +43,7 @@ fn ends_a_waiter_whose_holder_is_not_done() {
     // The holder's deadline is earlier. The waiter shares what the holder has learned: the store did not answer.
     bench.advance_to(START_MS + 29_000);
     let (_, result) = &bench.ended[&waiter];
-    assert_eq!(*result, Err(Failure::StoreUnavailable));
+    assert_eq!(*result, Err(Failure::StoreUnavailable { retry_after: protocol::STORE_RETRY }));
 }
 
 #[test]
@@ -53,7 +53,8 @@ fn ends_a_waiter_before_its_holder() {
     let account = AccountName::parse("a").unwrap();
     let now = Timestamp::from_millis(bench.now_ms);
     let deadline = now.plus(Duration::from_secs(3));
-    let request = Request { account, intent: token(), arrived_at: now, deadline };
+    let request =
+        Request { account, intent: token(), arrived: protocol::Moment::of_agreeing_clocks(now), deadline };
     bench.requests.push(request.clone());
     let broker = Arc::clone(&bench.broker);
     bench.executor.spawn(1, async move { broker.serve(request, &mut Work::default()).await });
@@ -69,7 +70,7 @@ fn keeps_a_call_from_leaving_after_a_pause() {
     let (mut left, mut kept) = (0, 0);
     for seed in 0..SEEDS {
         let mut bench = Bench::with_a_pair_that_is_due(seed);
-        bench.request("a", Intent::Maintain);
+        bench.request("a", Intent::Maintain(protocol::Task::Renew));
         bench.run();
         assert!(bench.answer_until("write account"));
         let requested_ms = bench.under_way[0].since_ms;

@@ -25,7 +25,7 @@ fn explore(seed: u64, disturbed: bool) -> Bench {
                 let intents = [
                     Intent::Token { min_ttl, rejected: rejected.flatten() },
                     token(),
-                    Intent::Maintain,
+                    Intent::Maintain(protocol::Task::Renew),
                     Intent::Replace,
                 ];
                 let intent = intents[bench.rng.usize(..intents.len())];

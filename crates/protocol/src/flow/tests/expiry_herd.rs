@@ -72,7 +72,11 @@ fn a_request_that_the_draw_selected_is_not_drawn_again() {
 #[test]
 fn a_request_that_the_cache_selected_is_not_drawn_again() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let record = Some(CachedRecord { account: world.account.clone(), read_at: world.now });
+    let record = Some(CachedRecord {
+        account: world.account.clone(),
+        read_at: Moment::of_agreeing_clocks(world.now),
+        impossible_lease_seen: None,
+    });
     let mut flow = Flow::new(world.request(TOKEN), Cache { record, ..Cache::default() });
     world.eager = true;
     world

@@ -254,7 +254,7 @@ fn two_operators_at_once_have_the_effect_of_one() {
     assert!(answer.generation > Generation(7));
     let second_generation = second_answer.map(|done| match done {
         Outcome::Token(answer) => answer.generation,
-        Outcome::Report { .. } => panic!("no token"),
+        Outcome::Report { .. } | Outcome::Unblocked { .. } => panic!("no token"),
     });
     assert_eq!(second_generation, Some(answer.generation));
     assert_eq!(world.count("refresh"), 1);

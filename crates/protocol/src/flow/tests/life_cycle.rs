@@ -137,7 +137,7 @@ fn a_failed_revocation_is_finished_by_the_schedule() {
 
     world.token().unwrap();
     assert_eq!(world.account.pending_revocations.len(), 2, "a new pair does not forget them");
-    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut schedule = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut schedule, |_, _| Fate::Done).unwrap();
     assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 0 }));
     assert!(world.account.pair.is_some() && world.account.pending_revocations.is_empty());
@@ -237,8 +237,10 @@ fn an_operator_revokes_the_current_pair_and_no_later_one() {
 #[test]
 fn a_revocation_during_maintenance_leaves_no_live_pair() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut schedule = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
     revoked_by_an_operator(&mut world, &mut schedule);
+    let mut revocations = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
+    world.run(&mut revocations, |_, _| Fate::Done).unwrap();
     assert_eq!((world.count("revoke"), world.pending().len()), (4, 0), "the new pair's tokens, too");
     assert_eq!((world.account.pair.is_none(), world.count("login")), (true, 0));
 }
@@ -248,7 +250,7 @@ fn a_revocation_that_never_succeeds_delays_no_renewal() {
     let mut world = World::with_pair(Duration::from_secs(3600));
     let other = Pair { access_token: Secret::from("access x"), refresh_token: None, ..pair(WEEK) };
     world.account.pending_revocations = other.revocations().collect();
-    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut schedule = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
     world.run(&mut schedule, answering("revoke", UpstreamReply::Unauthorized)).unwrap();
     assert_eq!(world.report, Some(Outcome::Report { renewed: true, pending_revocations: 1 }));
     assert!(!world.account.pending_revocations.is_empty(), "nor is it forgotten");
@@ -256,7 +258,7 @@ fn a_revocation_that_never_succeeds_delays_no_renewal() {
 
 #[test]
 fn nothing_to_revoke_or_to_maintain_writes_nothing() {
-    for intent in [Intent::Revoke, Intent::Maintain] {
+    for intent in [Intent::Revoke, Intent::Maintain(Task::Renew), Intent::Maintain(Task::Revoke)] {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(intent), Cache::default());
         world.run(&mut flow, |_, _| Fate::Done).unwrap();
@@ -270,7 +272,7 @@ fn the_schedule_renews_what_is_due_and_nothing_else() {
     for (left, renewed) in [(2 * WEEK, false), (Duration::from_secs(3600), true), (Duration::ZERO, true)] {
         let mut world = World::with_pair(left);
         world.account.pair.as_mut().unwrap().issued_at = START.plus(left).minus(2 * WEEK);
-        let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+        let mut flow = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
         world.run(&mut flow, |_, _| Fate::Done).unwrap();
         assert_eq!(world.report, Some(Outcome::Report { renewed, pending_revocations: 0 }), "{left:?}");
         assert_eq!(world.count("refresh"), usize::from(renewed));
@@ -280,11 +282,11 @@ fn the_schedule_renews_what_is_due_and_nothing_else() {
 #[test]
 fn the_schedule_leaves_an_account_in_cooldown_alone() {
     let mut world = World::with_pair(Duration::from_secs(3600));
-    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
     let failure = world.run(&mut flow, answering("refresh", UpstreamReply::UNEXPECTED)).unwrap_err();
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
     world.requested.clear();
-    let mut again = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut again = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
     world.run(&mut again, |_, _| Fate::Done).unwrap();
     assert_eq!(world.requested, ["read account"]);
 }

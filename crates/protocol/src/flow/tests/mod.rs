@@ -1,5 +1,6 @@
 //! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
 
+mod clocks;
 mod expiry_herd;
 mod lease;
 mod life_cycle;
@@ -7,17 +8,19 @@ mod logins;
 mod operator;
 mod outages;
 mod refused_writes;
+mod rejections;
 mod renew;
 mod reports;
 mod revocations;
 mod save;
 mod transitions;
 
-use super::*;
+use super::{state::*, *};
 use crate::{
-    AccountName, Answer, ApiVersion, Cooldown, CooldownReason, Draw, Expiry, Grant, Granted, Holder, Intent,
-    LoginLimiter, NewRefreshToken, Origin, Policy, STORE_RETRY, Secret, SecretError, StoreError, TokenKind,
-    UpstreamReply, Verdict, Version, WriteOutcome, testing,
+    Account, AccountName, Answer, ApiVersion, Call, Cooldown, CooldownReason, Credentials, Draw, Expiry,
+    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, NewRefreshToken, Origin, Outcome,
+    Policy, Revocation, STORE_RETRY, Secret, SecretError, StoreError, Task, TokenKind, UpstreamReply,
+    Verdict, Version, WriteOutcome, testing,
 };
 use std::time::Duration;
 
@@ -77,7 +80,12 @@ impl World {
 
     fn request(&self, intent: Intent) -> Request {
         let deadline = self.now.plus(Duration::from_secs(28));
-        Request { account: AccountName::default(), intent, arrived_at: self.now, deadline }
+        Request {
+            account: AccountName::default(),
+            intent,
+            arrived: Moment::of_agreeing_clocks(self.now),
+            deadline,
+        }
     }
 
     fn token(&mut self) -> Result<Answer, Failure> {
@@ -98,7 +106,7 @@ impl World {
                     self.report = result.clone().ok();
                     return result.map(|outcome| match outcome {
                         Outcome::Token(answer) => answer,
-                        Outcome::Report { .. } => nothing(),
+                        Outcome::Report { .. } | Outcome::Unblocked { .. } => nothing(),
                     });
                 }
             };
@@ -204,7 +212,7 @@ const POLICY: Policy = Policy::DEFAULT;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn cx(now: Timestamp, draw: Draw) -> Context<'static> {
-    Context { policy: &POLICY, now, draw }
+    Context::new(&POLICY, now, draw)
 }
 
 /// The effect of a step that does not end the flow.

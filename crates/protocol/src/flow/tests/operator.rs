@@ -44,10 +44,10 @@ fn an_operators_refresh_logs_in_with_a_changed_secret() {
 fn an_operators_refresh_needs_no_accepted_secret() {
     let rejected = SecretVersion("v1".to_owned());
     let mut world = World::with_pair(WEEK);
-    world.account.rejected_secret = Some(rejected.clone());
+    world.account.rejected_secret = Some(testing::rejection(&rejected.0, START));
     let cache = Cache {
-        rejected_secret: Some((rejected, START)),
-        secret_failure: Some((SecretError::Unreachable, START)),
+        rejection_seen: Some(Moment::of_agreeing_clocks(START)),
+        secret_failure: Some((SecretError::Unreachable, Moment::of_agreeing_clocks(START))),
         ..Cache::default()
     };
     let mut refresh = Flow::new(world.request(Intent::Replace), cache);
@@ -71,7 +71,7 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
     world.requested.clear();
     let mut unblock = Flow::new(world.request(Intent::Unblock), Cache::default());
     world.run(&mut unblock, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.requested, ["read account", "write account"], "nothing is sent");
+    assert_eq!(world.requested, ["read account", "write account", "read limiter"], "nothing is sent");
     let version = world.account.version;
     assert_eq!(world.account, Account { version, ..Account::default() });
     world.token().unwrap();
@@ -80,7 +80,7 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
 #[test]
 fn unblock_waits_for_the_lease_and_survives_a_conflict() {
     let mut world = World::new();
-    world.account.rejected_secret = Some(SecretVersion("v1".to_owned()));
+    world.account.rejected_secret = Some(testing::rejection("v1", world.now));
     let until = START.plus(10 * SECOND);
     world.account.lease = Some(Lease { holder: Holder(1), until });
     let mut flow = Flow::new(world.request(Intent::Unblock), Cache::default());

@@ -48,7 +48,10 @@ fn f19_a_store_outage_causes_no_login() {
     };
     let mut world = World::new();
     let mut empty = Flow::new(world.request(TOKEN), Cache::default());
-    assert_eq!(world.run(&mut empty, unreachable), Err(Failure::StoreUnavailable));
+    assert_eq!(
+        world.run(&mut empty, unreachable),
+        Err(Failure::StoreUnavailable { retry_after: STORE_RETRY })
+    );
     assert_eq!(world.requested, ["read account"]);
 
     let mut warm = Flow::new(world.request(TOKEN), Cache::default());
@@ -131,7 +134,10 @@ fn limiter_conflicts(_: &mut World, effect: &Effect) -> Fate {
 fn a_limiter_that_cannot_be_written_allows_no_login() {
     let mut world = World::new();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
-    assert_eq!(world.run(&mut flow, limiter_conflicts), Err(Failure::StoreUnavailable));
+    assert_eq!(
+        world.run(&mut flow, limiter_conflicts),
+        Err(Failure::StoreUnavailable { retry_after: STORE_RETRY })
+    );
     assert_eq!((world.count("write limiter"), world.count("pause"), world.count("login")), (8, 7, 0));
     assert_eq!(world.account.lease, None, "the lease is given back");
 
@@ -246,7 +252,7 @@ fn a_secret_that_cannot_be_read_is_read_once_in_a_while() {
             cache = flow.cache().clone();
             assert!(!cache.is_forgettable(cx(world.now, Draw(1))));
         }
-        assert_eq!((world.count("read account"), world.count("read secret")), (1, 1), "{failure:?}");
+        assert_eq!((world.count("read account"), world.count("read secret")), (100, 1), "{failure:?}");
         world.pass(5 * SECOND);
         assert!(cache.is_forgettable(cx(world.now, Draw(1))));
         world.secret = Ok(credentials("v1"));
@@ -261,7 +267,7 @@ fn a_failing_upstream_gets_few_attempts_ahead_of_time() {
     world.pass(Duration::from_secs(9_000));
     let begun = world.now;
     while world.now.since(begun) < Duration::from_secs(3600) {
-        let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+        let mut flow = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
         let failing = |world: &mut World, effect: &Effect| match effect.name() {
             "login" | "refresh" => {
                 world.pass(SECOND);
@@ -310,4 +316,76 @@ fn an_unreadable_item_is_told_to_requests_that_waited() {
     world.run(&mut first, |_, _| Fate::Lost(unreadable.clone())).unwrap_err();
     let mut second = Flow::new(waiting, first.cache().clone());
     assert_eq!(world.run(&mut second, |_, _| Fate::Done), Err(Failure::UnreadableItem(what)));
+}
+
+#[test]
+fn a_requested_pause_of_an_unclear_reply_is_kept() {
+    let retry_after = Some(Duration::from_secs(600));
+    for kind in ["login", "refresh"] {
+        let mut world = if kind == "login" { World::new() } else { World::with_pair(Duration::ZERO) };
+        let reply = UpstreamReply::Unclear(crate::Unclear::Unexpected { retry_after });
+        let failure = fails(&mut world, kind, reply);
+        assert!(failure.retry_after_seconds() >= Some(600), "{kind}: {failure:?}");
+    }
+}
+
+#[test]
+fn a_caller_learns_how_the_upstream_failed() {
+    use crate::{Unclear, UpstreamFault};
+    for (reply, expected) in [
+        (UpstreamReply::NeverLeft, UpstreamFault::NoResponse),
+        (UpstreamReply::Unclear(Unclear::NoResponse), UpstreamFault::NoResponse),
+        (UpstreamReply::UNEXPECTED, UpstreamFault::Unexpected),
+        (UpstreamReply::Refused, UpstreamFault::Refused),
+    ] {
+        let mut world = World::new();
+        let told = |failure| match failure {
+            Failure::UpstreamUnavailable { fault, .. } => fault,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(fails(&mut world, "login", reply)), expected);
+        assert_eq!(told(world.token().unwrap_err()), expected, "in cooldown");
+    }
+}
+
+#[test]
+fn a_secret_s_failure_hides_no_pair_of_another_instance() {
+    let mut world = World::new();
+    world.secret = Err(SecretError::Unreachable);
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
+    assert_eq!(world.run(&mut first, |_, _| Fate::Done), Err(Failure::SecretUnavailable));
+    world.account = World::with_pair(WEEK).account;
+    let mut next = Flow::new(world.request(TOKEN), first.cache().clone());
+    let answer = world.run(&mut next, |_, _| Fate::Done).unwrap();
+    assert_eq!(answer.access_token, Secret::from("access 0"));
+}
+
+#[test]
+fn refused_writes_are_reported_as_the_store_s_own_reason() {
+    let refusal = crate::ServiceRefusal {
+        service: "DynamoDB",
+        operation: "PutItem",
+        code: "ValidationException".to_owned(),
+    };
+    let refusing = |_: &mut World, effect: &Effect| match effect {
+        Effect::WriteAccount { .. } => Fate::Lost(Event::Written(WriteOutcome::Refused(refusal.clone()))),
+        _ => Fate::Done,
+    };
+    let expected = Err(Failure::Misconfigured(refusal.clone()));
+    let mut world = World::with_pair(WEEK);
+    let mut revocation = Flow::new(world.request(Intent::Revoke), Cache::default());
+    assert_eq!(world.run(&mut revocation, refusing), expected);
+    assert_eq!(world.now, START, "trying again does not help");
+    let mut world = World::new();
+    let mut token = Flow::new(world.request(TOKEN), Cache::default());
+    assert_eq!(world.run(&mut token, refusing), expected);
+    let mut next = Flow::new(world.request(TOKEN), token.cache().clone());
+    assert_eq!(world.run(&mut next, |_, _| Fate::Done), expected, "from memory");
+    let mut world = World::new();
+    let refusing = |_: &mut World, effect: &Effect| match effect {
+        Effect::WriteLimiter { .. } => Fate::Lost(Event::Written(WriteOutcome::Refused(refusal.clone()))),
+        _ => Fate::Done,
+    };
+    let mut login = Flow::new(world.request(TOKEN), Cache::default());
+    assert_eq!(world.run(&mut login, refusing), expected, "permits");
 }

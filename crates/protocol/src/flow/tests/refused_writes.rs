@@ -1,6 +1,7 @@
 //! A table that can be read and refuses writes.
 
 use super::*;
+use crate::policy::WRITE_RETRY;
 
 /// The table can be read, and refuses every write after so many milliseconds.
 fn refusing_writes(takes_ms: u64) -> impl FnMut(&mut World, &Effect) -> Fate {
@@ -38,17 +39,23 @@ fn a_table_that_refuses_writes_is_told_as_such() {
     for takes_ms in [20, 2_500] {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
-        assert_eq!(world.run(&mut flow, refusing_writes(takes_ms)), Err(Failure::StoreUnavailable));
+        assert_eq!(
+            world.run(&mut flow, refusing_writes(takes_ms)),
+            Err(Failure::StoreUnavailable { retry_after: WRITE_RETRY })
+        );
         let waited = world.now.since(START);
         assert!(waited < 8 * SECOND, "{waited:?}");
         world.requested.clear();
         let mut next = Flow::new(world.request(TOKEN), flow.cache().clone());
-        assert_eq!(world.run(&mut next, refusing_writes(takes_ms)), Err(Failure::StoreUnavailable));
+        assert_eq!(
+            world.run(&mut next, refusing_writes(takes_ms)),
+            Err(Failure::StoreUnavailable { retry_after: WRITE_RETRY })
+        );
         assert_eq!(world.count("write account"), 0, "the next request does not start over");
         world.pass(5 * SECOND);
         let mut later = Flow::new(world.request(TOKEN), flow.cache().clone());
         world.run(&mut later, |_, _| Fate::Done).unwrap();
-        assert_eq!(later.cache().writes_failed_at, None);
+        assert_eq!(later.cache().writes_failed, None);
     }
 }
 

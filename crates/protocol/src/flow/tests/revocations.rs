@@ -18,7 +18,7 @@ fn revocations_that_hang_do_not_starve_the_others() {
         ..Account::default()
     };
     for _ in 0..2 {
-        let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+        let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
                 Effect::Send { call: Call::Revoke(revocation), not_after } if world.now <= *not_after => {
@@ -36,7 +36,7 @@ fn revocations_that_hang_do_not_starve_the_others() {
     assert!(!world.pending().contains(&"reachable"), "{:?}", world.pending());
     assert!(world.account.garbage_collection_time().is_some());
     world.pass(WEEK);
-    let mut last = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut last = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut last, |_, _| Fate::Done).unwrap();
     assert_eq!(world.pending(), Vec::<&str>::new(), "expired tokens are given up");
 }
@@ -46,7 +46,7 @@ fn a_rate_limited_revocation_is_the_last_of_its_run() {
     let mut world = World::new();
     let pending_revocations = ["first", "second", "third"].map(revocation).to_vec();
     world.account = Account { version: Version(7), pending_revocations, ..Account::default() };
-    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut flow, answering("revoke", UpstreamReply::RateLimited(None))).unwrap();
     assert_eq!((world.count("revoke"), world.pending()), (1, vec!["second", "third", "first"]));
 }
@@ -68,7 +68,7 @@ fn a_revocation_never_ends_the_current_pair() {
     assert_eq!(world.pending(), Vec::<&str>::new());
     world.requested.clear();
     world.account.pending_revocations = vec![revocation("access 0"), revocation("other")];
-    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut schedule = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut schedule, |_, _| Fate::Done).unwrap();
     assert_eq!((world.count("revoke"), world.pending().len()), (1, 0), "only the other one was sent");
 }
@@ -78,7 +78,7 @@ fn a_malformed_revocation_is_told_from_a_revoked_token() {
     let mut world = World::new();
     world.account =
         Account { version: Version(7), pending_revocations: vec![revocation("t")], ..Account::default() };
-    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut flow, answering("revoke", UpstreamReply::Refused)).unwrap();
     assert_eq!(world.pending(), ["t"]);
     let notices = flow.take_notices();
@@ -91,7 +91,7 @@ fn tokens_that_expired_before_their_revocation_are_reported() {
     let mut world = World::new();
     let expired = |token| Revocation { expires_at: START, ..revocation(token) };
     world.account.pending_revocations = vec![expired("a"), revocation("b"), expired("c")];
-    let mut flow = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut flow, |_, _| Fate::Done).unwrap();
     assert_eq!((world.count("revoke"), world.pending()), (1, vec![]));
     let dropped = |notice: &&Notice| matches!(notice, Notice::RevocationsDropped(_));
@@ -128,7 +128,8 @@ fn a_withdrawal_is_reported_once_when_it_is_written() {
         Effect::WriteAccount { .. } => Fate::Lost(Event::Written(WriteOutcome::Unknown)),
         _ => Fate::Done,
     };
-    assert_eq!(world.run(&mut flow, refused), Err(Failure::StoreUnavailable));
+    let retry_after = crate::policy::WRITE_RETRY;
+    assert_eq!(world.run(&mut flow, refused), Err(Failure::StoreUnavailable { retry_after }));
     assert!(world.count("write account") > 1);
     assert_eq!(withdrawals(&mut flow), 0, "the pair is still handed out");
     let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
@@ -145,6 +146,6 @@ fn a_withdrawal_is_reported_once_when_it_is_written() {
         }
         _ => Fate::Done,
     };
-    assert_eq!(world.run(&mut flow, lost), Err(Failure::StoreUnavailable));
+    assert_eq!(world.run(&mut flow, lost), Err(Failure::StoreUnavailable { retry_after: STORE_RETRY }));
     assert_eq!((withdrawals(&mut flow), world.account.pair.is_none()), (1, true));
 }

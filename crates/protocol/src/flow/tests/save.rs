@@ -76,7 +76,7 @@ fn f07_a_late_holder_does_not_overwrite_the_next_pair() {
     assert_eq!(world.pair().access_token, Secret::from("access 2"), "the later pair stays");
     assert_eq!(answer.generation, world.pair().generation);
     assert_eq!(world.pending(), ["refresh 1", "access 1"], "the late pair is to be revoked");
-    let mut schedule = Flow::new(world.request(Intent::Maintain), Cache::default());
+    let mut schedule = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
     world.run(&mut schedule, |_, _| Fate::Done).unwrap();
     assert_eq!((world.count("revoke"), world.pending().len()), (2, 0));
 }
@@ -208,7 +208,7 @@ fn a_pair_is_saved_patiently_and_a_failure_three_times() {
             unwritable(world, effect)
         })
         .unwrap();
-    assert_eq!(flow.cache().record.as_ref().map(|cached| cached.read_at), Some(last_try));
+    assert_eq!(flow.cache().record.as_ref().map(|cached| cached.read_at.wall), Some(last_try));
     let waited = world.now.since(START);
     assert!((Duration::from_secs(1)..=Duration::from_millis(2_500)).contains(&waited), "{waited:?}");
     assert_eq!(flow.take_notices().last(), Some(&Notice::WritePending(Generation(START.as_millis()))));

@@ -5,7 +5,7 @@
 //! events reaches it.
 
 use super::*;
-use crate::{AccountWrite, Target, flow::write::Attempt};
+use crate::{AccountWrite, Target};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
@@ -54,6 +54,7 @@ fn state_name(state: &State) -> &'static str {
         State::RereadingSecret(_) => "RereadingSecret",
         State::LoggingIn(..) => "LoggingIn",
         State::Probing(_) => "Probing",
+        State::ReadingLimiter => "ReadingLimiter",
         State::Revoking { .. } => "Revoking",
         State::Done => "Done",
     }
@@ -63,7 +64,7 @@ fn step_name(step: &Step) -> String {
     match step {
         Step::Perform(effect) => effect.name().to_owned(),
         Step::Done(Ok(Outcome::Token(_))) => "answer".to_owned(),
-        Step::Done(Ok(Outcome::Report { .. })) => "report".to_owned(),
+        Step::Done(Ok(Outcome::Report { .. } | Outcome::Unblocked { .. })) => "report".to_owned(),
         Step::Done(Err(failure)) => format!("fail with {}", failure.code()),
     }
 }
@@ -82,9 +83,10 @@ impl Visit {
     /// What the further course depends on. Two visits with the same key are not walked twice.
     fn key(&self) -> u64 {
         let flow = &self.flow;
-        let deadline = flow.request.deadline;
+        let cx = cx(self.now, Draw(1));
+        let deadline = flow.request.ends(cx);
         let left = [1_300, 6_000, 12_000].map(|ms| self.now.plus(Duration::from_millis(ms)) > deadline);
-        let account = flow.account();
+        let account = flow.account(cx);
         let pair = account.pair.as_ref();
         let kind = pair.map(|pair| {
             let refresh = pair.refresh_token.as_ref().map(|refresh| refresh.consumed);
@@ -108,7 +110,7 @@ impl Visit {
             | State::Revoking { held, .. } => {
                 let failed = matches!(&flow.state, State::Revoking { failed, .. } if !failed.is_empty());
                 let pending = held.account.pending_revocations.is_empty();
-                (format!("{} {failed} {pending}", held.rejected_version.is_some()), Some(held.lease))
+                (format!("{failed} {pending}"), Some(held.lease))
             }
             _ => (String::new(), None),
         };
@@ -128,7 +130,7 @@ impl Visit {
             flow.late_login,
             flow.rejected_version.is_some(),
             flow.lease_failed_since.is_some(),
-            flow.cache.secret_failure.is_some(),
+            flow.cache.recent_secret_failure(cx).is_some(),
         ];
         let intent = flow.request.intent;
         let state = state_name(&flow.state);
@@ -245,7 +247,7 @@ impl Visit {
             reason: CooldownReason::Unavailable(crate::UpstreamFault::Unexpected),
             failures: 1,
         });
-        let rejected_secret = Some(SecretVersion("v1".to_owned()));
+        let rejected_secret = Some(testing::rejection("v1", START));
         let others = [
             base.clone(),
             Account { lease, ..base.clone() },
@@ -294,8 +296,7 @@ impl Attempt {
                 Ending::Failed(failure) => failure.code().as_str().to_owned(),
                 ending => format!("{ending:?}"),
             },
-            Self::Permit(attempt) => attempt.held.rejected_version.is_some().to_string(),
-            Self::Block(_) => String::new(),
+            Self::Permit(_) | Self::Block(_) => String::new(),
         }
     }
 }
@@ -310,7 +311,15 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
     };
     let caches = [Cache::default(), Cache { pending_write: Some(pending), ..Cache::default() }];
     let mut visits = Vec::new();
-    for intent in [TOKEN, reported, Intent::Replace, Intent::Revoke, Intent::Unblock, Intent::Maintain] {
+    for intent in [
+        TOKEN,
+        reported,
+        Intent::Replace,
+        Intent::Revoke,
+        Intent::Unblock,
+        Intent::Maintain(Task::Renew),
+        Intent::Maintain(Task::Revoke),
+    ] {
         for cache in &caches {
             let mut flow = Flow::new(world.request(intent), cache.clone());
             let step = flow.begin(cx(START, Draw(1)));

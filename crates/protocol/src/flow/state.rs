@@ -1,0 +1,173 @@
+//! What a flow waits for, where it goes next, and what the holder of a lease carries along. Every other module of the
+//! flow imports from here, and none from another's types.
+
+use crate::{
+    Account, AccountWrite, Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Generation,
+    Holder, IssuedToken, Lease, LimiterName, Moment, Notice, Outcome, Revocation, Timestamp, UpstreamFault,
+};
+use std::time::Duration;
+
+/// What a flow waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    Start,
+    ReadingRecord,
+    Waiting,
+    CheckingSecret,
+    Writing(Attempt),
+    ReadingBack(Attempt),
+    BackingOff(Attempt),
+    Refreshing(Held),
+    RereadingSecret(Held),
+    LoggingIn(Held, Credentials),
+    Probing(Held),
+    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
+    ReadingLimiter,
+    Done,
+}
+
+/// Where a flow goes next.
+pub(super) enum Next {
+    /// Read the record, then decide.
+    Look,
+    /// Pause, then read the record.
+    LookAt(Timestamp),
+    /// Decide on the record as it was last read.
+    Decide,
+    /// Read the secret, then take the lease for a login.
+    CheckSecret,
+    Acquire(Purpose),
+    RereadSecret(Held),
+    AcquirePermit(Held, Credentials),
+    RevokePending(Held, Vec<Revocation>),
+    /// End the lease: write `held.account`.
+    Save(Held, Ending),
+    Write(Attempt, Effect),
+    ReadBack(Attempt),
+    BackOff(Attempt, Timestamp),
+    /// Send a call, until this instant at the latest, and wait for the reply in this state.
+    Send(State, Call, Timestamp),
+    /// Read the limiter of the account's logins, to report what it delays.
+    ReadLimiter(LimiterName),
+    Done(Result<Outcome, Failure>),
+}
+
+impl Next {
+    /// End the lease without a pair, for this reason.
+    pub(super) fn fail(held: Held, failure: Failure) -> Self {
+        Self::Save(held, Ending::Failed(failure))
+    }
+
+    pub(super) fn unexpected() -> Self {
+        Self::Done(Err(Failure::Defect("an event came that does not answer the last effect")))
+    }
+}
+
+/// What the holder of a lease knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Held {
+    /// The record as the lease-taking write left it, with what the holder has found out since. Its version is the fence.
+    pub(super) account: Account,
+    pub(super) lease: Lease,
+}
+
+impl Held {
+    pub(super) fn fence(&self) -> Generation {
+        Generation(self.account.version.0)
+    }
+
+    /// The cooldown after one more failure of this kind, at least as long as the upstream asked for.
+    pub(super) fn next_cooldown(
+        &self,
+        cx: Context<'_>,
+        fault: UpstreamFault,
+        retry_after: Option<Duration>,
+    ) -> Cooldown {
+        let failures = self.account.failures().saturating_add(1);
+        let until = cx.now.plus(cx.policy.cooldown(fault, failures, retry_after, cx.draw));
+        Cooldown { until, reason: CooldownReason::Unavailable(fault), failures }
+    }
+}
+
+/// What the lease is taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    Refresh(IssuedToken),
+    LogIn(Credentials),
+    Probe(IssuedToken),
+    Revoke { withdraw: bool },
+}
+
+/// What the holder of a lease leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ending {
+    /// A new pair.
+    Obtained,
+    /// A pair of an earlier request of this instance, which could not save it.
+    Pending,
+    /// No pair, and the reason.
+    Failed(Failure),
+    /// Nothing that ends the request: read the record and decide again.
+    Released,
+    /// Pending revocations were tried once.
+    Revoked,
+    /// The tokens of an orphan are to be revoked. Written without a lease.
+    OrphanRecorded,
+    /// An operator's unblock. Written without a lease.
+    Unblocked,
+}
+
+/// A conditional write on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Attempt {
+    Lease(LeaseAttempt),
+    Save(SaveAttempt),
+    Permit(PermitAttempt),
+    Block(BlockAttempt),
+}
+
+/// The write that is to take the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LeaseAttempt {
+    pub(super) write: AccountWrite,
+    pub(super) lease: Lease,
+    pub(super) purpose: Purpose,
+    /// What it does besides, reported once it is applied, or may be.
+    pub(super) notices: Vec<Notice>,
+}
+
+/// The write that ends a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SaveAttempt {
+    /// Conditional on the fence: no other attempt may have written since.
+    pub(super) write: AccountWrite,
+    pub(super) ending: Ending,
+    /// When the first try was made.
+    pub(super) since: Timestamp,
+    /// When the last try was made.
+    pub(super) requested_at: Moment,
+    pub(super) tries: u32,
+}
+
+/// A permit that is being acquired for one login.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PermitAttempt {
+    pub(super) held: Held,
+    pub(super) name: LimiterName,
+    pub(super) credentials: Credentials,
+    pub(super) permit: Holder,
+    /// When the permit of the last try was dated.
+    pub(super) acquired_at: Timestamp,
+    /// It was dated anew once, because writing it took longer than it is fresh.
+    pub(super) redated: bool,
+    pub(super) tries: u32,
+}
+
+/// A 429 that the whole fleet has to know: the limit counts by address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BlockAttempt {
+    pub(super) held: Held,
+    pub(super) cooldown: Cooldown,
+    pub(super) name: LimiterName,
+    pub(super) tries: u32,
+}

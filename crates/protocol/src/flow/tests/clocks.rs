@@ -1,0 +1,179 @@
+//! Clocks that are wrong or step.
+
+use super::*;
+
+const AHEAD: Duration = Duration::from_secs(110 * 60);
+
+/// Leases, cooldowns and blocks that an instance with such a clock has written.
+fn written_ahead(world: &mut World) {
+    let until = world.now.plus(AHEAD);
+    world.account.lease = Some(Lease { holder: Holder(1), until });
+    world.account.version = Version(until.as_millis());
+}
+
+#[test]
+fn an_impossible_lease_is_respected_for_as_long_as_one_lasts() {
+    let mut world = World::new();
+    written_ahead(&mut world);
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    let waited = world.now.since(START);
+    let lease = POLICY.lease + POLICY.clock_margin;
+    assert!((lease..lease + SECOND * 2).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn an_impossible_lease_ages_across_requests_by_uptime() {
+    let mut world = World::new();
+    written_ahead(&mut world);
+    let mut first = Flow::new(world.request(TOKEN), Cache::default());
+    world.drive_to(&mut first, "pause");
+    world.pass(POLICY.lease + POLICY.clock_margin);
+    let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
+    let began = world.now;
+    world.run(&mut second, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.now, began, "it does not wait once more");
+    // Another version is another lease.
+    written_ahead(&mut world);
+    let mut third = Flow::new(world.request(TOKEN), first.cache().clone());
+    world.account.pair = None;
+    world.run(&mut third, |_, _| Fate::Done).unwrap();
+    assert!(world.now.since(began) >= POLICY.lease);
+}
+
+#[test]
+fn unblock_clears_an_impossible_lease() {
+    let mut world = World::new();
+    written_ahead(&mut world);
+    let mut flow = Flow::new(world.request(Intent::Unblock), Cache::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    assert_eq!((world.account.lease, world.now), (None, START));
+    assert_eq!(world.report, Some(Outcome::Unblocked { held_by: None }));
+}
+
+#[test]
+fn unblock_says_what_still_holds_a_renewal_back() {
+    let unblocked = |world: &mut World| {
+        world
+            .run(&mut Flow::new(world.request(Intent::Unblock), Cache::default()), |_, _| Fate::Done)
+            .unwrap();
+        match world.report.take() {
+            Some(Outcome::Unblocked { held_by }) => held_by.map(|failure| failure.code().as_str()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut world = World::new();
+    assert_eq!(unblocked(&mut world), None);
+    world.limiter = LoginLimiter::default().block(world.now.plus(SECOND * 60), world.now);
+    assert_eq!(unblocked(&mut world), Some("upstream_rate_limited"));
+    world.limiter = LoginLimiter::default();
+    for holder in 0..POLICY.login_budget as u64 {
+        let account = AccountName::parse(&format!("a-{holder}")).unwrap();
+        world.limiter = world.limiter.try_acquire(&POLICY, &account, Holder(holder), world.now).unwrap();
+    }
+    assert_eq!(unblocked(&mut world), Some("login_budget_exhausted"));
+    world.account.lease = Some(Lease { holder: Holder(1), until: world.now.plus(SECOND) });
+    assert_eq!(
+        unblocked(&mut world),
+        Some("refresh_in_progress"),
+        "there is nothing to clear, so it does not wait"
+    );
+    world.account = Account::default();
+    world.limiter = LoginLimiter::default();
+    let mut flow = Flow::new(world.request(Intent::Unblock), Cache::default());
+    let unreachable = |_: &mut World, effect: &Effect| match effect {
+        Effect::ReadLimiter(_) => Fate::Lost(Event::Limiter(Err(StoreError::Unreachable))),
+        _ => Fate::Done,
+    };
+    world.run(&mut flow, unreachable).unwrap();
+    let held_by = Some(Failure::StoreUnavailable { retry_after: STORE_RETRY });
+    assert_eq!(world.report, Some(Outcome::Unblocked { held_by }));
+}
+
+fn untrusted(now: Timestamp) -> Context<'static> {
+    Context { clock_is_trusted: false, ..cx(now, Draw(u64::MAX)) }
+}
+
+#[test]
+fn without_a_trusted_clock_no_lease_is_taken() {
+    for (record, expected) in [
+        (Account::default(), Err(Failure::ClockOff)),
+        (World::with_pair(SECOND * 30).account, Ok("access 0")),
+    ] {
+        let mut world = World::new();
+        world.account = record;
+        let min_ttl = Duration::from_secs(1);
+        // A report of a usable pair would probe it.
+        let rejected = world.account.generation();
+        let mut flow = Flow::new(world.request(Intent::Token { min_ttl, rejected }), Cache::default());
+        let mut step = flow.begin(untrusted(world.now));
+        let result = loop {
+            match step {
+                Step::Perform(effect) => {
+                    assert!(!matches!(effect, Effect::WriteAccount { .. }), "{effect:?}");
+                    let event = world.perform(effect);
+                    step = flow.step(untrusted(world.now), event);
+                }
+                Step::Done(result) => break result,
+            }
+        };
+        let token = result.map(|outcome| match outcome {
+            Outcome::Token(answer) => answer.access_token.expose().to_owned(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(token, expected.map(str::to_owned));
+        assert_eq!(flow.take_notices(), [Notice::ClockOff]);
+    }
+}
+
+#[test]
+fn a_clock_that_steps_under_the_lease_takes_no_permit() {
+    let mut world = World::new();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let effect = world.drive_to(&mut flow, "read limiter");
+    let event = world.perform(effect);
+    let effect = performed(flow.step(untrusted(world.now), event));
+    assert_eq!(effect.name(), "write account", "it gives the lease back");
+    let event = world.perform(effect);
+    assert_eq!(flow.step(untrusted(world.now), event), Step::Done(Err(Failure::ClockOff)));
+    assert_eq!((world.account.lease, world.account.cooldown, world.limiter.permits.len()), (None, None, 0));
+}
+
+#[test]
+fn the_store_s_time_moves_the_deadline_with_it() {
+    let mut world = World::new();
+    let request = world.request(TOKEN);
+    let left = request.deadline.since(world.now);
+    // The clock was ahead, and is set right a second later.
+    let uptime = request.arrived.uptime.plus(SECOND);
+    let corrected = Context { uptime, ..cx(world.now.minus(AHEAD), Draw(0)) };
+    assert_eq!(request.ends(corrected).since(corrected.now), left - SECOND);
+    world.pass(left + SECOND);
+    assert_eq!(request.ends(cx(world.now, Draw(0))), request.deadline);
+}
+
+#[test]
+fn a_pair_from_a_clock_that_is_ahead_is_probed_all_the_same() {
+    let mut world = World::with_pair(WEEK);
+    let pair = world.account.pair.as_mut().unwrap();
+    pair.issued_at = START.plus(AHEAD);
+    world.account.young_deaths = 5;
+    let intent = Intent::Token { min_ttl: SECOND, rejected: Some(Generation(7)) };
+    let mut flow = Flow::new(world.request(intent), Cache::default());
+    world.run(&mut flow, |_, _| Fate::Done).unwrap();
+    assert_eq!(world.count("probe"), 1);
+}
+
+#[test]
+fn pauses_that_only_a_wrong_clock_can_have_written_hold_nobody_up() {
+    let mut world = World::new();
+    let until = world.now.plus(AHEAD);
+    world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 1 });
+    world.account.early_refresh_after = Some(until);
+    let account = AccountName::parse("other").unwrap();
+    world.limiter.blocked_until = Some(until);
+    let permit = crate::Permit { account, acquired_at: until, counts_until: until, holder: Holder(3) };
+    world.limiter.permits = vec![permit; POLICY.login_budget];
+    assert!(world.token().is_ok());
+    assert_eq!(world.now, START);
+}

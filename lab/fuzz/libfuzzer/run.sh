@@ -19,7 +19,7 @@ shift $(($# < 2 ? $# : 2))
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTC_WRAPPER=$PWD/rustc.sh cargo build --release --target "$host"
-binary=${CARGO_TARGET_DIR:-target}/$host/release/token-broker-fuzz
+binary=${CARGO_TARGET_DIR:-target}/$host/release/token-broker-libfuzzer
 
 fuzz() {
     local name=$1 seeds=("../seeds/$1") log=corpus/$1.log
@@ -31,7 +31,7 @@ fuzz() {
     "$binary" -runs="$executions" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -dict=../dictionary.txt \
         -artifact_prefix=./ "$@" "corpus/$name" "${seeds[@]}" >"$log" 2>&1 || {
         grep -m 1 -A 1 'panicked\|ERROR: libFuzzer' "$log"
-        echo "$name: a rule is broken; see fuzz/$log"
+        echo "$name: a rule is broken; see lab/fuzz/libfuzzer/$log"
         return 1
     }
     rm -rf "corpus/$name.least" && mkdir "corpus/$name.least"

@@ -8,7 +8,7 @@ case " $* " in
 esac
 case " $* " in
     # The rules that are checked are not what is searched.
-    *" --crate-name token_broker_fuzz"*) exec "$@" ;;
+    *" --crate-name token_broker_fuzz "* | *" --crate-name token_broker_libfuzzer "*) exec "$@" ;;
     *" --crate-name token_broker"* | \
     *" --crate-name base64 "* | *" --crate-name form_urlencoded "* | *" --crate-name http "* | \
     *" --crate-name serde_json "* | *" --crate-name time "* | *" --crate-name url "*)

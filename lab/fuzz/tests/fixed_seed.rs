@@ -2,7 +2,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
-use token_broker_fuzzing::{TARGETS, Target};
+use token_broker_fuzz::{TARGETS, Target};
 
 const CHANGED_INPUTS: usize = 4_000;
 const LONGEST: usize = 4096;

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
-use token_broker_fuzzing::TARGETS;
+use token_broker_fuzz::TARGETS;
 
 static CHECK: OnceLock<fn(&[u8])> = OnceLock::new();
 

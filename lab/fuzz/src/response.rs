@@ -14,19 +14,22 @@ const SENT_AT: Timestamp = Timestamp::from_millis(1_775_478_896_000);
 pub(crate) fn check(body: &[u8]) {
     let value = serde_json::from_slice::<Value>(body).ok();
     let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
-    let sent_as = |name: &str, token: &str| field(name).is_none_or(|sent| sent.trim() == token);
+    // Of several objects, the first with a usable token counts.
+    let single = body.iter().filter(|byte| **byte == b'{').count() == 1;
+    let sent = |name: &str| field(name).map(str::trim).filter(|_| single);
+    let is_sendable = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if is_v2_error(body) {
         assert!(field("result").is_none_or(|result| result == "error"));
     }
     if let GrantBody::Granted(granted) = parse_grant(body) {
         let token = granted.access_token.expose();
-        assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
-        assert!(sent_as("access_token", token));
+        assert!(is_sendable(token));
+        assert!(sent("access_token").is_none_or(|sent| sent == token || !is_sendable(sent)));
         let refresh = match &granted.refresh_token {
             NewRefreshToken::Token(token) => token.expose(),
             _ => "",
         };
-        assert!(sent_as("refresh_token", refresh));
+        assert!(sent("refresh_token").is_none_or(|sent| sent == refresh));
         granted_in_future(granted.access_expiry);
         granted_in_future(granted.refresh_expiry);
         let shown = format!("{granted:?}");

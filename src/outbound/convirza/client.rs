@@ -82,6 +82,11 @@ impl Convirza {
             // The login limit counts by address, so a proxy would change which logins count together.
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
+            // A response whose head cannot be read would lose the pair in it.
+            .http1_max_headers(1000)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
             // Otherwise a host may compress the response.
             .default_headers(
                 [(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect(),

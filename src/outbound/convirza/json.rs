@@ -15,7 +15,10 @@ pub(super) struct Body {
     pub(super) is_json: bool,
 }
 
-/// The fields of a body's object, in their order.
+/// Bounds the work on a body of nothing but braces.
+const MOST_OBJECTS: usize = 16;
+
+/// The fields of an object, in their order.
 pub(super) struct Fields<'a> {
     all: Vec<(String, &'a RawValue)>,
     /// Whether the object was read to its end.
@@ -38,17 +41,21 @@ impl Body {
         Self { text, is_json }
     }
 
-    /// The fields of the first object, as far as it can be read.
-    pub(super) fn fields(&self) -> Fields<'_> {
-        let start = self.text.find('{').unwrap_or(self.text.len());
-        let mut all = Vec::new();
-        let mut reader = serde_json::Deserializer::from_str(self.text.get(start..).unwrap_or_default());
-        let complete = reader.deserialize_map(FieldsUntilError(&mut all)).is_ok();
-        Fields { all, complete }
+    /// The fields of the first objects, also of one within another, each as far as it can be read.
+    pub(super) fn objects(&self) -> impl Iterator<Item = Fields<'_>> {
+        let starts = self.text.match_indices('{').take(MOST_OBJECTS);
+        starts.filter_map(|(start, _)| Some(Fields::read(self.text.get(start..)?)))
     }
 }
 
 impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> Self {
+        let mut all = Vec::new();
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let complete = reader.deserialize_map(FieldsUntilError(&mut all)).is_ok();
+        Self { all, complete }
+    }
+
     /// The values of every field with this name.
     pub(super) fn named(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
         self.all.iter().filter(move |(other, _)| other == name).map(|(_, value)| *value)

@@ -24,15 +24,15 @@ pub enum GrantBody {
 }
 
 /// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
-/// as the frontend token and the user. Only the access token is required. What cannot be used is logged and dropped; of
+/// as the frontend token and the user. Only the access token is required, in the body's object or one within it. What cannot be used is logged and dropped; of
 /// a field that comes twice the last one counts.
 pub fn parse_grant(body: &[u8]) -> GrantBody {
     let body = Body::new(body);
-    let fields = body.fields();
-    let access_tokens = || fields.named("access_token").filter(|value| !is_empty(value));
-    let Some(access_token) = access_tokens().rev().find_map(access_token) else {
-        let none_was_sent = body.is_json && access_tokens().next().is_none();
-        return if none_was_sent { GrantBody::NoToken } else { GrantBody::Unreadable };
+    let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
+    let Some((access_token, fields)) = found else {
+        let holds_none = |fields: Fields<'_>| fields.named("access_token").all(is_empty);
+        let certainly = body.is_json && body.objects().all(holds_none);
+        return if certainly { GrantBody::NoToken } else { GrantBody::Unreadable };
     };
     if !body.is_json {
         tracing::warn!("the upstream's response is not valid JSON; the tokens in it are kept");
@@ -48,8 +48,8 @@ pub fn parse_grant(body: &[u8]) -> GrantBody {
 /// Whether a body is V2's refusal, `{"result":"error","err":…}`, which may come with the status of a success.
 pub fn is_v2_error(body: &[u8]) -> bool {
     let body = Body::new(body);
-    let result = body.fields().named("result").next_back();
-    result.and_then(text).is_some_and(|result| result.expose() == "error")
+    let result = body.objects().next().and_then(|fields| text(fields.named("result").next_back()?));
+    result.is_some_and(|result| result.expose() == "error")
 }
 
 /// Whether a value certainly is no token.
@@ -57,9 +57,10 @@ fn is_empty(value: &RawValue) -> bool {
     matches!(value.get(), "null" | "false" | "\"\"")
 }
 
-/// A token that can be sent in a header.
-fn access_token(value: &RawValue) -> Option<Secret> {
-    text(value).filter(|token| token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
+/// The last access token that can be sent in a header.
+fn access_token(fields: &Fields<'_>) -> Option<Secret> {
+    let can_be_sent = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    fields.named("access_token").rev().filter_map(text).find(can_be_sent)
 }
 
 fn refresh_token(fields: &Fields<'_>) -> NewRefreshToken {
@@ -189,6 +190,7 @@ mod tests {
             b"{",
             b"<html>",
             br#"{"access_token":7}"#,
+            br#"{"data":{"access_token":7}}"#,
             br#"{"access_token":"with a blank"}"#,
             br#"{"access_token":"with\nnewline"}"#,
             br#"{"access_token":"cut of"#,
@@ -207,6 +209,8 @@ mod tests {
             format!(")]}}',\n{{{rest}}}"),
             format!("{{{rest}}}\n<!-- served by -->"),
             format!("{{{rest}}}{{}}"),
+            format!("Notice: {{undefined}} in <b>{{}}</b>{{{rest}}}"),
+            format!("{{\"result\":\"success\",\"data\":{{{rest}}}}}"),
             format!("{{{rest},}}"),
             format!("{{{rest},\"user\":{{\"na"),
             format!("{{{rest},\"user\":{{\"name\":\"line\nend\"}}}}"),

@@ -385,6 +385,22 @@ mod v2 {
     }
 }
 
+mod heads {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_any_form_lose_no_pair() {
+        let many = (0..200).fold(String::new(), |text, number| format!("{text}x-{number}: any\r\n"));
+        for odd in
+            [many.as_str(), "no header\r\n", "x-folded: any\r\n thing\r\n", "x-blank : any\r\n", "x-é: é\r\n"]
+        {
+            let text = response(200, &[], GRANT).replacen("\r\n", &format!("\r\n{odd}"), 1);
+            let host = Host::start([Script::Respond(text)]).await;
+            assert_eq!(send(&host, &login(v3())).await, granted(), "{odd}");
+        }
+    }
+}
+
 mod bodies {
     use super::*;
 

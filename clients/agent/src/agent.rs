@@ -5,6 +5,7 @@ use crate::{
     proxy::Proxy,
     query, reply,
     route::{Route, route},
+    visitors::Visit,
 };
 use contract::{AccountName, Action, Call, ErrorCode, Unknown, parameters};
 use http::{Request, Response};
@@ -34,7 +35,7 @@ impl Agent {
     /// An agent that gets its tokens from `source` and reaches the API by `http`.
     pub fn new(settings: &Settings, source: TokenSource, http: HttpClient) -> Self {
         Self {
-            proxy: Proxy::new(settings.api.clone(), http),
+            proxy: Proxy::new(settings.api.clone(), settings.apis.clone(), http),
             source,
             guard: Arc::clone(&settings.guard),
             accounts: settings.accounts.clone(),
@@ -44,7 +45,7 @@ impl Agent {
 
     /// Answers a request. The longer answers have boxes for their state, since each connection keeps room for the
     /// largest. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Incoming>, visit: &Visit) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(refusal) = gate::check_origin(&head, self.any_host) {
             return reply::refused(refusal);
@@ -52,20 +53,31 @@ impl Agent {
         let path = head.uri.path().to_owned();
         let route = route(&head.method, &path);
         let is_open = matches!(route, Route::Ping | Route::OAuth);
-        if !is_open && !self.guard.admits(|token| gate::is_guarded(&head.headers, token)) {
-            return reply::unguarded();
+        if !is_open {
+            if !self.guard.admits(|token| gate::is_guarded(&head.headers, token)) {
+                return reply::unguarded();
+            }
+            visit.admit();
         }
         match route {
             Route::Ping => reply::json(200, full(r#"{"status":"alive"}"#)),
-            Route::Ready => self.ready().await,
-            Route::Token => self.token(head.uri.query().unwrap_or_default()).await,
-            Route::OAuth => Box::pin(oauth::token(self, Request::from_parts(head, body))).await,
+            Route::Ready => {
+                let _busy = visit.busy();
+                self.ready().await
+            }
+            Route::Token => {
+                let _busy = visit.busy();
+                self.token(head.uri.query().unwrap_or_default()).await
+            }
+            Route::OAuth => Box::pin(oauth::token(self, Request::from_parts(head, body), visit)).await,
             Route::Proxy { account, rest } => {
                 let request = Request::from_parts(head, body);
-                Box::pin(self.proxy.pass(&self.source, &account, rest, request)).await
+                Box::pin(self.proxy.pass(&self.source, &account, rest, request, visit)).await
             }
             Route::NoAccount => {
-                reply::error(400, ErrorCode::InvalidRequest, "the path has to be /proxy/ACCOUNT/PATH", None)
+                let description =
+                    "the path has to be /proxy/ACCOUNT/PATH, and its second segment is no account";
+                reply::error(400, ErrorCode::InvalidRequest, description, None)
             }
             Route::Wrong { allow } => reply::wrong_method(allow),
             Route::Unknown => {

@@ -1,7 +1,7 @@
 //! Lambda's Extensions API.
 
 use crate::log::{Level, log};
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
 use token_broker_client::http::{BaseUrl, HttpClient, SendError, Sent, collect, full};
@@ -29,17 +29,15 @@ impl Extension {
         let host = runtime_api.strip_prefix("http://").unwrap_or(runtime_api);
         let api = BaseUrl::parse_any(&format!("http://{host}"))
             .map_err(|error| format!("AWS_LAMBDA_RUNTIME_API is {error}"))?;
-        let name =
-            HeaderValue::from_str(name).map_err(|_| "the program's name is no header value".to_owned())?;
+        let name = HeaderValue::from_str(name)
+            .map_err(|_| "the program's name cannot be sent in a header".to_owned())?;
         let response = send_registration(&http, &api, &name).await.map_err(|error| error.to_string())?;
-        let identifier = response.headers().get(&IDENTIFIER).cloned();
-        match (response.status().is_success(), identifier) {
-            (true, Some(identifier)) => {
-                // Read to its end, so that the connection can be used again.
-                let _ = collect(response.into_body(), LONGEST_ANSWER).await;
-                Ok(Self { api, http, identifier })
-            }
-            _ => Err(format!("Lambda refused the registration: HTTP {}", response.status())),
+        let (head, body) = response.into_parts();
+        // Read to its end, so that the connection can be used again.
+        let body = collect(body, LONGEST_ANSWER).await.unwrap_or_default();
+        match head.headers.get(&IDENTIFIER).cloned() {
+            Some(identifier) if head.status.is_success() => Ok(Self { api, http, identifier }),
+            _ => Err(refused("the registration", head.status, &body)),
         }
     }
 
@@ -56,7 +54,7 @@ impl Extension {
             let body =
                 collect(response.into_body(), LONGEST_ANSWER).await.map_err(|error| error.to_string())?;
             if !status.is_success() {
-                return Err(format!("Lambda refused to give the next event: HTTP {status}"));
+                return Err(refused("to give the next event", status, &body));
             }
             let event: Value = serde_json::from_slice(&body).unwrap_or_default();
             if event.get("eventType").and_then(Value::as_str) == Some("SHUTDOWN") {
@@ -64,6 +62,14 @@ impl Extension {
             }
         }
     }
+}
+
+/// Lambda's reason is in the body, for example `Extension.InvalidExtensionName`.
+fn refused(what: &str, status: StatusCode, body: &[u8]) -> String {
+    let reason: Value = serde_json::from_slice(body).unwrap_or_default();
+    let texts = ["errorType", "errorMessage"].into_iter().filter_map(|name| reason.get(name)?.as_str());
+    let reason: String = texts.flat_map(|text| [" ", text]).collect();
+    format!("Lambda refused {what}: HTTP {status}{reason}")
 }
 
 /// Sends the registration until there is a connection. A registration that may have arrived is not repeated.

@@ -13,9 +13,9 @@
 //! | `oauth` | the OAuth 2.0 token endpoint |
 //! | `proxy` | requests to the API with the account's token |
 //! | `reply` | responses |
-//! | `agent`, `server` | handles a request; accepts connections |
+//! | `agent`, `server`, `stream`, `visitors` | handles a request; accepts connections; limits those of strangers |
 //! | `extension` | Lambda's Extensions API |
-//! | `cli` | the command line |
+//! | `cli`, `operator` | the command line; the commands that call broker or agent once |
 //! | `fuzzing` | the pure parts, for `lab/fuzz` |
 
 mod agent;
@@ -27,6 +27,7 @@ mod gate;
 mod guard;
 mod log;
 mod oauth;
+mod operator;
 mod proxy;
 mod query;
 mod reply;
@@ -34,6 +35,8 @@ mod route;
 mod run;
 mod server;
 mod settings;
+mod stream;
+mod visitors;
 
 pub use agent::Agent;
 pub use guard::Guard;

@@ -6,17 +6,16 @@ use token_broker_client::Environment;
 
 fn main() -> ExitCode {
     let environment = Environment::of_process();
-    let mut arguments = std::env::args();
-    let program = arguments.next().unwrap_or_default();
-    let arguments: Vec<_> = arguments.collect();
-    let command = match Command::parse(&arguments, environment.get("AWS_LAMBDA_RUNTIME_API").is_some()) {
+    let inside_lambda = environment.get("AWS_LAMBDA_RUNTIME_API").is_some();
+    let command = match Command::parse(std::env::args_os(), inside_lambda) {
         Ok(command) => command,
-        Err(usage) => {
-            // Nothing has been set up that could log.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{usage}\n").as_bytes());
-            return ExitCode::from(2);
+        Err(error) => {
+            // The help goes to standard output, and a mistake to standard error.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let program = std::env::args_os().next().unwrap_or_default();
     // Lambda demands the name of the file as the extension's name.
     let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or("token-broker-agent");
     // One thread: the agent waits for the network most of the time, and shares the function's processor. Name

@@ -1,27 +1,31 @@
 //! An OAuth 2.0 token endpoint (RFC 6749 §4.4) whose client secret is the guard token, for stock OAuth clients.
 
-use crate::{Agent, gate, query, reply};
+use crate::{Agent, gate, query, reply, visitors::Visit};
 use contract::{Call, CallError, parameters};
 use http::{Request, Response, header};
 use hyper::body::Incoming;
+use std::time::Duration;
 use token_broker_client::http::{Body, collect};
 
 const LONGEST_FORM: usize = 16 * 1024;
+/// The form comes from a caller who has not shown the guard token yet.
+const FORM_TIME: Duration = Duration::from_secs(10);
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Answers `POST /oauth/token`.
-pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn token(agent: &Agent, request: Request<Incoming>, visit: &Visit) -> Response<Body> {
     let (head, body) = request.into_parts();
     let content =
         head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content.to_ascii_lowercase().starts_with(FORM) {
         return reply::malformed(&CallError::Invalid(format!("the Content-Type has to be {FORM}")));
     }
-    let Ok(form) = collect(body, LONGEST_FORM).await else {
+    let Ok(Ok(form)) = tokio::time::timeout(FORM_TIME, collect(body, LONGEST_FORM)).await else {
         return reply::malformed(&CallError::Invalid(format!(
             "the form has to be complete and of at most {LONGEST_FORM} bytes"
         )));
     };
+    let _busy = visit.busy();
     let form = parameters(&form);
     let field = |name: &str| form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
     let (headers, secret) = (&head.headers, field("client_secret"));
@@ -29,6 +33,7 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>) -> Response
     {
         return reply::unknown_client();
     }
+    visit.admit();
     let call = match Call::from_form(&form) {
         Ok(call) => call,
         Err(error) => return reply::malformed(&error),

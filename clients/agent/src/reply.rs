@@ -2,7 +2,7 @@
 
 use crate::gate::Refusal;
 use bytes::Bytes;
-use contract::{CallError, ErrorCode, Timestamp, TokenAnswer};
+use contract::{AccountName, CallError, ClientErrorCode, ErrorCode, Timestamp, TokenAnswer};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -41,25 +41,36 @@ fn with_request_id(
     retry_after: Option<Duration>,
     request_id: String,
 ) -> Response<Body> {
-    let mut fields = Map::new();
-    fields.insert("error".to_owned(), code.into().as_str().into());
-    fields.insert("error_description".to_owned(), description.into());
     let seconds = retry_after.map(|span| contract::seconds_rounded_up(span).max(1));
-    if let Some(seconds) = seconds {
-        fields.insert("retry_after".to_owned(), seconds.into());
-    }
-    fields.insert("request_id".to_owned(), request_id.into());
-    let mut response = json(status, full(Value::Object(fields).to_string()));
+    let mut response = json(status, full(error_body(&code.into(), description, seconds, request_id)));
     if let Some(seconds) = seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
+fn error_body(code: &Code, description: &str, seconds: Option<u64>, request_id: String) -> String {
+    let mut fields = Map::new();
+    fields.insert("error".to_owned(), code.as_str().into());
+    fields.insert("error_description".to_owned(), description.into());
+    if let Some(seconds) = seconds {
+        fields.insert("retry_after".to_owned(), seconds.into());
+    }
+    fields.insert("request_id".to_owned(), request_id.into());
+    Value::Object(fields).to_string()
+}
+
+/// The body of a refusal of bytes that are no request.
+pub(crate) fn not_http() -> String {
+    let description = "the request is not HTTP/1.1, or its head is too long";
+    error_body(&ErrorCode::InvalidRequest.into(), description, None, request_id())
+}
+
 /// The broker's code that stands for a failed call. The client's own codes are no answers of a broker.
 pub(crate) fn code(error: &Error) -> Code {
     match error.code() {
         Code::Client(_) if matches!(error, Error::StillWaiting(_)) => ErrorCode::RefreshInProgress.into(),
+        Code::Client(ClientErrorCode::NotConfigured) => ErrorCode::Misconfigured.into(),
         Code::Client(_) => ErrorCode::UpstreamUnavailable.into(),
         code => code,
     }
@@ -71,6 +82,19 @@ pub(crate) fn no_token(error: &Error) -> Response<Body> {
     let status = if let Code::Broker(code) = code { code.http_status() } else { 502 };
     let request_id = error.request_id().map_or_else(request_id, str::to_owned);
     with_request_id(status, code, &error.description(), error.retry_after(), request_id)
+}
+
+/// Why there is no token for a proxied request. The account was part of the path, perhaps by mistake.
+pub(crate) fn no_proxied_token(error: &Error, account: &AccountName) -> Response<Body> {
+    if error.code() != ErrorCode::UnknownAccount {
+        return no_token(error);
+    }
+    let description = format!(
+        "{}; the path named the account {account}, as its form is /proxy/ACCOUNT/PATH",
+        error.description()
+    );
+    let request_id = error.request_id().map_or_else(request_id, str::to_owned);
+    with_request_id(404, ErrorCode::UnknownAccount, &description, None, request_id)
 }
 
 /// Why a query or a form is no call.

@@ -29,9 +29,13 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     let only = |allowed: &Method, allow, route| {
         if method == allowed { route } else { Route::Wrong { allow } }
     };
+    let probe = |route| match *method {
+        Method::GET | Method::HEAD => route,
+        _ => Route::Wrong { allow: "GET, HEAD" },
+    };
     match path {
-        "/ping" => only(&Method::GET, "GET", Route::Ping),
-        "/readyz" => only(&Method::GET, "GET", Route::Ready),
+        "/ping" => probe(Route::Ping),
+        "/readyz" => probe(Route::Ready),
         "/v1/token" => only(&Method::GET, "GET", Route::Token),
         "/oauth/token" => only(&Method::POST, "POST", Route::OAuth),
         _ => match path.strip_prefix("/proxy/") {
@@ -52,6 +56,9 @@ mod tests {
     fn every_path_has_its_method() {
         assert_eq!(route(&Method::GET, "/ping"), Route::Ping);
         assert_eq!(route(&Method::GET, "/readyz"), Route::Ready);
+        assert_eq!(route(&Method::HEAD, "/ping"), Route::Ping);
+        assert_eq!(route(&Method::HEAD, "/readyz"), Route::Ready);
+        assert_eq!(route(&Method::POST, "/ping"), Route::Wrong { allow: "GET, HEAD" });
         assert_eq!(route(&Method::GET, "/v1/token"), Route::Token);
         assert_eq!(route(&Method::POST, "/oauth/token"), Route::OAuth);
         assert_eq!(route(&Method::POST, "/v1/token"), Route::Wrong { allow: "GET" });

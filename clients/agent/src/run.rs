@@ -2,17 +2,15 @@
 
 use crate::{
     Agent, Listening, Settings,
-    cli::{Command, HELP},
+    cli::Command,
     extension::Extension,
     log::{Level, log},
+    operator::{self, misconfigured},
     settings,
 };
-use contract::AccountName;
-use serde_json::Value;
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
-use token_broker_client::{
-    Action, Call, Environment, Error, Limits, SystemClock, TokenSource, http::HttpClient,
-};
+use contract::Action;
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use token_broker_client::{Environment, Error, Limits, SystemClock, TokenSource, http::HttpClient};
 use tokio::signal::unix::{SignalKind, signal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,30 +21,26 @@ const EXTENSION_DRAIN: Duration = Duration::from_millis(500);
 
 /// Runs a command, and returns the process's exit code: 0, 1 after a failure, or 2 for a wrong configuration.
 pub async fn run(command: Command, environment: &Environment, program: &str) -> ExitCode {
+    let action = |action, account| operator::call(environment, operator::action(action, account, false));
     match command {
-        Command::Help => print(HELP.as_bytes()),
-        Command::Version => print(concat!("token-broker-agent ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
-        Command::Call(action, account) => call(environment, action, account).await,
-        Command::Serve => serve(environment, None).await,
         Command::Extension => serve(environment, Some(program)).await,
-    }
-}
-
-async fn call(environment: &Environment, action: Action, account: Option<AccountName>) -> ExitCode {
-    let broker = match settings::broker(environment) {
-        Ok(broker) => broker,
-        Err(faults) => return misconfigured(&faults.to_string()),
-    };
-    match TokenSource::new(broker).call(&Call::new(action, account)).await {
-        Ok(reply) => print(reply.expose()),
-        Err(error) => {
-            let retry_after = error.retry_after().map(|span| span.as_secs());
-            let mut fields = vec![("error", Value::from(error.code().as_str()))];
-            fields.extend(retry_after.map(|seconds| ("retry_after", seconds.into())));
-            fields.extend(error.request_id().map(|id| ("request_id", id.into())));
-            log(Level::Error, &error.description(), &fields);
-            ExitCode::FAILURE
+        Command::Serve => serve(environment, None).await,
+        Command::Token { wanted, rejected_generation, raw: false } => {
+            operator::call(environment, wanted.call(rejected_generation)).await
         }
+        Command::Token { wanted, rejected_generation, raw: true } => {
+            operator::raw_token(environment, wanted.call(rejected_generation)).await
+        }
+        Command::Status(account) => action(Action::Status, account).await,
+        Command::Refresh(account) => action(Action::Refresh, account).await,
+        Command::Unblock(account) => action(Action::Unblock, account).await,
+        Command::Revoke { account, confirm } => {
+            operator::call(environment, operator::action(Action::Revoke, account, confirm)).await
+        }
+        Command::Exec { wanted, env, command } => {
+            operator::exec(environment, wanted.call(None), &env, &command).await
+        }
+        Command::Health { ready } => operator::health(environment, ready).await,
     }
 }
 
@@ -66,6 +60,9 @@ async fn serve(environment: &Environment, extension: Option<&str>) -> ExitCode {
             return misconfigured(&format!("cannot listen on 127.0.0.1:{}: {error}", settings.port));
         }
     };
+    for warning in &settings.warnings {
+        log(Level::Warn, warning, &[]);
+    }
     let address = listening.address();
     let http = HttpClient::new(SystemClock, environment.roots(), CONNECT_TIMEOUT);
     let source = TokenSource::with(broker, SystemClock, Limits::default());
@@ -148,16 +145,4 @@ async fn until_signal() -> Result<(), String> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-fn print(text: &[u8]) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    let newline: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
-    let printed = out.write_all(text).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
-    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn misconfigured(faults: &str) -> ExitCode {
-    log(Level::Error, faults, &[]);
-    ExitCode::from(2)
 }

@@ -3,9 +3,11 @@
 use crate::{
     Agent,
     log::{Level, log},
+    stream::CallerStream,
+    visitors::{Strangers, Visit, most_connections},
 };
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     future::Future,
@@ -25,6 +27,10 @@ use tokio::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The longest head of a request. A guard token in it may have a few kilobytes.
 const LONGEST_HEAD: usize = 64 * 1024;
+/// How long a connection may wait for the end of a request's head. Clients keep idle connections for less.
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+/// The time for a response that is in the agent's buffer when the agent ends.
+const LAST_WRITE: Duration = Duration::from_millis(100);
 
 /// A port that is open. Connections wait in the system's queue until it is served.
 #[derive(Debug)]
@@ -60,20 +66,40 @@ impl Listening {
     /// the time `drain` to end.
     pub async fn serve(self, agent: Arc<Agent>, until: impl Future<Output = ()>, drain: Duration) {
         let (stop, stopped) = watch::channel(());
+        let most = most_connections();
+        let strangers = Strangers::new(most);
         let mut connections = JoinSet::new();
         let mut until = pin!(until);
+        let mut is_refused = false;
         loop {
             tokio::select! {
                 () = &mut until => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((tcp, _)) => {
-                        connections.spawn(serve_connection(tcp, Arc::clone(&agent), stopped.clone()));
+                // At the limit, callers wait in the system's queue.
+                accepted = self.listener.accept(), if connections.len() < most => {
+                    // Logs changes only.
+                    if accepted.is_err() != is_refused {
+                        is_refused = !is_refused;
+                        match &accepted {
+                            Ok(_) => log(Level::Info, "connections are accepted again", &[]),
+                            Err(error) => {
+                                let error = error.to_string().into();
+                                log(Level::Warn, "cannot accept a connection", &[("error", error)]);
+                            }
+                        }
                     }
-                    Err(error) => {
-                        log(Level::Warn, "cannot accept a connection", &[("error", error.to_string().into())]);
+                    let Ok((tcp, _)) = accepted else {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    };
+                    if strangers.are_many() {
+                        // Callers that have just connected get the chance to show their token.
+                        tokio::task::yield_now().await;
+                        tokio::task::yield_now().await;
                     }
-                },
+                    strangers.begin(|visit| {
+                        connections.spawn(serve_connection(tcp, Arc::clone(&agent), visit, stopped.clone()))
+                    });
+                }
                 Some(_ended) = connections.join_next() => {}
             }
         }
@@ -84,22 +110,29 @@ impl Listening {
     }
 }
 
-async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, mut stopped: watch::Receiver<()>) {
+async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut stopped: watch::Receiver<()>) {
     // Costs latency at worst.
     let _ = tcp.set_nodelay(true);
+    let visit = Arc::new(visit);
+    let of_requests = Arc::clone(&visit);
     let service = service_fn(move |request| {
-        let agent = Arc::clone(&agent);
-        async move { Ok::<_, Infallible>(agent.handle(request).await) }
+        let (agent, visit) = (Arc::clone(&agent), Arc::clone(&of_requests));
+        async move { Ok::<_, Infallible>(agent.handle(request, &visit).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(LONGEST_HEAD);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
+    builder.max_buf_size(LONGEST_HEAD).timer(TokioTimer::new()).header_read_timeout(LONGEST_IDLE);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(CallerStream::new(tcp)), service));
     // The caller notices a broken connection itself.
     tokio::select! {
         _ = connection.as_mut() => {}
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            if visit.is_busy() {
+                let _ = connection.await;
+            } else {
+                // A request that has not come whole may never do so.
+                let _ = tokio::time::timeout(LAST_WRITE, connection).await;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Guard;
 use contract::AccountName;
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
 
 const DEFAULT_PORT: u16 = 2774;
@@ -17,8 +17,12 @@ pub struct Settings {
     pub guard: Arc<Guard>,
     /// These accounts are kept fresh.
     pub accounts: Vec<AccountName>,
-    /// The only server that the proxy talks to.
+    /// The server that the proxy talks to, for accounts without another.
     pub api: BaseUrl,
+    /// Other servers, by account.
+    pub apis: HashMap<AccountName, BaseUrl>,
+    /// What was ignored, and why.
+    pub warnings: Vec<String>,
     /// Whether requests for other hosts than localhost are let in: only on the local stack, for containers.
     pub any_host: bool,
     /// Whether tokens are fetched before the first request. A snapshot would keep them for days.
@@ -45,16 +49,18 @@ impl Settings {
     pub fn parse(environment: &Environment) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
         let mut noted = |fault: String| faults.push(fault);
-        let port = port(environment).map_err(&mut noted).ok();
+        let mut warnings = Vec::new();
+        let port = port(environment, &mut warnings).map_err(&mut noted).ok();
         let guard = Guard::of(environment).map(Arc::new).map_err(|error| noted(error.to_string())).ok();
         let accounts = accounts(environment).map_err(&mut noted).ok();
         let api = environment.get("CONVIRZA_API_URL").unwrap_or(DEFAULT_API);
         let api =
             BaseUrl::parse(api).map_err(|error| noted(format!("CONVIRZA_API_URL is wrong: {error}"))).ok();
+        let apis = apis(environment).map_err(&mut noted).ok();
         let prefetch = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") != Some("snap-start");
-        match (port, guard, accounts, api) {
-            (Some(port), Some(guard), Some(accounts), Some(api)) => {
-                Ok(Self { port, guard, accounts, api, any_host: false, prefetch })
+        match (port, guard, accounts, api, apis) {
+            (Some(port), Some(guard), Some(accounts), Some(api), Some(apis)) => {
+                Ok(Self { port, guard, accounts, api, apis, warnings, any_host: false, prefetch })
             }
             _ => Err(SettingsError(faults)),
         }
@@ -76,10 +82,38 @@ pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, Settings
     }
 }
 
-fn port(environment: &Environment) -> Result<u16, String> {
-    environment.get("TOKEN_BROKER_PORT").map_or(Ok(DEFAULT_PORT), |text| {
-        text.parse().map_err(|_| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned())
-    })
+/// The port that the environment names.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn port(environment: &Environment, warnings: &mut Vec<String>) -> Result<u16, String> {
+    match environment.get("TOKEN_BROKER_PORT").map(str::trim) {
+        None => Ok(DEFAULT_PORT),
+        Some(url) if url.contains("://") => {
+            warnings.push(format!(
+                "TOKEN_BROKER_PORT is a URL, as Kubernetes injects it for a Service named token-broker; it is ignored, \
+                 and the port is {DEFAULT_PORT}"
+            ));
+            Ok(DEFAULT_PORT)
+        }
+        Some(text) => text.parse().map_err(|_| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned()),
+    }
+}
+
+fn apis(environment: &Environment) -> Result<HashMap<AccountName, BaseUrl>, String> {
+    let list = environment.get("TOKEN_BROKER_API_URLS").unwrap_or_default();
+    let mut apis = HashMap::new();
+    for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let form = "TOKEN_BROKER_API_URLS has to be a comma-separated list of ACCOUNT=URL";
+        let (name, url) = entry.split_once('=').ok_or(form)?;
+        let account = AccountName::parse(name.trim()).ok_or(form)?;
+        let url = BaseUrl::parse(url.trim())
+            .map_err(|error| format!("TOKEN_BROKER_API_URLS has a wrong URL for {account}: {error}"))?;
+        if apis.insert(account.clone(), url).is_some() {
+            return Err(format!("TOKEN_BROKER_API_URLS names {account} twice"));
+        }
+    }
+    Ok(apis)
 }
 
 fn accounts(environment: &Environment) -> Result<Vec<AccountName>, String> {
@@ -118,6 +152,32 @@ mod tests {
         .unwrap_err();
         for name in ["TOKEN_BROKER_PORT", "TOKEN_BROKER_TOKEN", "TOKEN_BROKER_ACCOUNTS", "CONVIRZA_API_URL"] {
             assert_eq!(error.0.iter().filter(|fault| fault.contains(name)).count(), 1, "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_kubernetes_injects_is_ignored_with_a_warning() {
+        let guard = ("TOKEN_BROKER_TOKEN", "guard");
+        let settings = parse(&[guard, ("TOKEN_BROKER_PORT", "tcp://10.0.0.1:443")]).unwrap();
+        assert_eq!((settings.port, settings.warnings.len()), (2774, 1));
+        let settings = parse(&[guard, ("TOKEN_BROKER_PORT", "3000\n")]).unwrap();
+        assert_eq!((settings.port, settings.warnings.len()), (3000, 0));
+    }
+
+    #[test]
+    fn accounts_may_have_apis_of_their_own() {
+        let list = |text| parse(&[("TOKEN_BROKER_TOKEN", "guard"), ("TOKEN_BROKER_API_URLS", text)]);
+        let settings = list("crm=https://www.zohoapis.eu, erp=https://erp.example/v2,").unwrap();
+        let url = |name| settings.apis[&AccountName::parse(name).unwrap()].clone();
+        assert_eq!(url("crm").target.host(), "www.zohoapis.eu");
+        assert_eq!(url("erp").path, "/v2");
+        for wrong in [
+            "crm",
+            "CRM=https://x.example",
+            "crm=http://x.example",
+            "a=https://x.example,a=https://y.example",
+        ] {
+            assert!(list(wrong).unwrap_err().to_string().contains("TOKEN_BROKER_API_URLS"), "{wrong}");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
 };
 #[cfg(feature = "aws")]
 use crate::{
+    Clock,
     aws::Aws,
     transports::{HttpApi, Invoke, region_of, region_of_arn},
 };
@@ -23,6 +24,9 @@ use tokio::sync::OnceCell;
 
 /// The longest answer that is read: `status` of a thousand accounts.
 const LONGEST_ANSWER: usize = 1024 * 1024;
+/// The longest pause before another try of the HTTP API.
+#[cfg(feature = "aws")]
+const PAUSE: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Where the agent listens unless told otherwise.
 const AGENT_PORT: &str = "2774";
@@ -65,7 +69,9 @@ impl BrokerClient {
     /// # Errors
     /// There is no guard token, or the port is malformed.
     pub fn agent(environment: &Environment) -> Result<Self, Error> {
-        let port = environment.get("TOKEN_BROKER_PORT").unwrap_or(AGENT_PORT);
+        // Kubernetes injects a URL of this name for a Service named token-broker.
+        let port = environment.get("TOKEN_BROKER_PORT").filter(|port| !port.contains("://"));
+        let port = port.unwrap_or(AGENT_PORT);
         if !port.parse().is_ok_and(|port: u16| port > 0) {
             return Err(Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()));
         }
@@ -159,6 +165,12 @@ impl BrokerClient {
                 let ready = ready
                     .get_or_try_init(async || HttpApi::new(self.aws(region_of(base)).await?, base.clone()));
                 let api = ready.await?;
+                let sent = self.send(&api.base.target, api.request(call).await?).await;
+                if !sent.as_ref().is_err_and(is_transient) {
+                    return sent;
+                }
+                // As the SDK does for direct invokes.
+                tokio::time::sleep(SystemClock.draw().jittered(PAUSE)).await;
                 self.send(&api.base.target, api.request(call).await?).await
             }
         }
@@ -182,6 +194,16 @@ impl Broker for BrokerClient {
 #[cfg(feature = "aws")]
 fn is_too_old_for_names(error: &Error) -> bool {
     error.code() == ErrorCode::InvalidRequest && error.description().starts_with("unknown field `client`")
+}
+
+/// Whether API Gateway or Lambda may answer the next try. What the broker itself says is none of this.
+#[cfg(feature = "aws")]
+fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::Intercepted { status, .. } => [429, 500, 502, 503, 504].contains(status),
+        Error::Unreachable(_) => true,
+        _ => false,
+    }
 }
 
 fn base_url(text: &str, what: &str) -> Result<BaseUrl, Error> {

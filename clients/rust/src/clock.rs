@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// How often a wait looks at the wall clock.
 const TICK: Duration = Duration::from_secs(1);
+/// A tick that takes longer by the wall clock was interrupted by a freeze, or by a step of the clock.
+const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 /// Where time and randomness come from.
 ///
@@ -43,15 +45,32 @@ impl Clock for SystemClock {
 /// Waits for the future, at most until `deadline` by the wall clock. Notices within a second that a thawed process is
 /// past it. If the wall clock steps back, the wait is no longer than it was to be at first.
 pub async fn within<F: Future>(clock: &dyn Clock, deadline: Timestamp, future: F) -> Option<F::Output> {
+    observe(clock, deadline, future).await.0
+}
+
+/// As [`within`]. Also tells whether the process was frozen meanwhile: then a connection may be dead, and an error says
+/// nothing. Without a result, a freeze ends the wait at once.
+pub(crate) async fn observe<F: Future>(
+    clock: &dyn Clock,
+    deadline: Timestamp,
+    future: F,
+) -> (Option<F::Output>, bool) {
     let mut future = pin!(future);
-    let latest = Instant::now() + deadline.since(clock.now());
+    let mut seen = clock.now();
+    let latest = Instant::now() + deadline.since(seen);
+    let mut was_frozen = false;
     loop {
-        let left = deadline.since(clock.now()).min(latest.saturating_duration_since(Instant::now()));
-        if left.is_zero() {
-            return None;
-        }
+        let left = deadline.since(seen).min(latest.saturating_duration_since(Instant::now()));
+        // A future that is ready counts, even if the time is up.
         if let Ok(output) = tokio::time::timeout(left.min(TICK), &mut future).await {
-            return Some(output);
+            was_frozen |= clock.now().since(seen) > LONGEST_TICK;
+            return (Some(output), was_frozen);
         }
+        if left.is_zero() || was_frozen {
+            return (None, was_frozen);
+        }
+        let now = clock.now();
+        was_frozen = now.since(seen) > LONGEST_TICK;
+        seen = now;
     }
 }

@@ -12,6 +12,9 @@ pub enum GuardTokenError {
     /// No variable holds one.
     #[error("there is no guard token; set TOKEN_BROKER_TOKEN to a random text or to file://PATH")]
     Missing,
+    /// `TOKEN_BROKER_TOKEN` is white space only.
+    #[error("TOKEN_BROKER_TOKEN is blank; set it to a random text or to file://PATH")]
+    Blank,
     /// The file that `TOKEN_BROKER_TOKEN` names cannot be read, or is empty.
     #[error("the file that TOKEN_BROKER_TOKEN names has no guard token: {0}")]
     Unreadable(String),
@@ -61,16 +64,20 @@ impl Environment {
     }
 
     /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,
-    /// or the token that Lambda or ECS shares with all processes of one environment, and only with those.
+    /// or the token that Lambda or ECS shares with all processes of one environment, and only with those. Secret
+    /// stores like to add white space, which is trimmed.
     ///
     /// # Errors
     /// There is none.
     pub fn guard_token(&self) -> Result<Secret, GuardTokenError> {
         let given = ["AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
-        let Some(own) = self.get("TOKEN_BROKER_TOKEN") else {
-            return self.first(&given).map(Secret::from).ok_or(GuardTokenError::Missing);
+        let Some(own) = self.get("TOKEN_BROKER_TOKEN").map(str::trim) else {
+            let given = self.first(&given).map(str::trim).filter(|token| !token.is_empty());
+            return given.map(Secret::from).ok_or(GuardTokenError::Missing);
         };
-        let Some(file) = own.strip_prefix("file://") else { return Ok(Secret::from(own)) };
+        let Some(file) = own.strip_prefix("file://") else {
+            return if own.is_empty() { Err(GuardTokenError::Blank) } else { Ok(Secret::from(own)) };
+        };
         let text = std::fs::read_to_string(file)
             .map_err(|error| GuardTokenError::Unreadable(format!("{file}: {error}")))?;
         match text.trim() {
@@ -100,6 +107,9 @@ mod tests {
         assert_eq!(guard(&[session, container]), Ok(Secret::from("s")));
         assert_eq!(guard(&[("AWS_SESSION_TOKEN", ""), container]), Ok(Secret::from("c")));
         assert_eq!(guard(&[("TOKEN_BROKER_TOKEN", "")]), Err(GuardTokenError::Missing));
+        assert_eq!(guard(&[("TOKEN_BROKER_TOKEN", " own\r\n")]), Ok(Secret::from("own")));
+        assert_eq!(guard(&[("TOKEN_BROKER_TOKEN", " \n"), session]), Err(GuardTokenError::Blank));
+        assert_eq!(guard(&[("AWS_SESSION_TOKEN", "\n")]), Err(GuardTokenError::Missing));
         let unreadable = guard(&[("TOKEN_BROKER_TOKEN", "file:///does/not/exist"), session]);
         assert!(matches!(unreadable, Err(GuardTokenError::Unreadable(_))));
     }

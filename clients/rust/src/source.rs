@@ -3,7 +3,7 @@
 use crate::{
     Action, Broker, Call, Clock, Error, SystemClock, Token,
     cache::{CLOCK_STEP, Demand, Entry, Lookup, is_of_the_request},
-    clock::within,
+    clock::{observe, within},
 };
 use contract::{AccountName, Generation, Timestamp};
 use std::{
@@ -66,19 +66,29 @@ struct Flight {
     demand: Demand,
     started_at: Timestamp,
     gives_up_at: Timestamp,
-    result: watch::Receiver<Option<Result<Token, Error>>>,
+    result: Pending,
 }
+
+/// How a call in flight ends.
+#[derive(Clone)]
+enum Ended {
+    With(Result<Token, Error>),
+    /// The process was frozen meanwhile, so that a failure says nothing.
+    Frozen,
+}
+
+type Pending = watch::Receiver<Option<Ended>>;
 
 impl Flight {
     /// Whether an answer may still come. After a freeze, the call's connection has long been closed. If the clock
     /// stepped back, the call's age is unknown.
     fn is_alive(&self, now: Timestamp) -> bool {
-        self.began_lately(now) && now < self.gives_up_at && self.result.has_changed().is_ok()
+        self.has_sane_age(now) && now < self.gives_up_at && self.result.has_changed().is_ok()
     }
 
-    /// Whether no freeze outlasted the call, and the clock has not stepped back since it began.
-    fn began_lately(&self, now: Timestamp) -> bool {
-        self.started_at <= now.plus(CLOCK_STEP) && now < self.gives_up_at.plus(CLOCK_STEP)
+    /// Whether the clock has not stepped back since the call began.
+    fn has_sane_age(&self, now: Timestamp) -> bool {
+        self.started_at <= now.plus(CLOCK_STEP)
     }
 }
 
@@ -148,7 +158,9 @@ impl TokenSource {
             let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal(now);
             if due.is_none_or(|due| due <= now) {
                 let result = self.0.start_or_join(&account, Demand::default());
-                observe(&settled(result).await);
+                if let Ended::With(result) = settled(result).await {
+                    observe(&result);
+                }
                 tokio::time::sleep(SHORTEST_PAUSE).await;
             } else {
                 let pause = due.map_or(TICK, |due| due.since(now)).min(TICK);
@@ -162,7 +174,7 @@ impl TokenSource {
     /// # Errors
     /// Those of the broker, or that it was out of reach.
     pub async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
-        self.0.call(call).await
+        self.0.call(call).await.0
     }
 
     /// Forgets all tokens and failures. Calls in flight go on.
@@ -188,6 +200,11 @@ impl TokenSource {
             let Some(result) = within(&*shared.clock, deadline, settled(result)).await else {
                 return Err(Error::StillWaiting(limit));
             };
+            let result = match result {
+                Ended::With(result) => result,
+                Ended::Frozen if shared.clock.now() < deadline => continue,
+                Ended::Frozen => return Err(Error::StillWaiting(limit)),
+            };
             match result {
                 // A fault in the options of another caller.
                 Err(error) if called_for != demand && is_of_the_request(&error) => {}
@@ -202,7 +219,7 @@ impl TokenSource {
 enum Ready {
     Token(Token),
     Failed(Error),
-    Wait { demand: Demand, result: watch::Receiver<Option<Result<Token, Error>>> },
+    Wait { demand: Demand, result: Pending },
 }
 
 impl Shared {
@@ -240,11 +257,7 @@ impl Shared {
         }
     }
 
-    fn start_or_join(
-        self: &Arc<Self>,
-        account: &AccountName,
-        demand: Demand,
-    ) -> watch::Receiver<Option<Result<Token, Error>>> {
+    fn start_or_join(self: &Arc<Self>, account: &AccountName, demand: Demand) -> Pending {
         let now = self.clock.now();
         self.join(self.lock().entry(account.clone()).or_default(), account, demand, now).1
     }
@@ -256,7 +269,7 @@ impl Shared {
         account: &AccountName,
         demand: Demand,
         now: Timestamp,
-    ) -> (Demand, watch::Receiver<Option<Result<Token, Error>>>) {
+    ) -> (Demand, Pending) {
         if let Some(flight) = state.flight.as_ref().filter(|flight| flight.is_alive(now)) {
             return (flight.demand, flight.result.clone());
         }
@@ -268,47 +281,50 @@ impl Shared {
         let (shared, account) = (Arc::clone(self), account.clone());
         // In a separate task: when the caller that started the call leaves, the others still wait for it.
         tokio::spawn(async move {
-            let result = shared.fetch(&account, demand).await;
-            shared.finish(&account, number, demand, &result);
+            let ended = shared.fetch(&account, demand).await;
+            shared.finish(&account, number, demand, &ended);
             // All callers may have left.
-            let _ = done.send(Some(result));
+            let _ = done.send(Some(ended));
         });
         (demand, result)
     }
 
-    async fn fetch(&self, account: &AccountName, demand: Demand) -> Result<Token, Error> {
+    async fn fetch(&self, account: &AccountName, demand: Demand) -> Ended {
         let call = Call {
             min_ttl: demand.min_ttl,
             rejected: demand.rejected,
             ..Call::new(Action::Token, Some(account.clone()))
         };
         let requested_at = self.clock.now();
-        let reply = self.call(&call).await?;
-        // If the clock stepped back meanwhile, the earlier of the two instants counts.
-        reply.token(account, requested_at.min(self.clock.now()))
+        match self.call(&call).await {
+            // If the clock stepped back meanwhile, the earlier of the two instants counts.
+            (Ok(reply), _) => Ended::With(reply.token(account, requested_at.min(self.clock.now()))),
+            (Err(_), true) => Ended::Frozen,
+            (Err(error), false) => Ended::With(Err(error)),
+        }
     }
 
-    async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
+    /// Performs a call, and tells whether the process was frozen meanwhile.
+    async fn call(&self, call: &Call) -> (Result<crate::Reply, Error>, bool) {
         let deadline = self.clock.now().plus(self.limits.call);
-        let Some(reply) = within(&*self.clock, deadline, self.broker.call(call)).await else {
-            let limit = self.limits.call.as_secs();
-            return Err(Error::Unreachable(format!("no answer within {limit} s")));
-        };
-        reply
+        let (reply, was_frozen) = observe(&*self.clock, deadline, self.broker.call(call)).await;
+        let no_answer =
+            || Err(Error::Unreachable(format!("no answer within {} s", self.limits.call.as_secs())));
+        (reply.unwrap_or_else(no_answer), was_frozen)
     }
 
-    fn finish(&self, account: &AccountName, number: u64, demand: Demand, result: &Result<Token, Error>) {
+    fn finish(&self, account: &AccountName, number: u64, demand: Demand, ended: &Ended) {
         let (now, draw) = (self.clock.now(), self.clock.draw());
         let mut accounts = self.lock();
         let state = accounts.entry(account.clone()).or_default();
         let flight = state.flight.take_if(|flight| flight.number == number);
-        match result {
-            Ok(token) => state.entry.store(demand, token.clone(), now, draw),
-            // A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
-            Err(error) if flight.is_some_and(|flight| flight.began_lately(now)) => {
+        match ended {
+            Ended::With(Ok(token)) => state.entry.store(demand, token.clone(), now, draw),
+            // A call that another one replaced says nothing about the next one.
+            Ended::With(Err(error)) if flight.is_some_and(|flight| flight.has_sane_age(now)) => {
                 state.entry.fail(demand, error, now, draw);
             }
-            Err(_) => {}
+            Ended::With(Err(_)) | Ended::Frozen => {}
         }
     }
 }
@@ -327,9 +343,9 @@ fn make_room(accounts: &mut HashMap<AccountName, AccountState>) {
     }
 }
 
-async fn settled(mut result: watch::Receiver<Option<Result<Token, Error>>>) -> Result<Token, Error> {
-    let done = result.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
-    done.unwrap_or_else(|| Err(Error::Unreachable("the call was ended".to_owned())))
+async fn settled(mut result: Pending) -> Ended {
+    let done = result.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+    done.unwrap_or_else(|| Ended::With(Err(Error::Unreachable("the call was ended".to_owned()))))
 }
 
 #[cfg(test)]

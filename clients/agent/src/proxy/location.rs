@@ -23,6 +23,20 @@ pub(crate) fn on_agent(
     (is_below_base && path::check(path).is_ok()).then(|| format!("/proxy/{account}{path}{rest}"))
 }
 
+/// The host of a URL that is another server's.
+pub(crate) fn elsewhere(api: &BaseUrl, url: &str) -> Option<String> {
+    let rest = match url.split_once("//") {
+        Some(("", rest)) => rest,
+        Some((scheme, rest)) if ["http:", "https:"].contains(&scheme.to_ascii_lowercase().as_str()) => rest,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let is_api = on_agent(api, &AccountName::default(), "/", url).is_some()
+        || path_on_api(api, "/", url.split(['?', '#']).next().unwrap_or_default()).is_some();
+    (!is_api && !host.is_empty()).then(|| host.to_owned())
+}
+
 /// RFC 3986 §5.2, for a reference without query and fragment.
 fn path_on_api(api: &BaseUrl, current: &str, reference: &str) -> Option<String> {
     let scheme = if api.target.is_tls() { "https" } else { "http" };

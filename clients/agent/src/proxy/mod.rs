@@ -5,15 +5,16 @@ pub(crate) mod headers;
 mod location;
 mod path;
 mod retry;
+mod urls;
 
-use self::body::Kept;
-use crate::reply;
+use self::{body::Kept, urls::Urls};
+use crate::{reply, visitors::Visit};
 use contract::{AccountName, CallError, ErrorCode};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::time::Duration;
+use std::{collections::HashMap, future::Future, time::Duration};
 use token_broker_client::{
     Token, TokenSource,
     http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
@@ -22,21 +23,25 @@ use token_broker_client::{
 /// The body of a refusal is read up to here, so that its connection can be used again.
 const MOST_DRAINED: usize = 16 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// How long the API may take to begin its response.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// The proxy. It talks to one server only.
+/// The proxy. For each account, it talks to one server only.
 pub(crate) struct Proxy {
     api: BaseUrl,
+    apis: HashMap<AccountName, BaseUrl>,
     http: HttpClient,
 }
 
 /// A request on its way to the API, without token and body.
-struct Outgoing {
+struct Outgoing<'a> {
+    api: &'a BaseUrl,
     method: Method,
     target: Uri,
     headers: HeaderMap,
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     fn request(&self, token: &Token, body: Body) -> Option<Request<Body>> {
         let is_chunked = body.size_hint().exact().is_none();
         let mut request = Request::new(body);
@@ -53,8 +58,8 @@ impl Outgoing {
 }
 
 impl Proxy {
-    pub(crate) fn new(api: BaseUrl, http: HttpClient) -> Self {
-        Self { api, http }
+    pub(crate) fn new(api: BaseUrl, apis: HashMap<AccountName, BaseUrl>, http: HttpClient) -> Self {
+        Self { api, apis, http }
     }
 
     /// Passes a request on, and the API's response back. `rest` is the path after the account.
@@ -64,20 +69,24 @@ impl Proxy {
         account: &AccountName,
         rest: &str,
         request: Request<Incoming>,
+        visit: &Visit,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let target = match target(&self.api.path, rest, &head.method, &head.uri) {
+        let api = self.apis.get(account).unwrap_or(&self.api);
+        let target = match target(&api.path, rest, &head.method, &head.uri) {
             Ok(target) => target,
             Err(error) => return reply::malformed(&error),
         };
-        let outgoing = Outgoing { method: head.method, target, headers: headers::for_api(head.headers) };
+        let host = head.headers.get(header::HOST).cloned();
+        let outgoing = Outgoing { api, method: head.method, target, headers: headers::for_api(head.headers) };
         let token = match source.get(account).await {
             Ok(token) => token,
-            Err(error) => return reply::no_token(&error),
+            Err(error) => return reply::no_proxied_token(&error, account),
         };
         let Ok((body, kept)) = body::take(body).await else {
             return reply::malformed(&CallError::Invalid("the request's body broke off".to_owned()));
         };
+        let busy = visit.busy();
         let sent = self.send(&outgoing, &token, body, &kept).await;
         let (token, sent) = match sent {
             Ok(response) if retry::is_refused(response.status()) => {
@@ -89,21 +98,18 @@ impl Proxy {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
                 headers::for_caller(&mut head.headers, token.generation);
-                self.keep_on_agent(&mut head.headers, account, outgoing.target.path());
-                Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
+                let urls = Urls { api, account, current: outgoing.target.path(), host: host.as_ref() };
+                if let Err(elsewhere) = urls.keep_on_agent(head.status, &mut head.headers) {
+                    return failed(&Failed::Redirect(elsewhere));
+                }
+                let body = body.map_err(BoxError::from).map_frame(move |frame| {
+                    // The visit is busy until the body has been sent, or dropped.
+                    std::convert::identity(&busy);
+                    frame
+                });
+                Response::from_parts(head, body.boxed_unsync())
             }
             Err(error) => failed(&error),
-        }
-    }
-
-    /// Makes a `Location` on the API one on the agent, and takes one on another server from the caller.
-    fn keep_on_agent(&self, headers: &mut HeaderMap, account: &AccountName, current: &str) {
-        let Some(location) = headers.remove(header::LOCATION) else { return };
-        let location = std::str::from_utf8(location.as_bytes()).ok();
-        let on_agent =
-            location.and_then(|location| location::on_agent(&self.api, account, current, location));
-        if let Some(location) = on_agent.and_then(|location| HeaderValue::try_from(location).ok()) {
-            headers.insert(header::LOCATION, location);
         }
     }
 
@@ -111,7 +117,7 @@ impl Proxy {
     async fn refused(
         &self,
         source: &TokenSource,
-        outgoing: &Outgoing,
+        outgoing: &Outgoing<'_>,
         token: Token,
         kept: &Kept,
         refusal: Sent,
@@ -131,28 +137,38 @@ impl Proxy {
 
     async fn send(
         &self,
-        outgoing: &Outgoing,
+        outgoing: &Outgoing<'_>,
         token: &Token,
         body: Body,
         kept: &Kept,
     ) -> Result<Sent, Failed> {
         let request = outgoing.request(token, body).ok_or(Failed::Token)?;
-        match self.http.send(&self.api.target, request).await {
-            Err(SendError::Broken { reused, .. })
+        let server = &outgoing.api.target;
+        match in_time(self.http.send(server, request)).await {
+            Err(Failed::Send(SendError::Broken { reused, .. }))
                 if retry::may_resend(&outgoing.method, kept.is_empty(), reused) =>
             {
                 let body = kept.again().ok_or(Failed::Token)?;
                 let request = outgoing.request(token, body).ok_or(Failed::Token)?;
-                self.http.send_anew(&self.api.target, request).await.map_err(Failed::Send)
+                in_time(self.http.send_anew(server, request)).await
             }
-            sent => sent.map_err(Failed::Send),
+            sent => sent,
         }
     }
+}
+
+async fn in_time(sent: impl Future<Output = Result<Sent, SendError>>) -> Result<Sent, Failed> {
+    let sent = tokio::time::timeout(LONGEST_SILENCE, sent).await;
+    sent.map_or(Err(Failed::Silence), |sent| sent.map_err(Failed::Send))
 }
 
 /// Why there is no response of the API.
 enum Failed {
     Send(SendError),
+    /// It has not begun in time.
+    Silence,
+    /// It leads to another server. Says which.
+    Redirect(String),
     /// The token is no header value.
     Token,
 }
@@ -177,6 +193,32 @@ fn failed(failed: &Failed) -> Response<Body> {
             let description = format!("the API gave no response, and may have acted on the request: {error}");
             reply::error(502, code, &description, None)
         }
+        Failed::Silence => {
+            let seconds = LONGEST_SILENCE.as_secs();
+            let description =
+                format!("the API gave no response within {seconds} s, and may have acted on the request");
+            reply::error(504, code, &description, None)
+        }
+        Failed::Redirect(elsewhere) => {
+            let description = format!(
+                "the API redirects to {elsewhere}, and a request to another server must not carry the token; send it \
+                 there without the agent"
+            );
+            reply::error(502, code, &description, None)
+        }
         Failed::Token => reply::error(500, ErrorCode::Internal, "the token cannot be sent in a header", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_never_answers_is_given_up() {
+        let sent = in_time(std::future::pending()).await;
+        let response = failed(&sent.err().unwrap());
+        assert_eq!(response.status(), 504);
+        assert!(!response.headers().contains_key("retry-after"), "it may have acted on the request");
     }
 }

@@ -40,7 +40,7 @@ async fn it_listens_before_it_registers() {
         let address = format!("127.0.0.1:{port}").parse().unwrap();
         let answer = exchange(address, ping.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        respond(500, "seen")
+        respond(500, r#"{"errorType":"Extension.InvalidExtensionName","errorMessage":"no such file"}"#)
     })
     .await;
     let broker = Broker::start().await;
@@ -50,6 +50,7 @@ async fn it_listens_before_it_registers() {
     let mut agent = Agent::start(environment, &[]).await;
     let line = agent.log.next_line().await.unwrap().unwrap();
     assert!(line.contains("HTTP 500"), "it was refused after it had answered: {line}");
+    assert!(line.contains("Extension.InvalidExtensionName no such file"), "{line}");
     assert_eq!(agent.child.wait().await.unwrap().code(), Some(1));
 }
 

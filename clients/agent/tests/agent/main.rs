@@ -17,6 +17,7 @@ mod load;
 mod oauth;
 mod proxy;
 mod proxy_faults;
+mod strangers;
 mod streaming;
 mod support;
 mod tokens;

@@ -1,7 +1,7 @@
 //! Requests and responses that pass through the proxy.
 
 use crate::support::{Agent, Answer, World, by_invoke, request};
-use emulators::fakes::{ApiMode, Broker, BrokerMode, Ending, Server};
+use emulators::fakes::{Api, ApiMode, Broker, BrokerMode, Ending, Server};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use token_broker_client::http::{empty, full};
@@ -189,23 +189,76 @@ async fn redirected(location: Option<&'static str>) -> Answer {
     .await;
     let broker = Broker::start().await;
     let agent = Agent::serve(by_invoke(&broker.url(), &api.url())).await;
-    let answer = agent.get("/proxy/default/v3/items").await;
-    assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (302, b"moved".as_slice()));
-    answer
+    agent.get("/proxy/default/v3/items").await
 }
 
 #[tokio::test]
 async fn a_redirect_on_the_api_leads_to_the_agent() {
     for location in ["/v3/items/7?a=b#c", "items/7?a=b#c", "API/v3/items/7?a=b#c"] {
         let answer = redirected(Some(location)).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (302, b"moved".as_slice()));
         assert_eq!(answer.headers["location"], "/proxy/default/v3/items/7?a=b#c", "{location}");
     }
 }
 
 #[tokio::test]
-async fn a_redirect_to_another_server_has_no_location() {
-    for location in ["https://example.com/x", "//example.com/x", "http://localhost/x"] {
-        assert!(!redirected(Some(location)).await.headers.contains_key("location"), "{location}");
+async fn a_redirect_to_another_server_is_an_error_that_names_it() {
+    for (location, host) in [
+        ("https://example.com/x", "example.com"),
+        ("//example.com/x", "example.com"),
+        ("http://localhost/x", "localhost"),
+    ] {
+        let answer = redirected(Some(location)).await;
+        assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()), "{location}");
+        assert!(answer.json()["error_description"].as_str().unwrap().contains(host), "{location}");
+        assert!(!answer.headers.contains_key("location"), "{location}");
     }
-    assert!(!redirected(None).await.headers.contains_key("location"));
+    assert_eq!(redirected(None).await.status, 302);
+}
+
+#[tokio::test]
+async fn the_next_page_is_on_the_agent() {
+    let api = Server::script(|request: emulators::fakes::Request| {
+        let url = format!("http://{}", request.headers()["host"].to_str().unwrap());
+        async move {
+            let mut response = Response::new(emulators::fakes::Body::from("page"));
+            let link = format!("<{url}/v3/items?page=2>; rel=\"next\"");
+            response.headers_mut().insert("link", link.parse().unwrap());
+            for number in 0..120 {
+                let name: http::HeaderName = format!("x-header-{number}").parse().unwrap();
+                response.headers_mut().insert(name, number.into());
+            }
+            Ending::Respond(response)
+        }
+    })
+    .await;
+    let broker = Broker::start().await;
+    let agent = Agent::serve(by_invoke(&broker.url(), &api.url())).await;
+    let answer = agent.get("/proxy/default/v3/items").await;
+    let expected = format!("<http://{}/proxy/default/v3/items?page=2>; rel=\"next\"", agent.address);
+    assert_eq!(answer.headers["link"], expected);
+    assert_eq!(answer.headers["x-header-119"], "119", "more headers than usual are passed on");
+}
+
+#[tokio::test]
+async fn an_account_may_have_an_api_of_its_own() {
+    let broker = Broker::start().await;
+    let [own, usual] = [Api::start(broker.acceptance()).await, Api::start(broker.acceptance()).await];
+    let mut environment = by_invoke(&broker.url(), &usual.server().url());
+    environment.push(("TOKEN_BROKER_API_URLS", format!("crm={}/v2", own.server().url())));
+    let agent = Agent::serve(environment).await;
+    assert_eq!(agent.get("/proxy/crm/calls").await.status, 200);
+    assert_eq!(agent.get("/proxy/default/calls").await.status, 200);
+    assert_eq!((own.requests().get(), usual.requests().get()), (1, 1));
+    assert_eq!(own.received()[0].head.uri.path(), "/v2/calls");
+}
+
+#[tokio::test]
+async fn a_path_without_account_says_which_name_it_took_for_one() {
+    let world = World::start().await;
+    world.broker.set_mode(BrokerMode::Failing("unknown_account", None));
+    let answer = world.agent.get("/proxy/v3/calls").await;
+    assert_eq!(answer.error(), (404, "unknown_account".to_owned()));
+    let description = answer.json()["error_description"].to_string();
+    assert!(description.contains("v3") && description.contains("/proxy/ACCOUNT/PATH"), "{description}");
 }

@@ -88,8 +88,12 @@ impl Agent {
     }
 
     pub(crate) async fn start(environment: Vec<(&'static str, String)>, arguments: &[&str]) -> Self {
-        let mut child =
-            program().args(arguments).envs(environment).stderr(Stdio::piped()).spawn().expect("the program");
+        Self::spawn(program().args(arguments).envs(environment)).await
+    }
+
+    pub(crate) async fn spawn(command: &mut Command) -> Self {
+        command.kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let line = log.next_line().await.expect("a pipe").expect("a line");
         let line: Value = serde_json::from_str(&line).expect("JSON");
@@ -111,6 +115,12 @@ impl Agent {
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
         self.client().send(request(Method::POST, path, full(body))).await
+    }
+
+    /// How many file descriptors are open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let id = self.child.id().expect("a running process");
+        std::fs::read_dir(format!("/proc/{id}/fd")).expect("a running process").count()
     }
 
     /// Resident memory in kilobytes: now, and at most.

@@ -90,7 +90,7 @@ fn is_good(credentials: &Credentials, at: Timestamp) -> bool {
 /// The sources, in the SDK's order.
 #[derive(Debug)]
 pub(super) struct Sources {
-    sources: Vec<Source>,
+    in_order: Vec<Source>,
     /// Says why this source must not be used.
     fault: Option<String>,
     refusal: LastRefusal,
@@ -108,7 +108,7 @@ impl Sources {
     pub(super) fn of(
         environment: &Environment,
         profile: Option<&str>,
-        settings: ProviderConfig,
+        settings: &ProviderConfig,
         metadata: imds::Client,
         http: &HttpClient,
     ) -> Self {
@@ -119,20 +119,17 @@ impl Sources {
         let mut add = |name: &str, is_named, provider| {
             sources.push(Source { name: name.to_owned(), provider, is_named });
         };
+        let half = |is: &str, lacks: &str| Some(format!("{is} is set without {lacks}"));
         match (id, secret) {
             (Some(_), Some(_)) => {
                 let provider = EnvironmentVariableCredentialsProvider::new();
                 add("environment", true, SharedCredentialsProvider::new(provider));
             }
-            (Some(_), None) => {
-                fault = Some("AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY".to_owned())
-            }
-            (None, Some(_)) => {
-                fault = Some("AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID".to_owned())
-            }
+            (Some(_), None) => fault = half("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+            (None, Some(_)) => fault = half("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
             (None, None) => {}
         }
-        let mut in_files = ProfileFileCredentialsProvider::builder().configure(&settings);
+        let mut in_files = ProfileFileCredentialsProvider::builder().configure(settings);
         if let Some(name) = profile {
             in_files = in_files.profile_name(name);
         } else {
@@ -140,15 +137,15 @@ impl Sources {
         }
         let name = format!("profile {}", profile.unwrap_or("default"));
         add(&name, profile.is_some(), SharedCredentialsProvider::new(in_files.build()));
-        let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(&settings).build();
+        let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(settings).build();
         let is_named = environment.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_some();
         add("web identity", is_named, SharedCredentialsProvider::new(web_identity));
         let noting = settings.clone().with_http_client(noting_client(http.clone(), refusal.clone()));
         let container = EcsCredentialsProvider::builder().configure(&noting).build();
         add("container", false, SharedCredentialsProvider::new(container));
-        let instance = ImdsCredentialsProvider::builder().configure(&settings).imds_client(metadata).build();
+        let instance = ImdsCredentialsProvider::builder().configure(settings).imds_client(metadata).build();
         add("instance metadata service", false, SharedCredentialsProvider::new(instance));
-        Self { sources, fault, refusal }
+        Self { in_order: sources, fault, refusal }
     }
 
     async fn load(&self) -> Result<Credentials, CredentialsError> {
@@ -156,7 +153,7 @@ impl Sources {
             return Err(CredentialsError::invalid_configuration(fault.clone()));
         }
         let mut absent = String::new();
-        for Source { name, provider, is_named } in &self.sources {
+        for Source { name, provider, is_named } in &self.in_order {
             let error = match provider.provide_credentials().await {
                 Ok(credentials) => return Ok(credentials),
                 Err(error) => error,

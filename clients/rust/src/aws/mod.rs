@@ -73,7 +73,7 @@ impl Aws {
             .with_region(config.region().cloned())
             .with_use_fips(config.use_fips())
             .with_use_dual_stack(config.use_dual_stack());
-        let credentials = credentials::Sources::of(environment, profile, settings, metadata, http);
+        let credentials = credentials::Sources::of(environment, profile, &settings, metadata, http);
         Ok(Self { config, credentials: CachedCredentials::new(credentials) })
     }
 

@@ -14,6 +14,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service as _;
 
+/// Some servers send more than hyper's 100 headers.
+const MOST_HEADERS: usize = 256;
+/// What of a response waits in memory for its reader. Also the longest head.
+const LONGEST_BUFFER: usize = 64 * 1024;
+
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -156,7 +161,9 @@ async fn speak<T>(stream: T) -> Result<Connection, BoxError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (connection, driver) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_BUFFER);
+    let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
     // An error of the connection reaches the request that is on it.
     tokio::spawn(async move {
         let _ = driver.await;

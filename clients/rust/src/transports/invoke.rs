@@ -23,7 +23,7 @@ impl Invoke {
         self.aws.credentials.get().await?;
         let payload = Blob::new(call.to_json(true));
         let sent = self.lambda.invoke().function_name(&self.function).payload(payload).send().await;
-        let output = sent.map_err(|error| failed(&error))?;
+        let output = sent.map_err(|error| failed(&error, &self.function))?;
         let request_id = output.request_id().map(str::to_owned);
         let has_failed = output.function_error.is_some();
         let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
@@ -31,18 +31,22 @@ impl Invoke {
     }
 }
 
-fn failed(error: &SdkError<InvokeError>) -> Error {
-    match (error, error.raw_response()) {
-        (SdkError::ServiceError(refusal), Some(response)) => {
-            let meta = refusal.err().meta();
-            let reason = [meta.code(), meta.message()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-            Error::Intercepted {
-                status: response.status().as_u16(),
-                reason: cut(&reason),
-                retry_after: response.headers().get("retry-after").and_then(response::seconds),
-            }
-        }
-        _ => Error::Unreachable(chain(error)),
+fn failed(error: &SdkError<InvokeError>, function: &str) -> Error {
+    let (SdkError::ServiceError(refusal), Some(response)) = (error, error.raw_response()) else {
+        return Error::Unreachable(chain(error));
+    };
+    let meta = refusal.err().meta();
+    let reason = [meta.code(), meta.message()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    if refusal.err().is_resource_not_found_exception() {
+        return Error::NotConfigured(format!(
+            "Lambda does not know the function {function}: {}",
+            cut(&reason)
+        ));
+    }
+    Error::Intercepted {
+        status: response.status().as_u16(),
+        reason: cut(&reason),
+        retry_after: response.headers().get("retry-after").and_then(response::seconds),
     }
 }
 

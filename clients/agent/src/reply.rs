@@ -2,7 +2,7 @@
 
 use crate::gate::Refusal;
 use bytes::Bytes;
-use contract::{AccountName, CallError, ClientErrorCode, ErrorCode, Timestamp, TokenAnswer};
+use contract::{AccountName, CallError, ErrorCode, Timestamp, TokenAnswer};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub(crate) fn not_http() -> String {
 pub(crate) fn code(error: &Error) -> Code {
     match error.code() {
         Code::Client(_) if matches!(error, Error::StillWaiting(_)) => ErrorCode::RefreshInProgress.into(),
-        Code::Client(ClientErrorCode::NotConfigured) => ErrorCode::Misconfigured.into(),
+        // Missing credentials may come, a missing function does not.
+        Code::Client(_) if matches!(error, Error::NotConfigured(_)) => ErrorCode::Misconfigured.into(),
         Code::Client(_) => ErrorCode::UpstreamUnavailable.into(),
         code => code,
     }

@@ -91,11 +91,6 @@ impl Listening {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     };
-                    if strangers.are_many() {
-                        // Callers that have just connected get the chance to show their token.
-                        tokio::task::yield_now().await;
-                        tokio::task::yield_now().await;
-                    }
                     strangers.begin(|visit| {
                         connections.spawn(serve_connection(tcp, Arc::clone(&agent), visit, stopped.clone()))
                     });

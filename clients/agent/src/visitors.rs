@@ -9,13 +9,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 /// More file descriptors are not asked for.
 const MOST_DESCRIPTORS: u64 = 4096;
-/// Connections that have not shown the guard token.
-const MOST_STRANGERS: usize = 128;
+/// Connections that may stay although they have not shown the guard token.
+const FEW_STRANGERS: usize = 128;
+/// Above that number, a connection has this long to show it: a burst of callers must not look like an attack.
+const TIME_TO_SHOW: Duration = Duration::from_secs(2);
 
 /// How many connections are accepted. Of the process's file descriptors, half are kept for calls to broker and API.
 pub(crate) fn most_connections() -> usize {
@@ -30,56 +33,58 @@ pub(crate) fn most_connections() -> usize {
     usize::try_from(descriptors / 2).unwrap_or(1).max(1)
 }
 
-/// The connections without the guard token. Whoever opens many of them keeps nobody else out: the oldest is closed.
+/// The connections without the guard token. Whoever opens many of them keeps nobody else out: the oldest are closed.
 pub(crate) struct Strangers {
+    /// So many may stay.
+    few: usize,
+    /// More are not possible, so that others find room.
     most: usize,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    oldest_first: BTreeMap<u64, AbortHandle>,
+    oldest_first: BTreeMap<u64, (Instant, AbortHandle)>,
     last: u64,
     are_many: bool,
 }
 
 impl Strangers {
     pub(crate) fn new(most_connections: usize) -> Arc<Self> {
-        Arc::new(Self { most: MOST_STRANGERS.min(most_connections.div_ceil(4)), known: Mutex::default() })
+        let most = most_connections.div_ceil(2);
+        Arc::new(Self { few: FEW_STRANGERS.min(most.div_ceil(2)), most, known: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the next stranger takes the place of the oldest.
-    pub(crate) fn are_many(&self) -> bool {
-        self.lock().oldest_first.len() >= self.most
-    }
-
     /// Begins a visit. `spawn` starts the task that serves it.
     pub(crate) fn begin(self: &Arc<Self>, spawn: impl FnOnce(Visit) -> AbortHandle) {
         let mut known = self.lock();
-        if known.oldest_first.len() >= self.most {
-            if let Some((_, oldest)) = known.oldest_first.pop_first() {
+        let now = Instant::now();
+        while let Some((_, (began, _))) = known.oldest_first.first_key_value() {
+            let is_slow = now.duration_since(*began) > TIME_TO_SHOW;
+            let count = known.oldest_first.len();
+            if count < self.few || (count < self.most && !is_slow) {
+                break;
+            }
+            if let Some((_, (_, oldest))) = known.oldest_first.pop_first() {
                 oldest.abort();
             }
             if !std::mem::replace(&mut known.are_many, true) {
                 log(Level::Warn, "many connections without the guard token: the oldest are closed", &[]);
             }
-        } else if known.are_many && known.oldest_first.len() <= self.most / 2 {
+        }
+        if known.are_many && known.oldest_first.len() <= self.few / 2 {
             known.are_many = false;
             log(Level::Info, "few connections without the guard token again", &[]);
         }
         known.last += 1;
         let number = known.last;
-        let visit = Visit {
-            number,
-            strangers: Arc::clone(self),
-            is_admitted: AtomicBool::new(false),
-            busy: Arc::new(()),
-        };
-        known.oldest_first.insert(number, spawn(visit));
+        let strangers = Arc::clone(self);
+        let visit = Visit { number, strangers, is_admitted: AtomicBool::new(false), busy: Arc::new(()) };
+        known.oldest_first.insert(number, (now, spawn(visit)));
     }
 }
 

@@ -19,6 +19,10 @@ use aws_config::{
     profile::ProfileFileRegionProvider,
     provider_config::ProviderConfig,
 };
+use aws_sdk_lambda::config::{
+    interceptors::InterceptorContext,
+    retry::{ClassifyRetry, RetryAction},
+};
 use aws_types::{region::Region, service_config::ServiceConfigKey};
 use std::time::Duration;
 
@@ -26,6 +30,21 @@ use std::time::Duration;
 /// nothing, and callers wait for it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 const METADATA_ATTEMPTS: u32 = 2;
+
+/// What is in front of Lambda may throttle without an error code of Lambda's, and the SDK would not try again.
+#[derive(Debug)]
+struct Throttled;
+
+impl ClassifyRetry for Throttled {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let is_throttled = context.response().is_some_and(|response| response.status().as_u16() == 429);
+        if is_throttled { RetryAction::throttling_error() } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "throttled"
+    }
+}
 
 /// The SDK's settings, and credentials that are fetched when they are needed.
 pub(crate) struct Aws {
@@ -94,6 +113,7 @@ impl Aws {
         let mut builder = aws_sdk_lambda::config::Builder::from(&self.config)
             .credentials_provider(self.credentials.clone())
             .identity_cache(aws_sdk_lambda::config::IdentityCache::no_cache())
+            .retry_classifier(Throttled)
             // An invocation sends nothing for seconds while the broker works.
             .stalled_stream_protection(aws_sdk_lambda::config::StalledStreamProtectionConfig::disabled());
         builder.set_endpoint_url(endpoint);

@@ -45,15 +45,24 @@ impl Clock for SystemClock {
 /// Waits for the future, at most until `deadline` by the wall clock. Notices within a second that a thawed process is
 /// past it. If the wall clock steps back, the wait is no longer than it was to be at first.
 pub async fn within<F: Future>(clock: &dyn Clock, deadline: Timestamp, future: F) -> Option<F::Output> {
-    observe(clock, deadline, future).await.0
+    wait(clock, deadline, future, false).await.0
 }
 
-/// As [`within`]. Also tells whether the process was frozen meanwhile: then a connection may be dead, and an error says
-/// nothing. Without a result, a freeze ends the wait at once.
-pub(crate) async fn observe<F: Future>(
+/// As [`within`], but a freeze of the process ends the wait: a connection may be dead afterwards, and an error says
+/// nothing. Also tells whether there was one.
+pub(crate) async fn unless_frozen<F: Future>(
     clock: &dyn Clock,
     deadline: Timestamp,
     future: F,
+) -> (Option<F::Output>, bool) {
+    wait(clock, deadline, future, true).await
+}
+
+async fn wait<F: Future>(
+    clock: &dyn Clock,
+    deadline: Timestamp,
+    future: F,
+    ends_on_freeze: bool,
 ) -> (Option<F::Output>, bool) {
     let mut future = pin!(future);
     let mut seen = clock.now();
@@ -66,11 +75,11 @@ pub(crate) async fn observe<F: Future>(
             was_frozen |= clock.now().since(seen) > LONGEST_TICK;
             return (Some(output), was_frozen);
         }
-        if left.is_zero() || was_frozen {
+        if left.is_zero() || (was_frozen && ends_on_freeze) {
             return (None, was_frozen);
         }
         let now = clock.now();
-        was_frozen = now.since(seen) > LONGEST_TICK;
+        was_frozen |= now.since(seen) > LONGEST_TICK;
         seen = now;
     }
 }

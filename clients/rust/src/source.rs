@@ -3,7 +3,7 @@
 use crate::{
     Action, Broker, Call, Clock, Error, SystemClock, Token,
     cache::{CLOCK_STEP, Demand, Entry, Lookup, is_of_the_request},
-    clock::{observe, within},
+    clock::{unless_frozen, within},
 };
 use contract::{AccountName, Generation, Timestamp};
 use std::{
@@ -307,7 +307,7 @@ impl Shared {
     /// Performs a call, and tells whether the process was frozen meanwhile.
     async fn call(&self, call: &Call) -> (Result<crate::Reply, Error>, bool) {
         let deadline = self.clock.now().plus(self.limits.call);
-        let (reply, was_frozen) = observe(&*self.clock, deadline, self.broker.call(call)).await;
+        let (reply, was_frozen) = unless_frozen(&*self.clock, deadline, self.broker.call(call)).await;
         let no_answer =
             || Err(Error::Unreachable(format!("no answer within {} s", self.limits.call.as_secs())));
         (reply.unwrap_or_else(no_answer), was_frozen)

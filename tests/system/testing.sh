@@ -12,7 +12,7 @@ block() { document_block "$1" "$2" "$PAGE" >"$HERE/$3" && [ -s "$HERE/$3" ]; }
 blocks() {
     rm -rf "$HERE" && mkdir -p "$HERE/release" && block python 'def name_of' service.py &&
         block python 'def test_callers' test_service.py && block js 'export const nameOf' service.mjs &&
-        block js 'node:test' service.test.mjs && block yaml 'services:' compose.yaml && block yaml 'gh release' steps.yaml &&
+        block js 'node:test' service.test.mjs && block yaml 'services:' compose.yaml && block yaml 'actions/checkout' steps.yaml &&
         echo '[{"path": "/v3/from-the-file"}]' >"$HERE/routes.json"
 }
 
@@ -90,17 +90,15 @@ worker_invokes_the_function() {
         grep -o '"token_type":"Bearer"'
 }
 
-# The steps of the workflow, but for the download, which is a copy.
+# The steps of the workflow that run a command, in a folder whose token-broker is this repository.
 workflow_steps() {
-    cp target/debug/token-broker-local "$HERE/token-broker-local-x86_64" &&
-        "$SYSTEM_DIR/testing/bin/python" - "$HERE" <<'PYTHON'
+    ln -sfn "$PWD" "$HERE/token-broker" && "$SYSTEM_DIR/testing/bin/python" - "$HERE" <<'PYTHON'
 import os, pathlib, subprocess, sys, yaml
 here = pathlib.Path(sys.argv[1])
-steps = yaml.safe_load((here / "steps.yaml").read_text())
-start = "".join(line + "\n" for line in steps[0]["run"].splitlines() if not line.startswith("gh release download"))
-variables = {**os.environ, **steps[1]["env"]}
+start, test = [step for step in yaml.safe_load((here / "steps.yaml").read_text()) if "run" in step]
+variables = {**os.environ, **test["env"]}
 variables.pop("TOKEN_BROKER_PORT", None)
-script = f"set -e\n{start}\n{sys.executable} -m {steps[1]['run']} -q -p no:cacheprovider; kill %1"
+script = f"set -e\n{start['run']}\n{sys.executable} -m {test['run']} -q -p no:cacheprovider test_service.py; kill %1"
 subprocess.run(["bash", "-c", script], cwd=here, env=variables, check=True)
 PYTHON
 }

@@ -141,7 +141,7 @@ fn section(name: &str) -> Vec<String> {
 
 /// The key of a line that is indented by two, as those of parameters, resources and outputs are.
 fn key(line: &str) -> Option<&str> {
-    let name = line.strip_prefix("  ")?.strip_suffix(':')?;
+    let (name, _) = line.strip_prefix("  ")?.split_once(':')?;
     name.starts_with(char::is_alphabetic).then_some(name)
 }
 

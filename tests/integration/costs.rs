@@ -3,9 +3,10 @@
 use crate::{events, instance, lines, world};
 use emulators::World;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = include_str!("../../docs/OPERATIONS.md");
+const README: &str = include_str!("../../README.md");
 const API_PAGE: &str = include_str!("../../docs/API.md");
 const TEMPLATE: &str = include_str!("../../template.yaml");
 const ANSWERS: u64 = 5;
@@ -195,4 +196,68 @@ fn the_arithmetic_of_the_page_is_right() {
     let saved = direct - row("direct, from memory, `BROKER_AUDIT=changes`").dollars;
     let saved = format!("saves ${saved:.2}");
     assert!(PAGE.contains(&saved), "the page does not say that BROKER_AUDIT=changes {saved}");
+}
+
+/// The metrics of lines, each with its dimensions: what CloudWatch bills.
+fn series(output: &str) -> BTreeSet<String> {
+    let directives = output.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["_aws"]["CloudWatchMetrics"].as_array().cloned()
+    });
+    let of = |directive: Value| {
+        let dimensions = directive["Dimensions"].as_array().cloned().unwrap_or_default();
+        let metrics = directive["Metrics"].as_array().cloned().unwrap_or_default();
+        dimensions.into_iter().flat_map(move |set| {
+            metrics.clone().into_iter().map(move |metric| format!("{} {set}", metric["Name"]))
+        })
+    };
+    directives.flatten().flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_costs_what_the_page_says() {
+    let world = world().await;
+    instance::start(&world, &[]).await.invoke(json!({})).await.expect("a pair");
+    let maintaining = instance::start(&world, &[]).await;
+    maintaining.invoke(json!({"action": "status"})).await.expect("the cold start is reported");
+    for _ in 0..2 {
+        maintaining.invoke(json!({"action": "maintain"})).await.expect("maintenance");
+    }
+    let maintained = maintaining.output().await;
+    let idle = series(maintained.split_once('\n').expect("several lines").1);
+
+    let serving = instance::start(&world, &[("BROKER_MEMORY_TTL_SECONDS", "0")]).await;
+    serving.invoke(json!({})).await.expect("a token");
+    let mut busy = series(&serving.output().await);
+    busy.retain(|name| !name.contains("WaitMilliseconds"));
+    busy.extend(idle.clone());
+    // Answers from memory are counted in the instance, and reported after a minute.
+    busy.insert("AnswersFromMemory by function".to_owned());
+
+    let alarms = TEMPLATE.matches("Type: AWS::CloudWatch::Alarm").count();
+    let expressions = TEMPLATE.matches("          Expression: ").count();
+    let watched = alarms - expressions + TEMPLATE.matches("          MetricStat: ").count();
+    let counts = |name: &str| table("a month")[name].clone();
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap());
+    assert_eq!(
+        counts("metrics of CloudWatch"),
+        [number(idle.len()), number(busy.len())],
+        "{idle:?} {busy:?}"
+    );
+    assert_eq!(counts("metrics that alarms watch"), [number(watched); 2]);
+
+    let prices = table("price");
+    let fixed = number(watched) * prices["alarm"][0] + prices["key"][0] + prices["secret"][0];
+    let dollars = [&idle, &busy].map(|series| number(series.len()) * prices["metric"][0] + fixed);
+    for (dollars, stated) in dollars.iter().zip(counts("dollars")) {
+        assert!((dollars - stated).abs() < 0.005, "{dollars}");
+    }
+    // 200 instances that ask every ten minutes.
+    let whole = dollars[1] + 200.0 * 6.0 * 24.0 * 30.0 / 1e6 * row("direct, from memory").dollars;
+    assert!(README.contains(&format!("About ${whole:.0} a month")), "{whole}");
+    let metrics = number(busy.len()) * prices["metric"][0];
+    assert!(README.contains(&format!("metrics are ${metrics:.0}")), "{metrics}");
+    let by_account = idle.iter().filter(|name| name.contains("Account")).count();
+    let further = format!("${:.2}", number(by_account) * prices["metric"][0] + prices["secret"][0]);
+    assert!(PAGE.contains(&further) && README.contains(&further), "{further}");
 }

@@ -57,10 +57,26 @@ deploys_by_the_readme() {
         grep -q '"login_limiter"' <<<"$printed" && ! grep -q FunctionError <<<"$printed"
 }
 
+# The document's stack for CDK has the template's resources.
+cdk_includes_the_template() {
+    local folder=$SYSTEM_DIR/cdk-node
+    cp "$DEPLOYMENT/release/token-broker.template.yaml" "$folder/" &&
+        { document_block js CfnInclude docs/OPERATIONS.md && echo 'app.synth();'; } >"$folder/app.mjs" &&
+        (cd "$folder" && CDK_OUTDIR=$DEPLOYMENT/cdk node app.mjs) && python - "$folder" "$DEPLOYMENT" <<'PYTHON'
+import json, pathlib, sys, yaml
+given = yaml.safe_load(pathlib.Path(sys.argv[1], "token-broker.template.yaml").read_text())
+made = json.loads(pathlib.Path(sys.argv[2], "cdk/token-broker.template.json").read_text())
+assert set(made["Resources"]) - {"CDKMetadata"} == set(given["Resources"])
+assert made["Resources"]["BrokerFunction"]["Properties"]["Code"]["S3Bucket"] == "BUCKET"
+PYTHON
+}
+
 need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trustme==1.2.1 PyYAML==6.0.4
 need "the AWS CLI" aws_cli
 need "what makes the template of a release" template_tools
 need "a folder like a release's" release_folder
+need "CDK" node_modules cdk aws-cdk-lib@2.276.0 constructs@10.8.1
+check "deployment: CDK includes the template of a release" cdk_includes_the_template
 need "an upstream with TLS" start_upstream
 need "the emulator of AWS" start_aws
 check "deployment: the README's commands deploy a release and get a token" deploys_by_the_readme || return 0

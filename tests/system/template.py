@@ -35,8 +35,10 @@ EVERYTHING = {
     "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     "Callers": '[{"caller":"direct:live","accounts":["*"],"actions":["*"]}]',
     "Canary": "Canary10Percent15Minutes",
+    "Dashboard": "true",
     "DeploymentRoleArn": "arn:aws:iam::123456789012:role/deployment",
     "LogKeyArn": KEY + "logs",
+    "OrganizationId": "o-0123456789",
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
     "ProvisionedConcurrency": 2,
     "ReservedConcurrency": "10",
@@ -186,6 +188,32 @@ def extremes(template, name):
     return {key: declared[name] for key, declared in template["Parameters"].items() if name in declared}
 
 
+# Of what CloudFormation's resource types name, that which this template never leads to.
+NEVER = re.compile(
+    r"(ec2|elasticfilesystem|firehose|kinesis|s3|s3files):|iam:.*(Group|User)Policy|iam:CreateServiceLinkedRole|"
+    r"dynamodb:.*(Item|Scan|Query|ImportTable|DescribeImport|Kinesis|ContributorInsights|Replica|ResourcePolicy)|"
+    r"kms:(RevokeGrant|DisableKey.*|ListAliases|UpdateKeyDescription)|codedeploy:Register|"
+    r"lambda:.*(CodeSigning|CapacityProvider|GetLayerVersion|Scaling|Recursion|Runtime)|"
+    r"logs:(.*(Protection|IndexPolic|BearerToken)|CreateLogStream|PutLogEvents|DescribeLogStreams)"
+)
+# Named by AWS elsewhere: access logs, the archive, VersionCheck.
+ALSO = {f"logs:{action}LogDelivery" for action in ("Get", "Update", "Delete")}
+ALSO |= {"logs:ListLogDeliveries", "s3:GetObject", "lambda:InvokeFunction"}
+
+
+def check_deployment_policy(template):
+    """The policy for a deployment role names what the template's resource types need."""
+    kinds = {resource["Type"] for resource in template["Resources"].values()}
+    needed = set(ALSO)
+    for kind in sorted(kind for kind in kinds if kind.startswith("AWS::")):
+        handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(PSEUDO["AWS::Region"], kind).schema["handlers"]
+        for name in ("create", "read", "update", "delete"):
+            needed |= {each for each in handlers.get(name, {}).get("permissions", []) if not NEVER.match(each)}
+    policy = json.loads(pathlib.Path("docs/deployment-policy.json").read_text())
+    listed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    assert needed == listed, f"docs/deployment-policy.json: missing {needed - listed}, not needed {listed - needed}"
+
+
 def sam_local_variables():
     stacks, _ = SamLocalStackProvider.get_stacks("template.yaml")
     function = SamFunctionProvider(stacks, ignore_code_extraction_warnings=True).get("BrokerFunction")
@@ -211,6 +239,7 @@ def main():
     for name, resource in template["Resources"].items():
         for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
             assert skip.get("comment"), f"{name} skips {skip['id']} without a reason"
+    check_deployment_policy(template)
     choices = {
         "defaults": {},
         "everything": EVERYTHING,

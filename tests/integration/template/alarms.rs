@@ -3,7 +3,7 @@
 use super::{BTreeMap, BTreeSet, DEFAULTS, EVERYTHING, Metric, Stack, Value, fs, json, many, text};
 
 /// The metrics of AWS that the template may name, with the dimensions that AWS gives them.
-const OF_AWS: [(&str, &str, &[&str]); 11] = [
+const OF_AWS: [(&str, &str, &[&str]); 14] = [
     ("AWS/Lambda", "Errors", &["FunctionName"]),
     ("AWS/Lambda", "Throttles", &["FunctionName"]),
     ("AWS/Lambda", "Duration", &["FunctionName"]),
@@ -13,23 +13,28 @@ const OF_AWS: [(&str, &str, &[&str]); 11] = [
     ("AWS/DynamoDB", "ReadThrottleEvents", &["TableName"]),
     ("AWS/DynamoDB", "WriteThrottleEvents", &["TableName"]),
     ("AWS/ApiGateway", "Count", &["ApiId"]),
+    ("AWS/ApiGateway", "4xx", &["ApiId"]),
     ("AWS/ApiGateway", "5xx", &["ApiId"]),
     ("AWS/ApiGateway", "Count", &["ApiName", "Stage"]),
+    ("AWS/ApiGateway", "4XXError", &["ApiName", "Stage"]),
+    ("AWS/ApiGateway", "5XXError", &["ApiName", "Stage"]),
 ];
-const OF_AWS_PRIVATE: (&str, &str, &[&str]) = ("AWS/ApiGateway", "5XXError", &["ApiName", "Stage"]);
 
-/// The alarms, each with its page and the treatment of missing data.
-const ALARMS: [(&str, &str, &str); 10] = [
-    ("CallersRefusedAlarm", "callers-refused", "notBreaching"),
-    ("CredentialsRejectedAlarm", "credentials-rejected", "ignore"),
-    ("DurationAlarm", "duration", "notBreaching"),
-    ("FunctionErrorsAlarm", "function-errors", "notBreaching"),
-    ("LoginPermitsAlarm", "login-permits", "notBreaching"),
-    ("MaintenanceAlarm", "maintenance", "breaching"),
-    ("MassRevocationAlarm", "mass-revocation", "notBreaching"),
-    ("RefreshTokenAlarm", "refresh-token", "ignore"),
-    ("TableThrottlesAlarm", "table-throttles", "notBreaching"),
-    ("ThrottlesAlarm", "throttles", "notBreaching"),
+/// The alarms, each with its page, the treatment of missing data, and whom it calls.
+const ALARMS: [(&str, &str, &str, &str); 13] = [
+    ("ApiErrorsAlarm", "api-errors", "notBreaching", "page"),
+    ("ApiRefusalsAlarm", "api-refusals", "notBreaching", "ticket"),
+    ("CallersRefusedAlarm", "callers-refused", "notBreaching", "page"),
+    ("CredentialsRejectedAlarm", "credentials-rejected", "ignore", "page"),
+    ("DurationAlarm", "duration", "notBreaching", "ticket"),
+    ("FunctionErrorsAlarm", "function-errors", "notBreaching", "page"),
+    ("LoginPermitsAlarm", "login-permits", "notBreaching", "ticket"),
+    ("MaintenanceAlarm", "maintenance", "breaching", "ticket"),
+    ("MassRevocationAlarm", "mass-revocation", "notBreaching", "ticket"),
+    ("MetricsAlarm", "metrics", "breaching", "page"),
+    ("RefreshTokenAlarm", "refresh-token", "ignore", "ticket"),
+    ("TableThrottlesAlarm", "table-throttles", "notBreaching", "page"),
+    ("ThrottlesAlarm", "throttles", "notBreaching", "page"),
 ];
 
 /// A metric as CloudWatch knows it: namespace, name, and the names of its dimensions.
@@ -41,9 +46,10 @@ fn published() -> BTreeSet<Named> {
     let by_function = Metric::ALL.map(|metric| own(metric, &["Function"]));
     let by_account = Metric::ALL.into_iter().filter(|metric| metric.is_by_account());
     let by_account = by_account.map(|metric| own(metric, &["Account", "Function"]));
-    let of_aws = OF_AWS.into_iter().chain([OF_AWS_PRIVATE]);
-    let of_aws = of_aws.map(|(namespace, name, dimensions)| named(namespace, name, dimensions));
-    by_function.into_iter().chain(by_account).chain(of_aws).collect()
+    let of_aws = OF_AWS.into_iter().map(|(namespace, name, dimensions)| named(namespace, name, dimensions));
+    let of_the_log = Stack::read(DEFAULTS).resource("FailedInvocations")["MetricTransformations"][0].clone();
+    let of_the_log = named(&text(&of_the_log["MetricNamespace"]), &text(&of_the_log["MetricName"]), &[]);
+    by_function.into_iter().chain(by_account).chain(of_aws).chain([of_the_log]).collect()
 }
 
 fn named(namespace: &str, name: &str, dimensions: &[&str]) -> Named {
@@ -54,9 +60,8 @@ fn named(namespace: &str, name: &str, dimensions: &[&str]) -> Named {
 /// The metrics that an alarm watches.
 fn watched(alarm: &Value) -> Vec<Named> {
     let of = |metric: &Value| {
-        let dimensions = many(&metric["Dimensions"]);
-        let mut dimensions: Vec<_> =
-            dimensions.into_iter().map(|dimension| text(&dimension["Name"])).collect();
+        let dimensions = metric["Dimensions"].as_array().into_iter().flatten();
+        let mut dimensions: Vec<_> = dimensions.map(|dimension| text(&dimension["Name"])).collect();
         dimensions.sort();
         (text(&metric["Namespace"]), text(&metric["MetricName"]), dimensions)
     };
@@ -103,11 +108,16 @@ fn each_watches_metrics_that_are_published() {
 fn each_names_its_runbook_and_treats_silence_as_it_should() {
     let stack = Stack::read(DEFAULTS);
     let alarms = stack.all("AWS::CloudWatch::Alarm");
-    let expected: BTreeMap<_, _> = ALARMS.map(|(name, page, missing)| (name, (page, missing))).into();
+    let expected: BTreeMap<_, _> =
+        ALARMS.map(|(name, page, missing, calls)| (name, (page, missing, calls))).into();
     assert_eq!(alarms.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (name, alarm) in alarms {
-        let (page, missing) = expected[name];
+        let (page, missing, calls) = expected[name];
         let description = text(&alarm["AlarmDescription"]);
+        assert!(description.starts_with(&format!("{calls}: token-broker: ")), "{description}");
+        // A new stack has no data yet, and would fire an alarm that takes that for a fault.
+        let waits = stack.0[name]["DependsOn"] == "FirstMaintenance";
+        assert_eq!(waits, missing == "breaching", "{name}");
         assert!(description.ends_with(&format!(" Runbook: docs/runbooks/{page}.md")), "{description}");
         assert!(description.len() <= 1024, "{name}");
         assert_eq!(alarm["TreatMissingData"], missing, "{name}");
@@ -153,10 +163,11 @@ fn drawn(line: &Value) -> Named {
 #[ignore = "tests/system.sh template runs it"]
 fn the_dashboard_draws_all_metrics_and_no_unknown_one() {
     let published = published();
-    for stack in [DEFAULTS, EVERYTHING] {
+    assert!(Stack::read(DEFAULTS).0["AccountsDashboard"].is_null(), "it costs $3");
+    for stack in ["changes/Dashboard", EVERYTHING] {
         let stack = Stack::read(stack);
         let body: Value =
-            serde_json::from_str(&text(&stack.resource("Dashboard")["DashboardBody"])).expect("JSON");
+            serde_json::from_str(&text(&stack.resource("AccountsDashboard")["DashboardBody"])).expect("JSON");
         let widgets = body["widgets"].as_array().expect("widgets");
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();

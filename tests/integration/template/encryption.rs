@@ -90,3 +90,29 @@ fn a_key_may_be_brought_along_or_left_out() {
         assert_eq!(stack.resource("TokenTable")["SSESpecification"]["SSEEnabled"], true);
     }
 }
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_function_may_write_to_an_encrypted_log_group() {
+    for (stack, key) in
+        [(DEFAULTS, Some("${Key.Arn}")), (EVERYTHING, Some("of-the-logs")), ("changes/CreateKey", None)]
+    {
+        let stack = Stack::read(stack);
+        let through_logs: Vec<_> = many(&stack.resource("BrokerPermissions")["PolicyDocument"]["Statement"])
+            .into_iter()
+            .filter(|statement| {
+                statement["Condition"]["StringEquals"]["kms:ViaService"] == "logs.us-east-1.amazonaws.com"
+            })
+            .map(|statement| {
+                assert_eq!(statement["Action"], json!(["kms:Decrypt", "kms:GenerateDataKey"]));
+                text(&statement["Resource"])
+            })
+            .collect();
+        assert_eq!(through_logs.len(), usize::from(key.is_some()));
+        assert!(through_logs.iter().all(|resource| resource.ends_with(key.unwrap_or_default())));
+    }
+    let stack = Stack::read(DEFAULTS);
+    let writing = statements(&stack).into_iter().find(|statement| statement["Sid"] == "FunctionWritesLogs");
+    let actions: BTreeSet<_> = many(&writing.expect("a statement")["Action"]).into_iter().map(text).collect();
+    assert!(["kms:Decrypt", "kms:GenerateDataKey"].iter().all(|action| actions.contains(*action)));
+}

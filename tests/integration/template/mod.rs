@@ -275,8 +275,10 @@ fn the_default_callers_are_told_apart_by_alias_and_account() {
     let reading = vec![Action::Token, Action::Status];
     assert_eq!(may(&alias("live")), reading);
     assert_eq!(may(&role("123456789012")), reading);
+    // So that the outcome of maintenance names the accounts.
+    assert_eq!(may(&alias("schedule")), [Action::Status]);
     assert_eq!(may(&alias("operator")).len(), Action::ALL.len() - 1);
-    let others = ["candidate", "http", "schedule", "other"].map(alias);
+    let others = ["candidate", "http", "other"].map(alias);
     let others = others.into_iter().chain([Caller::Direct { alias: None }]).collect::<Vec<_>>();
     for other in others.iter().chain([&role("210987654321"), &Caller::Anonymous]) {
         assert_eq!(may(other), [], "{other}");
@@ -307,7 +309,8 @@ fn each_way_in_has_its_alias() {
         assert_eq!((variable("BROKER_HTTP_ALIAS"), variable("BROKER_SCHEDULE_ALIAS")), ("http", "schedule"));
 
         // API Gateway may invoke `http`, for each route of this stage and for no other.
-        let permissions = stack.all("AWS::Lambda::Permission");
+        let mut permissions = stack.all("AWS::Lambda::Permission");
+        permissions.remove("InvokeFromOrganization");
         let sources: BTreeSet<_> = permissions
             .values()
             .map(|permission| {
@@ -341,6 +344,29 @@ fn each_way_in_has_its_alias() {
             {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": "${ScheduleAlias}"}
         ]);
         assert_eq!(*statement, invoking);
+    }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn only_a_named_organization_may_reach_live_from_outside() {
+    let everything = Stack::read(EVERYTHING);
+    let permission = json!({
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": "${LiveAlias}",
+        "Principal": "*",
+        "PrincipalOrgID": "o-0123456789",
+    });
+    assert_eq!(*everything.resource("InvokeFromOrganization"), permission);
+    assert!(Stack::read(DEFAULTS).0["InvokeFromOrganization"].is_null());
+    let policy = |stack: &Stack| stack.resource("PrivateApi")["Body"]["x-amazon-apigateway-policy"].clone();
+    for (stack, organizations) in [(&everything, 1), (&Stack::read("changes/VpcEndpointIds"), 0)] {
+        let allowed: Vec<_> = many(&policy(stack)["Statement"])
+            .into_iter()
+            .filter(|statement| statement["Effect"] == "Allow" && statement["Principal"] == "*")
+            .map(|statement| statement["Condition"]["StringEquals"]["aws:PrincipalOrgID"].clone())
+            .collect();
+        assert_eq!(allowed, vec![json!("o-0123456789"); organizations]);
     }
 }
 

@@ -45,13 +45,15 @@ async fn the_role_allows_exactly_what_the_ways_in_call() {
         called.extend(calls);
     }
 
-    let logs = ["logs:CreateLogStream", "logs:PutLogEvents"].map(str::to_owned);
+    // What Lambda itself does with this role: it writes the logs, and sends the outcome of maintenance.
+    let logs = ["events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents"].map(str::to_owned);
     let expected: BTreeSet<_> = called
         .into_iter()
         .chain(logs)
         .map(|action| {
             let resource = match action.split(':').next() {
                 Some("dynamodb") => "${TokenTable.Arn}",
+                Some("events") => "arn:aws:events:us-east-1:123456789012:event-bus/default",
                 Some("logs") => "${BrokerLogGroup.Arn}",
                 _ => "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-broker/*",
             };

@@ -4,6 +4,7 @@
 """
 
 import json
+import pathlib
 import sys
 import time
 import urllib.error
@@ -70,7 +71,7 @@ def a_caller_gets_a_token_through_live_and_nothing_else():
 
 
 def each_alias_refuses_what_is_not_its_own():
-    allowed = {("live", "token"), ("live", "status"), ("schedule", "maintain")}
+    allowed = {("live", "token"), ("live", "status"), ("schedule", "maintain"), ("schedule", "status")}
     allowed |= {("operator", action) for action in ("token", "status", "refresh", "unblock")}
     for alias in ALIASES:
         for action in ("token", "status", "refresh", "unblock", "maintain"):
@@ -157,6 +158,52 @@ def another_parameter_moves_all_aliases_to_a_new_version():
     assert invoke("live", {})[0] is None
 
 
+def subscribed_queue(topic, **attributes):
+    sqs = boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="pager")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+    return lambda: sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
+
+
+def a_page_arrives_and_a_ticket_does_not():
+    topic = boto3.client("sns").create_topic(Name="alarms")["TopicArn"]
+    assert update(AlarmTopicArn=topic) == "UPDATE_COMPLETE"
+    only_pages = json.dumps({"AlarmDescription": [{"prefix": "page"}]})
+    received = subscribed_queue(topic, FilterPolicyScope="MessageBody", FilterPolicy=only_pages)
+    cloudwatch = boto3.client("cloudwatch")
+    for name in ("LoginPermitsAlarm", "ThrottlesAlarm"):
+        cloudwatch.set_alarm_state(AlarmName=resource(name), StateValue="ALARM", StateReason="a test")
+    messages = received() + received()
+    assert len(messages) == 1 and "ThrottlesAlarm" in messages[0]["Body"], messages
+
+
+def the_documents_rule_takes_accounts_that_break():
+    config = functions.get_function_event_invoke_config(FunctionName=output("FunctionArn"), Qualifier="schedule")
+    bus = "arn:aws:events:us-east-1:123456789012:event-bus/default"
+    assert config["DestinationConfig"]["OnSuccess"]["Destination"] == bus, config
+    page = pathlib.Path("docs/OPERATIONS.md").read_text()
+    pattern = page.split("--event-pattern '")[1].split("}}}}'")[0] + "}}}}"
+    pattern = pattern.replace("""'"$FUNCTION"'""", output("FunctionArn"))
+    good, bad = {"account": "a", "renewed": False}, {"account": "b", "renewed": False, "error": "grant_lost"}
+    for accounts, expected in (([good, bad], True), ([good], False)):
+        event = {
+            "id": "1",
+            "source": "lambda",
+            "detail-type": "Lambda Function Invocation Result - Success",
+            "account": "123456789012",
+            "time": "2026-04-06T12:00:00Z",
+            "region": "us-east-1",
+            "resources": [bus, output("ScheduleAliasArn")],
+            "detail": {"responsePayload": {"failed": len(accounts) - 1, "accounts": accounts}},
+        }
+        found = boto3.client("events").test_event_pattern(EventPattern=pattern, Event=json.dumps(event))
+        assert found["Result"] == expected, (pattern, accounts)
+
+
 def a_wrong_parameter_reaches_no_caller():
     before = versions()
     state = update(Callers='[{"caller":"direct:live","accounts":["*"],"actions":["tokn"]}]')
@@ -198,6 +245,8 @@ CHECKS = [
     the_schedule_runs_maintenance,
     the_log_has_the_record_and_the_alarms_their_metrics,
     another_parameter_moves_all_aliases_to_a_new_version,
+    a_page_arrives_and_a_ticket_does_not,
+    the_documents_rule_takes_accounts_that_break,
     a_wrong_parameter_reaches_no_caller,
     the_aliases_go_back_by_hand,
     the_logs_and_their_key_outlive_the_stack,

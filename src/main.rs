@@ -52,7 +52,6 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
     telemetry::start(config.log);
-    #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     for variable in config::unknown_variables(names) {
         tracing::warn!(variable, "no setting has this name, so it has no effect");

@@ -31,7 +31,8 @@ pub(super) struct HttpRequest {
 /// The fields of an event that the broker reads: payload version 1 of REST APIs, version 2 of HTTP APIs and Function URLs.
 #[derive(Default)]
 pub(super) struct HttpEvent {
-    context: Option<Option<RequestContext>>,
+    has_context: bool,
+    context: Option<RequestContext>,
     body: Option<String>,
     is_base64_encoded: Option<bool>,
     headers: Option<ContentType<Option<String>>>,
@@ -54,8 +55,8 @@ impl HttpEvent {
     /// Reads the value of a key, if it is one of an HTTP event.
     pub(super) fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
         match key {
-            Self::CONTEXT if self.context.is_some() => return Err(de::Error::duplicate_field(Self::CONTEXT)),
-            Self::CONTEXT => self.context = Some(map.next_value()?),
+            Self::CONTEXT if self.has_context => return Err(de::Error::duplicate_field(Self::CONTEXT)),
+            Self::CONTEXT => (self.has_context, self.context) = (true, map.next_value()?),
             "body" => self.body = map.next_value()?,
             "isBase64Encoded" => self.is_base64_encoded = map.next_value()?,
             "headers" => self.headers = map.next_value()?,
@@ -73,7 +74,7 @@ impl HttpEvent {
     }
 
     pub(super) const fn has_context(&self) -> bool {
-        self.context.is_some()
+        self.has_context
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -110,7 +111,7 @@ impl HttpRequest {
     /// The request of an event; none if it is of no known form.
     pub(super) fn of(event: HttpEvent) -> Option<Self> {
         let media_type = event.media_type();
-        let context = event.context.flatten()?;
+        let context = event.context?;
         let is_version_2 = context.http.is_some();
         let (method, path, query, identity) = match context.http {
             Some(http) => {

@@ -264,7 +264,7 @@ mod tests {
                 "store_unavailable",
                 Some(1),
             ),
-            (failed(Failure::SecretUnavailable), 503, "secret_unavailable", Some(1)),
+            (failed(Failure::SecretUnavailable), 503, "secret_unavailable", Some(3)),
             (failed(Failure::UnreadableItem(String::new())), 500, "internal", None),
             (failed(Failure::Defect("what")), 500, "internal", None),
         ] {

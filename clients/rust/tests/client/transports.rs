@@ -3,7 +3,11 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use emulators::fakes::{Broker, BrokerMode, Ending, Server, respond, unused_port};
-use std::time::Duration;
+use http_body_util::BodyExt;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use token_broker_client::{
     AccountName, Action, BrokerClient, Call, ClientErrorCode, Environment, Error, ErrorCode, Generation,
     TokenSource,
@@ -138,6 +142,49 @@ async fn an_answer_that_is_too_long_is_given_up() {
     let broker = Server::script(async |_| respond(200, vec![b'x'; 2 * 1024 * 1024])).await;
     let source = by_invoke(&broker.url());
     assert!(matches!(source.get(&AccountName::default()).await, Err(Error::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_broker_that_knows_no_names_is_told_none() {
+    let bodies: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&bodies);
+    // Version 0.1.0.
+    let broker = Server::script(move |request| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let is_named = body.contains("client");
+            seen.lock().unwrap().push(body);
+            if is_named {
+                let refusal = r#"{"error":"invalid_request","error_description":"unknown field `client`; the fields are"}"#;
+                return respond(400, refusal);
+            }
+            respond(200, r#"{"access_token":"t","expires_in":900,"generation":7}"#)
+        }
+    })
+    .await;
+    let environment = [("AWS_LAMBDA_FUNCTION_NAME", "billing")].into_iter().collect();
+    let client = BrokerClient::http_api(&environment, &broker.url()).unwrap();
+    let source = TokenSource::new(client.with_aws(aws(&broker.url())));
+    for account in ["a", "b"] {
+        source.get(&AccountName::parse(account).unwrap()).await.unwrap();
+    }
+    let [named, again, next] = &bodies.lock().unwrap()[..] else { panic!("one call is repeated") };
+    assert!(named.contains(r#""client":"billing""#), "{named}");
+    assert!(!again.contains("client") && !next.contains("client"), "{again}, {next}");
+}
+
+#[tokio::test]
+async fn another_refusal_is_not_repeated() {
+    let broker = Broker::start().await;
+    broker.set_mode(BrokerMode::Failing("invalid_request", None));
+    let environment = [("TOKEN_BROKER_CLIENT", "billing")].into_iter().collect();
+    let client = BrokerClient::invoke(&environment, "token-broker:live").with_aws(aws(&broker.url()));
+    let error = TokenSource::new(client).get(&AccountName::default()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest);
+    assert_eq!(broker.calls().len(), 1);
+    assert_eq!(broker.calls()[0].1["client"], "billing");
 }
 
 /// `clients/codes.json`: what every client makes of these answers.

@@ -16,7 +16,7 @@ const SHORTEST_MESSAGE: usize = 120;
 const LONGEST_CALLER: usize = 256;
 /// The longest name of an alias.
 const LONGEST_NAME: usize = 128;
-/// Longer than any request id or trace id of Lambda.
+/// Longer than any request id or trace id of Lambda, and as long as a client's name.
 const LONGEST_ID: usize = 64;
 
 /// How lines look.
@@ -79,7 +79,7 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
         push_field(&mut tail, "caller", caller, LONGEST_CALLER);
     }
     if let Some(client) = record.client {
-        push_field(&mut tail, "client", client, LONGEST_NAME);
+        push_field(&mut tail, "client", client, LONGEST_ID);
     }
     if let Some(action) = record.action {
         push_field(&mut tail, "action", action, LONGEST_NAME);

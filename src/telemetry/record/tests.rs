@@ -123,7 +123,7 @@ fn no_input_makes_a_line_longer_than_the_limit() {
         trace_id: Some(&trace),
         alias: Some(&bloated),
         caller: Some(&bloated),
-        client: None,
+        client: Some(&bloated),
         account: Some(&account),
         generation: Some(u64::MAX),
         outcome: "credentials_rejected",

@@ -168,9 +168,9 @@ pub(super) fn revoked(account: &AccountName, pending_revocations: usize) -> Valu
 /// The answer to an unblock: what still holds a renewal back, if anything does.
 pub(super) fn unblocked(account: &AccountName, held_by: Option<&Failure>) -> Value {
     let mut answer = json!({"account": account.as_str(), "unblocked": true});
-    if let Some(failure) = held_by {
-        answer["held_by"] = json!(failure.code().as_str());
-        answer["retry_after"] = json!(failure.retry_after_seconds());
+    if let (Some(failure), Value::Object(fields)) = (held_by, &mut answer) {
+        fields.insert("held_by".to_owned(), failure.code().as_str().into());
+        fields.insert("retry_after".to_owned(), failure.retry_after_seconds().into());
     }
     answer
 }

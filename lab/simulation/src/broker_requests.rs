@@ -31,14 +31,10 @@ pub(crate) struct Requested {
 
 impl World {
     pub(crate) fn serve_by_broker(&mut self, index: usize, arrival: Arrival, intent: Intent) {
-        let now = self.instances[index].clock(self.now_ms);
-        let request = Request {
-            account: self.names[arrival.account].clone(),
-            intent,
-            arrived: protocol::Moment::of_agreeing_clocks(now),
-            deadline: now.plus(HTTP_TIME),
-        };
+        let (account, now_ms) = (self.names[arrival.account].clone(), self.now_ms);
         let Some((task, process)) = self.new_task(index) else { return };
+        let arrived = process.link.moment(now_ms);
+        let request = Request { account, intent, arrived, deadline: arrived.wall.plus(HTTP_TIME) };
         process.tasks.insert(
             task,
             Work::Request(Box::new(Served {
@@ -62,15 +58,13 @@ impl World {
 
     /// One run of the schedule.
     pub(crate) fn maintain(&mut self, index: usize) {
-        let now = self.instances[index].clock(self.now_ms);
         let began_ms = self.now_ms;
         let Some((task, process)) = self.new_task(index) else { return };
+        let now = process.link.moment(began_ms);
         process.tasks.insert(task, Work::Maintenance { began_ms });
         let broker = Arc::clone(&process.broker);
         self.executor.spawn(task, async move {
-            Ended::Maintenance(
-                broker.maintain(protocol::Moment::of_agreeing_clocks(now), now.plus(DIRECT_TIME)).await,
-            )
+            Ended::Maintenance(broker.maintain(now, now.wall.plus(DIRECT_TIME)).await)
         });
     }
 
@@ -147,9 +141,8 @@ impl World {
                     let there_ms = stopped_ms + self.latency_ms();
                     self.after(there_ms, Occurrence::List { task, reply });
                 }
-                Action::Sleep(until, reply) => {
-                    let at_ms = self.instances[task.process.index].true_ms(until);
-                    let at_ms = at_ms.max(self.now_ms + stopped_ms);
+                Action::Sleep(until_ms, reply) => {
+                    let at_ms = until_ms.max(self.now_ms + stopped_ms);
                     let delivery = Delivery::Event(Event::Resumed);
                     self.at(at_ms, Occurrence::Delivered { task, reply, delivery: Box::new(delivery) });
                 }

@@ -1,6 +1,9 @@
 //! One instance of the function: its clock, and what runs on it.
 
-use crate::{baselines::requests::BaselineInstance, process::Process, strategy::Strategy};
+use crate::{
+    baselines::requests::BaselineInstance, plans::Clocks, ports::OwnClock, process::Process,
+    strategy::Strategy,
+};
 use fastrand::Rng;
 use protocol::{Policy, Timestamp, millis};
 
@@ -19,11 +22,19 @@ pub(crate) enum Runs {
 }
 
 impl Instance {
-    pub(crate) fn new(life: u64, strategy: Strategy, policy: &Policy, rng: &mut Rng) -> Self {
+    pub(crate) fn new(life: u64, strategy: Strategy, clocks: Clocks, policy: &Policy, rng: &mut Rng) -> Self {
         let half_margin_ms = (millis(policy.clock_margin) / 2).cast_signed();
         let clock_ahead_ms = rng.i64(-half_margin_ms..=half_margin_ms);
         let runs = match strategy {
-            Strategy::Broker => Runs::Broker(Box::new(Process::new(*policy, clock_ahead_ms, rng.fork()))),
+            Strategy::Broker => {
+                // One instance in four keeps the right time.
+                let clock = match clocks {
+                    Clocks::FarOff if !life.is_multiple_of(4) => OwnClock::FarOff(life),
+                    Clocks::Step if !life.is_multiple_of(4) => OwnClock::Steps(life),
+                    _ => OwnClock::Right(clock_ahead_ms),
+                };
+                Runs::Broker(Box::new(Process::new(*policy, clock, rng.fork())))
+            }
             _ => Runs::Baseline(Box::default()),
         };
         Self { life, clock_ahead_ms, runs }

@@ -39,6 +39,18 @@ pub struct Plan {
     /// Additional fault windows of any kind, of up to an hour each. None begins in the last two days.
     pub(crate) drawn_faults: usize,
     pub(crate) incidents: &'static [(u64, Incident)],
+    pub(crate) clocks: Clocks,
+}
+
+/// The clocks of three instances in four. The others are right, and so are those of the baselines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clocks {
+    /// Within half of the tolerated margin.
+    Right,
+    /// Up to 110 minutes off, ahead or behind.
+    FarOff,
+    /// The same, and they step every 37 minutes.
+    Step,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +101,7 @@ impl Plan {
         faults: &[],
         drawn_faults: 0,
         incidents: &[],
+        clocks: Clocks::Right,
     };
 
     /// The schedule is switched off, so callers renew the pairs.
@@ -233,6 +246,23 @@ impl Plan {
         incidents: &[(DAY, Incident::SessionsRevoked), (2 * DAY, Incident::SessionsRevoked)],
         ..Self::EVERYTHING
     };
+
+    /// Three clocks in four are up to 110 minutes off, and sessions are revoked. Only for a test.
+    pub const CLOCKS_OFF: Self = Self {
+        name: "clocks_are_far_off",
+        runs: 2,
+        days: 3,
+        instances: 100,
+        requests_a_day: 20_000,
+        token_life_ms: HOUR,
+        incidents: &[(DAY / 2, Incident::SessionsRevoked)],
+        clocks: Clocks::FarOff,
+        ..Self::CALM
+    };
+
+    /// The same, and they step. Only for a test.
+    pub const CLOCKS_STEP: Self =
+        Self { name: "clocks_are_far_off_and_step", clocks: Clocks::Step, ..Self::CLOCKS_OFF };
 
     /// A herd that is small enough for the baselines to finish soon. Only for a test.
     pub const SMALL_HERDS: Self =

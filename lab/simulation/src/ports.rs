@@ -4,13 +4,14 @@
 use async_trait::async_trait;
 use fastrand::Rng;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, Effect, Event, LimiterName, LoginLimiter, Read,
-    SecretError, StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
+    Account, AccountName, Call, Credentials, Draw, Effect, Event, LimiterName, LoginLimiter, Moment, Policy,
+    Read, SecretError, StoreClock, StoreError, Timestamp, UpstreamReply, Uptime, Version, WriteOutcome,
 };
 use std::{
     collections::BTreeSet,
     panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use token_broker::ports::{Clock, Listed, Ports, Secrets, Store, Upstream};
 use tokio::sync::oneshot;
@@ -22,9 +23,47 @@ const LAST_STOP: u32 = 5;
 /// The broker has checked when the call may leave.
 const CHECKED: Timestamp = Timestamp::from_millis(u64::MAX);
 
+/// How far a clock that is far off may be ahead, in milliseconds.
+const FAR_OFF_MS: [i64; 4] = [110 * 60_000, -110 * 60_000, 5 * 60_000, -5 * 60_000];
+/// How often a clock that steps does so.
+const STEP_MS: u64 = 37 * 60_000;
+
+/// A process's own clock.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnClock {
+    /// Ahead of true time by milliseconds, within half of the tolerated margin.
+    Right(i64),
+    /// Far off, by the number of the instance. The store's dates set it right.
+    FarOff(u64),
+    /// The same, and it steps.
+    Steps(u64),
+}
+
+impl OwnClock {
+    fn ahead_ms(self, true_ms: u64) -> i64 {
+        let number = match self {
+            Self::Right(ahead_ms) => return ahead_ms,
+            Self::FarOff(life) => life,
+            Self::Steps(life) => life.wrapping_add(true_ms / STEP_MS),
+        };
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| FAR_OFF_MS.get(number % FAR_OFF_MS.len()))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn reading(self, true_ms: u64) -> Moment {
+        Moment {
+            wall: Timestamp::from_millis(true_ms.saturating_add_signed(self.ahead_ms(true_ms))),
+            uptime: Uptime(Duration::from_millis(true_ms)),
+        }
+    }
+}
+
 /// What a process's ports and its world have in common: the time, random numbers, and the journal.
 pub struct Link {
-    clock_ahead_ms: i64,
+    own_clock: OwnClock,
     state: Mutex<State>,
 }
 
@@ -33,6 +72,8 @@ struct State {
     now_ms: u64,
     /// How long the process was stopped during the poll.
     stopped_ms: u64,
+    /// Sets a clock right that is far off. None of one that is right.
+    store_clock: Option<StoreClock>,
     /// Points of this poll at which the process could be stopped.
     points: u32,
     /// The process is stopped at this point, or before it asks store or secrets for something.
@@ -68,8 +109,8 @@ pub enum Action {
     },
     /// It waits for a list of all records.
     List(Reply),
-    /// It waits until an instant of its clock.
-    Sleep(Timestamp, Reply),
+    /// It waits until an instant of true time, in milliseconds.
+    Sleep(u64, Reply),
     /// It waits for this effect no more.
     Ended {
         /// The effect.
@@ -97,11 +138,12 @@ pub enum Delivery {
 pub struct PlannedPanic;
 
 impl Link {
-    /// A process whose clock is ahead of true time, with a random number generator of its own.
-    pub fn new(clock_ahead_ms: i64, rng: Rng) -> Arc<Self> {
+    /// A process with its clock and a random number generator of its own.
+    pub fn new(own_clock: OwnClock, rng: Rng) -> Arc<Self> {
         let state = State {
             now_ms: 0,
             stopped_ms: 0,
+            store_clock: None,
             points: 0,
             stops_at: None,
             rng,
@@ -110,7 +152,7 @@ impl Link {
             draws: 0,
             known: BTreeSet::new(),
         };
-        Arc::new(Self { clock_ahead_ms, state: Mutex::new(state) })
+        Arc::new(Self { own_clock, state: Mutex::new(state) })
     }
 
     /// The ports.
@@ -135,6 +177,38 @@ impl Link {
         (std::mem::take(&mut state.journal), state.stopped_ms)
     }
 
+    /// The present, as the process takes it at an instant of true time.
+    pub fn moment(&self, true_ms: u64) -> Moment {
+        self.moment_in(&mut self.state(), true_ms)
+    }
+
+    fn moment_in(&self, state: &mut State, true_ms: u64) -> Moment {
+        let reading = self.own_clock.reading(true_ms);
+        match self.store_clock(state, reading) {
+            None => Moment::of_agreeing_clocks(reading.wall),
+            Some(clock) => Moment { wall: clock.now(reading), uptime: reading.uptime },
+        }
+    }
+
+    /// The clock starts with its first reading.
+    fn store_clock<'a>(&self, state: &'a mut State, reading: Moment) -> Option<&'a mut StoreClock> {
+        let starts = || StoreClock::new(Policy::DEFAULT.clock_margin, reading);
+        match self.own_clock {
+            OwnClock::Right(_) => None,
+            OwnClock::FarOff(_) | OwnClock::Steps(_) => Some(state.store_clock.get_or_insert_with(starts)),
+        }
+    }
+
+    /// The store dates its responses, in whole seconds of true time.
+    fn store_replied(&self, sent_ms: u64) {
+        let mut state = self.state();
+        let now_ms = state.true_ms();
+        let [sent, received] = [sent_ms, now_ms].map(|at_ms| self.own_clock.reading(at_ms));
+        if let Some(clock) = self.store_clock(&mut state, received) {
+            clock.measured(sent, received, Timestamp::from_millis(now_ms / 1_000 * 1_000));
+        }
+    }
+
     /// Whether the process has read or written a record of this account.
     pub fn knows(&self, account: &AccountName) -> bool {
         self.state().known.contains(account)
@@ -151,6 +225,10 @@ impl Link {
 }
 
 impl State {
+    fn true_ms(&self) -> u64 {
+        self.now_ms + self.stopped_ms
+    }
+
     /// A point at which the process may be stopped. None is passed without the stop that was drawn if it is the last.
     fn point(&mut self, is_last: bool) {
         self.points += 1;
@@ -190,7 +268,7 @@ impl SimulatedPorts {
     async fn perform(&self, account: Option<&AccountName>, effect: Effect) -> Event {
         let link = &*self.0;
         let (reply, delivery) = oneshot::channel();
-        let number = {
+        let (number, sent_ms) = {
             let mut state = link.state();
             if !matches!(effect, Effect::Send { .. }) {
                 state.point(true);
@@ -198,7 +276,7 @@ impl SimulatedPorts {
             state.requested += 1;
             let number = state.requested;
             state.note(Action::Requested { number, account: account.cloned(), effect, reply });
-            number
+            (number, state.true_ms())
         };
         let mut under_way = UnderWay { link, number, answered: false };
         let delivery = delivery.await;
@@ -208,6 +286,14 @@ impl SimulatedPorts {
             Ok(Delivery::Accounts(_)) | Err(_) => unexpected(),
         };
         under_way.answered = true;
+        if matches!(
+            event,
+            Event::Account(Ok(_))
+                | Event::Limiter(Ok(_))
+                | Event::Written(WriteOutcome::Applied | WriteOutcome::Conflict)
+        ) {
+            link.store_replied(sent_ms);
+        }
         let has_record = match &event {
             Event::Account(Ok(record)) => record.version != Version(0),
             Event::Written(outcome) => *outcome == WriteOutcome::Applied,
@@ -264,9 +350,18 @@ impl Store for SimulatedPorts {
 
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {
         let (reply, delivery) = oneshot::channel();
-        self.0.state().note(Action::List(reply));
+        let sent_ms = {
+            let mut state = self.0.state();
+            state.note(Action::List(reply));
+            state.true_ms()
+        };
         match delivery.await {
-            Ok(Delivery::Accounts(read)) => read,
+            Ok(Delivery::Accounts(read)) => {
+                if read.is_ok() {
+                    self.0.store_replied(sent_ms);
+                }
+                read
+            }
             Ok(Delivery::Panic) => resume_unwind(Box::new(PlannedPanic)),
             Ok(Delivery::Event(_)) | Err(_) => unexpected(),
         }
@@ -297,10 +392,20 @@ impl Upstream for SimulatedPorts {
 #[async_trait]
 impl Clock for SimulatedPorts {
     fn now(&self) -> Timestamp {
+        self.moment().wall
+    }
+
+    fn moment(&self) -> Moment {
         let mut state = self.0.state();
         state.point(false);
-        let now_ms = state.now_ms + state.stopped_ms;
-        Timestamp::from_millis(now_ms.saturating_add_signed(self.0.clock_ahead_ms))
+        let true_ms = state.true_ms();
+        self.0.moment_in(&mut state, true_ms)
+    }
+
+    fn is_trusted(&self) -> bool {
+        let mut state = self.0.state();
+        let reading = self.0.own_clock.reading(state.true_ms());
+        self.0.store_clock(&mut state, reading).is_none_or(|clock| clock.is_trusted(reading))
     }
 
     fn draw(&self) -> Draw {
@@ -311,7 +416,12 @@ impl Clock for SimulatedPorts {
 
     async fn sleep_until(&self, until: Timestamp) {
         let (reply, delivery) = oneshot::channel();
-        self.0.state().note(Action::Sleep(until, reply));
+        {
+            let mut state = self.0.state();
+            let true_ms = state.true_ms();
+            let left = until.since(self.0.moment_in(&mut state, true_ms).wall);
+            state.note(Action::Sleep(true_ms.saturating_add(protocol::millis(left)), reply));
+        }
         // If the world is gone, it does not matter when the pause ends.
         let _ = delivery.await;
     }

@@ -1,6 +1,9 @@
 //! One process of the function: a broker, its ports, and the requests that it serves at the same time.
 
-use crate::{ports::Link, world::InstanceId};
+use crate::{
+    ports::{Link, OwnClock},
+    world::InstanceId,
+};
 use fastrand::Rng;
 use protocol::{Policy, Request};
 use std::{collections::BTreeMap, sync::Arc};
@@ -61,8 +64,8 @@ pub(crate) struct EffectUnderWay {
 }
 
 impl Process {
-    pub(crate) fn new(policy: Policy, clock_ahead_ms: i64, rng: Rng) -> Self {
-        let link = Link::new(clock_ahead_ms, rng);
+    pub(crate) fn new(policy: Policy, clock: OwnClock, rng: Rng) -> Self {
+        let link = Link::new(clock, rng);
         Self {
             broker: Arc::new(Broker::new(policy, link.ports())),
             link,

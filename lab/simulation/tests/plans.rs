@@ -370,3 +370,14 @@ fn a_lock_without_a_fence_does_not_outlast_a_pause() {
         checks.require(holds, || format!("broken: {broken:?}"));
     });
 }
+
+/// Wrong clocks break no invariant, which the library checks, and callers notice nothing.
+#[test]
+fn clocks_are_far_off() {
+    run(Plan::CLOCKS_OFF, |checks| unnoticed(checks, 2));
+}
+
+#[test]
+fn clocks_are_far_off_and_step() {
+    run(Plan::CLOCKS_STEP, |checks| unnoticed(checks, 2));
+}

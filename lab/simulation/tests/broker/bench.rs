@@ -15,7 +15,7 @@ use token_broker::{broker::Broker, work::Work};
 use token_broker_simulation::{
     START_MS,
     executor::{Executor, Polled},
-    ports::{Action, Delivery, Entry, Link, PlannedPanic, Reply},
+    ports::{Action, Delivery, Entry, Link, OwnClock, PlannedPanic, Reply},
 };
 
 pub(crate) const POLICY: Policy = Policy::DEFAULT;
@@ -62,7 +62,7 @@ pub(crate) struct UnderWay {
 impl Bench {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let link = Link::new(0, rng.fork());
+        let link = Link::new(OwnClock::Right(0), rng.fork());
         Self {
             seed,
             rng,
@@ -94,7 +94,7 @@ impl Bench {
         let due_after = TOKEN_LIFE.mul_f64(0.6);
         bench.now_ms += u64::try_from(due_after.as_millis()).unwrap();
         bench.timers.clear();
-        bench.link = Link::new(0, bench.rng.fork());
+        bench.link = Link::new(OwnClock::Right(0), bench.rng.fork());
         bench.broker = Arc::new(Broker::new(POLICY, bench.link.ports()));
         bench
     }
@@ -154,7 +154,7 @@ impl Bench {
                     let since_ms = self.now_ms + stopped_ms;
                     self.under_way.push(UnderWay { number, task, account, effect, reply, since_ms });
                 }
-                Action::Sleep(until, reply) => self.timers.push((until.as_millis(), reply)),
+                Action::Sleep(until_ms, reply) => self.timers.push((until_ms, reply)),
                 Action::Ended { number, .. } => self.under_way.retain(|effect| effect.number != number),
                 Action::List(_) => panic!("no request lists all records"),
             }

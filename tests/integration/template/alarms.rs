@@ -21,10 +21,11 @@ const OF_AWS: [(&str, &str, &[&str]); 14] = [
 ];
 
 /// The alarms, each with its page, the treatment of missing data, and whom it calls.
-const ALARMS: [(&str, &str, &str, &str); 13] = [
+const ALARMS: [(&str, &str, &str, &str); 14] = [
     ("ApiErrorsAlarm", "api-errors", "notBreaching", "page"),
     ("ApiRefusalsAlarm", "api-refusals", "notBreaching", "ticket"),
     ("CallersRefusedAlarm", "callers-refused", "notBreaching", "page"),
+    ("ClockOffAlarm", "clock-off", "notBreaching", "ticket"),
     ("CredentialsRejectedAlarm", "credentials-rejected", "ignore", "page"),
     ("DurationAlarm", "duration", "notBreaching", "ticket"),
     ("FunctionErrorsAlarm", "function-errors", "notBreaching", "page"),

@@ -25,8 +25,8 @@ done
 # watched: a fleet starts when its console is opened, and its end can be seen there.
 watched() {
     background fleet target/debug/token-broker-local fleet --watch --instances 20 --requests 2000
-    wait_for 30 grep -q 'starts when the page is open' "$LOGS/fleet.log" || return
-    console a_fleet_logs_in_once "$(sed -n 's/^Watch it in a browser: //p' "$LOGS/fleet.log")" || return
+    wait_for 30 grep -q 'the run starts then' "$LOGS/fleet.log" || return
+    console a_fleet_logs_in_once "$(sed -n 's/^Open \([^ ]*\) in a browser.*/\1/p' "$LOGS/fleet.log")" || return
     wait_for 30 grep -q '^PASSED' "$LOGS/fleet.log"
 }
 check "console: a fleet is watched" watched

@@ -122,7 +122,7 @@ mod tests {
     fn due(account: &Account) -> Urgency {
         match of(account) {
             Maintenance::Due(urgency) => urgency,
-            idle => panic!("{idle:?}"),
+            idle @ Maintenance::Idle(_) => panic!("{idle:?}"),
         }
     }
 
@@ -169,7 +169,7 @@ mod tests {
     fn an_account_that_has_nothing_to_do_says_why() {
         let idle = |account: &Account| match of(account) {
             Maintenance::Idle(reason) => reason,
-            due => panic!("{due:?}"),
+            due @ Maintenance::Due(_) => panic!("{due:?}"),
         };
         let soon = NOW.plus(Duration::from_secs(9));
         let reason = CooldownReason::RateLimited;

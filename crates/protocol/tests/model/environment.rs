@@ -74,8 +74,10 @@ impl Fleet {
         if fate == Fate::Normal && !matches!(event, Event::Secret(_) | Event::Replied(_) | Event::Resumed) {
             // The store's reply has a date.
             let reading = world.reading(&self.setting, who);
-            let (date, clock) = (world.now, &mut world.instances[who].store_clock);
-            clock.iter_mut().for_each(|clock| clock.measured(reading, reading, date));
+            let date = world.now;
+            if let Some(clock) = &mut world.instances[who].store_clock {
+                clock.measured(reading, reading, date);
+            }
         }
         event
     }

@@ -147,7 +147,7 @@ fn the_store_s_time_moves_the_deadline_with_it() {
     // The clock was ahead, and is set right a second later.
     let uptime = request.arrived.uptime.plus(SECOND);
     let corrected = Context { uptime, ..cx(world.now.minus(AHEAD), Draw(0)) };
-    assert_eq!(request.ends(corrected).since(corrected.now), left - SECOND);
+    assert_eq!(request.ends(corrected).since(corrected.now) + SECOND, left);
     world.pass(left + SECOND);
     assert_eq!(request.ends(cx(world.now, Draw(0))), request.deadline);
 }

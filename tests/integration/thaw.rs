@@ -91,7 +91,7 @@ async fn serve(
     }
 }
 
-async fn table(world: &World, gate: &Gate) -> Table {
+fn table(world: &World, gate: &Gate) -> Table {
     let credentials = SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local"));
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -110,7 +110,7 @@ async fn dead_connections_do_not_use_up_the_attempts() {
         let world = world().await;
         let address = world.dynamodb.url().trim_start_matches("http://").parse().expect("an address");
         let gate = Gate::start(address, death).await;
-        let (table, name) = (table(&world, &gate).await, AccountName::default());
+        let (table, name) = (table(&world, &gate), AccountName::default());
         for read in join_all((0..IDLE).map(|_| table.read_account(&name))).await {
             assert_eq!(read, Ok(Account::default()));
         }

@@ -15,7 +15,7 @@ pub(crate) fn check(body: &[u8]) {
     let value = serde_json::from_slice::<Value>(body).ok();
     let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
     // Of several objects, the first with a usable token counts.
-    let single = body.iter().filter(|byte| **byte == b'{').count() == 1;
+    let single = body.split(|byte| *byte == b'{').count() == 2;
     let sent = |name: &str| field(name).map(str::trim).filter(|_| single);
     let is_sendable = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     if is_v2_error(body) {

@@ -1,6 +1,6 @@
 //! Performs the effects that the protocol asks for. It decides neither whether nor when to renew a pair.
 //!
-//! Single flight: all requests of this process for one account share a [`SingleFlight`]. The request that holds its
+//! Single flight: all requests of this process for one account share a `SingleFlight`. The request that holds its
 //! guard runs its flow and publishes the cache after every step. The others watch that cache, and return as soon as
 //! it answers them.
 

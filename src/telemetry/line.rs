@@ -111,8 +111,9 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
     let mut line = String::with_capacity(MESSAGE_FITS_IN);
     let at = rfc3339::format_millis(record.at);
     let _ = write!(line, r#"{{"timestamp":"{at}","level":"{}","message":""#, record.severity.name());
-    let left = MESSAGE_FITS_IN.saturating_sub(line.len() + "…\"".len() + tail.len());
-    push_text(&mut line, record.message, left.max(SHORTEST_MESSAGE));
+    let others = line.len() + "…\"".len() + tail.len();
+    let longest = MESSAGE_FITS_IN.saturating_sub(others).max(SHORTEST_MESSAGE);
+    push_text(&mut line, record.message, longest.min(LONGEST_LINE.saturating_sub(others)));
     line.push('"');
     line + &tail
 }

@@ -10,12 +10,14 @@
 //! Lines go to standard output, which Lambda forwards to CloudWatch.
 
 mod line;
+mod log;
 mod metrics;
 mod record;
 
 pub use line::{LONGEST_LINE, Style};
+pub use log::{Audit, InvocationLog};
 pub use metrics::Metric;
-pub use record::{AccountRecord, Audit, InvocationLog, Record, Severity};
+pub use record::{AccountRecord, Record, Severity};
 
 use contract::Timestamp;
 use std::{io::Write, panic, path::Path};

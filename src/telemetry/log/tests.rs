@@ -1,7 +1,9 @@
 //! When a line is written, and what it says.
 
 use super::*;
+use crate::telemetry::Severity;
 use protocol::testing;
+use protocol::{Account, Secret, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

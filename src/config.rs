@@ -329,7 +329,8 @@ fn parse_callers(text: &str, aliases: &Aliases) -> Result<Callers, String> {
         let accounts = scope(&rule.accounts, AccountName::parse)
             .ok_or_else(|| format!("rule {number}: `accounts` has to list account names, or be [\"*\"]"))?;
         let actions = scope(&rule.actions, Action::parse).ok_or_else(|| {
-            format!("rule {number}: `actions` has to list token, status, refresh, revoke, unblock or maintain, or be [\"*\"]")
+            let names = Action::ALL.map(Action::name).join(", ");
+            format!("rule {number}: `actions` has to list some of {names}, or be [\"*\"]")
         })?;
         Ok(Rule { who, accounts, actions, audit: rule.audit })
     });

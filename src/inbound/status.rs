@@ -1,7 +1,7 @@
 //! The status answer: everything that an operator may know, which is all but the tokens.
 
 use crate::ports::Listed;
-use contract::rfc3339;
+use contract::{ErrorCode, rfc3339};
 use protocol::{
     Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Read, Timestamp, Verdict,
 };
@@ -72,14 +72,14 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
 fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Value {
     let (next_login_at, delayed_by) = match limiter.delay(policy, now) {
         None => (None, None),
-        Some(LoginDelay::BudgetExhausted(at)) => (Some(at), Some("login_budget_exhausted")),
-        Some(LoginDelay::Blocked(at)) => (Some(at), Some("upstream_rate_limited")),
+        Some(LoginDelay::BudgetExhausted(at)) => (Some(at), Some(ErrorCode::LoginBudgetExhausted)),
+        Some(LoginDelay::Blocked(at)) => (Some(at), Some(ErrorCode::UpstreamRateLimited)),
     };
     json!({
         "permits": limiter.counting(now).count(),
         "login_budget": policy.login_budget,
         "next_login_at": next_login_at.map(rfc3339::format),
-        "delayed_by": delayed_by,
+        "delayed_by": delayed_by.map(ErrorCode::as_str),
     })
 }
 

@@ -94,3 +94,21 @@ test("the codes are the contract's", async () => {
     assert.ok(source.includes("MAX_LIFETIME_SECONDS = 7 * 86_400;"));
     assert.ok(source.includes(`ACCOUNT = /${names.find((name) => name.of === "account").pattern}/`));
 });
+
+test("the fields and the rule of a name are the contract's", async () => {
+    const { fields, answer_fields, served_from, names } = readJson("crates/contract/contract.json");
+    const broker = new FakeBroker();
+    const answer = await broker.fetch({ account: "default", minTtlSeconds: 60, rejectedGeneration: 7 });
+    const parameters = fields.filter(({ parameter }) => parameter).map(({ name }) => name);
+    assert.deepEqual([...Object.keys(broker.requests[0]), "client"], parameters);
+    const written = answer_fields.filter((name) => name !== "expires_at");
+    assert.deepEqual(Object.keys(answer), written);
+    assert.ok(served_from.includes(answer.served_from));
+    // A source that reads another name finds no token.
+    assert.ok((await new FakeBroker().source().get()).accessToken);
+    const { rule } = names.find((name) => name.of === "account");
+    await assert.rejects(broker.source().get({ account: "No" }), {
+        code: "invalid_request",
+        message: new RegExp(`has to be ${rule}`),
+    });
+});

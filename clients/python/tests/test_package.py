@@ -7,7 +7,9 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from token_broker import TokenBrokerError, Unavailable, _cache, _errors, _source
+import pytest
+from token_broker import InvalidRequest, TokenBrokerError, Unavailable, _cache, _errors, _source, _transports
+from token_broker.testing import FakeBroker
 
 REPOSITORY = Path(__file__).parents[3]
 CONTRACT = json.loads((REPOSITORY / "crates/contract/contract.json").read_text())
@@ -43,3 +45,22 @@ def test_the_limits_are_the_contracts() -> None:
     assert CONTRACT["longest_lifetime_seconds"] == _source._MAX_LIFETIME
     pattern = next(name["pattern"] for name in CONTRACT["names"] if name["of"] == "account")
     assert pattern == f"^{_source._ACCOUNT.pattern}$"
+
+
+def test_an_invalid_account_is_told_the_contracts_rule() -> None:
+    rule = next(name["rule"] for name in CONTRACT["names"] if name["of"] == "account")
+    with pytest.raises(InvalidRequest, match=re.escape(f"`account` has to be {rule}")):
+        _source._check("No", None)
+
+
+def test_the_fields_are_the_contracts() -> None:
+    sent = {*_transports._fields("default", 60, 7), "client"}
+    assert sent == {field["name"] for field in CONTRACT["fields"] if field["parameter"]}
+    answer = FakeBroker().fetch("default", None, None)
+    assert list(answer) == [name for name in CONTRACT["answer_fields"] if name != "expires_at"]
+    assert answer["served_from"] in CONTRACT["served_from"]
+    # The parser needs these names: without one of them, there is no token.
+    for name in ("access_token", "expires_in", "generation"):
+        assert name in CONTRACT["answer_fields"]
+        assert _source._parse({**answer, name: None}, "default", 0.0) is None
+    assert _source._parse(answer, "default", 0.0) is not None

@@ -53,12 +53,14 @@ mod tests {
 
     #[test]
     fn account_names_are_checked_byte_by_byte() {
+        let pattern = regex_lite::Regex::new(AccountName::PATTERN).expect("a pattern");
         for good in ["default", "a", "0", "a-b-", &"x".repeat(63)] {
             let name = AccountName::parse(good).expect(good);
+            assert!(pattern.is_match(good), "{good}");
             assert_eq!((name.as_str(), name.to_string()), (good, good.to_owned()));
         }
         for bad in ["", "-a", "A", "a_b", "a/b", "ä", "a b", &"x".repeat(64)] {
-            assert!(AccountName::parse(bad).is_none(), "{bad}");
+            assert!(AccountName::parse(bad).is_none() && !pattern.is_match(bad), "{bad}");
         }
     }
 }

@@ -60,8 +60,7 @@ pub(crate) struct Options {
 
 fn account(text: &str) -> Result<NewAccount, String> {
     let (name, credentials) = text.split_once('=').map_or((text, None), |(name, rest)| (name, Some(rest)));
-    let name = AccountName::parse(name)
-        .ok_or("the name has to be 1 to 63 lower-case letters, digits and hyphens")?;
+    let name = AccountName::parse(name).ok_or_else(|| format!("the name has to be {}", AccountName::RULE))?;
     let (email, password) = match credentials {
         Some(credentials) => user(credentials)?,
         None => (format!("{name}@example.invalid"), format!("local-{name}")),

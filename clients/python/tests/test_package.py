@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 from token_broker import InvalidRequest, TokenBrokerError, Unavailable, _cache, _errors, _source, _transports
 from token_broker.testing import FakeBroker
 

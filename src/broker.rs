@@ -65,6 +65,12 @@ impl Broker {
         self.ports.clock.moment()
     }
 
+    /// An instant by this machine's own clock, such as Lambda's deadline, in the store's time.
+    pub fn store_time_of(&self, local: Timestamp) -> Timestamp {
+        let (now, own) = (self.now(), self.ports.clock.reading().wall);
+        now.plus(local.since(own)).minus(own.since(local))
+    }
+
     /// Runs one request to its outcome, and reports what that took.
     pub async fn serve(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;

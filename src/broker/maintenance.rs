@@ -89,7 +89,7 @@ impl Broker {
                 let permits = |limiter: LoginLimiter| limiter.counting(self.now()).count();
                 limiter.ok().map(|limiter| permits_left(&self.policy, permits(limiter)))
             }
-            () = self.ports.clock.sleep_until(deadline) => None,
+            () = self.ports.clock.sleep_until(self.context(Draw(0)).ends(arrived, deadline)) => None,
         };
         Ok(Maintenance { accounts, login_permits_left })
     }
@@ -115,7 +115,8 @@ impl Broker {
         }
         let (mut turns, mut running) = (Turns::default(), FuturesUnordered::new());
         loop {
-            while self.policy.has_time_for_a_renewal(self.now(), deadline)
+            // The list's response may have set the clock right.
+            while self.has_time(arrived, deadline)
                 && let Some(next) = turns.next(waiting.iter().map(|(urgency, ..)| urgency))
             {
                 let (urgency, renewed, maintained) = waiting.remove(next);
@@ -130,6 +131,11 @@ impl Broker {
             let Some((host, failed)) = running.next().await else { break };
             turns.ended(&host, failed);
         }
+    }
+
+    fn has_time(&self, arrived: Moment, deadline: Timestamp) -> bool {
+        let cx = self.context(Draw(0));
+        self.policy.has_time_for_a_renewal(cx.now, cx.ends(arrived, deadline))
     }
 
     async fn maintain_account(

@@ -20,6 +20,8 @@ struct Still {
     /// Each reading of the clock is this much later than the one before.
     tick_ms: u64,
     readings: AtomicU64,
+    /// The machine's own clock is this far behind the store's.
+    behind: Duration,
     known: Option<(AccountName, Account)>,
     /// Reads of a record never end.
     hangs: bool,
@@ -78,6 +80,10 @@ impl Clock for Still {
         NOW.plus(Duration::from_millis(self.tick_ms * readings))
     }
 
+    fn reading(&self) -> Moment {
+        Moment::of_agreeing_clocks(NOW.minus(self.behind))
+    }
+
     fn draw(&self) -> Draw {
         Draw(0)
     }
@@ -118,6 +124,14 @@ fn token_request(account: AccountName) -> Request {
         arrived: Moment::of_agreeing_clocks(NOW),
         deadline: NOW.plus(Duration::from_secs(28)),
     }
+}
+
+#[test]
+fn lambdas_deadline_is_by_the_machines_own_clock() {
+    let behind = Duration::from_secs(25);
+    let broker = broker(&Arc::new(Still { behind, ..Still::default() }));
+    let in_30_s = NOW.minus(behind).plus(Duration::from_secs(30));
+    assert_eq!(broker.store_time_of(in_30_s), NOW.plus(Duration::from_secs(30)));
 }
 
 #[tokio::test]

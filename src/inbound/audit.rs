@@ -162,7 +162,8 @@ mod tests {
         context.request_id = "id".to_owned();
         context.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:f:live".to_owned();
         let arrived = Moment::of_agreeing_clocks(NOW.minus(Duration::from_millis(7)));
-        let invocation = Invocation::classify(payload, &context, &Aliases::default(), arrived);
+        let invocation =
+            Invocation::classify(payload, &context, &Aliases::default(), arrived, Timestamp::default());
         record(&log, NOW, &context, &invocation, answered);
         let written = written.lock().unwrap().clone();
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

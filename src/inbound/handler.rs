@@ -10,7 +10,7 @@ use super::{
     status,
 };
 use crate::{broker::Broker, telemetry::InvocationLog};
-use contract::{AccountName, Action, Call, CallError, DEFAULT_MIN_TTL, TokenAnswer};
+use contract::{AccountName, Action, Call, CallError, DEFAULT_MIN_TTL, Timestamp, TokenAnswer};
 use futures_util::FutureExt;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{Failure, Intent, Outcome, Request};
@@ -56,7 +56,9 @@ impl Handler {
     pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Response, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let payload: Payload = payload.into();
-        let invocation = Invocation::classify(payload.text(), &context, &self.aliases, self.broker.moment());
+        let arrived = self.broker.moment();
+        let deadline = self.broker.store_time_of(Timestamp::from_millis(context.deadline));
+        let invocation = Invocation::classify(payload.text(), &context, &self.aliases, arrived, deadline);
         let answered = self.answer(&invocation).await;
         if let Some(log) = &self.log {
             audit::record(log, self.broker.now(), &context, &invocation, &answered);

@@ -32,7 +32,14 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    pub(super) fn classify(text: &str, context: &Context, aliases: &Aliases, arrived: Moment) -> Self {
+    /// `lambda_deadline` is the context's, in the store's time as `arrived` is.
+    pub(super) fn classify(
+        text: &str,
+        context: &Context,
+        aliases: &Aliases,
+        arrived: Moment,
+        lambda_deadline: Timestamp,
+    ) -> Self {
         let alias = alias_of(&context.invoked_function_arn);
         let direct = || Some(Caller::Direct { alias: alias.map(str::to_owned) });
         let event = Event::parse(text);
@@ -51,7 +58,7 @@ impl Invocation {
                 (way_in, direct(), call.map_err(RequestError::from), None)
             }
         };
-        let deadline = way_in.deadline(Timestamp::from_millis(context.deadline), arrived.wall);
+        let deadline = way_in.deadline(lambda_deadline, arrived.wall);
         Self { arrived, deadline, way_in, alias: alias.map(str::to_owned), caller, call, form }
     }
 

@@ -71,9 +71,11 @@ impl StoreClock {
     }
 
     /// Whether the two clocks agree about the time since the last measurement. While they do not, one of them has
-    /// stepped or stood still, and no lease or permit may be dated by either.
+    /// stepped or stood still, and no lease or permit may be dated by either. Less than a second says nothing: readings
+    /// are rounded, and a process can be paused between the two.
     pub fn is_trusted(&self, reading: Moment) -> bool {
-        !self.measured || apart(self.by_wall(reading.wall), self.by_uptime(reading.uptime)) <= self.margin
+        !self.measured
+            || apart(self.by_wall(reading.wall), self.by_uptime(reading.uptime)) <= self.margin.max(SECOND)
     }
 
     /// The store dated a response `date`, to a request that left at `sent` and ended at `received`, both as read from
@@ -188,6 +190,14 @@ mod tests {
             assert!(clock.is_trusted(stepped(70_000)), "{ahead}");
             assert!(apart(clock.now(stepped(70_000)), store(70_000)) <= SECOND, "{ahead}");
         }
+    }
+
+    #[test]
+    fn readings_that_are_rounded_apart_are_trusted_without_a_margin() {
+        let mut clock = StoreClock::new(Duration::ZERO, reading(0, 0));
+        clock.measured(reading(0, 0), reading(10, 0), date(5));
+        let rounded = Moment { wall: store(60_001), uptime: reading(60_000, 0).uptime };
+        assert!(clock.is_trusted(rounded));
     }
 
     #[test]

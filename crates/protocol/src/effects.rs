@@ -33,6 +33,11 @@ impl<'a> Context<'a> {
         Moment { wall: self.now, uptime: self.uptime }
     }
 
+    /// A deadline that was stated at an earlier moment, in the store's time as it is known now.
+    pub fn ends(&self, stated: Moment, deadline: Timestamp) -> Timestamp {
+        self.at(stated.uptime.plus(deadline.since(stated.wall)))
+    }
+
     /// A moment of this process, in the store's time as it is known now.
     pub(crate) fn at(&self, uptime: Uptime) -> Timestamp {
         self.now.plus(uptime.since(self.uptime)).minus(self.uptime.since(uptime))

@@ -19,7 +19,7 @@ pub struct Request {
 impl Request {
     /// The deadline in the store's time as it is known now.
     pub fn ends(&self, cx: Context<'_>) -> Timestamp {
-        cx.at(self.arrived.uptime.plus(self.deadline.since(self.arrived.wall)))
+        cx.ends(self.arrived, self.deadline)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::telemetry::Severity;
 use protocol::testing;
-use protocol::{Account, Secret, Verdict};
+use protocol::{Account, Secret};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

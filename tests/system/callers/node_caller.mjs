@@ -76,7 +76,7 @@ const tests = {
         const client = new LambdaClient();
         const { code, retryAfter } = await new Tokens(client, "nobody").get().catch((error) => error);
         assert.deepEqual({ code, retryAfter }, { code: "unknown_account", retryAfter: undefined });
-        const FunctionName = "token-broker:live";
+        const FunctionName = "token-broker:operator";
         await client.send(new InvokeCommand({ FunctionName, Payload: '{"action":"revoke"}' }));
         await emulator("PUT", "faults", { endpoint: "login", fault: "server_error" });
         const error = await handler({}).catch((error) => error);

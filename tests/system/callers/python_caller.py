@@ -82,7 +82,7 @@ class PythonCaller(unittest.TestCase):
         with self.assertRaises(caller.BrokerError) as raised:
             caller.Tokens(client, account="nobody").get()
         self.assertEqual((raised.exception.code, raised.exception.retry_after), ("unknown_account", None))
-        client.invoke(FunctionName=caller.BROKER, Payload='{"action":"revoke"}')
+        client.invoke(FunctionName="token-broker:operator", Payload='{"action":"revoke"}')
         emulator("PUT", "faults", {"endpoint": "login", "fault": "server_error"})
         with self.assertRaises(caller.BrokerError) as raised:
             caller.handler({}, None)

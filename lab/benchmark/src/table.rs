@@ -10,6 +10,7 @@ use std::{
     process::{Command, Stdio},
     sync::Arc,
     thread,
+    time::SystemTime,
 };
 
 /// Answers every request as DynamoDB answers the read of the pair.
@@ -32,13 +33,10 @@ impl Table {
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let response: Arc<[u8]> = Arc::from(
-            format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n\r\n{item}",
-                item.len()
-            )
-            .into_bytes(),
-        );
+        // The function believes a response only with its checksum, and reads the time from it.
+        let checksum = crc32fast::hash(item.as_bytes());
+        let head = format!("Content-Length: {}\r\nx-amz-crc32: {checksum}\r\n\r\n{item}", item.len());
+        let response: Arc<str> = Arc::from(head);
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 let response = Arc::clone(&response);
@@ -59,7 +57,7 @@ impl Table {
     }
 }
 
-fn serve(stream: TcpStream, response: &[u8]) {
+fn serve(stream: TcpStream, response: &str) {
     stream.set_nodelay(true).expect("an open connection");
     let mut writer = stream.try_clone().expect("a socket");
     let mut reader = BufReader::new(stream);
@@ -79,7 +77,10 @@ fn serve(stream: TcpStream, response: &[u8]) {
             }
         }
         let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() || writer.write_all(response).is_err() {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nDate: {date}\r\n");
+        let response = head + response;
+        if reader.read_exact(&mut body).is_err() || writer.write_all(response.as_bytes()).is_err() {
             return;
         }
     }

@@ -165,7 +165,7 @@ fn a_pair_from_a_clock_that_is_ahead_is_probed_all_the_same() {
 }
 
 #[test]
-fn pauses_that_only_a_wrong_clock_can_have_written_hold_nobody_up() {
+fn impossible_pauses_hold_nobody_up() {
     let mut world = World::new();
     let until = world.now.plus(AHEAD);
     world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 1 });

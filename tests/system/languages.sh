@@ -1,15 +1,10 @@
-# The examples of docs/API.md in other languages, as they stand there, but for the agent's address.
+# The examples of callers in other languages, as they are in examples/agent, except for the agent's address.
 # shellcheck shell=bash
 
 EXAMPLES=$SYSTEM_DIR/languages
 
-# example LANGUAGE TEXT FILE: writes an example to a file.
-example() {
-    document_block "$1" "$2" | sed "s|http://127.0.0.1:2774|$AGENT_URL|" >"$EXAMPLES/$3" && [ -s "$EXAMPLES/$3" ]
-}
 examples() {
-    rm -rf "$EXAMPLES" && mkdir -p "$EXAMPLES" && example java 'class Calls' Calls.java &&
-        example go 'package main' calls.go && example bash 'agent=' calls.sh
+    rm -rf "$EXAMPLES" && mkdir -p "$EXAMPLES" && cp -R examples/agent/. "$EXAMPLES" && sed -i "s|http://127.0.0.1:2774|$AGENT_URL|" "$EXAMPLES"/*
 }
 # gets_both COMMAND...: a program prints the users, and then a token.
 gets_both() {

@@ -57,11 +57,11 @@ deploys_by_the_readme() {
         grep -q '"login_limiter"' <<<"$printed" && ! grep -q FunctionError <<<"$printed"
 }
 
-# The document's stack for CDK has the template's resources.
+# The example's stack for CDK has the template's resources.
 cdk_includes_the_template() {
     local folder=$SYSTEM_DIR/cdk-node
     cp "$DEPLOYMENT/release/token-broker.template.yaml" "$folder/" &&
-        { document_block js CfnInclude docs/OPERATIONS.md && echo 'app.synth();'; } >"$folder/app.mjs" &&
+        { cat examples/deploy/cdk.mjs && echo 'app.synth();'; } >"$folder/app.mjs" &&
         (cd "$folder" && CDK_OUTDIR=$DEPLOYMENT/cdk node app.mjs) && python - "$folder" "$DEPLOYMENT" <<'PYTHON'
 import json, pathlib, sys, yaml
 given = yaml.safe_load(pathlib.Path(sys.argv[1], "token-broker.template.yaml").read_text())

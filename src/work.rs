@@ -39,7 +39,7 @@ impl Performing {
     pub(crate) fn of(effect: &Effect, policy: &Policy, now: Timestamp) -> Self {
         match effect {
             Effect::Send { call: Call::Login(_), .. } => Self::Login,
-            Effect::Send { call: Call::Refresh(_), .. } => Self::Refresh,
+            Effect::Send { call: Call::Refresh(..), .. } => Self::Refresh,
             Effect::Send { call: Call::Probe(_), .. } => Self::Probe,
             Effect::Pause { .. } => Self::Pause { since: now },
             Effect::WriteLimiter { name, next, .. } if *name == LimiterName::default() => {
@@ -75,9 +75,7 @@ pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{
-        Credentials, IssuedToken, LoginLimiter, Origin, Permit, Secret, SecretVersion, StoreError, Version,
-    };
+    use protocol::{IssuedToken, LoginLimiter, Origin, Permit, Secret, StoreError, Version};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
     const MS: Duration = Duration::from_millis(1);
@@ -88,16 +86,9 @@ mod tests {
 
     fn calls() -> [Effect; 3] {
         let (token, origin) = (|| Secret::from("t"), Origin::default);
-        let credentials = Credentials {
-            version: SecretVersion("v1".to_owned()),
-            email: token(),
-            password: token(),
-            client: None,
-            origin: origin(),
-        };
         [
-            send(Call::Login(credentials)),
-            send(Call::Refresh(IssuedToken { token: token(), origin: origin() })),
+            send(Call::Login(protocol::testing::credentials("v1"))),
+            send(Call::Refresh(IssuedToken { token: token(), origin: origin() }, None)),
             send(Call::Probe(IssuedToken { token: token(), origin: origin() })),
         ]
     }
@@ -155,7 +146,7 @@ mod tests {
         assert_eq!(left(LimiterName::default(), WriteOutcome::Applied), Some(4));
         assert_eq!(left(LimiterName::default(), WriteOutcome::Unknown), None);
         let oauth_url = protocol::UpstreamUrl::parse("https://x.example").ok();
-        let other = LimiterName::of(&Origin { oauth_url, ..Origin::default() });
+        let other = LimiterName::of(&protocol::testing::origin_at(oauth_url));
         assert_eq!(left(other, WriteOutcome::Applied), None);
         assert_eq!(permits_left(&Policy::DEFAULT, 9), 0);
     }

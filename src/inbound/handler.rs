@@ -146,6 +146,7 @@ impl Handler {
                     account,
                     generation: answer.generation,
                     served_from: answer.served_from,
+                    extra: answer.extra,
                 })
             }
             Outcome::Unblocked { held_by } => Reply::Other(response::unblocked(&account, held_by.as_ref())),

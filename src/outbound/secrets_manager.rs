@@ -10,8 +10,8 @@ use aws_sdk_secretsmanager::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{
-    AccountName, ApiVersion, ClientCredentials, Credentials, Origin, Secret, SecretError, SecretVersion,
-    UpstreamUrl,
+    AccountName, ApiVersion, ClientAuth, Credentials, GrantType, Login, Origin, Secret, SecretError,
+    SecretVersion, UpstreamUrl,
 };
 use serde_json::{Map, Value};
 use std::{sync::LazyLock, time::Duration};
@@ -102,20 +102,29 @@ pub fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Resul
     };
     let oauth_url = fields.remove("oauth_url").map(|url| url_field(&url, "oauth_url", hosts)).transpose()?;
     let api_url = fields.remove("api_url").map(|url| url_field(&url, "api_url", hosts)).transpose()?;
-    let client = match api_version {
-        ApiVersion::V3 => None,
-        ApiVersion::V2 => Some(ClientCredentials {
-            id: text_field(&mut fields, "client_id")?,
-            secret: text_field(&mut fields, "client_secret")?,
-        }),
+    let login = match api_version {
+        ApiVersion::V3 => Login::Convirza {
+            email: text_field(&mut fields, "email")?,
+            password: text_field(&mut fields, "password")?,
+        },
+        ApiVersion::V2 => Login::OAuth2 {
+            client: protocol::Client {
+                id: text_field(&mut fields, "client_id")?,
+                secret: Some(text_field(&mut fields, "client_secret")?),
+                auth: ClientAuth::Post,
+                scope: None,
+                parameters: Vec::new(),
+                answer_fields: Vec::new(),
+                refresh_ahead: None,
+                resend_within: Duration::ZERO,
+            },
+            grant: GrantType::Password {
+                username: text_field(&mut fields, "email")?,
+                password: text_field(&mut fields, "password")?,
+            },
+        },
     };
-    Ok(Credentials {
-        version,
-        email: text_field(&mut fields, "email")?,
-        password: text_field(&mut fields, "password")?,
-        client,
-        origin: Origin { api_version, oauth_url, api_url },
-    })
+    Ok(Credentials { version, origin: Origin::Convirza { api_version, oauth_url, api_url }, login })
 }
 
 fn text_field(fields: &mut Map<String, Value>, name: &str) -> Result<Secret, String> {
@@ -140,6 +149,7 @@ fn url_field(value: &Value, name: &str, hosts: &UpstreamHosts) -> Result<Upstrea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::testing;
 
     fn parsed(text: &str) -> Result<Credentials, String> {
         let url = UpstreamUrl::parse("https://oauth.example").unwrap();
@@ -152,8 +162,9 @@ mod tests {
             r#"{"email":"who@example.invalid","password":"p","dialect":"convirza-v3","oauth_url":"https://oauth.example/","note":"x"}"#,
         )
         .unwrap();
-        assert_eq!(credentials.password, Secret::from("p"));
-        assert_eq!(credentials.origin.oauth_url, UpstreamUrl::parse("https://oauth.example").ok());
+        let (email, password) = (Secret::from("who@example.invalid"), Secret::from("p"));
+        assert_eq!(credentials.login, Login::Convirza { email, password });
+        assert_eq!(credentials.origin, testing::origin_at(UpstreamUrl::parse("https://oauth.example").ok()));
     }
 
     #[test]

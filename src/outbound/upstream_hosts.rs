@@ -46,7 +46,7 @@ impl UpstreamHosts {
     }
 
     fn allow_origin(&self, origin: &Origin) -> bool {
-        origin.oauth_url.iter().chain(&origin.api_url).all(|url| self.allow(url))
+        origin.urls().all(|url| self.allow(url))
     }
 }
 
@@ -93,7 +93,8 @@ mod tests {
     fn a_host_has_one_limiter_by_whatever_name() {
         let hosts = UpstreamHosts::new(&url("https://a.example"), &url("https://b.example"), vec![]);
         let limited_by = |api_version, oauth_url: Option<&str>| {
-            let origin = Origin { api_version, oauth_url: oauth_url.map(url), api_url: None };
+            let oauth_url = oauth_url.map(url);
+            let origin = Origin::Convirza { api_version, oauth_url, api_url: None };
             hosts.limited_by(&LimiterName::of(&origin)).map(str::to_owned)
         };
         for version in [ApiVersion::V3, ApiVersion::V2] {

@@ -20,7 +20,7 @@ fn name() -> AccountName {
 
 fn origin() -> Origin {
     let url = |text| Some(UpstreamUrl::parse(text).unwrap());
-    Origin {
+    Origin::Convirza {
         api_version: ApiVersion::V2,
         oauth_url: url("https://oauth.example"),
         api_url: url("https://api.example"),
@@ -46,6 +46,8 @@ fn full_account() -> Account {
             origin: origin(),
             secret_version: Some(SecretVersion("v0".to_owned())),
             verdict: Verdict::Dead,
+            extra: None,
+            refresh_ahead: None,
         }),
         lease: Some(Lease { holder: Holder(u64::MAX), until: AT }),
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
@@ -131,7 +133,7 @@ mod stored_items {
     async fn the_login_limiter_is_read_as_it_was_written() {
         let world = world().await;
         let store = ports(&world).store;
-        let of = |oauth_url| LimiterName::of(&Origin { oauth_url, ..Origin::default() });
+        let of = |oauth_url| LimiterName::of(&protocol::testing::origin_at(oauth_url));
         let (limiter_name, other) = (of(None), of(UpstreamUrl::parse("https://oauth.example").ok()));
         assert_eq!(store.read_login_limiter(&limiter_name).await, Ok(LoginLimiter::default()));
         let limiter = full_limiter();

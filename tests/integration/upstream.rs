@@ -7,8 +7,8 @@ use emulators::{
 };
 use lambda_runtime::LambdaEvent;
 use protocol::{
-    Call, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Origin, Revocation, Secret,
-    SecretVersion, TokenKind, Unclear, UpstreamReply, UpstreamUrl,
+    Call, Credentials, Expiry, Granted, IssuedToken, Login, NewRefreshToken, Origin, Revocation, Secret,
+    TokenKind, Unclear, UpstreamReply, UpstreamUrl,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -18,13 +18,9 @@ use token_broker::{
 };
 
 fn login() -> Call {
-    Call::Login(Credentials {
-        version: SecretVersion("v1".to_owned()),
-        email: Secret::from(DEFAULT_EMAIL),
-        password: Secret::from(DEFAULT_PASSWORD),
-        client: None,
-        origin: Origin::default(),
-    })
+    let login =
+        Login::Convirza { email: Secret::from(DEFAULT_EMAIL), password: Secret::from(DEFAULT_PASSWORD) };
+    Call::Login(Credentials { login, ..protocol::testing::credentials("v1") })
 }
 
 fn upstream_url(text: &str) -> UpstreamUrl {
@@ -60,7 +56,8 @@ async fn login_refresh_and_revoke_get_their_replies() {
         Expiry::At(at) => assert!(in_a_week.since(at) < Duration::from_secs(60), "{at:?}"),
         other => panic!("the documented expiry is an instant: {other:?}"),
     }
-    let refresh = Call::Refresh(IssuedToken { token: refresh_token(&first), origin: Origin::default() });
+    let refresh =
+        Call::Refresh(IssuedToken { token: refresh_token(&first), origin: Origin::default() }, None);
     let second = granted(upstream.send(&refresh).await);
     assert_ne!(second.access_token, first.access_token);
     assert_eq!(upstream.send(&refresh).await, UpstreamReply::Unauthorized, "a refresh token is single-use");
@@ -68,17 +65,15 @@ async fn login_refresh_and_revoke_get_their_replies() {
     for (token, kind) in [(second.access_token, TokenKind::Access), (successor.clone(), TokenKind::Refresh)] {
         assert_eq!(
             upstream
-                .send(&Call::Revoke(Revocation {
-                    token,
-                    kind,
-                    origin: Origin::default(),
-                    expires_at: SystemClock.now()
-                }))
+                .send(&Call::Revoke(
+                    Revocation { token, kind, origin: Origin::default(), expires_at: SystemClock.now() },
+                    None
+                ))
                 .await,
             UpstreamReply::Revoked
         );
     }
-    let revoked = Call::Refresh(IssuedToken { token: successor, origin: Origin::default() });
+    let revoked = Call::Refresh(IssuedToken { token: successor, origin: Origin::default() }, None);
     assert_eq!(upstream.send(&revoked).await, UpstreamReply::Unauthorized);
 }
 
@@ -129,7 +124,7 @@ async fn unusual_responses_are_read() {
 
     let upstream = ports(&world).upstream;
     let kept = refresh_token(&granted(upstream.send(&login()).await));
-    let refresh = Call::Refresh(IssuedToken { token: kept.clone(), origin: Origin::default() });
+    let refresh = Call::Refresh(IssuedToken { token: kept.clone(), origin: Origin::default() }, None);
     world.convirza.faults().set(Endpoint::Refresh, Fault::KeepsRefreshToken, Some(2));
     for _ in 0..2 {
         assert_eq!(
@@ -149,7 +144,7 @@ async fn tokens_in_an_untidy_response_are_taken() {
         let upstream = ports(&world).upstream;
         assert_eq!(upstream.send(&probe).await, UpstreamReply::Alive, "{fault:?}");
         let refresh = IssuedToken { token: refresh_token(&granted), origin: Origin::default() };
-        self::granted(upstream.send(&Call::Refresh(refresh)).await);
+        self::granted(upstream.send(&Call::Refresh(refresh, None)).await);
     }
 }
 
@@ -219,7 +214,7 @@ async fn an_account_may_have_its_own_oauth_host() {
     let upstream = ports(&world).upstream;
     let Call::Login(credentials) = login() else { unreachable!("a login") };
     let elsewhere = Call::Login(Credentials {
-        origin: Origin { oauth_url: Some(upstream_url(&other.convirza.url())), ..Origin::default() },
+        origin: protocol::testing::origin_at(Some(upstream_url(&other.convirza.url()))),
         ..credentials
     });
     granted(upstream.send(&elsewhere).await);

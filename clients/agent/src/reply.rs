@@ -169,6 +169,7 @@ fn token_response(token: &Token, now: Timestamp, expires_at: Option<Timestamp>) 
         account: token.account.clone(),
         generation: token.generation,
         served_from: token.served_from,
+        extra: token.extra.clone(),
     };
     // Large enough never to be moved, and wiped when it has been sent.
     let mut text = Zeroizing::new(Vec::with_capacity(2 * token.access_token.expose().len() + 512));

@@ -1,7 +1,9 @@
 //! The broker's answers.
 
 use crate::Error;
-use contract::{AccountName, Generation, Secret, ServedFrom, Timestamp, TokenAnswer, seconds_rounded_up};
+use contract::{
+    AccountName, Extra, Generation, Secret, ServedFrom, Timestamp, TokenAnswer, seconds_rounded_up,
+};
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
@@ -18,6 +20,8 @@ pub struct Token {
     pub expires_at: Timestamp,
     /// Where the broker had it from. From the client's cache: memory.
     pub served_from: ServedFrom,
+    /// Fields of the upstream's answer that the broker hands on, such as the host of the account's API.
+    pub extra: Option<Extra>,
     /// The lifetime that the broker granted when it answered.
     pub(crate) granted: Duration,
 }
@@ -70,6 +74,7 @@ impl Reply {
             account: answer.account,
             expires_at: requested_at.plus(granted),
             served_from: answer.served_from,
+            extra: answer.extra,
             granted,
         })
     }

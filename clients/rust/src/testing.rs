@@ -113,6 +113,7 @@ impl State {
             account,
             generation: Generation(generation),
             served_from: ServedFrom::Memory,
+            extra: None,
         };
         Ok(Reply::new(serde_json::to_vec(&answer).unwrap_or_default()))
     }

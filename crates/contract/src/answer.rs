@@ -1,7 +1,8 @@
 //! The token answer.
 
-use crate::{AccountName, Generation, Secret, Timestamp, rfc3339};
+use crate::{AccountName, Extra, Generation, Secret, Timestamp, rfc3339};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::RawValue;
 
 /// No answer is valid for longer, in seconds. A longer one is a defect, and arithmetic with it could overflow.
 pub const LONGEST_LIFETIME_SECONDS: u64 = 7 * 86_400;
@@ -47,6 +48,8 @@ pub struct TokenAnswer {
     pub generation: Generation,
     /// Where the broker had it from.
     pub served_from: ServedFrom,
+    /// Fields of the upstream's answer, as the secret lists them.
+    pub extra: Option<Extra>,
 }
 
 impl Serialize for TokenAnswer {
@@ -63,6 +66,9 @@ impl Serialize for TokenAnswer {
         fields.serialize_entry("account", self.account.as_str())?;
         fields.serialize_entry("generation", &self.generation.0)?;
         fields.serialize_entry("served_from", self.served_from.name())?;
+        if let Some(extra) = &self.extra {
+            fields.serialize_entry("extra", extra)?;
+        }
         fields.end()
     }
 }
@@ -76,6 +82,7 @@ struct Fields {
     generation: u64,
     #[serde(default)]
     served_from: String,
+    extra: Option<Box<RawValue>>,
 }
 
 impl TokenAnswer {
@@ -104,6 +111,7 @@ impl TokenAnswer {
             account: account.clone(),
             generation: Generation(fields.generation),
             served_from: served_from.unwrap_or(ServedFrom::Memory),
+            extra: fields.extra.and_then(|extra| Extra::parse(extra.get())),
         })
     }
 }
@@ -120,6 +128,7 @@ mod tests {
             account: AccountName::default(),
             generation: Generation(7),
             served_from: ServedFrom::Table,
+            extra: None,
         }
     }
 
@@ -133,6 +142,18 @@ mod tests {
         assert_eq!(json, expected);
         let read = TokenAnswer::read(json.as_bytes(), &AccountName::default());
         assert_eq!(read, Ok(TokenAnswer { expires_at: None, ..answer() }));
+    }
+
+    #[test]
+    fn extra_fields_of_the_upstream_are_handed_on() {
+        let extra = Extra::parse(r#"{"instance_url":"https://x.example"}"#);
+        let answer = TokenAnswer { extra, expires_at: None, ..answer() };
+        let json = serde_json::to_string(&answer).unwrap();
+        assert!(
+            json.ends_with(r#","served_from":"table","extra":{"instance_url":"https://x.example"}}"#),
+            "{json}"
+        );
+        assert_eq!(TokenAnswer::read(json.as_bytes(), &AccountName::default()), Ok(answer));
     }
 
     #[test]

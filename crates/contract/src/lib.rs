@@ -11,6 +11,7 @@
 //! | `call` | a call: its fields, their one parser and their one writer |
 //! | `client` | the name that a caller gives itself |
 //! | `error` | error codes, each with its HTTP status |
+//! | `extra` | fields of the upstream's answer that callers get |
 //! | `secret` | the one type that holds a token or a password |
 //! | `time`, [`rfc3339`] | instants and random numbers; instants as text |
 //!
@@ -22,6 +23,7 @@ mod answer;
 mod call;
 mod client;
 mod error;
+mod extra;
 pub mod rfc3339;
 mod secret;
 mod time;
@@ -32,5 +34,6 @@ pub use answer::{LONGEST_LIFETIME_SECONDS, ServedFrom, TokenAnswer};
 pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters};
 pub use client::ClientName;
 pub use error::{ClientErrorCode, ErrorCode};
+pub use extra::Extra;
 pub use secret::Secret;
 pub use time::{Draw, Timestamp, millis, seconds_rounded_up};

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::fmt::Write;
 use token_broker_contract::{
-    AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorCode, Field, Generation,
+    AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorCode, Extra, Field, Generation,
     LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer,
 };
 
@@ -16,6 +16,7 @@ fn answer_fields() -> Vec<String> {
         account: AccountName::default(),
         generation: Generation(7),
         served_from: ServedFrom::Table,
+        extra: Extra::parse(r#"{"x":1}"#),
     };
     let text = serde_json::to_string(&answer).unwrap();
     // As the broker orders them, which a `Value` would not.

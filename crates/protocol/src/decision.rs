@@ -1,8 +1,8 @@
 //! One look at an account's record: answer, wait, fail or renew.
 
 use crate::{
-    Account, AccountName, Answer, ApiVersion, Context, Failure, Generation, Intent, IssuedToken, Pair,
-    RefreshToken, Request, ServedFrom, Task, Timestamp, Verdict,
+    Account, AccountName, Answer, Context, Failure, Generation, Intent, IssuedToken, Pair, RefreshToken,
+    Request, ServedFrom, Task, Timestamp, Verdict,
     policy::{Kind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
 };
 use std::time::Duration;
@@ -222,8 +222,7 @@ fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
 pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<IssuedToken> {
     let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
-    let documented = pair.origin.api_version == ApiVersion::V3;
-    (!consumed && lives && documented).then(|| pair.issued(token))
+    (!consumed && lives && pair.origin.refreshes()).then(|| pair.issued(token))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ mod upstream;
 mod url;
 
 pub use contract::{
-    AccountName, Draw, Generation, Secret, ServedFrom, Timestamp, millis, seconds_rounded_up,
+    AccountName, Draw, Extra, Generation, Secret, ServedFrom, Timestamp, millis, seconds_rounded_up,
 };
 
 pub use cache::{Cache, CachedRecord, Lookup};
@@ -55,13 +55,13 @@ pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY};
 pub use record::{
-    Account, AccountWrite, ApiVersion, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease,
-    MAX_PENDING_BYTES, MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Origin, Pair, RefreshToken, RejectedSecret,
-    Revocation, SecretVersion, TokenKind, Verdict, Version,
+    Account, AccountWrite, ApiVersion, Cooldown, CooldownReason, Endpoints, Grant, Holder, IssuedToken,
+    Lease, MAX_PENDING_BYTES, MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Origin, Pair, RefreshToken,
+    RejectedSecret, Revocation, SecretVersion, TokenKind, Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, Task};
 pub use upstream::{
-    Call, ClientCredentials, Credentials, Expiry, Granted, NewRefreshToken, Unclear, UpstreamFault,
-    UpstreamReply,
+    Call, Client, ClientAuth, Credentials, Expiry, GrantType, Granted, Login, NewRefreshToken, Renewal,
+    Unclear, UpstreamFault, UpstreamReply,
 };
 pub use url::{InvalidUrl, UpstreamUrl};

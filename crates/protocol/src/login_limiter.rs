@@ -17,11 +17,13 @@ impl LimiterName {
 
     /// The limiter of the upstream that issues an account's pairs.
     pub fn of(origin: &Origin) -> Self {
-        match (&origin.oauth_url, origin.api_version) {
-            (Some(url), _) => Self(Some(url.host().to_owned())),
-            (None, ApiVersion::V2) => Self(Some(Self::V2.to_owned())),
-            (None, ApiVersion::V3) => Self(None),
-        }
+        let host = match origin {
+            Origin::Convirza { oauth_url: Some(url), .. } => Some(url.host()),
+            Origin::Convirza { api_version: ApiVersion::V2, .. } => Some(Self::V2),
+            Origin::Convirza { api_version: ApiVersion::V3, .. } => None,
+            Origin::OAuth2(endpoints) => Some(endpoints.token_url.host()),
+        };
+        Self(host.map(str::to_owned))
     }
 
     /// The host, or [`V2`](Self::V2); none for the configured upstream.
@@ -253,7 +255,7 @@ mod tests {
         use crate::UpstreamUrl;
         let of = |api_version, url: Option<&str>| {
             let oauth_url = url.map(|url| UpstreamUrl::parse(url).unwrap());
-            LimiterName::of(&Origin { api_version, oauth_url, api_url: None }).to_string()
+            LimiterName::of(&Origin::Convirza { api_version, oauth_url, api_url: None }).to_string()
         };
         assert_eq!(of(ApiVersion::V3, None), "default");
         assert_eq!(of(ApiVersion::V2, None), "convirza-v2");

@@ -106,9 +106,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, UpstreamFault, UpstreamUrl, testing,
-    };
+    use crate::{Cooldown, CooldownReason, Draw, Holder, Lease, Policy, UpstreamFault, UpstreamUrl, testing};
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
@@ -132,7 +130,7 @@ mod tests {
 
     fn on_host(urgency: &Urgency, host: &str) -> Urgency {
         let oauth_url = UpstreamUrl::parse(&format!("https://{host}")).ok();
-        let host = LimiterName::of(&Origin { oauth_url, ..Origin::default() });
+        let host = LimiterName::of(&testing::origin_at(oauth_url));
         Urgency { host, ..urgency.clone() }
     }
 

@@ -4,7 +4,7 @@
 //! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
 
 use crate::{
-    Context, Effect, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl,
+    Context, Effect, Extra, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl,
     policy::{Kind, lies_ahead, lies_too_far},
 };
 use std::{fmt, time::Duration};
@@ -82,7 +82,7 @@ pub enum Grant {
     Refresh,
 }
 
-/// The upstream's API version that an account logs in to.
+/// The version of Convirza's API that an account logs in to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApiVersion {
     /// Convirza V3.
@@ -92,15 +92,77 @@ pub enum ApiVersion {
     V2,
 }
 
-/// Which upstream issued a pair. Hosts are set where the account's secret names others than the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// Decides how to log in, and whether a pair can be refreshed and revoked.
-    pub api_version: ApiVersion,
-    /// The OAuth host of the account, instead of the configured one.
-    pub oauth_url: Option<UpstreamUrl>,
-    /// The API of the account, instead of the configured one.
-    pub api_url: Option<UpstreamUrl>,
+/// Which upstream issued a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Convirza. Hosts are set where the account's secret names others than the configuration.
+    Convirza {
+        /// Decides how to log in, and whether a pair can be refreshed and revoked.
+        api_version: ApiVersion,
+        /// The OAuth host of the account, instead of the configured one.
+        oauth_url: Option<UpstreamUrl>,
+        /// The API of the account, instead of the configured one.
+        api_url: Option<UpstreamUrl>,
+    },
+    /// An OAuth 2.0 token endpoint.
+    OAuth2(Endpoints),
+}
+
+/// The URLs of an OAuth 2.0 upstream, to which tokens are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// The token endpoint.
+    pub token_url: UpstreamUrl,
+    /// The revocation endpoint (RFC 7009). Without it, nothing is revoked.
+    pub revoke_url: Option<UpstreamUrl>,
+    /// Answers 401 to a dead token. Without it, nothing is probed, and reports are believed.
+    pub probe_url: Option<UpstreamUrl>,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self::Convirza { api_version: ApiVersion::V3, oauth_url: None, api_url: None }
+    }
+}
+
+impl Origin {
+    /// Whether a refresh token may be sent.
+    pub fn refreshes(&self) -> bool {
+        !self.is_v2()
+    }
+
+    /// Whether a token can be revoked.
+    pub fn revokes(&self) -> bool {
+        match self {
+            Self::Convirza { .. } => !self.is_v2(),
+            Self::OAuth2(endpoints) => endpoints.revoke_url.is_some(),
+        }
+    }
+
+    /// Whether no call can find out if a token is dead, so that a caller's report is believed.
+    pub fn believes_reports(&self) -> bool {
+        matches!(self, Self::OAuth2(endpoints) if endpoints.probe_url.is_none())
+    }
+
+    /// Whether refreshing and revoking need the client's credentials, which are in the secret.
+    pub fn needs_client(&self) -> bool {
+        matches!(self, Self::OAuth2(_))
+    }
+
+    /// Every URL that gets a token or a secret.
+    pub fn urls(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        let (first, rest) = match self {
+            Self::Convirza { oauth_url, api_url, .. } => (oauth_url.as_ref(), [api_url.as_ref(), None]),
+            Self::OAuth2(Endpoints { token_url, revoke_url, probe_url }) => {
+                (Some(token_url), [revoke_url.as_ref(), probe_url.as_ref()])
+            }
+        };
+        first.into_iter().chain(rest.into_iter().flatten())
+    }
+
+    fn is_v2(&self) -> bool {
+        matches!(self, Self::Convirza { api_version: ApiVersion::V2, .. })
+    }
 }
 
 /// A token, and the upstream that issued it.
@@ -186,6 +248,10 @@ pub struct Pair {
     pub secret_version: Option<SecretVersion>,
     /// Whether the access token was found alive or dead.
     pub verdict: Verdict,
+    /// Fields of the upstream's answer that callers get.
+    pub extra: Option<Extra>,
+    /// Renewed this long before its expiry, instead of the policy's time.
+    pub refresh_ahead: Option<Duration>,
 }
 
 impl Pair {
@@ -197,7 +263,7 @@ impl Pair {
             (refresh_token.map(|refresh| &refresh.token), TokenKind::Refresh, self.refreshable_until()),
             (Some(&self.access_token), TokenKind::Access, self.expires_at),
         ];
-        let revocable = self.origin.api_version == ApiVersion::V3;
+        let revocable = self.origin.revokes();
         tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind, expires_at)| {
             Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone(), expires_at })
         })

@@ -1,6 +1,8 @@
 //! What a caller asks for, and what it gets.
 
-use crate::{AccountName, Context, Failure, Generation, Moment, Pair, Policy, Secret, ServedFrom, Timestamp};
+use crate::{
+    AccountName, Context, Extra, Failure, Generation, Moment, Pair, Policy, Secret, ServedFrom, Timestamp,
+};
 use std::time::Duration;
 
 /// One request for one account.
@@ -94,6 +96,8 @@ pub struct Answer {
     pub expires_at: Timestamp,
     /// Memory, table or upstream.
     pub served_from: ServedFrom,
+    /// Fields of the upstream's answer.
+    pub extra: Option<Extra>,
 }
 
 impl Answer {
@@ -106,6 +110,7 @@ impl Answer {
             expires_in_seconds,
             expires_at: now.plus(Duration::from_secs(expires_in_seconds)),
             served_from,
+            extra: pair.extra.clone(),
         })
     }
 }

@@ -3,7 +3,8 @@
 pub mod strategies;
 
 use crate::{
-    Generation, Grant, Origin, Pair, RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, Verdict,
+    ApiVersion, Client, ClientAuth, Credentials, Generation, Grant, GrantType, Login, Origin, Pair,
+    RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, UpstreamUrl, Verdict,
 };
 use std::time::Duration;
 
@@ -25,7 +26,48 @@ pub fn pair(expires_at: Timestamp) -> Pair {
         origin: Origin::default(),
         secret_version: None,
         verdict: Verdict::Unverified,
+        extra: None,
+        refresh_ahead: None,
     }
+}
+
+/// A user's email and password, with the default upstream.
+pub fn credentials(version: &str) -> Credentials {
+    let login = Login::Convirza { email: Secret::from("email"), password: Secret::from("password") };
+    Credentials { version: SecretVersion(version.to_owned()), origin: Origin::default(), login }
+}
+
+/// The password or the client secret that a login sends.
+///
+/// # Panics
+/// If it sends neither.
+#[expect(clippy::expect_used, reason = "for tests")]
+pub fn password(credentials: &Credentials) -> &Secret {
+    let password = match &credentials.login {
+        Login::Convirza { password, .. }
+        | Login::OAuth2 { grant: GrantType::Password { password, .. }, .. } => Some(password),
+        Login::OAuth2 { client, .. } => client.secret.as_ref(),
+    };
+    password.expect("a password")
+}
+
+/// A client that asks for nothing special.
+pub fn client(id: &str, secret: &str, auth: ClientAuth) -> Client {
+    Client {
+        id: Secret::from(id),
+        secret: Some(Secret::from(secret)),
+        auth,
+        scope: None,
+        parameters: Vec::new(),
+        answer_fields: Vec::new(),
+        refresh_ahead: None,
+        resend_within: Duration::ZERO,
+    }
+}
+
+/// Convirza V3 with an OAuth host of the account's own.
+pub fn origin_at(oauth_url: Option<UpstreamUrl>) -> Origin {
+    Origin::Convirza { api_version: ApiVersion::V3, oauth_url, api_url: None }
 }
 
 /// A secret version that was rejected for the first time, at this instant.

@@ -1,8 +1,8 @@
 //! Calls to the upstream, and what its replies mean for the protocol.
 
 use crate::{
-    Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion, Timestamp,
-    Verdict,
+    Extra, Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion,
+    Timestamp, Verdict,
     policy::{ASSUMED_LIFETIME, LONGEST_ACCESS_LIFETIME, LONGEST_REFRESH_LIFETIME},
 };
 use std::time::Duration;
@@ -12,35 +12,129 @@ use std::time::Duration;
 pub struct Credentials {
     /// Recorded as rejected if the upstream refuses these credentials.
     pub version: SecretVersion,
-    /// The user who logs in.
-    pub email: Secret,
-    /// The user's password.
-    pub password: Secret,
-    /// The OAuth client that V2 asks for.
-    pub client: Option<ClientCredentials>,
     /// The upstream to log in to.
     pub origin: Origin,
+    /// What a login sends.
+    pub login: Login,
 }
 
-/// An OAuth client of V2.
+/// What a login sends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub struct ClientCredentials {
+pub enum Login {
+    /// Convirza V3: email and password.
+    Convirza {
+        /// The user who logs in.
+        email: Secret,
+        /// The user's password.
+        password: Secret,
+    },
+    /// A token request by RFC 6749, as also Convirza V2 expects it.
+    OAuth2 {
+        /// The client that sends it.
+        client: Client,
+        /// What it presents.
+        grant: GrantType,
+    },
+}
+
+/// The grant of an OAuth 2.0 token request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum GrantType {
+    /// The client's own credentials. Each renewal is a login: a refresh token is not kept.
+    ClientCredentials,
+    /// A user's name and password.
+    Password {
+        /// The user who logs in.
+        username: Secret,
+        /// The user's password.
+        password: Secret,
+    },
+    /// A refresh token that a person obtained. No login exists: only a person can repair such a grant.
+    RefreshToken {
+        /// The token in the secret. It is sent only if it was never sent before.
+        bootstrap: Secret,
+    },
+}
+
+/// An OAuth 2.0 client, and what its token requests have in common. Never stored: the secret is read before each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The client's name at the upstream.
     pub id: Secret,
-    pub secret: Secret,
+    /// Its secret; a public client has none.
+    pub secret: Option<Secret>,
+    /// How the secret is sent.
+    pub auth: ClientAuth,
+    /// Sent with each token request.
+    pub scope: Option<String>,
+    /// Further parameters of each token request.
+    pub parameters: Vec<(String, Secret)>,
+    /// Fields of the token answer that callers get.
+    pub answer_fields: Vec<String>,
+    /// Renew this long before expiry, instead of the policy's time.
+    pub refresh_ahead: Option<Duration>,
+    /// How long the provider takes a used refresh token again.
+    pub resend_within: Duration,
+}
+
+/// How a client authenticates (RFC 6749, section 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// `client_secret_basic`: in the header `Authorization`.
+    Basic,
+    /// `client_secret_post`: in the form.
+    Post,
+}
+
+impl Credentials {
+    /// The OAuth 2.0 client, if the upstream asks for one.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.login {
+            Login::Convirza { .. } => None,
+            Login::OAuth2 { client, .. } => Some(client),
+        }
+    }
+
+    /// The client that authenticates at this origin. None for another upstream than the secret's: its client's secret
+    /// must not get there.
+    pub fn client_at(&self, origin: &Origin) -> Option<&Client> {
+        let same = match (&self.origin, origin) {
+            (Origin::OAuth2(own), Origin::OAuth2(other)) => own.token_url == other.token_url,
+            _ => false,
+        };
+        self.client().filter(|_| same)
+    }
+
+    /// The refresh token that a person obtained, if only a person can renew the grant: no login exists then.
+    pub fn bootstrap(&self) -> Option<&Secret> {
+        match &self.login {
+            Login::OAuth2 { grant: GrantType::RefreshToken { bootstrap }, .. } => Some(bootstrap),
+            Login::Convirza { .. } | Login::OAuth2 { .. } => None,
+        }
+    }
 }
 
 /// One call to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Obtain a pair with email and password. Counted against the login limit.
+    /// Obtain a pair with the secret's credentials. Counted against the login limit.
     Login(Credentials),
-    /// Trade a refresh token for a new pair. The call consumes it.
-    Refresh(IssuedToken),
+    /// Trade a refresh token for a new pair. The call consumes it. The client authenticates where the upstream asks for
+    /// one.
+    Refresh(IssuedToken, Option<Client>),
     /// Make a token worthless.
-    Revoke(Revocation),
+    Revoke(Revocation, Option<Client>),
     /// Find out whether an access token is alive.
     Probe(IssuedToken),
+}
+
+/// The call that brings a pair, without what it trades for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Renewal {
+    /// A login with these credentials.
+    Login(Credentials),
+    /// A refresh, with the secret where it was read for the client's credentials.
+    Refresh(Option<Credentials>),
 }
 
 impl Call {
@@ -48,8 +142,8 @@ impl Call {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
-            Self::Refresh(_) => "refresh",
-            Self::Revoke(_) => "revoke",
+            Self::Refresh(..) => "refresh",
+            Self::Revoke(..) => "revoke",
             Self::Probe(_) => "probe",
         }
     }
@@ -64,8 +158,13 @@ pub enum UpstreamReply {
     Revoked,
     /// The probed token is alive.
     Alive,
-    /// 401: the token or the credentials are not accepted. Of a probe: the token is dead.
+    /// 401, or `invalid_grant` of OAuth 2.0: the token or the credentials are not accepted. Of a probe: the token is
+    /// dead. Of a refresh by OAuth 2.0, only `invalid_grant` says so.
     Unauthorized,
+    /// The upstream refuses the OAuth 2.0 client or its request, whatever the grant: `invalid_client`, `invalid_scope`,
+    /// `unauthorized_client`, `invalid_request`, `unsupported_grant_type`, or 403 without a code. The call was certainly
+    /// not carried out, so a refresh token keeps its place. An operator has to mend the secret or the client.
+    ClientRefused,
     /// Refused, for a reason that says nothing certain about a password: a firewall or a maintenance page may have
     /// answered. A 4xx but 401, 408, 425 and 429, a 3xx, or a 2xx that should hold a token and certainly does not.
     Refused,
@@ -116,6 +215,7 @@ impl UpstreamReply {
             Self::Revoked => "revoked",
             Self::Alive => "alive",
             Self::Unauthorized => "unauthorized",
+            Self::ClientRefused => "client_refused",
             Self::Refused => "refused",
             Self::RateLimited(_) => "rate_limited",
             Self::Unclear(Unclear::NoResponse) => "no_response",
@@ -137,6 +237,8 @@ pub struct Granted {
     pub access_expiry: Expiry,
     /// As the upstream stated it. Never derived from the other one.
     pub refresh_expiry: Expiry,
+    /// Those of the answer's fields that callers get.
+    pub extra: Option<Extra>,
 }
 
 /// What a response holds in place of a refresh token.
@@ -187,26 +289,32 @@ impl Granted {
 
     /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
-    /// `before` is the pair that it replaces, and `login` has the credentials, unless the pair was refreshed. A refreshed
-    /// pair keeps its origin and, if no refresh token came back, its refresh token with its expiry. That one stays
-    /// consumed if its successor is unusable. The two expiries are independent, and tokens are never decoded.
+    /// `before` is the pair that it replaces. A refreshed pair keeps its origin, unless the secret was read, the extra fields that did not come
+    /// back and, if no refresh token came back, its refresh token with its expiry. That one stays consumed if its
+    /// successor is unusable. The two expiries are independent, and tokens are never decoded.
     pub fn into_pair(
         self,
         generation: Generation,
         sent_at: Timestamp,
         before: Option<&Pair>,
-        login: Option<Credentials>,
+        renewal: Renewal,
     ) -> Pair {
-        let refreshed = before.filter(|_| login.is_none());
-        let obtained_by = if login.is_some() { Grant::Login } else { Grant::Refresh };
-        let (origin, secret_version) = match login {
-            Some(Credentials { origin, version, .. }) => (origin, Some(version)),
-            None => {
-                refreshed.map(|pair| (pair.origin.clone(), pair.secret_version.clone())).unwrap_or_default()
+        let refreshed = before.filter(|_| matches!(renewal, Renewal::Refresh(_)));
+        let kept_version = refreshed.and_then(|pair| pair.secret_version.clone());
+        let kept_origin = || refreshed.map(|pair| pair.origin.clone()).unwrap_or_default();
+        let (obtained_by, credentials, secret_version) = match renewal {
+            Renewal::Login(credentials) => {
+                let version = credentials.version.clone();
+                (Grant::Login, Some(credentials), Some(version))
             }
+            Renewal::Refresh(credentials) => (Grant::Refresh, credentials, kept_version),
         };
+        let client = credentials.as_ref().and_then(Credentials::client);
+        let refresh_ahead = client.and_then(|client| client.refresh_ahead);
+        let origin = credentials.map_or_else(kept_origin, |credentials| credentials.origin);
         let expires_at = self.access_expires_at(sent_at).unwrap_or_else(|| sent_at.plus(ASSUMED_LIFETIME));
         let stated = self.refresh_expires_at(sent_at);
+        let extra = Extra::merged(refreshed.and_then(|pair| pair.extra.as_ref()), self.extra);
         let kept = refreshed.and_then(|pair| pair.refresh_token.clone());
         let refresh_token = match (self.refresh_token, kept) {
             (NewRefreshToken::Token(token), _) => {
@@ -229,6 +337,8 @@ impl Granted {
             origin,
             secret_version,
             verdict: Verdict::Unverified,
+            extra,
+            refresh_ahead,
         }
     }
 }
@@ -247,24 +357,23 @@ mod tests {
                 .map_or(NewRefreshToken::Absent, |token| NewRefreshToken::Token(token.into())),
             access_expiry,
             refresh_expiry,
+            extra: None,
         }
     }
 
     fn login(granted: Granted) -> Pair {
-        granted.into_pair(Generation(1), SENT, None, Some(credentials()))
+        granted.into_pair(Generation(1), SENT, None, Renewal::Login(credentials()))
     }
 
     fn refreshed(before: &Pair, granted: Granted) -> Pair {
-        granted.into_pair(Generation(2), SENT, Some(before), None)
+        granted.into_pair(Generation(2), SENT, Some(before), Renewal::Refresh(None))
     }
 
     fn credentials() -> Credentials {
         Credentials {
             version: SecretVersion("v1".to_owned()),
-            email: Secret::from("email"),
-            password: Secret::from("password"),
-            client: None,
-            origin: Origin { api_version: ApiVersion::V2, ..Origin::default() },
+            login: Login::Convirza { email: Secret::from("email"), password: Secret::from("password") },
+            origin: Origin::Convirza { api_version: ApiVersion::V2, oauth_url: None, api_url: None },
         }
     }
 
@@ -338,7 +447,7 @@ mod tests {
         let before = login(granted(Some("first"), Expiry::Unknown, until));
         let silent = granted(None, Expiry::Unknown, Expiry::Unknown);
         assert_eq!(
-            silent.into_pair(Generation(2), SENT, Some(&before), Some(credentials())).refresh_token,
+            silent.into_pair(Generation(2), SENT, Some(&before), Renewal::Login(credentials())).refresh_token,
             None,
             "another session"
         );

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Extra, Generation, Grant, Holder, Lease,
     LoginLimiter, Origin, Pair, Permit, RefreshToken, RejectedSecret, Revocation, Secret, SecretVersion,
     Timestamp, TokenKind, UpstreamUrl, Verdict, Version,
 };
@@ -11,7 +11,7 @@ use token_broker::outbound::{
     dynamodb::item::{Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter},
 };
 
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 51] = [
     "pk",
     "version",
     "ttl",
@@ -44,6 +44,11 @@ const NAMES: [&str; 46] = [
     "api_version",
     "oauth_url",
     "api_url",
+    "token_url",
+    "revoke_url",
+    "probe_url",
+    "extra",
+    "refresh_ahead_seconds",
     "token",
     "kind",
     "holder",
@@ -211,7 +216,7 @@ fn check_hosts(account: &Account) {
     let hosts = UpstreamHosts::new(&url("https://oauth.example"), &url("https://api.example"), vec![]);
     let pair = account.pair.iter().map(|pair| &pair.origin);
     let origins = pair.chain(account.pending_revocations.iter().map(|revocation| &revocation.origin));
-    let mut urls = origins.flat_map(|origin| origin.oauth_url.iter().chain(&origin.api_url));
+    let mut urls = origins.flat_map(Origin::urls);
     let is_known = |url: &UpstreamUrl| {
         let url = url::Url::parse(url.as_str()).expect("a URL");
         let known = ["oauth.example", "api.example", "apicfa.convirza.com"];
@@ -225,7 +230,7 @@ fn instant(seconds: u64) -> Timestamp {
 }
 
 fn origin() -> Origin {
-    Origin {
+    Origin::Convirza {
         api_version: ApiVersion::V2,
         oauth_url: UpstreamUrl::parse("https://oauth.example").ok(),
         api_url: UpstreamUrl::parse("https://api.example/v3").ok(),
@@ -251,6 +256,8 @@ fn account() -> Account {
             origin: origin(),
             secret_version: Some(SecretVersion("v1".to_owned())),
             verdict: Verdict::Alive { at: instant(1) },
+            extra: Extra::parse(r#"{"instance_url":"https://x.example"}"#),
+            refresh_ahead: Some(std::time::Duration::from_secs(60)),
         }),
         lease: Some(Lease { holder: Holder(1), until: instant(2) }),
         cooldown: Some(Cooldown { until: instant(2), reason: CooldownReason::RateLimited, failures: 2 }),

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, Expiry, Granted, LimiterName, LoginLimiter,
+    Account, AccountName, Call, Credentials, Draw, Expiry, Granted, LimiterName, Login, LoginLimiter,
     NewRefreshToken, Origin, Pair, Secret, SecretError, SecretVersion, StoreError, Timestamp, UpstreamReply,
     Version, WriteOutcome, testing,
 };
@@ -128,9 +128,10 @@ impl Secrets for Memory {
         }
         Ok(Credentials {
             version: SecretVersion("v1".to_owned()),
-            email: Secret::from(KEPT_INSIDE[1]),
-            password: Secret::from(KEPT_INSIDE[2]),
-            client: None,
+            login: Login::Convirza {
+                email: Secret::from(KEPT_INSIDE[1]),
+                password: Secret::from(KEPT_INSIDE[2]),
+            },
             origin: Origin::default(),
         })
     }
@@ -143,13 +144,14 @@ impl Upstream for Memory {
             self.renewals.fetch_add(1, Relaxed);
         }
         match call {
-            Call::Login(_) | Call::Refresh(_) => UpstreamReply::Granted(Granted {
+            Call::Login(_) | Call::Refresh(..) => UpstreamReply::Granted(Granted {
                 access_token: Secret::from(RENEWED_TOKEN),
                 refresh_token: NewRefreshToken::Token(Secret::from(KEPT_INSIDE[0])),
                 access_expiry: Expiry::In(LIFETIME),
                 refresh_expiry: Expiry::Unknown,
+                extra: None,
             }),
-            Call::Revoke(_) => UpstreamReply::Revoked,
+            Call::Revoke(..) => UpstreamReply::Revoked,
             Call::Probe(_) => UpstreamReply::Alive,
         }
     }

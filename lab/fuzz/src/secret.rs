@@ -1,7 +1,7 @@
 //! The JSON of a secret.
 
 use crate::{MARK, append};
-use protocol::{Credentials, SecretVersion, UpstreamUrl};
+use protocol::{Credentials, GrantType, Login, Origin, SecretVersion, UpstreamUrl};
 use serde_json::Value;
 use token_broker::outbound::{UpstreamHosts, parse_secret};
 
@@ -24,9 +24,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 );
             }
             let shown = match parse(&marked.to_string()) {
-                Ok(Credentials { email, password, client, .. }) => {
-                    format!("{email:?} {password:?} {client:?}")
-                }
+                Ok(Credentials { login, .. }) => format!("{login:?}"),
                 Err(error) => error,
             };
             assert!(!shown.contains(MARK), "{shown}");
@@ -43,13 +41,17 @@ fn parse(text: &str) -> Result<Credentials, String> {
 
 fn check_accepted(credentials: &Credentials, value: &Value) {
     let field = |name: &str| value[name].as_str();
-    assert_eq!(field("email"), Some(credentials.email.expose()));
-    assert_eq!(field("password"), Some(credentials.password.expose()));
-    assert!(!credentials.email.expose().is_empty() && !credentials.password.expose().is_empty());
-    assert_eq!(credentials.client.is_some(), field("dialect") == Some("convirza-v2"));
-    for (name, url) in
-        [("oauth_url", &credentials.origin.oauth_url), ("api_url", &credentials.origin.api_url)]
-    {
+    let (user, password) = match &credentials.login {
+        Login::Convirza { email, password } => (email, password),
+        Login::OAuth2 { grant: GrantType::Password { username, password }, .. } => (username, password),
+        Login::OAuth2 { .. } => panic!("not with an email"),
+    };
+    assert_eq!(field("email"), Some(user.expose()));
+    assert_eq!(field("password"), Some(password.expose()));
+    assert!(!user.expose().is_empty() && !password.expose().is_empty());
+    assert_eq!(credentials.client().is_some(), field("dialect") == Some("convirza-v2"));
+    let Origin::Convirza { oauth_url, api_url, .. } = &credentials.origin else { panic!("not Convirza's") };
+    for (name, url) in [("oauth_url", oauth_url), ("api_url", api_url)] {
         assert_eq!(value.get(name).is_some(), url.is_some(), "a URL is not dropped");
         if let Some(url) = url {
             let url = url::Url::parse(url.as_str()).expect("a URL");

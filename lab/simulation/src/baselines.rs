@@ -18,8 +18,8 @@ pub(crate) mod requests;
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
-    Granted, Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Request, ServedFrom,
-    Step, Timestamp, UpstreamReply, Version, WriteOutcome,
+    Granted, Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Renewal, Request,
+    ServedFrom, Step, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::time::Duration;
 
@@ -206,7 +206,8 @@ impl Baseline {
         }) = pair
             && expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now)
         {
-            let call = Call::Refresh(IssuedToken { token: token.clone(), origin: origin.clone() });
+            let token = IssuedToken { token: token.clone(), origin: origin.clone() };
+            let call = Call::Refresh(token, None);
             return self.send(cx, call, None);
         }
         self.state = State::ReadingSecret;
@@ -273,7 +274,8 @@ impl Baseline {
     ) -> Step {
         // The simulated upstream numbers its tokens.
         let generation = Generation(granted.access_token.expose().parse().unwrap_or_default());
-        let pair = granted.into_pair(generation, sent_at, self.record.pair.as_ref(), secret);
+        let renewal = secret.map_or(Renewal::Refresh(None), Renewal::Login);
+        let pair = granted.into_pair(generation, sent_at, self.record.pair.as_ref(), renewal);
         let locked = self.locked.take();
         self.record = Account {
             version: locked.unwrap_or(self.record.version).next(cx.now),

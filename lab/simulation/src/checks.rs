@@ -94,8 +94,8 @@ impl Checks {
     pub(crate) fn call_arrives(&mut self, account: usize, call: &Call, now_ms: u64) {
         match call {
             Call::Login(_) => self.tally.logins_by_account[account] += 1,
-            Call::Refresh(_) => self.tally.refreshes_by_account[account] += 1,
-            Call::Revoke(_) | Call::Probe(_) => {}
+            Call::Refresh(..) => self.tally.refreshes_by_account[account] += 1,
+            Call::Revoke(..) | Call::Probe(_) => {}
         }
         if !matches!(call, Call::Login(_)) {
             return;

@@ -3,8 +3,8 @@
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
 use protocol::{
-    Call, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Revocation, Secret, Timestamp,
-    TokenKind, UpstreamReply,
+    Call, Expiry, Granted, IssuedToken, NewRefreshToken, Revocation, Secret, Timestamp, TokenKind,
+    UpstreamReply,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -59,13 +59,13 @@ impl Upstream {
 
     /// Notes the arrival of a refresh token. Returns whether it has arrived before (I2).
     pub(crate) fn receive_refresh_token(&mut self, call: &Call) -> bool {
-        let Call::Refresh(IssuedToken { token, .. }) = call else { return false };
+        let Call::Refresh(IssuedToken { token, .. }, _) = call else { return false };
         std::mem::replace(&mut self.refresh[number(token)].arrived, true)
     }
 
     /// Answers 429. The call is not carried out, so its refresh token may arrive again.
     pub(crate) fn limit(&mut self, call: &Call, rng: &mut Rng) -> UpstreamReply {
-        if let Call::Refresh(IssuedToken { token, .. }) = call {
+        if let Call::Refresh(IssuedToken { token, .. }, _) = call {
             self.refresh[number(token)].arrived = false;
         }
         let retry_after = [None, Some(Duration::from_secs(1)), Some(Duration::from_secs(rng.u64(30..=60)))];
@@ -90,13 +90,13 @@ impl Upstream {
                 if !secrets.are_right(credentials) {
                     return UpstreamReply::Unauthorized;
                 }
-                let account = account_of(credentials);
+                let account = crate::secrets::account_of(credentials);
                 let alive = |token: &usize| self.access[*token].is_alive(now_ms);
                 self.needless_logins += u64::from(self.newest.get(&account).is_some_and(alive));
                 let refresh = self.new_refresh_token(account);
                 self.grant(refresh, true, now_ms, rng)
             }
-            Call::Refresh(IssuedToken { token, .. }) => {
+            Call::Refresh(IssuedToken { token, .. }, _) => {
                 let old = number(token);
                 if self.refresh[old].consumed || self.refresh[old].revoked {
                     return UpstreamReply::Unauthorized;
@@ -111,7 +111,7 @@ impl Upstream {
                 let new = self.new_refresh_token(self.refresh[old].account);
                 self.grant(new, true, now_ms, rng)
             }
-            Call::Revoke(revocation) => {
+            Call::Revoke(revocation, _) => {
                 let token = number(&revocation.token);
                 match revocation.kind {
                     TokenKind::Access => self.access[token].revoked = true,
@@ -146,12 +146,12 @@ impl Upstream {
     /// The account that a call is for.
     pub(crate) fn account_of(&self, call: &Call) -> usize {
         match call {
-            Call::Login(credentials) => account_of(credentials),
-            Call::Refresh(IssuedToken { token, .. }) => self.refresh[number(token)].account,
-            Call::Revoke(Revocation { token, kind: TokenKind::Refresh, .. }) => {
+            Call::Login(credentials) => crate::secrets::account_of(credentials),
+            Call::Refresh(IssuedToken { token, .. }, _) => self.refresh[number(token)].account,
+            Call::Revoke(Revocation { token, kind: TokenKind::Refresh, .. }, _) => {
                 self.refresh[number(token)].account
             }
-            Call::Revoke(Revocation { token, .. }) | Call::Probe(IssuedToken { token, .. }) => {
+            Call::Revoke(Revocation { token, .. }, _) | Call::Probe(IssuedToken { token, .. }) => {
                 self.access[number(token)].account
             }
         }
@@ -202,6 +202,7 @@ impl Upstream {
             },
             access_expiry: forms[form],
             refresh_expiry: Expiry::At(Timestamp::from_millis(now_ms + REFRESH_LIFE_MS)),
+            extra: None,
         })
     }
 }
@@ -210,11 +211,6 @@ impl Access {
     fn is_alive(&self, now_ms: u64) -> bool {
         !self.revoked && now_ms < self.expires_at_ms
     }
-}
-
-/// The simulated secrets name their account.
-fn account_of(credentials: &Credentials) -> usize {
-    credentials.email.expose().parse().unwrap()
 }
 
 /// The text of a token is its index, in the order of issue.

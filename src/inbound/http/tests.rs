@@ -202,6 +202,7 @@ fn a_response_has_the_form_of_its_request() {
         account: AccountName::default(),
         generation: Generation(1),
         served_from: ServedFrom::Memory,
+        extra: None,
     };
     for (mut event, has_cookies) in
         [(version_1("POST", "/token"), false), (version_2("POST", "/token"), true)]

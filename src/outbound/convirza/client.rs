@@ -10,8 +10,8 @@ use super::{
 use crate::ports::{Clock, Upstream};
 use async_trait::async_trait;
 use protocol::{
-    ApiVersion, Call, Credentials, IssuedToken, Origin, Revocation, Secret, TokenKind, Unclear,
-    UpstreamReply, UpstreamUrl,
+    ApiVersion, Call, Credentials, GrantType, IssuedToken, Login, Origin, Revocation, Secret, TokenKind,
+    Unclear, UpstreamReply, UpstreamUrl,
 };
 use reqwest::{RequestBuilder, Response, StatusCode, header, header::HeaderValue};
 use rustls::ClientConfig;
@@ -95,19 +95,22 @@ impl Convirza {
     }
 
     async fn log_in(&self, credentials: &Credentials) -> Result<UpstreamReply, UpstreamReply> {
-        let (email, password) = (credentials.email.expose(), credentials.password.expose());
-        let response = match &credentials.client {
-            None => {
-                let body = json!({"email": email, "password": password});
+        let response = match &credentials.login {
+            Login::Convirza { email, password } => {
+                let body = json!({"email": email.expose(), "password": password.expose()});
                 self.post_json(&credentials.origin, "/oauth/token", &body).await?
             }
-            Some(client) => {
+            Login::OAuth2 { client, grant } => {
+                let (Some(secret), GrantType::Password { username, password }) = (&client.secret, grant)
+                else {
+                    return Err(UpstreamReply::NeverLeft);
+                };
                 let body = form_urlencoded::Serializer::new(String::new())
                     .append_pair("grant_type", "password")
-                    .append_pair("username", email)
-                    .append_pair("password", password)
+                    .append_pair("username", username.expose())
+                    .append_pair("password", password.expose())
                     .append_pair("client_id", client.id.expose())
-                    .append_pair("client_secret", client.secret.expose())
+                    .append_pair("client_secret", secret.expose())
                     .finish();
                 let request = self.http()?.post(self.oauth_url(&credentials.origin, "/oauth/token"));
                 let form =
@@ -116,7 +119,7 @@ impl Convirza {
             }
         };
         let body = read(response).await;
-        if credentials.origin.api_version == ApiVersion::V2 && response::is_v2_error(&body) {
+        if is_v2(&credentials.origin) && response::is_v2_error(&body) {
             // This is how V2 answers wrong credentials.
             return Err(UpstreamReply::Unauthorized);
         }
@@ -141,9 +144,9 @@ impl Convirza {
     /// Requests the profile, or one user if that path does not exist: the cheapest requests that need a token. Only
     /// 401 means that the token is dead.
     async fn probe(&self, access_token: &Secret, origin: &Origin) -> Result<UpstreamReply, UpstreamReply> {
-        let api_url = match (origin.api_version, &origin.oauth_url, &origin.api_url) {
-            (_, _, Some(api_url)) => api_url,
-            (ApiVersion::V3, None, None) => &self.api_url,
+        let api_url = match origin {
+            Origin::Convirza { api_url: Some(api_url), .. } => api_url,
+            Origin::Convirza { api_version: ApiVersion::V3, oauth_url: None, .. } => &self.api_url,
             // V2 documents no such request, and the configured API refuses a token that another host issued.
             _ => return Err(UpstreamReply::NeverLeft),
         };
@@ -153,8 +156,7 @@ impl Convirza {
             log_refusal(&response);
             match response.status() {
                 status if status.is_success() => {
-                    let refused =
-                        origin.api_version == ApiVersion::V2 && response::is_v2_error(&read(response).await);
+                    let refused = is_v2(origin) && response::is_v2_error(&read(response).await);
                     return if refused { Err(UpstreamReply::UNEXPECTED) } else { Ok(UpstreamReply::Alive) };
                 }
                 StatusCode::UNAUTHORIZED => return Err(UpstreamReply::Unauthorized),
@@ -169,11 +171,12 @@ impl Convirza {
     }
 
     fn oauth_url(&self, origin: &Origin, path: &str) -> String {
-        let default = match origin.api_version {
-            ApiVersion::V3 => self.oauth_url.as_str(),
-            ApiVersion::V2 => V2_OAUTH_URL,
+        let base = match origin {
+            Origin::Convirza { oauth_url: Some(url), .. } => url.as_str(),
+            Origin::Convirza { api_version: ApiVersion::V2, .. } => V2_OAUTH_URL,
+            _ => self.oauth_url.as_str(),
         };
-        format!("{}{path}", origin.oauth_url.as_ref().map_or(default, UpstreamUrl::as_str))
+        format!("{base}{path}")
     }
 
     async fn post_json(&self, origin: &Origin, path: &str, body: &Value) -> Result<Response, UpstreamReply> {
@@ -208,9 +211,14 @@ impl Convirza {
 impl Upstream for Convirza {
     async fn send(&self, call: &Call) -> UpstreamReply {
         let reply = match call {
+            // The dialect `oauth2` is not spoken yet.
+            Call::Login(Credentials { origin: Origin::OAuth2(_), .. })
+            | Call::Refresh(IssuedToken { origin: Origin::OAuth2(_), .. }, _)
+            | Call::Revoke(Revocation { origin: Origin::OAuth2(_), .. }, _)
+            | Call::Probe(IssuedToken { origin: Origin::OAuth2(_), .. }) => Err(UpstreamReply::NeverLeft),
             Call::Login(credentials) => self.log_in(credentials).await,
-            Call::Refresh(refresh) => self.refresh(&refresh.token, &refresh.origin).await,
-            Call::Revoke(revocation) => self.revoke(revocation).await,
+            Call::Refresh(refresh, _) => self.refresh(&refresh.token, &refresh.origin).await,
+            Call::Revoke(revocation, _) => self.revoke(revocation).await,
             Call::Probe(IssuedToken { token, origin }) => {
                 // A probe sends up to two requests, which together may take as long as one call.
                 let probe = tokio::time::timeout(self.timeout, self.probe(token, origin));
@@ -222,6 +230,10 @@ impl Upstream for Convirza {
         };
         reply.unwrap_or_else(|refusal| refusal)
     }
+}
+
+fn is_v2(origin: &Origin) -> bool {
+    matches!(origin, Origin::Convirza { api_version: ApiVersion::V2, .. })
 }
 
 /// The protocol's replies do not tell a wrong path from an outage. The log does.
@@ -301,8 +313,8 @@ mod tests {
         let upstream =
             Convirza::new(tls, oauth_url, api_url, "token".to_owned(), timeout, Arc::new(SystemClock));
         let v3 = Origin::default();
-        let v2 = Origin { api_version: ApiVersion::V2, ..Origin::default() };
-        let own = Origin { oauth_url: Some(url("https://own.example")), ..v2.clone() };
+        let v2 = |oauth_url| Origin::Convirza { api_version: ApiVersion::V2, oauth_url, api_url: None };
+        let (v2, own) = (v2(None), v2(Some(url("https://own.example"))));
         assert_eq!(upstream.oauth_url(&v3, "/path"), "https://oauth.example/path");
         assert_eq!(upstream.oauth_url(&v2, "/path"), "https://apicfa.convirza.com/path");
         assert_eq!(upstream.oauth_url(&own, "/path"), "https://own.example/path");

@@ -42,6 +42,7 @@ pub fn parse_grant(body: &[u8]) -> GrantBody {
         refresh_token: refresh_token(&fields),
         access_expiry: expiry(&fields, "expires_in"),
         refresh_expiry: expiry(&fields, "refresh_expires_in"),
+        extra: None,
     })
 }
 

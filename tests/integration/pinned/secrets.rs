@@ -1,7 +1,7 @@
 //! The requests to Secrets Manager, and how each response is read.
 
 use super::aws::{Script, Service, error};
-use protocol::{AccountName, Credentials, Secret, SecretError, SecretVersion, ServiceRefusal};
+use protocol::{AccountName, Credentials, Login, Secret, SecretError, SecretVersion, ServiceRefusal};
 use serde_json::{Value, json};
 use token_broker::{outbound::SecretsManager, ports::Secrets};
 
@@ -22,7 +22,8 @@ async fn a_secret_is_read_by_its_prefixed_name() {
     let service = Service::start([secret(&json!({"SecretString": text}))]);
     let credentials = read(&service).await.expect("credentials");
     assert_eq!(credentials.version, SecretVersion("v7".to_owned()));
-    assert_eq!((credentials.email, credentials.password), (Secret::from("e"), Secret::from("p")));
+    let login = Login::Convirza { email: Secret::from("e"), password: Secret::from("p") };
+    assert_eq!(credentials.login, login);
     let (target, body) = service.request();
     assert_eq!(target, "secretsmanager.GetSecretValue");
     assert_eq!(body, json!({"SecretId": "the/prefix-default"}));

@@ -2,8 +2,9 @@
 
 use super::host::{Host, Received, Script, response};
 use protocol::{
-    ApiVersion, Call, ClientCredentials, Credentials, Expiry, Granted, IssuedToken, NewRefreshToken, Origin,
-    Revocation, Secret, SecretVersion, Timestamp, TokenKind, Unclear, UpstreamReply, UpstreamUrl,
+    ApiVersion, Call, ClientAuth, Credentials, Expiry, GrantType, Granted, IssuedToken, Login,
+    NewRefreshToken, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, Unclear, UpstreamReply,
+    UpstreamUrl,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use token_broker::{
@@ -34,7 +35,7 @@ fn v3() -> Origin {
 
 /// V2, with its OAuth host and its API on the host.
 fn v2(host: &Host) -> Origin {
-    Origin {
+    Origin::Convirza {
         api_version: ApiVersion::V2,
         oauth_url: Some(url(&format!("{}/v2", host.url()))),
         api_url: Some(url(&format!("{}/api", host.url()))),
@@ -42,24 +43,24 @@ fn v2(host: &Host) -> Origin {
 }
 
 pub(super) fn login(origin: Origin) -> Call {
-    let client = (origin.api_version == ApiVersion::V2)
-        .then(|| ClientCredentials { id: Secret::from("the id"), secret: Secret::from("c&d") });
-    Call::Login(Credentials {
-        version: SecretVersion("v1".to_owned()),
-        email: Secret::from("a+b@example.invalid"),
-        password: Secret::from("p\"=&%"),
-        client,
-        origin,
-    })
+    let (email, password) = (Secret::from("a+b@example.invalid"), Secret::from("p\"=&%"));
+    let login = match origin {
+        Origin::Convirza { api_version: ApiVersion::V3, .. } => Login::Convirza { email, password },
+        _ => Login::OAuth2 {
+            client: protocol::testing::client("the id", "c&d", ClientAuth::Post),
+            grant: GrantType::Password { username: email, password },
+        },
+    };
+    Call::Login(Credentials { version: SecretVersion("v1".to_owned()), origin, login })
 }
 
 pub(super) fn refresh() -> Call {
-    Call::Refresh(IssuedToken { token: Secret::from("old-refresh"), origin: v3() })
+    Call::Refresh(IssuedToken { token: Secret::from("old-refresh"), origin: v3() }, None)
 }
 
 pub(super) fn revoke(kind: TokenKind) -> Call {
     let expires_at = Timestamp::from_millis(1);
-    Call::Revoke(Revocation { token: Secret::from("old"), kind, origin: v3(), expires_at })
+    Call::Revoke(Revocation { token: Secret::from("old"), kind, origin: v3(), expires_at }, None)
 }
 
 pub(super) fn probe(origin: Origin) -> Call {
@@ -80,6 +81,7 @@ fn granted() -> UpstreamReply {
         refresh_token: NewRefreshToken::Token(Secret::from("new-refresh")),
         access_expiry: Expiry::In(Duration::from_secs(3600)),
         refresh_expiry: Expiry::In(Duration::from_secs(7200)),
+        extra: None,
     })
 }
 
@@ -172,17 +174,17 @@ mod requests {
     async fn every_call_of_an_account_goes_to_its_own_hosts() {
         let (configured, own) =
             (Host::start([]).await, Host::start((0..4).map(|_| respond(500, &[], ""))).await);
-        let origin = Origin {
+        let origin = Origin::Convirza {
+            api_version: ApiVersion::V3,
             oauth_url: Some(url(&format!("{}/own", own.url()))),
             api_url: Some(url(&format!("{}/api", own.url()))),
-            ..v3()
         };
         let mut all = calls();
         for call in &mut all {
             match call {
                 Call::Login(credentials) => credentials.origin = origin.clone(),
-                Call::Refresh(sent) | Call::Probe(sent) => sent.origin = origin.clone(),
-                Call::Revoke(revocation) => revocation.origin = origin.clone(),
+                Call::Refresh(sent, _) | Call::Probe(sent) => sent.origin = origin.clone(),
+                Call::Revoke(revocation, _) => revocation.origin = origin.clone(),
             }
             assert_eq!(send(&configured, call).await, UpstreamReply::UNEXPECTED);
         }
@@ -204,9 +206,9 @@ mod requests {
         let host = Host::start([]).await;
         let own = || Some(url("http://127.0.0.1:1"));
         for origin in [
-            Origin { oauth_url: own(), ..v3() },
-            Origin { api_version: ApiVersion::V2, ..v3() },
-            Origin { api_version: ApiVersion::V2, oauth_url: own(), api_url: None },
+            protocol::testing::origin_at(own()),
+            Origin::Convirza { api_version: ApiVersion::V2, oauth_url: None, api_url: None },
+            Origin::Convirza { api_version: ApiVersion::V2, oauth_url: own(), api_url: None },
         ] {
             assert_eq!(send(&host, &probe(origin)).await, UpstreamReply::NeverLeft);
         }

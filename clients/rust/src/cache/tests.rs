@@ -21,6 +21,7 @@ fn token(generation: u64, lifetime: u64, at: Timestamp) -> Token {
         account: AccountName::default(),
         expires_at: at.plus(seconds(lifetime)),
         served_from: ServedFrom::Table,
+        extra: None,
         granted: seconds(lifetime),
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice,
-    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, decision::refreshable,
+    REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, UpstreamReply, decision::refreshable,
     policy::WRITE_RETRY,
 };
 
@@ -20,8 +20,10 @@ impl Flow {
         if let Some(error) = self.cache.recent_secret_failure(cx) {
             return self.finish(cx, error.clone().into());
         }
-        let seen = self.cache.rejection_seen.is_some_and(|at| at.is_within(REJECTED_SECRET_RECHECK, cx));
         let account = self.account(cx);
+        let refreshes = account.pair.as_ref().is_some_and(|pair| refreshable(pair, cx).is_some());
+        let seen = self.cache.rejection_seen.is_some_and(|at| at.is_within(REJECTED_SECRET_RECHECK, cx));
+        let seen = seen && !refreshes;
         match account.rejected_secret.as_ref().map(|rejected| rejected.version.clone()) {
             Some(version) if seen && self.is_rejected(cx, &account, &version) => {
                 self.finish(cx, Failure::CredentialsRejected(version))
@@ -34,16 +36,19 @@ impl Flow {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
         let account = self.account(cx);
         let rejected = |credentials: &Credentials| self.is_rejected(cx, &account, &credentials.version);
-        let pair = account.pair.as_ref().filter(|_| self.request.intent == Intent::Replace);
+        let pair = account.pair.as_ref();
         if let Some((pair, refresh_token)) = pair.and_then(|pair| Some((pair, refreshable(pair, cx)?))) {
+            let needs_client = pair.origin.needs_client();
             // An operator's refresh logs in only if the secret has changed since the pair's login.
-            let login = pair.secret_version.as_ref();
-            let refreshes = match &read {
+            let login = pair.secret_version.as_ref().filter(|_| self.request.intent == Intent::Replace);
+            let may_refresh = match &read {
                 Ok(secret) => login.is_none_or(|version| *version == secret.version) || rejected(secret),
-                Err(error) => *error == SecretError::Unreachable,
+                Err(error) => *error == SecretError::Unreachable && !needs_client,
             };
-            if refreshes {
-                return Next::Acquire(Purpose::Refresh(refresh_token));
+            // Another upstream than the pair's does not know the refresh token.
+            let secret = read.as_ref().ok().filter(|secret| secret.client_at(&pair.origin).is_some());
+            if may_refresh && (secret.is_some() || !needs_client) {
+                return Next::Acquire(Purpose::Refresh(refresh_token, secret.cloned()));
             }
         }
         match read {
@@ -90,7 +95,7 @@ impl Flow {
         let mut next = Account { lease: Some(lease), ..self.account(cx) };
         let mut notices = Vec::new();
         match purpose {
-            Purpose::Refresh(_) => next.mark_refresh_token(true),
+            Purpose::Refresh(..) => next.mark_refresh_token(true),
             Purpose::Revoke { withdraw: true } => {
                 notices.extend(next.generation().map(Notice::PairWithdrawn));
                 let dropped = next.withdraw_pair();
@@ -136,13 +141,26 @@ impl Flow {
     }
 
     /// Does what the lease was taken for.
-    fn use_lease(&self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
+    fn use_lease(&mut self, cx: Context<'_>, held: Held, purpose: Purpose) -> Next {
         let not_after = self.latest_send(cx, &held);
         match purpose {
-            Purpose::Refresh(token) => Next::Send(State::Refreshing(held), Call::Refresh(token), not_after),
+            Purpose::Refresh(token, secret) => {
+                let client = secret.as_ref().and_then(|secret| secret.client_at(&token.origin)).cloned();
+                Next::Send(State::Refreshing(held, secret), Call::Refresh(token, client), not_after)
+            }
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
+            // No call can find out.
+            Purpose::Probe(token) if token.origin.believes_reports() => {
+                self.probed(cx, held, &UpstreamReply::Unauthorized)
+            }
             Purpose::Probe(token) => Next::Send(State::Probing(held), Call::Probe(token), not_after),
-            Purpose::Revoke { .. } => Next::RevokePending(held, Vec::new()),
+            Purpose::Revoke { .. } => {
+                let pending = &held.account.pending_revocations;
+                if pending.iter().any(|revocation| revocation.origin.needs_client()) {
+                    return Next::ReadClient(held);
+                }
+                Next::RevokePending(held, None, Vec::new())
+            }
         }
     }
 

@@ -55,9 +55,12 @@ impl Flow {
             Decision::Fail(failure) => self.discard_orphan(cx).unwrap_or_else(|| self.finish(cx, failure)),
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),
-            // An operator's refresh reads the secret first: its current version may be for another user.
-            Decision::Refresh(refresh_token) if self.request.intent != Intent::Replace => {
-                self.not_yet(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token)))
+            // An operator's refresh reads the secret first: its current version may be for another user. So does one
+            // for which the client has to authenticate.
+            Decision::Refresh(refresh_token)
+                if self.request.intent != Intent::Replace && !refresh_token.origin.needs_client() =>
+            {
+                self.not_yet(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token, None)))
             }
             Decision::Refresh(_) | Decision::LogIn => {
                 self.not_yet(cx, true).unwrap_or_else(|| self.check_secret(cx))

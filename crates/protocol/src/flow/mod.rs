@@ -39,8 +39,8 @@ mod tests;
 mod write;
 
 use crate::{
-    Cache, Context, Effect, Event, Failure, Holder, Moment, Notice, Pair, Progress, Request, SecretVersion,
-    ServedFrom, ServiceRefusal, Step, Timestamp,
+    Cache, Context, Effect, Event, Failure, Holder, Moment, Notice, Pair, Progress, Renewal, Request,
+    SecretVersion, ServedFrom, ServiceRefusal, Step, Timestamp,
 };
 use state::{Next, State};
 
@@ -135,14 +135,19 @@ impl Flow {
             (State::Writing(write), Event::Written(outcome)) => self.written(cx, write, outcome),
             (State::ReadingBack(write), event) => self.read_back(cx, write, event),
             (State::BackingOff(write), Event::Resumed) => write.after_back_off(cx),
-            (State::Refreshing(held), Event::Replied(reply)) => self.renewal_replied(cx, held, None, reply),
+            (State::Refreshing(held, secret), Event::Replied(reply)) => {
+                self.renewal_replied(cx, held, Renewal::Refresh(secret), reply)
+            }
             (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
             (State::LoggingIn(held, credentials), Event::Replied(reply)) => {
-                self.renewal_replied(cx, held, Some(credentials), reply)
+                self.renewal_replied(cx, held, Renewal::Login(credentials), reply)
             }
             (State::Probing(held), Event::Replied(reply)) => self.probed(cx, held, &reply),
-            (State::Revoking { held, current, failed }, Event::Replied(reply)) => {
-                self.revoked(held, current, failed, &reply)
+            (State::ReadingClient(held), Event::Secret(read)) => {
+                Next::RevokePending(held, read.ok(), Vec::new())
+            }
+            (State::Revoking { held, secret, current, failed }, Event::Replied(reply)) => {
+                self.revoked(held, secret, current, failed, &reply)
             }
             (State::ReadingLimiter, Event::Limiter(read)) => self.read_limiter(cx, read),
             _ => Next::unexpected(),
@@ -163,6 +168,7 @@ impl Flow {
                     break (State::ReadingBack(write), effect);
                 }
                 Next::BackOff(write, until) => break (State::BackingOff(write), Effect::Pause { until }),
+                Next::ReadClient(held) => break (State::ReadingClient(held), Effect::ReadSecret),
                 Next::RereadSecret(held) => break (State::RereadingSecret(held), Effect::ReadSecret),
                 Next::Send(state, call, not_after) => break (state, Effect::Send { call, not_after }),
                 Next::ReadLimiter(name) => break (State::ReadingLimiter, Effect::ReadLimiter(name)),
@@ -170,7 +176,7 @@ impl Flow {
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
                 Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
-                Next::RevokePending(held, failed) => self.revoke_pending(cx, held, failed),
+                Next::RevokePending(held, secret, failed) => self.revoke_pending(cx, held, secret, failed),
                 Next::Save(held, ending) => Self::save(cx, held, ending),
             };
         };

@@ -32,6 +32,7 @@ impl Flow {
             }
             UpstreamReply::Unclear(_)
             | UpstreamReply::Refused
+            | UpstreamReply::ClientRefused
             | UpstreamReply::NeverLeft
             | UpstreamReply::Granted(_)
             | UpstreamReply::Revoked => inconclusive(cx.draw.stretched(cx.policy.probe_interval())),

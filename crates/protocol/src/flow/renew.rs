@@ -6,34 +6,34 @@ use super::{
 };
 use crate::{
     Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, RejectedSecret,
-    SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Renewal, SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
 impl Flow {
-    /// What the reply to a refresh, or to a login with these credentials, leads to.
+    /// What the reply to a refresh or to a login leads to.
     pub(super) fn renewal_replied(
         &mut self,
         cx: Context<'_>,
         mut held: Held,
-        login: Option<Credentials>,
+        renewal: Renewal,
         reply: UpstreamReply,
     ) -> Next {
         let not_sent = matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate);
-        if login.is_some() && !not_sent {
-            self.unsent_permit = None;
+        let unused = matches!(reply, UpstreamReply::RateLimited(_) | UpstreamReply::ClientRefused);
+        match renewal {
+            Renewal::Login(_) if !not_sent => self.unsent_permit = None,
+            Renewal::Refresh(_) if not_sent || unused => held.account.mark_refresh_token(false),
+            _ => {}
         }
-        if login.is_none() && (not_sent || matches!(reply, UpstreamReply::RateLimited(_))) {
-            held.account.mark_refresh_token(false);
-        }
-        match (reply, login) {
-            (UpstreamReply::Granted(granted), login) => self.granted(cx, held, granted, login),
+        match (reply, renewal) {
+            (UpstreamReply::Granted(granted), renewal) => self.granted(cx, held, granted, renewal),
             // The refresh token is dead. It stays consumed, so the next renewal is a login.
-            (UpstreamReply::Unauthorized | UpstreamReply::Refused, None) => {
+            (UpstreamReply::Unauthorized | UpstreamReply::Refused, Renewal::Refresh(_)) => {
                 self.notices.push(Notice::RefreshRefused);
                 self.log_in_if_time_allows(cx, held)
             }
-            (UpstreamReply::Unauthorized, Some(credentials)) => {
+            (UpstreamReply::Unauthorized, Renewal::Login(credentials)) => {
                 let version = credentials.version.clone();
                 self.notices.push(Notice::SecretRejected(version.clone()));
                 self.cache.rejection_seen = Some(cx.moment());
@@ -46,13 +46,19 @@ impl Flow {
                     Next::fail(held, Failure::CredentialsRejected(credentials.version))
                 }
             }
-            (UpstreamReply::Refused, Some(_)) => {
+            // A login would be refused as well.
+            (UpstreamReply::ClientRefused, Renewal::Refresh(_)) => {
+                self.unavailable(cx, held, UpstreamFault::Refused, None)
+            }
+            (UpstreamReply::Refused | UpstreamReply::ClientRefused, Renewal::Login(_)) => {
                 let cooldown = held.next_cooldown(cx, UpstreamFault::Refused, None);
                 self.cool_down(cx, held, cooldown)
             }
-            (UpstreamReply::RateLimited(retry_after), login) => {
-                let origin = login.as_ref().map(|credentials| &credentials.origin);
-                let origin = origin.or(held.account.pair.as_ref().map(|pair| &pair.origin));
+            (UpstreamReply::RateLimited(retry_after), renewal) => {
+                let origin = match &renewal {
+                    Renewal::Login(credentials) => Some(&credentials.origin),
+                    Renewal::Refresh(_) => held.account.pair.as_ref().map(|pair| &pair.origin),
+                };
                 let name = origin.map(LimiterName::of).unwrap_or_default();
                 let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
                 let failures = held.account.failures();
@@ -70,11 +76,11 @@ impl Flow {
                 self.unavailable(cx, held, UpstreamFault::Unexpected, None)
             }
             // The second time, the account cools down: this instance is too slow to log in.
-            (UpstreamReply::TooLate, Some(_)) if self.late_login => {
+            (UpstreamReply::TooLate, Renewal::Login(_)) if self.late_login => {
                 self.unavailable(cx, held, UpstreamFault::NoResponse, None)
             }
-            (UpstreamReply::TooLate, login) => {
-                self.late_login |= login.is_some();
+            (UpstreamReply::TooLate, renewal) => {
+                self.late_login |= matches!(renewal, Renewal::Login(_));
                 Next::Save(held, Ending::Released)
             }
         }
@@ -107,14 +113,8 @@ impl Flow {
         Next::fail(held, failure)
     }
 
-    /// Saves a new pair. `login` has the credentials, unless the pair was refreshed.
-    fn granted(
-        &mut self,
-        cx: Context<'_>,
-        mut held: Held,
-        granted: Granted,
-        login: Option<Credentials>,
-    ) -> Next {
+    /// Saves a new pair.
+    fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: Granted, renewal: Renewal) -> Next {
         // The clocks may disagree since. The earlier one never makes a token live longer.
         let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {
@@ -125,10 +125,10 @@ impl Flow {
             // The last generation lived until it was due.
             held.account.young_deaths = 0;
         }
-        if login.is_some() {
+        if matches!(renewal, Renewal::Login(_)) {
             held.account.rejected_secret = None;
         }
-        let pair = granted.into_pair(held.fence(), sent_at, before, login);
+        let pair = granted.into_pair(held.fence(), sent_at, before, renewal);
         // The upstream may give the tokens of a withdrawn session once more.
         held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
         held.account.early_refresh_after = None;

@@ -8,7 +8,7 @@ use super::{
     Flow,
     state::{Ending, Held, Next, State},
 };
-use crate::{Account, Call, Context, Notice, Pair, Revocation, UpstreamReply};
+use crate::{Account, Call, Context, Credentials, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
     /// Revokes the next pending token. Those that cannot be revoked now stay pending, behind those that were not tried,
@@ -18,6 +18,7 @@ impl Flow {
         &mut self,
         cx: Context<'_>,
         mut held: Held,
+        secret: Option<Credentials>,
         mut failed: Vec<Revocation>,
     ) -> Next {
         let not_after = self.latest_send(cx, &held);
@@ -32,13 +33,19 @@ impl Flow {
             return Next::Save(held, Ending::Revoked);
         }
         let current = held.account.pending_revocations.remove(0);
-        let call = Call::Revoke(current.clone());
-        Next::Send(State::Revoking { held, current, failed }, call, not_after)
+        let client = secret.as_ref().and_then(|secret| secret.client_at(&current.origin)).cloned();
+        if client.is_none() && current.origin.needs_client() {
+            failed.push(current);
+            return Next::RevokePending(held, secret, failed);
+        }
+        let call = Call::Revoke(current.clone(), client);
+        Next::Send(State::Revoking { held, secret, current, failed }, call, not_after)
     }
 
     pub(super) fn revoked(
         &mut self,
         mut held: Held,
+        secret: Option<Credentials>,
         current: Revocation,
         mut failed: Vec<Revocation>,
         reply: &UpstreamReply,
@@ -49,13 +56,13 @@ impl Flow {
             held.account.pending_revocations.push(current);
             return Next::Save(held, Ending::Revoked);
         }
-        if *reply == UpstreamReply::Refused {
+        if matches!(reply, UpstreamReply::Refused | UpstreamReply::ClientRefused) {
             self.notices.push(Notice::RevocationRefused);
         }
         if *reply != UpstreamReply::Revoked {
             failed.push(current);
         }
-        Next::RevokePending(held, failed)
+        Next::RevokePending(held, secret, failed)
     }
 
     /// Adds the tokens of this flow's orphan, if it has one, to the pending revocations, now that the request can be

@@ -17,11 +17,12 @@ pub(super) enum State {
     Writing(Attempt),
     ReadingBack(Attempt),
     BackingOff(Attempt),
-    Refreshing(Held),
+    Refreshing(Held, Option<Credentials>),
     RereadingSecret(Held),
     LoggingIn(Held, Credentials),
     Probing(Held),
-    Revoking { held: Held, current: Revocation, failed: Vec<Revocation> },
+    ReadingClient(Held),
+    Revoking { held: Held, secret: Option<Credentials>, current: Revocation, failed: Vec<Revocation> },
     ReadingLimiter,
     Done,
 }
@@ -40,7 +41,9 @@ pub(super) enum Next {
     Acquire(Purpose),
     RereadSecret(Held),
     AcquirePermit(Held, Credentials),
-    RevokePending(Held, Vec<Revocation>),
+    /// Read the secret, with which the client authenticates, then revoke.
+    ReadClient(Held),
+    RevokePending(Held, Option<Credentials>, Vec<Revocation>),
     /// End the lease: write `held.account`.
     Save(Held, Ending),
     Write(Attempt, Effect),
@@ -93,7 +96,7 @@ impl Held {
 /// What the lease is taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    Refresh(IssuedToken),
+    Refresh(IssuedToken, Option<Credentials>),
     LogIn(Credentials),
     Probe(IssuedToken),
     Revoke { withdraw: bool },

@@ -4,11 +4,11 @@
 //! clock writes.
 
 use crate::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Credentials, Effect, Event, Expiry,
-    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, Moment, NewRefreshToken, Origin, Pair,
-    Permit, Policy, Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError,
-    SecretVersion, StoreError, Target, Task, Timestamp, TokenKind, UpstreamFault, UpstreamReply, UpstreamUrl,
-    Verdict, Version, WriteOutcome,
+    Account, AccountName, ApiVersion, ClientAuth, Cooldown, CooldownReason, Credentials, Effect, Endpoints,
+    Event, Expiry, Extra, Generation, Grant, GrantType, Granted, Holder, Intent, Lease, Login, LoginLimiter,
+    Moment, NewRefreshToken, Origin, Pair, Permit, Policy, Progress, Read, RefreshToken, RejectedSecret,
+    Request, Revocation, Secret, SecretError, SecretVersion, StoreError, Target, Task, Timestamp, TokenKind,
+    UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version, WriteOutcome, testing,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::time::Duration;
@@ -45,7 +45,8 @@ pub fn pair() -> impl Strategy<Value = Pair> {
     let tokens = (generation(), secret(), refresh_token(), verdict());
     let secret_version = option::of("[a-z]{1,8}".prop_map(SecretVersion));
     let history = (instant(), instant(), grant, option::of(generation()), origin(), secret_version);
-    (tokens, history).prop_map(|(tokens, history)| {
+    let settings = (extra(), option::of(seconds(86_400)));
+    (tokens, history, settings).prop_map(|(tokens, history, (extra, refresh_ahead))| {
         let (generation, access_token, refresh_token, verdict) = tokens;
         let (issued_at, expires_at, obtained_by, replaces, origin, secret_version) = history;
         Pair {
@@ -59,8 +60,16 @@ pub fn pair() -> impl Strategy<Value = Pair> {
             origin,
             secret_version,
             verdict,
+            extra,
+            refresh_ahead,
         }
     })
+}
+
+fn extra() -> impl Strategy<Value = Option<Extra>> {
+    option::of(
+        "[a-z]{1,8}".prop_filter_map("not an object", |text| Extra::parse(&format!("{{\"{text}\":7}}"))),
+    )
 }
 
 /// Records of one account, whose parts do not have to fit together.
@@ -215,11 +224,13 @@ fn secret() -> impl Strategy<Value = Secret> {
 fn origin() -> impl Strategy<Value = Origin> {
     let url = || "https://[a-z]{1,8}".prop_filter_map("not a URL", |text| UpstreamUrl::parse(&text).ok());
     let api_version = prop_oneof![Just(ApiVersion::V3), Just(ApiVersion::V2)];
-    (api_version, option::of(url()), option::of(url())).prop_map(|(api_version, oauth_url, api_url)| Origin {
-        api_version,
-        oauth_url,
-        api_url,
-    })
+    let convirza = (api_version, option::of(url()), option::of(url()))
+        .prop_map(|(api_version, oauth_url, api_url)| Origin::Convirza { api_version, oauth_url, api_url });
+    let oauth2 =
+        (url(), option::of(url()), option::of(url())).prop_map(|(token_url, revoke_url, probe_url)| {
+            Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url })
+        });
+    prop_oneof![2 => convirza, 1 => oauth2]
 }
 
 fn refresh_token() -> impl Strategy<Value = Option<RefreshToken>> {
@@ -264,12 +275,15 @@ fn revocation() -> impl Strategy<Value = Revocation> {
 
 /// One of two versions, so that a version that was rejected comes again.
 fn credentials() -> impl Strategy<Value = Credentials> {
-    ("[ab]", secret(), origin()).prop_map(|(version, password, origin)| Credentials {
-        version: SecretVersion(version),
-        email: Secret::from("email"),
-        password,
-        client: None,
-        origin,
+    ("[ab]", secret(), origin()).prop_map(|(version, password, origin)| {
+        let login = match &origin {
+            Origin::Convirza { .. } => Login::Convirza { email: Secret::from("email"), password },
+            Origin::OAuth2(_) => Login::OAuth2 {
+                client: testing::client("id", password.expose(), ClientAuth::Basic),
+                grant: GrantType::ClientCredentials,
+            },
+        };
+        Credentials { version: SecretVersion(version), origin, login }
     })
 }
 
@@ -289,9 +303,15 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
             Just(Expiry::Unknown),
         ]
     };
-    let granted = (secret(), new_refresh_token(), expiry(), expiry()).prop_map(
-        |(access_token, refresh_token, access_expiry, refresh_expiry)| {
-            UpstreamReply::Granted(Granted { access_token, refresh_token, access_expiry, refresh_expiry })
+    let granted = (secret(), new_refresh_token(), expiry(), expiry(), extra()).prop_map(
+        |(access_token, refresh_token, access_expiry, refresh_expiry, extra)| {
+            UpstreamReply::Granted(Granted {
+                access_token,
+                refresh_token,
+                access_expiry,
+                refresh_expiry,
+                extra,
+            })
         },
     );
     prop_oneof![
@@ -300,6 +320,7 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
         1 => Just(UpstreamReply::Alive),
         2 => Just(UpstreamReply::Refused),
         2 => Just(UpstreamReply::Unauthorized),
+        1 => Just(UpstreamReply::ClientRefused),
         1 => option::of(seconds(LONGEST_SECONDS)).prop_map(UpstreamReply::RateLimited),
         1 => Just(UpstreamReply::UNEXPECTED),
         1 => Just(UpstreamReply::NeverLeft),

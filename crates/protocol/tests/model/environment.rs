@@ -59,7 +59,7 @@ impl Fleet {
                 }
             }
             Effect::Send { not_after, .. } if world.clock(&self.setting, who) > *not_after => &[Normal],
-            Effect::Send { call: Call::Revoke(_), .. } => &[Normal, ReplyLost],
+            Effect::Send { call: Call::Revoke(..), .. } => &[Normal, ReplyLost],
             Effect::Send { call: Call::Probe(_), .. } => &[Normal, ReplyLost, Failed, RateLimited],
             Effect::Send { .. } => &[Normal, ReplyLost, Failed, RateLimited, Refused],
             Effect::Pause { .. } => &[Normal],
@@ -213,7 +213,7 @@ impl Fleet {
     }
 
     fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> UpstreamReply {
-        if matches!(call, Call::Login(_) | Call::Refresh(_)) {
+        if matches!(call, Call::Login(_) | Call::Refresh(..)) {
             self.check_grant(world, who, account, call, fate);
         }
         if fate == Fate::Failed {
@@ -221,8 +221,8 @@ impl Fleet {
         }
         let reply = match call {
             Call::Login(credentials) => self.log_in(world, who, account, credentials, fate),
-            Call::Refresh(IssuedToken { token, .. }) => self.refresh(world, account, token, fate),
-            Call::Revoke(revocation) => {
+            Call::Refresh(IssuedToken { token, .. }, _) => self.refresh(world, account, token, fate),
+            Call::Revoke(revocation, _) => {
                 self.check_revocation(world, account, revocation);
                 let session = &mut world.sessions[session_of(&revocation.token)];
                 match revocation.kind {
@@ -241,7 +241,7 @@ impl Fleet {
             Fate::Refused => UpstreamReply::Refused,
             Fate::ReplyLost => {
                 // A lost pair costs a login, a lost verdict or revocation does not.
-                let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh(_));
+                let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh(..));
                 world.accounts[account].allowed_logins += usize::from(brings_a_pair);
                 UpstreamReply::Unclear(Unclear::NoResponse)
             }

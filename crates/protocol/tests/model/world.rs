@@ -7,8 +7,8 @@ use crate::{
 use std::time::Duration;
 use token_broker_protocol::{
     Account, Cache, Context, Credentials, Draw, Expiry, Generation, Granted, Holder, LoginLimiter, Moment,
-    NewRefreshToken, Origin, Pair, Policy, RefreshToken, Secret, SecretVersion, StoreClock, Timestamp,
-    Version, testing,
+    NewRefreshToken, Pair, Policy, RefreshToken, Secret, SecretVersion, StoreClock, Timestamp, Version,
+    testing,
 };
 
 /// One state of the model.
@@ -302,6 +302,7 @@ impl World {
             refresh_token: NewRefreshToken::Token(refresh_token(number)),
             access_expiry: Expiry::In(lifetime),
             refresh_expiry: Expiry::Unknown,
+            extra: None,
         }
     }
 
@@ -349,11 +350,5 @@ pub(crate) fn session_of(token: &Secret) -> usize {
 
 /// The credentials of a secret version.
 pub(crate) fn credentials(version: usize) -> Credentials {
-    Credentials {
-        version: SecretVersion(version.to_string()),
-        email: Secret::from("email"),
-        password: Secret::from("password"),
-        client: None,
-        origin: Origin::default(),
-    }
+    testing::credentials(&version.to_string())
 }

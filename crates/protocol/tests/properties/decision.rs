@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use token_broker_protocol::testing::strategies::{account, instant, pair, policy, progress, request};
 use token_broker_protocol::{
-    AccountName, ApiVersion, Context, Decision, Draw, Intent, RefreshToken, ServedFrom, Verdict, decide,
+    AccountName, Context, Decision, Draw, Intent, RefreshToken, ServedFrom, Verdict, decide,
 };
 
 proptest! {
@@ -59,7 +59,7 @@ proptest! {
                 prop_assert!(!consumed);
                 prop_assert_eq!(token, &sent.token);
                 prop_assert_eq!(&pair.origin, &sent.origin);
-                prop_assert_eq!(sent.origin.api_version, ApiVersion::V3);
+                prop_assert!(sent.origin.refreshes());
                 prop_assert!(expires_at.is_none_or(|at| at > now));
             }
             Decision::Probe(sent) => {

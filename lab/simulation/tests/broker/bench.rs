@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 use protocol::{
-    Account, AccountName, Call, Credentials, Effect, Event, Expiry, Failure, Generation, Granted, Holder,
-    Intent, LoginLimiter, NewRefreshToken, Origin, Outcome, Policy, Request, Secret, SecretVersion,
-    ServedFrom, Timestamp, UpstreamReply, WriteOutcome,
+    Account, AccountName, Call, Effect, Event, Expiry, Failure, Generation, Granted, Holder, Intent,
+    LoginLimiter, NewRefreshToken, Outcome, Policy, Request, Secret, ServedFrom, Timestamp, UpstreamReply,
+    WriteOutcome,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -286,13 +286,7 @@ impl Bench {
         match effect {
             Effect::ReadAccount => Event::Account(Ok(self.record(account))),
             Effect::ReadLimiter(_) => Event::Limiter(Ok(self.limiter.clone())),
-            Effect::ReadSecret => Event::Secret(Ok(Credentials {
-                version: SecretVersion("1".to_owned()),
-                email: Secret::from("user"),
-                password: Secret::from("password"),
-                client: None,
-                origin: Origin::default(),
-            })),
+            Effect::ReadSecret => Event::Secret(Ok(protocol::testing::credentials("1"))),
             Effect::WriteAccount { expected, next } => {
                 let met = self.record(account).version == expected;
                 if met {
@@ -309,8 +303,8 @@ impl Bench {
                 applied(met)
             }
             Effect::Send { call, .. } => Event::Replied(match call {
-                Call::Login(_) | Call::Refresh(_) => self.grant(),
-                Call::Revoke(_) => UpstreamReply::Revoked,
+                Call::Login(_) | Call::Refresh(..) => self.grant(),
+                Call::Revoke(..) => UpstreamReply::Revoked,
                 Call::Probe(_) => UpstreamReply::Alive,
             }),
             Effect::Pause { .. } => panic!("the broker pauses through its clock"),
@@ -324,6 +318,7 @@ impl Bench {
             refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {}", self.tokens))),
             access_expiry: Expiry::At(Timestamp::from_millis(self.now_ms).plus(TOKEN_LIFE)),
             refresh_expiry: Expiry::Unknown,
+            extra: None,
         })
     }
 

@@ -3,14 +3,16 @@
 use super::{
     Item, ItemError,
     attributes::{
-        get_instant, get_map, get_number, get_secret, get_text, get_url, instant, map, number, optional,
-        required, text,
+        get_instant, get_map, get_number, get_secret, get_small_number, get_text, get_url, instant, map,
+        number, optional, required, text,
     },
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
-    ApiVersion, Generation, Grant, Origin, Pair, RefreshToken, Revocation, SecretVersion, TokenKind, Verdict,
+    ApiVersion, Endpoints, Extra, Generation, Grant, Origin, Pair, RefreshToken, Revocation, SecretVersion,
+    TokenKind, Verdict,
 };
+use std::time::Duration;
 
 pub(super) fn from_pair(pair: &Pair) -> Item {
     let mut item = Item::from([
@@ -31,6 +33,8 @@ pub(super) fn from_pair(pair: &Pair) -> Item {
     item.extend(pair.secret_version.as_ref().map(|version| text("secret_version", version.0.clone())));
     item.extend(from_verdict(pair.verdict));
     item.extend(from_origin(&pair.origin));
+    item.extend(pair.extra.as_ref().map(|extra| text("extra", extra.expose())));
+    item.extend(pair.refresh_ahead.map(|ahead| number("refresh_ahead_seconds", ahead.as_secs())));
     item
 }
 
@@ -51,6 +55,9 @@ pub(super) fn to_pair(item: &Item) -> Result<Pair, ItemError> {
         secret_version: optional(item, "secret_version", get_text)?
             .map(|version| SecretVersion(version.to_owned())),
         verdict: optional(item, "verdict", get_map)?.map_or(Ok(Verdict::Unverified), to_verdict)?,
+        extra: optional(item, "extra", |value| Extra::parse(get_text(value)?))?,
+        refresh_ahead: optional(item, "refresh_ahead_seconds", get_small_number)?
+            .map(|seconds| Duration::from_secs(seconds.into())),
     })
 }
 
@@ -129,14 +136,22 @@ pub(super) fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
     })
 }
 
+/// An OAuth 2.0 origin has Convirza V2's mark, with which release 0.1.0 sends a token nowhere: it does not know the other
+/// attributes, and drops them with its next write.
 fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
-    let api_version = match origin.api_version {
-        ApiVersion::V3 => None,
-        ApiVersion::V2 => Some(text("api_version", "convirza-v2")),
+    const V2: &str = "convirza-v2";
+    let (mark, urls) = match origin {
+        Origin::Convirza { api_version, oauth_url, api_url } => {
+            let mark = (*api_version == ApiVersion::V2).then_some(V2);
+            (mark, [("oauth_url", oauth_url.as_ref()), ("api_url", api_url.as_ref()), ("", None)])
+        }
+        Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url }) => {
+            let further = [("revoke_url", revoke_url.as_ref()), ("probe_url", probe_url.as_ref())];
+            (Some(V2), [("token_url", Some(token_url)), further[0], further[1]])
+        }
     };
-    let urls = [("oauth_url", &origin.oauth_url), ("api_url", &origin.api_url)];
-    let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url.as_ref()?.as_str())));
-    let fields: Item = api_version.into_iter().chain(urls).collect();
+    let urls = urls.into_iter().filter_map(|(name, url)| Some(text(name, url?.as_str())));
+    let fields: Item = mark.map(|mark| text("api_version", mark)).into_iter().chain(urls).collect();
     (!fields.is_empty()).then(|| map("origin", fields))
 }
 
@@ -146,7 +161,14 @@ fn to_origin(item: &Item) -> Result<Origin, ItemError> {
         "convirza-v2" => Some(ApiVersion::V2),
         _ => None,
     })?;
-    Ok(Origin {
+    if let Some(token_url) = optional(fields, "token_url", get_url)? {
+        return Ok(Origin::OAuth2(Endpoints {
+            token_url,
+            revoke_url: optional(fields, "revoke_url", get_url)?,
+            probe_url: optional(fields, "probe_url", get_url)?,
+        }));
+    }
+    Ok(Origin::Convirza {
         api_version: api_version.unwrap_or_default(),
         oauth_url: optional(fields, "oauth_url", get_url)?,
         api_url: optional(fields, "api_url", get_url)?,
@@ -169,13 +191,15 @@ mod tests {
             expires_at: AT,
             obtained_by: Grant::Login,
             replaces: None,
-            origin: Origin {
+            origin: Origin::Convirza {
                 api_version: ApiVersion::V2,
                 oauth_url: UpstreamUrl::parse("https://oauth.example").ok(),
                 api_url: None,
             },
             secret_version: None,
             verdict,
+            extra: None,
+            refresh_ahead: None,
         })
     }
 

@@ -294,7 +294,8 @@ fn the_schedule_leaves_an_account_in_cooldown_alone() {
 #[test]
 fn a_v2_pair_is_renewed_by_a_login() {
     let mut world = World::with_pair(Duration::from_secs(30));
-    world.account.pair.as_mut().unwrap().origin.api_version = ApiVersion::V2;
+    world.account.pair.as_mut().unwrap().origin =
+        Origin::Convirza { api_version: ApiVersion::V2, oauth_url: None, api_url: None };
     world.token().unwrap();
     assert_eq!((world.count("refresh"), world.count("login")), (0, 1));
 }

@@ -90,7 +90,7 @@ fn no_permit_is_acquired_for_a_login_that_cannot_leave() {
     let mut world = World::with_pair(Duration::from_secs(30));
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let result = world.run(&mut flow, |world, effect| match effect {
-        Effect::Send { call: Call::Refresh(_), .. } => {
+        Effect::Send { call: Call::Refresh(..), .. } => {
             world.pass(Duration::from_millis(4_900));
             Fate::Lost(replied(&UpstreamReply::Unauthorized))
         }

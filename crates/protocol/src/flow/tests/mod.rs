@@ -170,7 +170,7 @@ impl World {
                 })
             }
             Effect::Send { not_after, .. } if self.now > not_after => Event::Replied(UpstreamReply::TooLate),
-            Effect::Send { call: Call::Revoke(_), .. } => Event::Replied(UpstreamReply::Revoked),
+            Effect::Send { call: Call::Revoke(..), .. } => Event::Replied(UpstreamReply::Revoked),
             Effect::Send { call: Call::Probe(_), .. } => Event::Replied(UpstreamReply::Alive),
             Effect::Send { .. } => {
                 self.grants += 1;
@@ -231,17 +231,12 @@ fn nothing() -> Answer {
         expires_in_seconds: 0,
         expires_at: START,
         served_from: ServedFrom::Table,
+        extra: None,
     }
 }
 
 fn credentials(version: &str) -> Credentials {
-    Credentials {
-        version: SecretVersion(version.to_owned()),
-        email: Secret::from("email"),
-        password: Secret::from("password"),
-        client: None,
-        origin: Origin::default(),
-    }
+    testing::credentials(version)
 }
 
 fn granted(number: u64) -> Granted {
@@ -250,6 +245,7 @@ fn granted(number: u64) -> Granted {
         refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {number}"))),
         access_expiry: Expiry::In(WEEK),
         refresh_expiry: Expiry::Unknown,
+        extra: None,
     }
 }
 

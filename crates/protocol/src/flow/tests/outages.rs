@@ -290,7 +290,7 @@ fn a_failing_upstream_gets_few_attempts_ahead_of_time() {
 fn a_rate_limit_of_another_host_blocks_only_that_host() {
     let mut world = World::new();
     let mut own = credentials("v1");
-    own.origin.oauth_url = crate::UpstreamUrl::parse("https://oauth.example").ok();
+    own.origin = testing::origin_at(crate::UpstreamUrl::parse("https://oauth.example").ok());
     world.secret = Ok(own);
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let mut limiters = Vec::new();

@@ -87,7 +87,7 @@ fn a_refused_refresh_leads_to_a_login_while_time_allows() {
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
-                Effect::Send { call: Call::Refresh(_), not_after } => {
+                Effect::Send { call: Call::Refresh(..), not_after } => {
                     world.now = not_after.plus(Duration::from_millis(late_ms));
                     Fate::Lost(replied(&UpstreamReply::Unauthorized))
                 }

@@ -21,7 +21,7 @@ fn revocations_that_hang_do_not_starve_the_others() {
         let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
         world
             .run(&mut flow, |world, effect| match effect {
-                Effect::Send { call: Call::Revoke(revocation), not_after } if world.now <= *not_after => {
+                Effect::Send { call: Call::Revoke(revocation, _), not_after } if world.now <= *not_after => {
                     if revocation.token.expose().starts_with("dead") {
                         world.pass(5 * SECOND);
                         return Fate::Lost(replied(&UpstreamReply::UNEXPECTED));

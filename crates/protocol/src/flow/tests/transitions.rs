@@ -50,7 +50,8 @@ fn state_name(state: &State) -> &'static str {
             Attempt::Permit(_) => "BackingOffPermit",
             Attempt::Block(_) => "BackingOffBlock",
         },
-        State::Refreshing(_) => "Refreshing",
+        State::Refreshing(..) => "Refreshing",
+        State::ReadingClient(_) => "ReadingClient",
         State::RereadingSecret(_) => "RereadingSecret",
         State::LoggingIn(..) => "LoggingIn",
         State::Probing(_) => "Probing",
@@ -103,7 +104,8 @@ impl Visit {
                 let tries = write.tries();
                 (format!("{} {}", tries.min(1) + tries / 7, write.detail()), lease)
             }
-            State::Refreshing(held)
+            State::Refreshing(held, _)
+            | State::ReadingClient(held)
             | State::RereadingSecret(held)
             | State::LoggingIn(held, _)
             | State::Probing(held)
@@ -190,7 +192,7 @@ impl Visit {
             }
             Effect::Send { call, .. } => {
                 let replies: &[UpstreamReply] = match call {
-                    Call::Login(_) | Call::Refresh(_) => &[
+                    Call::Login(_) | Call::Refresh(..) => &[
                         UpstreamReply::Granted(granted(1)),
                         UpstreamReply::Granted(Granted {
                             access_expiry: Expiry::In(Duration::from_secs(2)),
@@ -203,7 +205,7 @@ impl Visit {
                         UpstreamReply::NeverLeft,
                         UpstreamReply::TooLate,
                     ],
-                    Call::Revoke(_) => &[
+                    Call::Revoke(..) => &[
                         UpstreamReply::Revoked,
                         UpstreamReply::Refused,
                         UpstreamReply::UNEXPECTED,

@@ -25,8 +25,8 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// The function's timeout, as the template sets it.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// The function's timeout in milliseconds, as the template sets it.
+const TIMEOUT_MS: u64 = 30_000;
 const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:token-broker";
 
@@ -53,6 +53,7 @@ struct Shared {
     running: Mutex<HashMap<String, oneshot::Sender<Invocation>>>,
     polls: AtomicU64,
     init_error: Mutex<Option<Value>>,
+    timeout_ms: AtomicU64,
 }
 
 impl RuntimeApi {
@@ -64,6 +65,7 @@ impl RuntimeApi {
             running: Mutex::default(),
             polls: AtomicU64::new(0),
             init_error: Mutex::default(),
+            timeout_ms: AtomicU64::new(TIMEOUT_MS),
         });
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -99,6 +101,13 @@ impl RuntimeApi {
         receiver
     }
 
+    /// Sets the function's timeout, and so the deadline of the invocations from now on.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.shared
+            .timeout_ms
+            .store(u64::try_from(timeout.as_millis()).unwrap_or(TIMEOUT_MS), Ordering::Relaxed);
+    }
+
     /// How often the function has polled for an invocation.
     pub fn polls(&self) -> u64 {
         self.shared.polls.load(Ordering::Relaxed)
@@ -115,7 +124,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Some(Queued { id, payload, function_arn }) = shared.waiting.lock().await.recv().await else {
         return (StatusCode::GONE, HeaderMap::new(), String::new());
     };
-    let deadline = machine_now_ms() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let deadline = machine_now_ms().saturating_add_unsigned(shared.timeout_ms.load(Ordering::Relaxed));
     let mut headers = HeaderMap::new();
     headers.insert("lambda-runtime-aws-request-id", id.parse().unwrap());
     headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));

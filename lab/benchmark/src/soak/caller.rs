@@ -1,17 +1,17 @@
-//! The caller of one process, which also kills and freezes it.
+//! The caller of one process.
 
-use crate::TOKEN_LIFE;
-use emulators::{World, fakes::exchange, instance::Instance};
+use crate::{
+    TOKEN_LIFE,
+    process::{Process, Setting},
+};
+use emulators::{World, fakes::exchange};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-/// The function's timeout.
-const TIMEOUT: Duration = Duration::from_secs(30);
 const ACCOUNTS: [&str; 2] = ["default", "emea"];
 
 /// What all callers saw.
@@ -36,25 +36,22 @@ pub(crate) struct Tally {
 }
 
 pub(crate) struct Caller {
-    program: PathBuf,
-    environment: Vec<(&'static str, String)>,
+    process: Process,
     world: Arc<World>,
     tally: Arc<Mutex<Tally>>,
     chance: fastrand::Rng,
-    instance: Option<Instance>,
     /// The generation and token that each account had last.
     last: [Option<(u64, String)>; 2],
 }
 
 impl Caller {
     pub(crate) fn new(
-        program: PathBuf,
-        environment: Vec<(&'static str, String)>,
+        setting: Setting,
         world: Arc<World>,
         tally: Arc<Mutex<Tally>>,
         chance: fastrand::Rng,
     ) -> Self {
-        Self { program, environment, world, tally, chance, instance: None, last: [const { None }; 2] }
+        Self { process: Process::new(setting), world, tally, chance, last: [const { None }; 2] }
     }
 
     pub(crate) async fn run(mut self, ends_at: Instant) -> Self {
@@ -98,46 +95,23 @@ impl Caller {
         if let Some(generation) = rejected {
             payload["rejected_generation"] = generation.into();
         }
-        let mut instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => Instance::start_program(&self.program, &[], self.environment.clone()).await,
-        };
-        let sent_at = Instant::now();
-        let invocation = instance.begin(payload);
-        let (mut frozen, mut killed) = (Duration::ZERO, false);
-        if disturbed {
-            let pause = Duration::from_millis(self.chance.u64(..30));
-            match self.chance.u32(..400) {
-                0 => {
-                    tokio::time::sleep(pause).await;
-                    instance.kill().await;
-                    killed = true;
-                }
-                1 => {
-                    tokio::time::sleep(pause).await;
-                    frozen = Duration::from_millis(self.chance.u64(200..8_000));
-                    instance.freeze().await;
-                    tokio::time::sleep(frozen).await;
-                    instance.thaw().await;
-                }
-                _ => {}
-            }
-        }
-        let ended = if killed { None } else { tokio::time::timeout(TIMEOUT, invocation).await.ok() };
+        let ended = self
+            .process
+            .request(payload, disturbed.then_some(&mut self.chance), std::future::pending())
+            .await;
         let tally = Arc::clone(&self.tally);
         let mut tally = tally.lock().unwrap();
         tally.requests += 1;
-        tally.kills += u64::from(killed);
-        tally.freezes += u64::from(!frozen.is_zero());
+        tally.kills += u64::from(ended.killed);
+        tally.freezes += u64::from(!ended.frozen.is_zero());
         tally.reports += u64::from(rejected.is_some());
-        let Some(Ok(ended)) = ended else {
+        let Some(invocation) = ended.invocation else {
             tally.cut_short += 1;
             return false;
         };
-        self.instance = Some(instance);
-        tally.longest = tally.longest.max(sent_at.elapsed().saturating_sub(frozen));
-        match ended {
-            Ok(answer) => self.take(account, &answer, sent_at, &mut tally),
+        tally.longest = tally.longest.max((ended.at - ended.sent_at).saturating_sub(ended.frozen));
+        match invocation {
+            Ok(answer) => self.take(account, &answer, ended.sent_at, &mut tally),
             Err(error) => {
                 let code = error["errorType"].as_str().unwrap_or_default().to_owned();
                 tally.internal += u64::from(code == "internal" || code.is_empty());

@@ -14,6 +14,8 @@
 )]
 
 mod caller;
+mod oauth;
+mod process;
 
 use caller::{Caller, Tally};
 use emulators::{
@@ -21,6 +23,7 @@ use emulators::{
     aws::{AwsFault, Operations},
     convirza::{Endpoint, Fault, Revoke, Settings},
 };
+use process::Setting;
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -56,27 +59,39 @@ struct Disturbances {
 }
 
 fn main() -> ExitCode {
-    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((command, words)) = words.split_first()
+        && command == "oauth"
+    {
+        return oauth::main(words);
+    }
+    let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let lasts = Duration::from_secs(numbers.first().copied().unwrap_or(60));
     let seed = numbers.get(1).copied().unwrap_or(1);
-    let (program, library) = build();
+    let program = build_function();
+    let library = build_clock(&program);
     tokio::runtime::Runtime::new().expect("a runtime").block_on(soak(&program, &library, lasts, seed))
 }
 
-/// Builds the function with the profile of this program, and the clock.
-fn build() -> (PathBuf, PathBuf) {
+/// Builds the function with the profile of this program. Returns its path.
+fn build_function() -> PathBuf {
     let folder = std::env::current_exe().expect("this program").parent().expect("its folder").to_owned();
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--locked", "--bin", "token-broker"])
         .args((!cfg!(debug_assertions)).then_some("--release"));
     assert!(cargo.status().expect("cargo").success(), "the function does not build");
-    let library = folder.join("clock.so");
+    folder.join("token-broker")
+}
+
+/// Builds the clock beside the function.
+fn build_clock(program: &Path) -> PathBuf {
+    let library = program.with_file_name("clock.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/soak/clock.c");
     let compiled =
         Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
     assert!(compiled.expect("a C compiler").success(), "the clock does not compile");
-    (folder.join("token-broker"), library)
+    library
 }
 
 async fn soak(program: &Path, library: &Path, lasts: Duration, seed: u64) -> ExitCode {
@@ -100,8 +115,13 @@ async fn soak(program: &Path, library: &Path, lasts: Duration, seed: u64) -> Exi
         ]);
         clocks.push(clock);
         let chance = fastrand::Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(number as u64));
-        let caller =
-            Caller::new(program.to_owned(), environment, Arc::clone(&world), Arc::clone(&tally), chance);
+        let setting = Setting {
+            program: program.to_owned(),
+            environment,
+            timeout: Duration::from_secs(30),
+            longest_freeze: Duration::from_secs(8),
+        };
+        let caller = Caller::new(setting, Arc::clone(&world), Arc::clone(&tally), chance);
         callers.spawn(caller.run(ends_at));
     }
     let disturbances = disturb(&world, &clocks, ends_at, fastrand::Rng::with_seed(seed)).await;

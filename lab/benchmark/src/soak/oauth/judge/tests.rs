@@ -1,0 +1,203 @@
+use super::*;
+use crate::oauth::record::{Answer, CarriedOut, Fingerprint};
+
+/// Seconds after the start of a story.
+type Seconds = f64;
+
+struct Story {
+    begins_at: Instant,
+    record: Record,
+    kind: Kind,
+}
+
+/// How the call of a refresh token ended.
+#[derive(Clone, Copy)]
+enum Reply {
+    /// The server returned this refresh token, and the broker got it.
+    Got(&'static str),
+    /// The server returned this refresh token, and the reply was lost.
+    Lost(&'static str),
+    /// A 503, and the server saw nothing.
+    Unavailable,
+    InvalidGrant,
+    InvalidClient,
+}
+
+impl Story {
+    /// A grant that only a person can renew is in the secret.
+    fn new() -> Self {
+        let kind = Kind { by_person: true, resend_within: Duration::ZERO };
+        let mut story = Self { begins_at: Instant::now(), record: Record::default(), kind };
+        story.record.grants.push(("a".to_owned(), story.at(-1.0)));
+        story
+    }
+
+    fn at(&self, seconds: Seconds) -> Instant {
+        // Far from zero, where an instant cannot lie before.
+        self.begins_at + Duration::from_secs_f64(1_000.0 + seconds)
+    }
+
+    /// A call, which the server answers within 0.1 s with an access token for 12 s.
+    fn calls(mut self, seconds: Seconds, token: &str, reply: Reply) -> Self {
+        let at = self.at(seconds + 0.1);
+        let answer = |status, error: Option<&str>, refresh: Option<&str>| CarriedOut {
+            at,
+            status,
+            error: error.map(str::to_owned),
+            access: refresh.map(|next| Fingerprint::of(&format!("access with {next}"))),
+            refresh: refresh.map(Fingerprint::of),
+            expires_in: Duration::from_secs(12),
+        };
+        let (carried_out, reply) = match reply {
+            Reply::Got(next) => (Some(answer(200, None, Some(next))), Some((at, 200))),
+            Reply::Lost(next) => (Some(answer(200, None, Some(next))), None),
+            Reply::Unavailable => (None, Some((at, 503))),
+            Reply::InvalidGrant => (Some(answer(400, Some("invalid_grant"), None)), Some((at, 400))),
+            Reply::InvalidClient => (Some(answer(401, Some("invalid_client"), None)), Some((at, 401))),
+        };
+        self.record.exchanges.push(Exchange {
+            account: "a".to_owned(),
+            grant: "refresh_token".to_owned(),
+            token: Some(Fingerprint::of(token)),
+            arrived_at: self.at(seconds),
+            fault: None,
+            carried_out,
+            reply,
+        });
+        self
+    }
+
+    /// A caller gets the access token that came with a refresh token, to keep it for 10 s.
+    fn answers(self, seconds: Seconds, with: &str) -> Self {
+        let token = Fingerprint::of(&format!("access with {with}"));
+        let answer = Answer { token, generation: 1, expires_in: Duration::from_secs(10) };
+        self.observes(seconds, Ok(answer))
+    }
+
+    fn refuses(self, seconds: Seconds, code: &str) -> Self {
+        self.observes(seconds, Err(code.to_owned()))
+    }
+
+    fn observes(mut self, seconds: Seconds, answer: Result<Answer, String>) -> Self {
+        let (sent_at, at) = (self.at(seconds), self.at(seconds + 0.1));
+        self.record.observations.push(Observation {
+            process: 0,
+            account: "a".to_owned(),
+            sent_at,
+            at,
+            answer,
+        });
+        self
+    }
+
+    fn with_new_secret(mut self, seconds: Seconds) -> Self {
+        self.record.grants.push(("a".to_owned(), self.at(seconds)));
+        self
+    }
+
+    fn with_grace(mut self, seconds: u64) -> Self {
+        self.kind.resend_within = Duration::from_secs(seconds);
+        self
+    }
+
+    fn verdict(&self) -> Verdict {
+        let timing =
+            Timing { upstream_timeout: Duration::from_secs(1), clock_margin: Duration::from_millis(500) };
+        judge(&self.record, &BTreeMap::from([("a".to_owned(), self.kind)]), timing)
+    }
+
+    /// The only broken rule.
+    fn breaks(&self, rule: &str) {
+        let broken = self.verdict().broken;
+        assert!(matches!(broken.as_slice(), [only] if only.contains(rule)), "{broken:?}");
+    }
+
+    fn resends(&self, reason: &str) {
+        let verdict = self.verdict();
+        assert_eq!(verdict.broken, Vec::<String>::new());
+        assert_eq!(verdict.resends.keys().collect::<Vec<_>>(), [&reason]);
+    }
+}
+
+#[test]
+fn a_token_whose_successor_arrived_is_not_sent_again() {
+    let story = Story::new().calls(0.0, "1", Reply::Got("2"));
+    story.calls(1.0, "1", Reply::InvalidGrant).breaks("an earlier call was not settled");
+}
+
+#[test]
+fn an_unclear_call_is_repeated_only_when_settled_and_nothing_is_left() {
+    let story = || Story::new().calls(0.0, "1", Reply::Got("2")).calls(6.0, "2", Reply::Lost("3"));
+    story().calls(10.0, "2", Reply::InvalidGrant).breaks("not settled");
+    story().calls(11.5, "2", Reply::InvalidGrant).breaks("the access token was alive");
+    story().calls(12.5, "2", Reply::InvalidGrant).resends("(ii) the last resort");
+    story().with_grace(5).calls(11.5, "2", Reply::InvalidGrant).breaks("the access token was alive");
+    story().with_grace(60).calls(11.5, "2", Reply::Got("3")).resends("(i) the provider's grace");
+    story().with_grace(60).calls(10.0, "2", Reply::Got("3")).breaks("not settled");
+}
+
+#[test]
+fn a_dead_access_token_is_nothing_to_lose() {
+    let mut story = Story::new().calls(0.0, "1", Reply::Got("2")).calls(3.0, "2", Reply::Lost("3"));
+    let died_at = story.at(4.0);
+    story.record.dead.insert(Fingerprint::of("access with 2"), died_at);
+    story.calls(8.5, "2", Reply::InvalidGrant).resends("(ii) the last resort");
+}
+
+#[test]
+fn an_error_503_settles_a_call_sooner_but_not_an_earlier_one() {
+    let story = || Story::new().calls(0.0, "1", Reply::Unavailable);
+    story().calls(2.0, "1", Reply::Got("2")).breaks("not settled");
+    story().calls(2.5, "1", Reply::Got("2")).resends("(ii) the last resort");
+    let twice = Story::new().calls(0.0, "1", Reply::Lost("2")).calls(0.5, "1", Reply::Unavailable);
+    assert_eq!(twice.calls(3.5, "1", Reply::InvalidGrant).verdict().broken.len(), 2);
+}
+
+#[test]
+fn what_the_server_kept_or_did_not_do_may_be_sent_again() {
+    let reason = "(iii) the server kept it, or did nothing";
+    Story::new().calls(0.0, "1", Reply::Got("1")).calls(1.0, "1", Reply::Got("1")).resends(reason);
+    Story::new().calls(0.0, "1", Reply::InvalidClient).calls(1.0, "1", Reply::Got("2")).resends(reason);
+}
+
+#[test]
+fn a_refused_token_is_sent_again_only_after_a_new_secret() {
+    let story = || Story::new().calls(0.0, "1", Reply::InvalidGrant);
+    story().calls(60.0, "1", Reply::InvalidGrant).breaks("the server had refused it");
+    story().with_new_secret(30.0).calls(60.0, "1", Reply::InvalidGrant).resends("(iv) a new secret");
+}
+
+#[test]
+fn a_grant_that_a_login_repairs_is_never_sent_again() {
+    let mut story = Story::new().calls(0.0, "1", Reply::Lost("2")).calls(60.0, "1", Reply::InvalidGrant);
+    story.kind.by_person = false;
+    story.breaks("a login repairs the grant");
+}
+
+#[test]
+fn a_lost_grant_needs_a_call_whose_reply_was_lost() {
+    let lost = |story: Story| story.refuses(20.0, "grant_lost");
+    lost(Story::new().calls(0.0, "1", Reply::Got("2"))).breaks("lost without need");
+    lost(Story::new().calls(0.0, "1", Reply::Unavailable)).breaks("lost without need");
+    assert_eq!(lost(Story::new().calls(0.0, "1", Reply::Lost("2"))).verdict().grants_lost, 1);
+    lost(Story::new().with_grace(60).calls(0.0, "1", Reply::Lost("2"))).breaks("lost without need");
+    let before = Story::new().calls(0.0, "1", Reply::Lost("2")).with_new_secret(10.0);
+    lost(before).breaks("grant 1 was lost without need");
+}
+
+#[test]
+fn a_caller_is_refused_only_while_no_token_is_usable() {
+    let story = || Story::new().calls(0.0, "1", Reply::Got("2")).answers(1.0, "2");
+    story().refuses(9.0, "upstream_unavailable").breaks("upstream_unavailable, though");
+    assert_eq!(story().refuses(11.0, "upstream_unavailable").verdict().refused, 1);
+    let mut dead = story();
+    dead.record.dead.insert(Fingerprint::of("access with 2"), dead.at(8.0));
+    assert_eq!(dead.refuses(9.0, "upstream_unavailable").verdict().refused, 1);
+    story().refuses(11.0, "internal").breaks("a defect");
+}
+
+#[test]
+fn a_token_is_handed_out_for_no_longer_than_it_lives() {
+    let story = Story::new().calls(0.0, "1", Reply::Got("2"));
+    story.answers(2.5, "2").breaks("live too long");
+}

@@ -6,7 +6,7 @@ use token_broker::{
     broker::Broker,
     config::{self, Config},
     inbound::{Handler, Payload, Response},
-    outbound::{Convirza, FleetClock, Roots, SecretsManager, SystemClock, Table, sdk},
+    outbound::{FleetClock, HttpUpstream, Roots, SecretsManager, SystemClock, Table, sdk},
     ports::{Clock, Ports},
     telemetry::{self, InvocationLog, Style},
 };
@@ -69,7 +69,7 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone(), clock.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
-        upstream: Arc::new(Convirza::new(
+        upstream: Arc::new(HttpUpstream::new(
             tls,
             config.oauth_url,
             config.api_url,

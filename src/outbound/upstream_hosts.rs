@@ -1,6 +1,6 @@
 //! The hosts to which tokens and passwords may be sent.
 
-use super::convirza::V2_OAUTH_URL;
+use super::upstream::V2;
 use protocol::{Account, LimiterName, Origin, UpstreamUrl};
 
 /// The hosts of the settings. A secret or a stored item may name these and no others, so that write access to either does
@@ -17,7 +17,7 @@ pub struct UpstreamHosts {
 impl UpstreamHosts {
     /// The hosts of the two configured URLs, of V2, and further ones.
     pub fn new(oauth_url: &UpstreamUrl, api_url: &UpstreamUrl, further: Vec<String>) -> Self {
-        let v2 = UpstreamUrl::parse(V2_OAUTH_URL).ok().map(|url| url.host().to_owned());
+        let v2 = UpstreamUrl::parse(V2.oauth_url).ok().map(|url| url.host().to_owned());
         let own = [oauth_url, api_url].into_iter().map(|url| url.host().to_owned());
         let hosts = own.chain(v2.clone()).chain(further).collect();
         Self { hosts, v2, allows_http: [oauth_url, api_url].into_iter().any(is_http) }

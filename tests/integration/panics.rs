@@ -13,7 +13,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::{Handler, Payload},
-    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, sdk},
+    outbound::{HttpUpstream, Roots, SecretsManager, SystemClock, Table, sdk},
     ports::{Clock, Ports, Secrets},
     telemetry::{self, InvocationLog, Style},
 };
@@ -77,7 +77,7 @@ async fn serve() {
     let sdk = sdk::load(lookup, tls.clone()).await.expect("a client");
     let (clock, timeout) = (Arc::new(SystemClock), config.policy.upstream_timeout);
     let convirza =
-        Convirza::new(tls, config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
+        HttpUpstream::new(tls, config.oauth_url, config.api_url, config.revoke_field, timeout, clock.clone());
     let ports = Ports {
         store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone(), clock.clone())),
         secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),

@@ -13,7 +13,7 @@ use protocol::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use token_broker::{
-    outbound::{Convirza, SystemClock},
+    outbound::{HttpUpstream, SystemClock},
     ports::{Clock, Upstream},
 };
 
@@ -195,7 +195,7 @@ async fn a_request_that_never_left_is_told_apart() {
     for url in [closed, no_tls, "https://no-such-host.invalid".to_owned()] {
         let base = upstream_url(&url);
         let timeout = Duration::from_secs(5);
-        let upstream = Convirza::new(
+        let upstream = HttpUpstream::new(
             crate::tls(),
             base.clone(),
             base,

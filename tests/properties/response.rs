@@ -5,7 +5,9 @@ use proptest::{collection::vec, option, prelude::*};
 use protocol::{Expiry, NewRefreshToken, Secret, testing::strategies::instant};
 use serde_json::{Value, json};
 use std::time::Duration;
-use token_broker::outbound::convirza::response::{GrantBody, is_v2_error, parse_expiry, parse_grant};
+use token_broker::outbound::upstream::response::{
+    GrantBody, has_field, parse_code, parse_expiry, parse_grant,
+};
 
 /// Values that may stand where a token or an expiry is expected.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -33,7 +35,7 @@ proptest! {
             "access_token": access, "refresh_token": refresh, "expires_in": seconds,
             "feToken": other, "user": { "name": other }
         });
-        let GrantBody::Granted(granted) = parse_grant(body.to_string().as_bytes()) else {
+        let GrantBody::Granted(granted) = parse_grant(body.to_string().as_bytes(), &[]) else {
             return Err(TestCaseError::fail("no grant"));
         };
         prop_assert_eq!(granted.access_token.expose(), access);
@@ -54,8 +56,8 @@ proptest! {
             "expires_in": expires, "refresh_expires_in": refresh_expires, "result": expires
         });
         let body = body.to_string();
-        let _ = is_v2_error(body.as_bytes());
-        if let GrantBody::Granted(granted) = parse_grant(body.as_bytes()) {
+        let _ = has_field(body.as_bytes(), ("result", "error"));
+        if let GrantBody::Granted(granted) = parse_grant(body.as_bytes(), &[]) {
             prop_assert_eq!(Some(granted.access_token.expose()), access.as_str().map(str::trim));
             for expiry in [granted.access_expiry, granted.refresh_expiry] {
                 prop_assert!(expiry.resolve(sent_at, Duration::MAX).is_none_or(|at| at > sent_at));
@@ -65,8 +67,9 @@ proptest! {
 
     #[test]
     fn a_body_of_any_bytes_is_parsed_or_refused(body in vec(any::<u8>(), 0..200)) {
-        let _ = parse_grant(&body);
-        let _ = is_v2_error(&body);
+        let _ = parse_grant(&body, &[]);
+        let _ = has_field(&body, ("result", "error"));
+        let _ = parse_code(&body);
     }
 
     #[test]

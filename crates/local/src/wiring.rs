@@ -9,7 +9,7 @@ use token_broker::{
     broker::Broker,
     config::Config,
     inbound::Handler,
-    outbound::{Convirza, Roots, SecretsManager, SystemClock, Table, aws_http},
+    outbound::{HttpUpstream, Roots, SecretsManager, SystemClock, Table, aws_http},
     ports::{Clock, Ports},
 };
 
@@ -46,7 +46,7 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
             config.secret_prefix.clone(),
             config.upstream_hosts.clone(),
         )),
-        upstream: Arc::new(Convirza::new(
+        upstream: Arc::new(HttpUpstream::new(
             tls,
             config.oauth_url.clone(),
             config.api_url.clone(),

@@ -40,7 +40,7 @@ pub enum Login {
 /// The grant of an OAuth 2.0 token request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GrantType {
-    /// The client's own credentials. Each renewal is a login: a refresh token is not kept.
+    /// The client's own credentials. Each renewal is a login.
     ClientCredentials,
     /// A user's name and password.
     Password {
@@ -93,6 +93,12 @@ impl Credentials {
             Login::Convirza { .. } => None,
             Login::OAuth2 { client, .. } => Some(client),
         }
+    }
+
+    /// Whether the client's own credentials are the grant. Such a client can always log in, so it keeps no refresh token
+    /// (RFC 6749, section 4.4.3).
+    fn are_a_machines(&self) -> bool {
+        matches!(self.login, Login::OAuth2 { grant: GrantType::ClientCredentials, .. })
     }
 
     /// The client that authenticates at this origin. None for another upstream than the secret's: its client's secret
@@ -309,6 +315,7 @@ impl Granted {
             }
             Renewal::Refresh(credentials) => (Grant::Refresh, credentials, kept_version),
         };
+        let is_machine = credentials.as_ref().is_some_and(Credentials::are_a_machines);
         let client = credentials.as_ref().and_then(Credentials::client);
         let refresh_ahead = client.and_then(|client| client.refresh_ahead);
         let origin = credentials.map_or_else(kept_origin, |credentials| credentials.origin);
@@ -317,6 +324,7 @@ impl Granted {
         let extra = Extra::merged(refreshed.and_then(|pair| pair.extra.as_ref()), self.extra);
         let kept = refreshed.and_then(|pair| pair.refresh_token.clone());
         let refresh_token = match (self.refresh_token, kept) {
+            _ if is_machine => None,
             (NewRefreshToken::Token(token), _) => {
                 Some(RefreshToken { token, expires_at: stated, consumed: false })
             }

@@ -3,8 +3,8 @@
 use std::{fmt, net::IpAddr};
 use url::{Host, Url};
 
-/// The base URL of an upstream: `https`, or `http` on loopback, without credentials, query, fragment or a slash at
-/// its end.
+/// The URL of an upstream: `https`, or `http` on loopback, without credentials or fragment. A base URL has no query
+/// either, nor a slash at its end.
 ///
 /// Every URL of the configuration, of a secret and of a stored item is parsed into this type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,18 +16,27 @@ pub struct UpstreamUrl(String);
 pub struct InvalidUrl;
 
 impl UpstreamUrl {
-    /// Parses and checks a URL.
+    /// Parses and checks a base URL, to which paths are appended.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// It is none.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
+        let Self(text) = Self::parse_endpoint(text)?;
+        if text.contains('?') { Err(InvalidUrl) } else { Ok(Self(text.trim_end_matches('/').to_owned())) }
+    }
+
+    /// Parses and checks a URL that is requested as it is.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse_endpoint(text: &str) -> Result<Self, InvalidUrl> {
         let url = Url::parse(text).map_err(|_| InvalidUrl)?;
         let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
         let plain = url.username().is_empty() && url.password().is_none();
-        if !secure || !plain || url.query().is_some() || url.fragment().is_some() || url.host().is_none() {
+        if !secure || !plain || url.fragment().is_some() || url.host().is_none() {
             return Err(InvalidUrl);
         }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+        Ok(Self(url.into()))
     }
 
     /// Host and port, as text.
@@ -36,7 +45,7 @@ impl UpstreamUrl {
         after_scheme.split('/').next().unwrap_or_default()
     }
 
-    /// The URL as text, without a slash at its end.
+    /// The URL as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -60,6 +69,19 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::UpstreamUrl;
+
+    #[test]
+    fn an_endpoint_keeps_its_slash_and_its_query() {
+        for text in
+            ["https://x.example/o/token/", "https://x.example/token?p=policy", "http://localhost:1/o/"]
+        {
+            let url = UpstreamUrl::parse_endpoint(text).unwrap();
+            assert_eq!((url.as_str(), url.host()), (text, url.host()), "{text}");
+        }
+        for bad in ["http://x.example/", "https://user@x.example/", "https://x.example/#f"] {
+            assert!(UpstreamUrl::parse_endpoint(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_url_is_https_or_stays_on_the_machine() {

@@ -12,6 +12,7 @@
 //! | `rejected_secret_refusals` | N | how often it did in a row; left out by earlier releases |
 //! | `rejected_secret_retry_at_ms` | N | a request may try it again from then on; left out by earlier releases |
 //! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
+//! | `pending_oauth2_revocations` | L of M | the same of OAuth 2.0 servers; 0.1.0 does not know them |
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
 //! | `replaced_at_ms` | N | when an operator's refresh was last carried out |
 //! | `early_refresh_after_ms` | N | no renewal ahead of time before |
@@ -30,7 +31,9 @@
 //! | `replaces` | N | the generation before, if there was one |
 //! | `secret_version` | S | the version id of the secret of the login that the pair descends from |
 //! | `verdict` | M | `state` is `alive`, `inconclusive` or `dead`; left out before the first probe |
-//! | `origin` | M | `api_version`, `oauth_url`, `api_url`; left out if all have their defaults |
+//! | `origin` | M | `api_version`, `oauth_url`, `api_url`; left out if all have their defaults. Of an OAuth 2.0 server: `token_url`, `revoke_url`, `probe_url`, with V2's `api_version` |
+//! | `extra` | S | fields of the upstream's answer for callers, as a JSON object |
+//! | `refresh_ahead_seconds` | N | renewed this long before its expiry, where the secret says so |
 //!
 //! A verdict's `at_ms` is the instant of the probe (`alive`) or of the next one (`inconclusive`); `dead` has none.
 //!
@@ -51,7 +54,7 @@ use attributes::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use pair::{from_pair, from_revocation, to_pair, to_revocation};
 use protocol::{
-    Account, AccountName, Cooldown, CooldownReason, Holder, Lease, RejectedSecret, SecretVersion,
+    Account, AccountName, Cooldown, CooldownReason, Holder, Lease, RejectedSecret, Revocation, SecretVersion,
     UpstreamFault, Version,
 };
 use std::collections::HashMap;
@@ -92,8 +95,12 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     }));
     item.extend(account.cooldown.map(|cooldown| map("cooldown", from_cooldown(cooldown))));
     item.extend(account.rejected_secret.iter().flat_map(from_rejected_secret));
-    if !account.pending_revocations.is_empty() {
-        item.extend([list("pending_revocations", account.pending_revocations.iter().map(from_revocation))]);
+    let pending = &account.pending_revocations;
+    let (oauth2, convirza): (Vec<_>, Vec<_>) = pending.iter().partition(|it| it.origin.needs_client());
+    for (name, revocations) in [("pending_revocations", convirza), ("pending_oauth2_revocations", oauth2)] {
+        if !revocations.is_empty() {
+            item.extend([list(name, revocations.into_iter().map(from_revocation))]);
+        }
     }
     if account.young_deaths > 0 {
         item.extend([number("young_deaths", u64::from(account.young_deaths))]);
@@ -114,15 +121,18 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
         lease: optional(item, "lease", get_map)?.map(to_lease).transpose()?,
         cooldown: optional(item, "cooldown", get_map)?.map(to_cooldown).transpose()?,
         rejected_secret: to_rejected_secret(item)?,
-        pending_revocations: optional(item, "pending_revocations", get_maps)?
-            .unwrap_or_default()
-            .into_iter()
-            .map(to_revocation)
-            .collect::<Result<_, _>>()?,
+        pending_revocations: to_revocations(item)?,
         young_deaths: optional(item, "young_deaths", get_small_number)?.unwrap_or_default(),
         replaced_at: optional(item, "replaced_at_ms", get_instant)?,
         early_refresh_after: optional(item, "early_refresh_after_ms", get_instant)?,
     })
+}
+
+/// Those at OAuth 2.0 servers are apart: release 0.1.0 would send their tokens to Convirza.
+fn to_revocations(item: &Item) -> Result<Vec<Revocation>, ItemError> {
+    let convirza = optional(item, "pending_revocations", get_maps)?;
+    let oauth2 = optional(item, "pending_oauth2_revocations", get_maps)?;
+    convirza.into_iter().chain(oauth2).flatten().map(to_revocation).collect()
 }
 
 fn from_rejected_secret(rejected: &RejectedSecret) -> Item {

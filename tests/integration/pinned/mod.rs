@@ -6,6 +6,7 @@
 mod aws;
 mod connections;
 mod host;
+mod oauth2;
 mod secrets;
 mod table;
 mod upstream;

@@ -8,7 +8,7 @@ use protocol::{
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use token_broker::{
-    outbound::{Convirza, SystemClock},
+    outbound::{HttpUpstream, SystemClock},
     ports::Upstream,
 };
 
@@ -20,9 +20,16 @@ pub(super) fn url(text: &str) -> UpstreamUrl {
 }
 
 /// A client whose OAuth host is the host, and whose API is below `/v3` of it.
-pub(super) fn client(base: &str, timeout: Duration) -> Convirza {
+pub(super) fn client(base: &str, timeout: Duration) -> HttpUpstream {
     let (oauth_url, api_url) = (url(base), url(&format!("{base}/v3")));
-    Convirza::new(crate::tls(), oauth_url, api_url, "the_token".to_owned(), timeout, Arc::new(SystemClock))
+    HttpUpstream::new(
+        crate::tls(),
+        oauth_url,
+        api_url,
+        "the_token".to_owned(),
+        timeout,
+        Arc::new(SystemClock),
+    )
 }
 
 pub(super) async fn send(host: &Host, call: &Call) -> UpstreamReply {

@@ -85,7 +85,9 @@ pub fn account() -> impl Strategy<Value = Account> {
     )
         .prop_map(|(first, second, third)| {
             let (version, pair, lease) = first;
-            let (cooldown, rejected_secret, pending_revocations) = second;
+            let (cooldown, rejected_secret, mut pending_revocations) = second;
+            // As they are stored.
+            pending_revocations.sort_by_key(|revocation| revocation.origin.needs_client());
             let (young_deaths, replaced_at, early_refresh_after) = third;
             Account {
                 version,
@@ -226,10 +228,13 @@ fn origin() -> impl Strategy<Value = Origin> {
     let api_version = prop_oneof![Just(ApiVersion::V3), Just(ApiVersion::V2)];
     let convirza = (api_version, option::of(url()), option::of(url()))
         .prop_map(|(api_version, oauth_url, api_url)| Origin::Convirza { api_version, oauth_url, api_url });
-    let oauth2 =
-        (url(), option::of(url()), option::of(url())).prop_map(|(token_url, revoke_url, probe_url)| {
-            Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url })
-        });
+    let endpoint = || {
+        "https://[a-z]{1,8}/[a-z]{0,4}/?"
+            .prop_filter_map("not a URL", |text| UpstreamUrl::parse_endpoint(&text).ok())
+    };
+    let oauth2 = (endpoint(), option::of(endpoint()), option::of(endpoint())).prop_map(
+        |(token_url, revoke_url, probe_url)| Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url }),
+    );
     prop_oneof![2 => convirza, 1 => oauth2]
 }
 

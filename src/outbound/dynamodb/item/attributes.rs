@@ -36,6 +36,10 @@ pub(super) fn get_url(value: &AttributeValue) -> Option<UpstreamUrl> {
     UpstreamUrl::parse(get_text(value)?).ok()
 }
 
+pub(super) fn get_endpoint(value: &AttributeValue) -> Option<UpstreamUrl> {
+    UpstreamUrl::parse_endpoint(get_text(value)?).ok()
+}
+
 pub(super) fn get_small_number(value: &AttributeValue) -> Option<u32> {
     u32::try_from(get_number(value)?).ok()
 }

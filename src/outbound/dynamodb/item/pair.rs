@@ -3,8 +3,8 @@
 use super::{
     Item, ItemError,
     attributes::{
-        get_instant, get_map, get_number, get_secret, get_small_number, get_text, get_url, instant, map,
-        number, optional, required, text,
+        get_endpoint, get_instant, get_map, get_number, get_secret, get_small_number, get_text, get_url,
+        instant, map, number, optional, required, text,
     },
 };
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -161,11 +161,11 @@ fn to_origin(item: &Item) -> Result<Origin, ItemError> {
         "convirza-v2" => Some(ApiVersion::V2),
         _ => None,
     })?;
-    if let Some(token_url) = optional(fields, "token_url", get_url)? {
+    if let Some(token_url) = optional(fields, "token_url", get_endpoint)? {
         return Ok(Origin::OAuth2(Endpoints {
             token_url,
-            revoke_url: optional(fields, "revoke_url", get_url)?,
-            probe_url: optional(fields, "probe_url", get_url)?,
+            revoke_url: optional(fields, "revoke_url", get_endpoint)?,
+            probe_url: optional(fields, "probe_url", get_endpoint)?,
         }));
     }
     Ok(Origin::Convirza {

@@ -2,15 +2,17 @@
 
 use super::json::{Body, Fields};
 use contract::rfc3339;
-use protocol::{Expiry, Granted, NewRefreshToken, Secret, Timestamp};
+use protocol::{Expiry, Extra, Granted, NewRefreshToken, Secret, Timestamp, UpstreamReply};
 use serde_json::{Value, value::RawValue};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use zeroize::Zeroizing;
 
 /// A number above ten years in seconds is an instant, not a span.
 const LARGEST_SPAN_SECONDS: f64 = 315_360_000.0;
 /// An instant above this is in milliseconds, not in seconds.
 const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
+/// A longer field is not handed on to callers: it would be stored with the pair.
+const LONGEST_EXTRA_BYTES: usize = 4096;
 
 /// What the body of a success holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +26,10 @@ pub enum GrantBody {
 }
 
 /// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
-/// as the frontend token and the user. Only the access token is required, in the body's object or one within it. What cannot be used is logged and dropped; of
-/// a field that comes twice the last one counts.
-pub fn parse_grant(body: &[u8]) -> GrantBody {
+/// as the frontend token and the user. Only the access token is required, in the body's object or one within it. What
+/// cannot be used is logged and dropped; of a field that comes twice the last one counts. `answer_fields` are those that
+/// callers get.
+pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
     let body = Body::new(body);
     let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
     let Some((access_token, fields)) = found else {
@@ -41,16 +44,93 @@ pub fn parse_grant(body: &[u8]) -> GrantBody {
         access_token,
         refresh_token: refresh_token(&fields),
         access_expiry: expiry(&fields, "expires_in"),
-        refresh_expiry: expiry(&fields, "refresh_expires_in"),
-        extra: None,
+        refresh_expiry: match expiry(&fields, "refresh_expires_in") {
+            Expiry::Unknown => expiry(&fields, "refresh_token_expires_in"),
+            known => known,
+        },
+        extra: extra(&fields, answer_fields),
     })
 }
 
-/// Whether a body is V2's refusal, `{"result":"error","err":…}`, which may come with the status of a success.
-pub fn is_v2_error(body: &[u8]) -> bool {
+/// The reply to a token request whose success has this body.
+pub(super) fn granted(body: GrantBody) -> Result<UpstreamReply, UpstreamReply> {
+    match body {
+        GrantBody::Granted(granted) => Ok(UpstreamReply::Granted(granted)),
+        GrantBody::NoToken => {
+            tracing::info!("the upstream's success holds no token");
+            Err(UpstreamReply::Refused)
+        }
+        GrantBody::Unreadable => {
+            tracing::info!(what = "no access token", "unreadable response of the upstream");
+            Err(UpstreamReply::UNEXPECTED)
+        }
+    }
+}
+
+/// Whether a body is an object in which a field has this text.
+pub fn has_field(body: &[u8], (name, value): (&str, &str)) -> bool {
     let body = Body::new(body);
-    let result = body.objects().next().and_then(|fields| text(fields.named("result").next_back()?));
-    result.is_some_and(|result| result.expose() == "error")
+    let found = body.objects().next().and_then(|fields| text(fields.named(name).next_back()?));
+    found.is_some_and(|found| found.expose() == value)
+}
+
+/// What a refusal says by its `error` (RFC 6749, section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// `invalid_grant`: the token or the password is not accepted.
+    Grant,
+    /// The client, or what it asks for, is refused whatever the grant.
+    Client,
+    /// Too many requests.
+    Limited,
+    /// The server is in trouble.
+    Unavailable,
+}
+
+impl Code {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Grant => "invalid_grant",
+            Self::Client => "client refused",
+            Self::Limited => "limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Parses a refusal. None if it has no code, or none that is known.
+pub fn parse_code(body: &[u8]) -> Option<Code> {
+    let body = Body::new(body);
+    let fields = body.objects().next()?;
+    let field = |name| {
+        let text = fields.named(name).next_back().and_then(text);
+        text.map(|text| text.expose().to_ascii_lowercase()).unwrap_or_default()
+    };
+    let (error, description) = (field("error"), field("error_description"));
+    let says_limited =
+        |text: &str| ["too many", "too_many", "rate limit", "rate_limit"].iter().any(|it| text.contains(it));
+    match error.as_str() {
+        "invalid_grant" => Some(Code::Grant),
+        "slow_down" => Some(Code::Limited),
+        _ if says_limited(&error) || says_limited(&description) => Some(Code::Limited),
+        "invalid_client"
+        | "invalid_scope"
+        | "unauthorized_client"
+        | "invalid_request"
+        | "unsupported_grant_type" => Some(Code::Client),
+        "temporarily_unavailable" | "server_error" => Some(Code::Unavailable),
+        _ => None,
+    }
+}
+
+fn extra(fields: &Fields<'_>, answer_fields: &[String]) -> Option<Extra> {
+    let named = answer_fields.iter().filter_map(|name| Some((name.clone(), fields.named(name).next_back()?)));
+    let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        named.partition(|(_, value)| value.get().len() <= LONGEST_EXTRA_BYTES);
+    for name in long.keys() {
+        tracing::warn!(name, "a field of the upstream's answer is too long to be handed on");
+    }
+    Extra::new(&short)
 }
 
 /// Whether a value certainly is no token.
@@ -150,7 +230,7 @@ mod tests {
     }
 
     fn granted(body: impl AsRef<[u8]>) -> Granted {
-        match parse_grant(body.as_ref()) {
+        match parse_grant(body.as_ref(), &[]) {
             GrantBody::Granted(granted) => granted,
             other => panic!("{other:?}: {}", String::from_utf8_lossy(body.as_ref())),
         }
@@ -180,7 +260,7 @@ mod tests {
             r#"{"access_token":false}"#,
             r#"{"error":"invalid_grant","error_description":"…"}"#,
         ] {
-            assert_eq!(parse_grant(body.as_bytes()), GrantBody::NoToken, "{body}");
+            assert_eq!(parse_grant(body.as_bytes(), &[]), GrantBody::NoToken, "{body}");
         }
     }
 
@@ -198,7 +278,7 @@ mod tests {
             br#"{"error":"invalid_grant""#,
             b"\xff\xfe",
         ] {
-            assert_eq!(parse_grant(body), GrantBody::Unreadable, "{}", String::from_utf8_lossy(body));
+            assert_eq!(parse_grant(body, &[]), GrantBody::Unreadable, "{}", String::from_utf8_lossy(body));
         }
     }
 
@@ -263,11 +343,58 @@ mod tests {
 
     #[test]
     fn a_v2_refusal_is_recognized() {
+        let is_refusal = |body: &str| has_field(body.as_bytes(), ("result", "error"));
         for refusal in [r#"{"result":"error","err":"no such user"}"#, "\u{feff}{\"result\":\"error\"}"] {
-            assert!(is_v2_error(refusal.as_bytes()), "{refusal}");
+            assert!(is_refusal(refusal), "{refusal}");
         }
         for other in [r#"{"result":"success"}"#, "no such user", "{}", r#"{"access_token":"a"}"#] {
-            assert!(!is_v2_error(other.as_bytes()), "{other}");
+            assert!(!is_refusal(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_by_its_code() {
+        for (body, code) in [
+            (r#"{"error":"invalid_grant","error_description":"used too many times"}"#, Some(Code::Grant)),
+            ("\u{feff}{\"error\":\"invalid_client\"}", Some(Code::Client)),
+            (r#"{"error":"invalid_scope"}"#, Some(Code::Client)),
+            (r#"{"error":"unauthorized_client"}"#, Some(Code::Client)),
+            (r#"{"error":"invalid_request"}"#, Some(Code::Client)),
+            (r#"{"error":"unsupported_grant_type"}"#, Some(Code::Client)),
+            (r#"{"error":"slow_down"}"#, Some(Code::Limited)),
+            (
+                r#"{"error":"Access Denied","error_description":"You have made too many requests continuously."}"#,
+                Some(Code::Limited),
+            ),
+            (r#"{"error":"invalid_request","error_description":"Too many requests"}"#, Some(Code::Limited)),
+            (r#"{"error":"rate_limit_exceeded"}"#, Some(Code::Limited)),
+            (r#"{"error":"temporarily_unavailable"}"#, Some(Code::Unavailable)),
+            (r#"{"error":"server_error"}"#, Some(Code::Unavailable)),
+            (r#"{"error":"invalid_code"}"#, None),
+            (r#"{"error":{"code":"invalid_grant"}}"#, None),
+            ("", None),
+            ("invalid_grant", None),
+        ] {
+            assert_eq!(parse_code(body.as_bytes()), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_the_listed_fields_are_handed_on() {
+        let long = "x".repeat(LONGEST_EXTRA_BYTES);
+        let body = format!(
+            r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1}}"#
+        );
+        let listed = ["instance_url", "n", "long", "absent"].map(str::to_owned);
+        let GrantBody::Granted(granted) = parse_grant(body.as_bytes(), &listed) else { panic!("no grant") };
+        assert_eq!(granted.extra, Extra::parse(r#"{"instance_url":"https://x.example","n":1.50}"#));
+    }
+
+    #[test]
+    fn the_life_of_a_refresh_token_has_two_names() {
+        for name in ["refresh_expires_in", "refresh_token_expires_in"] {
+            let granted = granted(format!(r#"{{"access_token":"a","{name}":"7200"}}"#));
+            assert_eq!(granted.refresh_expiry, Expiry::In(Duration::from_secs(7200)), "{name}");
         }
     }
 }

@@ -1,0 +1,11 @@
+//! The upstream: Convirza's OAuth hosts and API, and any OAuth 2.0 token endpoint.
+
+mod client;
+mod convirza;
+mod json;
+mod oauth2;
+pub mod response;
+mod retry_after;
+
+pub use client::HttpUpstream;
+pub(super) use convirza::V2;

@@ -1,0 +1,151 @@
+//! OAuth 2.0: token requests (RFC 6749) and revocations (RFC 7009), with what servers do beside them: an error in a
+//! success, a refusal without a code, a limit without 429.
+
+use super::{
+    client::{HttpUpstream, read},
+    response::{Code, GrantBody, granted, parse_code, parse_grant},
+};
+use protocol::{
+    Client, ClientAuth, Endpoints, GrantType, Revocation, Secret, TokenKind, Unclear, UpstreamReply,
+};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
+use std::time::Duration;
+
+/// What a call presents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presents {
+    /// The stored credentials: 401 refuses them.
+    Credentials,
+    /// A token: only `invalid_grant` says that it is dead.
+    Token,
+}
+
+impl HttpUpstream {
+    pub(super) async fn log_in_by_oauth2(
+        &self,
+        endpoints: &Endpoints,
+        client: &Client,
+        grant: &GrantType,
+    ) -> Result<UpstreamReply, UpstreamReply> {
+        let request = self.http()?.post(endpoints.token_url.as_str());
+        self.request_token(token_request(request, client, grant), client, Presents::Credentials).await
+    }
+
+    pub(super) async fn refresh_by_oauth2(
+        &self,
+        endpoints: &Endpoints,
+        client: &Client,
+        token: &Secret,
+    ) -> Result<UpstreamReply, UpstreamReply> {
+        let grant = GrantType::RefreshToken { bootstrap: token.clone() };
+        let request = self.http()?.post(endpoints.token_url.as_str());
+        self.request_token(token_request(request, client, &grant), client, Presents::Token).await
+    }
+
+    pub(super) async fn revoke_by_oauth2(
+        &self,
+        endpoints: &Endpoints,
+        client: Option<&Client>,
+        revocation: &Revocation,
+    ) -> Result<UpstreamReply, UpstreamReply> {
+        let (Some(url), Some(client)) = (&endpoints.revoke_url, client) else {
+            return Err(UpstreamReply::NeverLeft);
+        };
+        let hint = match revocation.kind {
+            TokenKind::Access => "access_token",
+            TokenKind::Refresh => "refresh_token",
+        };
+        let form = [("token", revocation.token.expose()), ("token_type_hint", hint)];
+        let response = self.send_once(authenticated(self.http()?.post(url.as_str()), client, &form)).await?;
+        if response.status().is_success() {
+            return Ok(UpstreamReply::Revoked);
+        }
+        Err(self.refusal(response, Presents::Token).await)
+    }
+
+    async fn request_token(
+        &self,
+        request: RequestBuilder,
+        client: &Client,
+        presents: Presents,
+    ) -> Result<UpstreamReply, UpstreamReply> {
+        let response = self.send_once(request.header(header::ACCEPT, "application/json")).await?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response, presents).await);
+        }
+        let (status, pause) = (response.status(), self.pause(&response));
+        let body = read(response).await;
+        match parse_grant(&body, &client.answer_fields) {
+            GrantBody::NoToken => Err(explained(parse_code(&body), status, presents, pause)),
+            body => granted(body),
+        }
+    }
+
+    /// What a response without success says.
+    async fn refusal(&self, response: Response, presents: Presents) -> UpstreamReply {
+        if let Some(reply) = self.by_status(&response) {
+            return reply;
+        }
+        let (status, pause) = (response.status(), self.pause(&response));
+        let code = if status.is_client_error() { parse_code(&read(response).await) } else { None };
+        explained(code, status, presents, pause)
+    }
+}
+
+/// What a refusal says by its code, or by its status where it has none that is known.
+fn explained(
+    code: Option<Code>,
+    status: StatusCode,
+    presents: Presents,
+    pause: Option<Duration>,
+) -> UpstreamReply {
+    if let Some(code) = code {
+        tracing::info!(code = code.name(), "the upstream explained its refusal");
+    }
+    match (code, status, presents) {
+        (Some(Code::Limited), ..) => UpstreamReply::RateLimited(pause),
+        (Some(Code::Unavailable), ..) => UpstreamReply::Unclear(Unclear::Unexpected { retry_after: pause }),
+        (Some(Code::Grant), ..)
+        | (Some(Code::Client) | None, StatusCode::UNAUTHORIZED, Presents::Credentials) => {
+            UpstreamReply::Unauthorized
+        }
+        (Some(Code::Client), ..) | (None, StatusCode::FORBIDDEN, Presents::Token) => {
+            UpstreamReply::ClientRefused
+        }
+        (None, ..) => UpstreamReply::Refused,
+    }
+}
+
+/// A token request for this grant.
+pub(super) fn token_request(request: RequestBuilder, client: &Client, grant: &GrantType) -> RequestBuilder {
+    let mut form = match grant {
+        GrantType::ClientCredentials => vec![("grant_type", "client_credentials")],
+        GrantType::Password { username, password } => {
+            vec![("grant_type", "password"), ("username", username.expose()), ("password", password.expose())]
+        }
+        GrantType::RefreshToken { bootstrap } => {
+            vec![("grant_type", "refresh_token"), ("refresh_token", bootstrap.expose())]
+        }
+    };
+    form.extend(client.scope.iter().map(|scope| ("scope", scope.as_str())));
+    form.extend(client.parameters.iter().map(|(name, value)| (name.as_str(), value.expose())));
+    authenticated(request, client, &form)
+}
+
+/// The form, with the client's credentials in it or in a header (RFC 6749, section 2.3.1). A client without a secret is
+/// named in the form.
+fn authenticated(request: RequestBuilder, client: &Client, form: &[(&str, &str)]) -> RequestBuilder {
+    let encoded =
+        |text: &Secret| form_urlencoded::byte_serialize(text.expose().as_bytes()).collect::<String>();
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(form);
+    let request = match (&client.secret, client.auth) {
+        (Some(secret), ClientAuth::Basic) => request.basic_auth(encoded(&client.id), Some(encoded(secret))),
+        (secret, _) => {
+            body.append_pair("client_id", client.id.expose());
+            body.extend_pairs(secret.iter().map(|secret| ("client_secret", secret.expose())));
+            request
+        }
+    };
+    request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.finish())
+}

@@ -28,7 +28,6 @@ pub(super) enum State {
 }
 
 /// Where a flow goes next.
-#[expect(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 pub(super) enum Next {
     /// Read the record, then decide.
     Look,

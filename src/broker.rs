@@ -62,7 +62,7 @@ impl Broker {
 
     /// The present, by both clocks of this process.
     pub fn moment(&self) -> Moment {
-        self.ports.clock.moment()
+        self.ports.clock.present().moment()
     }
 
     /// An instant by this machine's own clock, such as Lambda's deadline, in the store's time.
@@ -192,8 +192,7 @@ impl Broker {
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
-        let Moment { wall: now, uptime } = self.moment();
-        Context { policy: &self.policy, now, uptime, clock_is_trusted: self.ports.clock.is_trusted(), draw }
+        Context::at_present(&self.policy, self.ports.clock.present(), draw)
     }
 
     fn flight(&self, account: &AccountName) -> Arc<SingleFlight> {

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, LimiterName, LoginLimiter, Moment, Read, SecretError,
-    StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
+    Account, AccountName, Call, Credentials, Draw, LimiterName, LoginLimiter, Moment, Present, Read,
+    SecretError, StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::sync::Arc;
 
@@ -51,16 +51,12 @@ pub trait Clock: Send + Sync {
     /// The present, in the store's time.
     fn now(&self) -> Timestamp;
     /// The present by both clocks of the process. By default they agree, as in tests.
-    fn moment(&self) -> Moment {
-        Moment::of_agreeing_clocks(self.now())
-    }
-    /// Whether a lease or a permit may be dated now.
-    fn is_trusted(&self) -> bool {
-        true
+    fn present(&self) -> Present {
+        Present::of_agreeing_clocks(self.now())
     }
     /// The present by the process's own clocks, for [`store_replied`](Self::store_replied).
     fn reading(&self) -> Moment {
-        self.moment()
+        self.present().moment()
     }
     /// A response of the store, certainly its own, stated its `date`. Its request left at `sent` and ended at `received`.
     fn store_replied(&self, _sent: Moment, _received: Moment, _date: Timestamp) {}

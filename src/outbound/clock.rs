@@ -2,7 +2,7 @@
 
 use crate::ports::Clock;
 use async_trait::async_trait;
-use protocol::{Draw, Moment, StoreClock, Timestamp, Uptime, millis};
+use protocol::{Draw, Moment, Present, StoreClock, Timestamp, Uptime, millis};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -70,19 +70,13 @@ impl FleetClock {
 #[async_trait]
 impl Clock for FleetClock {
     fn now(&self) -> Timestamp {
-        self.moment().wall
+        self.present().now
     }
 
-    fn moment(&self) -> Moment {
+    fn present(&self) -> Present {
         let mut state = self.state();
         let reading = self.read(&mut state);
-        Moment { wall: state.store.now(reading), uptime: reading.uptime }
-    }
-
-    fn is_trusted(&self) -> bool {
-        let mut state = self.state();
-        let reading = self.read(&mut state);
-        state.store.is_trusted(reading)
+        state.store.present(reading)
     }
 
     fn reading(&self) -> Moment {

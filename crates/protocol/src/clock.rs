@@ -47,68 +47,120 @@ impl Moment {
     }
 }
 
+/// The present, as a process knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Present {
+    /// The store's time. Of several that are possible it is the latest, so that no token is used for too long.
+    pub now: Timestamp,
+    /// The store's time by the uptime since the store last confirmed it. It dates what must not begin in the future, such
+    /// as a pause: a step of the wall clock does not move it.
+    pub steady: Timestamp,
+    /// By the clock that never steps.
+    pub uptime: Uptime,
+    /// Whether a lease or a permit may be dated `now`.
+    pub is_trusted: bool,
+}
+
+impl Present {
+    /// The present of a process whose clocks agree, as in tests.
+    pub fn of_agreeing_clocks(now: Timestamp) -> Self {
+        Self { now, steady: now, uptime: Moment::of_agreeing_clocks(now).uptime, is_trusted: true }
+    }
+
+    /// The present by both clocks.
+    pub fn moment(&self) -> Moment {
+        Moment { wall: self.now, uptime: self.uptime }
+    }
+}
+
 /// Turns readings of a process's own clocks into the store's time, which each of the store's responses states.
+///
+/// A date and the call that it answers leave a span of corrections possible, and the smallest of them is applied. So
+/// after each response the clock is off by at most the second that a date leaves open and the length of the call, and two
+/// clocks differ by no more than 2 s. A date may be wrong itself: beyond `tolerance`, a second one has to agree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreClock {
-    margin: Duration,
+    /// Half of the margin, since two clocks share it. Less than a second says nothing: readings are rounded, and a process
+    /// can be paused between the two.
+    tolerance: Duration,
     /// What the own wall clock lacks, in milliseconds. Zero while it is right.
     offset_ms: i64,
+    /// What it would lack by the last date, if that contradicted it.
+    contradiction: Option<Possible>,
     /// The last measurement, in the store's time; before the first, the start of the process.
     anchor: Moment,
     measured: bool,
 }
 
+/// The corrections that a date leaves possible, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Possible {
+    least_ms: i64,
+    most_ms: i64,
+}
+
+impl Possible {
+    fn with(self, other: Self) -> Option<Self> {
+        let least_ms = self.least_ms.max(other.least_ms);
+        let most_ms = self.most_ms.min(other.most_ms);
+        (least_ms <= most_ms).then_some(Self { least_ms, most_ms })
+    }
+
+    fn nearest_to(self, offset_ms: i64) -> i64 {
+        offset_ms.clamp(self.least_ms, self.most_ms)
+    }
+}
+
 impl StoreClock {
     /// The clock of a process that starts now. It takes its wall clock for right until the store says otherwise.
     pub fn new(margin: Duration, started: Moment) -> Self {
-        Self { margin, offset_ms: 0, anchor: started, measured: false }
+        let tolerance = SECOND.max(margin / 2);
+        Self { tolerance, offset_ms: 0, contradiction: None, anchor: started, measured: false }
     }
 
-    /// The store's time at a reading. Each of the two clocks may have missed time while the process was frozen, so the
-    /// later one counts.
-    pub fn now(&self, reading: Moment) -> Timestamp {
-        self.by_wall(reading.wall).max(self.by_uptime(reading.uptime))
-    }
-
-    /// Whether the two clocks agree about the time since the last measurement. While they do not, one of them has
-    /// stepped or stood still, and no lease or permit may be dated by either. Less than a second says nothing: readings
-    /// are rounded, and a process can be paused between the two.
-    pub fn is_trusted(&self, reading: Moment) -> bool {
-        !self.measured
-            || apart(self.by_wall(reading.wall), self.by_uptime(reading.uptime)) <= self.margin.max(SECOND)
+    /// The store's time at a reading. Each of the two clocks may have missed time while the process was frozen, and a
+    /// date that contradicts them may be right, so the latest counts.
+    pub fn present(&self, reading: Moment) -> Present {
+        let steady = self.anchor.wall.plus(reading.uptime.since(self.anchor.uptime));
+        let own = by_wall(reading.wall, self.offset_ms);
+        let stated = self.contradiction.map_or(own, |stated| by_wall(reading.wall, stated.nearest_to(0)));
+        let agree = !self.measured || apart(own, steady) <= self.tolerance;
+        Present {
+            now: own.max(steady).max(stated),
+            steady,
+            uptime: reading.uptime,
+            is_trusted: agree && self.contradiction.is_none(),
+        }
     }
 
     /// The store dated a response `date`, to a request that left at `sent` and ended at `received`, both as read from
-    /// the own clocks. Sets the clock right if it is outside that span by more than the margin and the second that a
-    /// date leaves open.
+    /// the own clocks.
     pub fn measured(&mut self, sent: Moment, received: Moment, date: Timestamp) {
         let span = received.uptime.since(sent.uptime);
         let stepped = apart(sent.wall.plus(span), received.wall) > SECOND;
         if span > LONGEST_CALL || stepped {
             return;
         }
-        let tolerance = self.margin + SECOND;
-        let is_right = |received: Timestamp| {
-            let (first, last) = (received.minus(span).minus(tolerance), received.plus(tolerance));
-            (first..=last).contains(&date)
+        let stated = Possible {
+            least_ms: signed(date).saturating_sub(signed(received.wall)),
+            most_ms: signed(date.plus(SECOND)).saturating_sub(signed(received.wall.minus(span))),
         };
-        if !is_right(self.by_wall(received.wall)) {
-            let middle = received.wall.minus(span / 2);
-            let right = date.plus(SECOND / 2);
-            let offset = signed(right).saturating_sub(signed(middle));
-            self.offset_ms = if is_right(received.wall) { 0 } else { offset };
+        let wrong_by = Duration::from_millis(self.offset_ms.abs_diff(stated.nearest_to(self.offset_ms)));
+        let confirmed = self.contradiction.take().and_then(|earlier| earlier.with(stated));
+        if wrong_by > self.tolerance && confirmed.is_none() {
+            self.contradiction = Some(stated);
+            return;
         }
-        self.anchor = Moment { wall: self.by_wall(received.wall), uptime: received.uptime };
+        if !wrong_by.is_zero() {
+            self.offset_ms = confirmed.unwrap_or(stated).nearest_to(0);
+        }
+        self.anchor = Moment { wall: by_wall(received.wall, self.offset_ms), uptime: received.uptime };
         self.measured = true;
     }
+}
 
-    fn by_wall(&self, wall: Timestamp) -> Timestamp {
-        Timestamp::from_millis(wall.as_millis().saturating_add_signed(self.offset_ms))
-    }
-
-    fn by_uptime(&self, uptime: Uptime) -> Timestamp {
-        self.anchor.wall.plus(uptime.since(self.anchor.uptime))
-    }
+fn by_wall(wall: Timestamp, offset_ms: i64) -> Timestamp {
+    Timestamp::from_millis(wall.as_millis().saturating_add_signed(offset_ms))
 }
 
 fn apart(one: Timestamp, other: Timestamp) -> Duration {
@@ -142,9 +194,27 @@ mod tests {
         Timestamp::from_millis((NOON + at_ms) / 1000 * 1000)
     }
 
+    fn now(clock: &StoreClock, reading: Moment) -> Timestamp {
+        clock.present(reading).now
+    }
+
+    fn is_trusted(clock: &StoreClock, reading: Moment) -> bool {
+        clock.present(reading).is_trusted
+    }
+
+    fn started(ahead_ms: i64) -> StoreClock {
+        StoreClock::new(MARGIN, reading(0, ahead_ms))
+    }
+
+    /// A response at this instant, to a request that left a few milliseconds earlier.
+    fn measure(clock: &mut StoreClock, at_ms: u64, ahead_ms: i64) {
+        clock.measured(reading(at_ms - 10, ahead_ms), reading(at_ms, ahead_ms), date(at_ms));
+    }
+
     fn measured(ahead_ms: i64) -> StoreClock {
-        let mut clock = StoreClock::new(MARGIN, reading(0, ahead_ms));
-        clock.measured(reading(5_300, ahead_ms), reading(5_320, ahead_ms), date(5_310));
+        let mut clock = started(ahead_ms);
+        measure(&mut clock, 5_310, ahead_ms);
+        measure(&mut clock, 5_330, ahead_ms);
         clock
     }
 
@@ -152,32 +222,72 @@ mod tests {
     fn a_clock_that_is_far_off_is_set_right() {
         for ahead in [HOURS, -HOURS, 5_000, -5_000] {
             let clock = measured(ahead);
-            let now = clock.now(reading(60_000, ahead));
+            let now = now(&clock, reading(60_000, ahead));
             assert!(apart(now, store(60_000)) <= SECOND, "{ahead}: {now:?}");
-            assert!(clock.is_trusted(reading(60_000, ahead)));
+            assert!(is_trusted(&clock, reading(60_000, ahead)));
         }
     }
 
     #[test]
-    fn a_clock_within_the_margin_is_left_alone() {
-        for ahead in [0, 1_900, -1_900] {
-            let clock = measured(ahead);
-            assert_eq!(clock.now(reading(60_000, ahead)), reading(60_000, ahead).wall, "{ahead}");
+    fn a_clock_is_corrected_as_little_as_dates_allow() {
+        let offset_after = |ahead_ms| measured(ahead_ms).offset_ms;
+        assert_eq!([0, 300, -300, 900, -900].map(offset_after), [0, 0, 0, -220, 590]);
+    }
+
+    /// However the fractions of a second fall, and whether or not it is set right.
+    #[test]
+    fn two_clocks_differ_by_at_most_two_seconds() {
+        for margin in [0, 2_000, 10_000] {
+            let margin = Duration::from_millis(margin);
+            let after = |ahead_ms, at_ms| {
+                let mut clock = StoreClock::new(margin, reading(0, ahead_ms));
+                let dated = |clock: &mut StoreClock, at_ms| {
+                    let read = reading(at_ms, ahead_ms);
+                    clock.measured(read, read, date(at_ms));
+                };
+                dated(&mut clock, at_ms);
+                dated(&mut clock, at_ms);
+                signed(now(&clock, reading(at_ms, ahead_ms))) - signed(store(at_ms))
+            };
+            let errors =
+                (-70..70).flat_map(|tenths| (0..10).map(move |part| (tenths * 100, 5_000 + part * 111)));
+            let errors: Vec<i64> = errors.map(|(ahead_ms, at_ms)| after(ahead_ms, at_ms)).collect();
+            let widest = errors.iter().max().unwrap().abs_diff(*errors.iter().min().unwrap());
+            assert!(Duration::from_millis(widest) <= 2 * SECOND, "{margin:?}: {widest}");
         }
     }
 
     #[test]
-    fn the_margin_and_a_second_are_tolerated_and_no_more() {
-        let after = |ahead_ms| {
-            let mut clock = StoreClock::new(MARGIN, reading(0, 0));
-            clock.measured(
-                reading(5_000, 0),
-                reading(5_000, 0),
-                store(5_000).plus(Duration::from_millis(ahead_ms)),
-            );
-            clock.offset_ms
-        };
-        assert_eq!((after(3_000), after(3_001)), (0, 3_501));
+    fn one_wrong_date_does_not_move_a_right_clock() {
+        for wrong in [HOURS, -HOURS] {
+            let right = measured(0);
+            let mut clock = right.clone();
+            let dated = |clock: &mut StoreClock, at_ms, wrong| {
+                let date = date(at_ms).as_millis().saturating_add_signed(wrong);
+                clock.measured(reading(at_ms, 0), reading(at_ms, 0), Timestamp::from_millis(date));
+            };
+            dated(&mut clock, 60_000, wrong);
+            assert!(!is_trusted(&clock, reading(60_000, 0)), "until the next date");
+            assert_eq!(clock.present(reading(60_000, 0)).steady, store(60_000));
+            dated(&mut clock, 60_500, 0);
+            assert!(is_trusted(&clock, reading(60_500, 0)));
+            assert_eq!(now(&clock, reading(70_000, 0)), store(70_000));
+            // Two that contradict the clock and each other, too.
+            dated(&mut clock, 71_000, wrong);
+            dated(&mut clock, 71_500, wrong / 2);
+            assert_eq!(clock.offset_ms, 0);
+        }
+    }
+
+    #[test]
+    fn until_a_second_date_decides_the_later_time_counts() {
+        for ahead in [HOURS, -HOURS] {
+            let mut clock = started(ahead);
+            measure(&mut clock, 5_310, ahead);
+            let read = reading(5_320, ahead);
+            assert!(now(&clock, read) >= store(5_320).max(read.wall).minus(SECOND), "{ahead}");
+            assert!(!is_trusted(&clock, read));
+        }
     }
 
     #[test]
@@ -185,10 +295,20 @@ mod tests {
         for ahead in [HOURS, -HOURS] {
             let mut clock = measured(0);
             let stepped = |at_ms| reading(at_ms, ahead);
-            assert!(!clock.is_trusted(stepped(60_000)), "{ahead}");
-            clock.measured(stepped(60_000), stepped(60_010), date(60_005));
-            assert!(clock.is_trusted(stepped(70_000)), "{ahead}");
-            assert!(apart(clock.now(stepped(70_000)), store(70_000)) <= SECOND, "{ahead}");
+            assert!(!is_trusted(&clock, stepped(60_000)), "{ahead}");
+            measure(&mut clock, 60_010, ahead);
+            assert!(!is_trusted(&clock, stepped(60_020)), "{ahead}");
+            measure(&mut clock, 60_030, ahead);
+            assert!(is_trusted(&clock, stepped(70_000)), "{ahead}");
+            assert!(apart(now(&clock, stepped(70_000)), store(70_000)) <= SECOND, "{ahead}");
+        }
+    }
+
+    #[test]
+    fn a_step_does_not_move_the_steady_time() {
+        for step in [3_000_000, HOURS, -HOURS] {
+            let clock = measured(0);
+            assert_eq!(clock.present(reading(60_000, step)).steady, store(60_000), "{step}");
         }
     }
 
@@ -197,13 +317,13 @@ mod tests {
         let mut clock = StoreClock::new(Duration::ZERO, reading(0, 0));
         clock.measured(reading(0, 0), reading(10, 0), date(5));
         let rounded = Moment { wall: store(60_001), uptime: reading(60_000, 0).uptime };
-        assert!(clock.is_trusted(rounded));
+        assert!(is_trusted(&clock, rounded));
     }
 
     #[test]
     fn no_token_lives_longer_because_a_clock_stepped_back() {
         let clock = measured(0);
-        assert_eq!(clock.now(reading(60_000, -HOURS)), store(60_000));
+        assert_eq!(now(&clock, reading(60_000, -HOURS)), store(60_000));
     }
 
     /// A suspended machine: the uptime stands still, the wall clock goes on.
@@ -211,8 +331,8 @@ mod tests {
     fn time_that_one_clock_missed_counts() {
         let clock = measured(0);
         let thawed = Moment { wall: store(600_000), uptime: Uptime(Duration::from_secs(6)) };
-        assert_eq!(clock.now(thawed), store(600_000));
-        assert!(!clock.is_trusted(thawed));
+        assert_eq!(now(&clock, thawed), store(600_000));
+        assert!(!is_trusted(&clock, thawed));
     }
 
     #[test]
@@ -228,14 +348,15 @@ mod tests {
     #[test]
     fn a_clock_that_was_mended_is_believed_again() {
         let mut clock = measured(HOURS);
-        clock.measured(reading(90_000, 0), reading(90_010, 0), date(90_005));
-        assert_eq!((clock.offset_ms, clock.now(reading(95_000, 0))), (0, store(95_000)));
+        measure(&mut clock, 90_010, 0);
+        measure(&mut clock, 90_030, 0);
+        assert_eq!((clock.offset_ms, now(&clock, reading(95_000, 0))), (0, store(95_000)));
     }
 
     #[test]
     fn without_a_measurement_the_wall_clock_is_right() {
-        let clock = StoreClock::new(MARGIN, reading(0, 0));
-        assert!(clock.is_trusted(reading(1_000, HOURS)));
-        assert_eq!(clock.now(reading(1_000, HOURS)), reading(1_000, HOURS).wall);
+        let clock = started(0);
+        assert!(is_trusted(&clock, reading(1_000, HOURS)));
+        assert_eq!(now(&clock, reading(1_000, HOURS)), reading(1_000, HOURS).wall);
     }
 }

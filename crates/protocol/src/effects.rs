@@ -4,7 +4,7 @@
 
 use crate::{
     Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Moment, Outcome,
-    Policy, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
+    Policy, Present, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
 };
 
 /// The surroundings of one step: all that a decision may depend on besides the request and the record.
@@ -14,6 +14,8 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// The present, in the store's time as the instance knows it.
     pub now: Timestamp,
+    /// The same, for the beginning of a pause: see [`Present`].
+    pub steady: Timestamp,
     /// The present, by the process's clock that never steps.
     pub uptime: Uptime,
     /// Whether a lease or a permit may be dated by `now`.
@@ -25,8 +27,13 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// The surroundings in a process whose clocks agree, as in tests.
     pub fn new(policy: &'a Policy, now: Timestamp, draw: Draw) -> Self {
-        let uptime = Moment::of_agreeing_clocks(now).uptime;
-        Self { policy, now, uptime, clock_is_trusted: true, draw }
+        Self::at_present(policy, Present::of_agreeing_clocks(now), draw)
+    }
+
+    /// The surroundings at the present of a process.
+    pub fn at_present(policy: &'a Policy, present: Present, draw: Draw) -> Self {
+        let Present { now, steady, uptime, is_trusted: clock_is_trusted } = present;
+        Self { policy, now, steady, uptime, clock_is_trusted, draw }
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -231,7 +238,7 @@ pub enum Notice {
     RevocationRefused,
     /// The account was unblocked by an operator.
     Unblocked,
-    /// The instance's clocks disagree: it took no lease.
+    /// The instance's clock is off, also at a second look: it took no lease.
     ClockOff,
     /// The account is in cooldown until then.
     CooldownStarted(Timestamp),

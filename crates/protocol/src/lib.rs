@@ -44,7 +44,7 @@ pub use contract::{
 };
 
 pub use cache::{Cache, CachedRecord, Lookup};
-pub use clock::{Moment, StoreClock, Uptime};
+pub use clock::{Moment, Present, StoreClock, Uptime};
 pub use decision::{Decision, Progress, Target, decide};
 pub use effects::{
     Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,

@@ -63,7 +63,7 @@ impl RejectedSecret {
     pub(crate) fn rejected(before: Option<&Self>, version: SecretVersion, cx: Context<'_>) -> Self {
         let earlier = before.filter(|before| before.version == version).map_or(0, |before| before.refusals);
         let refusals = earlier.saturating_add(1);
-        let retry_at = Some(cx.now.plus(cx.policy.secret_retry(refusals, cx.draw)));
+        let retry_at = Some(cx.steady.plus(cx.policy.secret_retry(refusals, cx.draw)));
         Self { version, refusals, retry_at }
     }
 
@@ -447,7 +447,7 @@ impl AccountWrite {
     pub(crate) fn new(mut changed: Account, cx: Context<'_>) -> Self {
         if let Some(RejectedSecret { refusals, retry_at: retry_at @ None, .. }) = &mut changed.rejected_secret
         {
-            *retry_at = Some(cx.now.plus(cx.policy.secret_retry(*refusals, cx.draw)));
+            *retry_at = Some(cx.steady.plus(cx.policy.secret_retry(*refusals, cx.draw)));
         }
         let expected = changed.version;
         Self { expected, next: Account { version: expected.next(cx.now), ..changed } }

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use fastrand::Rng;
 use protocol::{
     Account, AccountName, Call, Credentials, Draw, Effect, Event, LimiterName, LoginLimiter, Moment, Policy,
-    Read, SecretError, StoreClock, StoreError, Timestamp, UpstreamReply, Uptime, Version, WriteOutcome,
+    Present, Read, SecretError, StoreClock, StoreError, Timestamp, UpstreamReply, Uptime, Version,
+    WriteOutcome,
 };
 use std::{
     collections::BTreeSet,
@@ -179,14 +180,14 @@ impl Link {
 
     /// The present, as the process takes it at an instant of true time.
     pub fn moment(&self, true_ms: u64) -> Moment {
-        self.moment_in(&mut self.state(), true_ms)
+        self.present_in(&mut self.state(), true_ms).moment()
     }
 
-    fn moment_in(&self, state: &mut State, true_ms: u64) -> Moment {
+    fn present_in(&self, state: &mut State, true_ms: u64) -> Present {
         let reading = self.own_clock.reading(true_ms);
         match self.store_clock(state, reading) {
-            None => Moment::of_agreeing_clocks(reading.wall),
-            Some(clock) => Moment { wall: clock.now(reading), uptime: reading.uptime },
+            None => Present::of_agreeing_clocks(reading.wall),
+            Some(clock) => clock.present(reading),
         }
     }
 
@@ -392,20 +393,14 @@ impl Upstream for SimulatedPorts {
 #[async_trait]
 impl Clock for SimulatedPorts {
     fn now(&self) -> Timestamp {
-        self.moment().wall
+        self.present().now
     }
 
-    fn moment(&self) -> Moment {
+    fn present(&self) -> Present {
         let mut state = self.0.state();
         state.point(false);
         let true_ms = state.true_ms();
-        self.0.moment_in(&mut state, true_ms)
-    }
-
-    fn is_trusted(&self) -> bool {
-        let mut state = self.0.state();
-        let reading = self.0.own_clock.reading(state.true_ms());
-        self.0.store_clock(&mut state, reading).is_none_or(|clock| clock.is_trusted(reading))
+        self.0.present_in(&mut state, true_ms)
     }
 
     fn draw(&self) -> Draw {
@@ -419,7 +414,7 @@ impl Clock for SimulatedPorts {
         {
             let mut state = self.0.state();
             let true_ms = state.true_ms();
-            let left = until.since(self.0.moment_in(&mut state, true_ms).wall);
+            let left = until.since(self.0.present_in(&mut state, true_ms).now);
             state.note(Action::Sleep(true_ms.saturating_add(protocol::millis(left)), reply));
         }
         // If the world is gone, it does not matter when the pause ends.

@@ -88,6 +88,9 @@ impl Flow {
             return self.finish(cx, failure.clone());
         }
         if !cx.clock_is_trusted {
+            if self.looks_at_time_again() {
+                return Next::Look;
+            }
             self.notices.push(Notice::ClockOff);
             return self.finish(cx, Failure::ClockOff);
         }

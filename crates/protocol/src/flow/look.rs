@@ -34,10 +34,15 @@ impl Flow {
         match read {
             Ok(account) => {
                 self.remember(cx, account);
-                Next::Decide
+                if cx.clock_is_trusted || !self.looks_at_time_again() { Next::Decide } else { Next::Look }
             }
             Err(error) => self.store_failed(cx, error),
         }
+    }
+
+    /// The clock cannot be trusted. The store's next response may set it right, so a request waits for one more.
+    pub(super) fn looks_at_time_again(&mut self) -> bool {
+        !std::mem::replace(&mut self.looked_at_time_again, true)
     }
 
     /// Decides on the record as it was last read.

@@ -78,6 +78,8 @@ pub struct Flow {
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,
+    /// The clock could not be trusted, and the store was read once more for that.
+    looked_at_time_again: bool,
     notices: Vec<Notice>,
 }
 
@@ -101,6 +103,7 @@ impl Flow {
             refusal: None,
             unsent_permit: None,
             late_login: false,
+            looked_at_time_again: false,
             notices: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 
 impl BlockAttempt {
     pub(super) fn write(self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
-        let next = limiter.block(self.cooldown.until, cx.now);
+        let next = limiter.block(self.held.rate_limited(cx, self.pause).until, cx.now);
         let effect = Effect::WriteLimiter { name: self.name.clone(), expected: limiter.version, next };
         Next::Write(Attempt::Block(self), effect)
     }
@@ -38,12 +38,15 @@ impl Flow {
         mut attempt: PermitAttempt,
         limiter: &LoginLimiter,
     ) -> Next {
-        if cx.now > self.latest_send(cx, &attempt.held) {
-            return Next::fail(attempt.held, Failure::TooLittleTime);
-        }
         if !cx.clock_is_trusted {
+            if self.looks_at_time_again() {
+                return Next::ReadBack(Attempt::Permit(attempt));
+            }
             self.notices.push(Notice::ClockOff);
             return Next::fail(attempt.held, Failure::ClockOff);
+        }
+        if cx.now > self.latest_send(cx, &attempt.held) {
+            return Next::fail(attempt.held, Failure::TooLittleTime);
         }
         // An earlier try may have been applied, and its reply lost.
         if let Some(permit) = limiter.permit_of(attempt.permit) {
@@ -88,8 +91,18 @@ impl Flow {
             LoginDelay::BudgetExhausted(until) => (until, CooldownReason::BudgetExhausted),
             LoginDelay::Blocked(until) => (until, CooldownReason::RateLimited),
         };
-        let until = cx.now.plus(cx.draw.stretched(until.since(cx.now)));
+        let until = cx.steady.plus(cx.draw.stretched(until.since(cx.now)));
         let cooldown = Cooldown { until, reason, failures: held.account.failures() };
+        self.cool_down(cx, held, cooldown)
+    }
+
+    /// All logins are blocked, as far as that was possible. The account itself is in cooldown at least.
+    pub(super) fn blocked(
+        &mut self,
+        cx: Context<'_>,
+        BlockAttempt { held, pause, .. }: BlockAttempt,
+    ) -> Next {
+        let cooldown = held.rate_limited(cx, pause);
         self.cool_down(cx, held, cooldown)
     }
 

@@ -12,11 +12,11 @@ impl Flow {
         let generation = held.account.generation();
         // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no cooldown: the
         // API's trouble is not the OAuth host's.
-        let inconclusive = |pause| Verdict::Inconclusive { probe_after: cx.now.plus(pause) };
+        let inconclusive = |pause| Verdict::Inconclusive { probe_after: cx.steady.plus(pause) };
         let verdict = match reply {
             UpstreamReply::Alive => {
                 self.notices.extend(generation.map(Notice::FoundAlive));
-                Verdict::Alive { at: cx.now }
+                Verdict::Alive { at: cx.steady }
             }
             UpstreamReply::Unauthorized => {
                 self.notices.extend(generation.map(Notice::FoundDead));

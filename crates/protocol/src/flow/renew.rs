@@ -5,8 +5,8 @@ use super::{
     state::{Attempt, BlockAttempt, Ending, Held, Next},
 };
 use crate::{
-    Context, Cooldown, CooldownReason, Credentials, Failure, Granted, LimiterName, Notice, RejectedSecret,
-    Renewal, SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, Credentials, Failure, Granted, LimiterName, Notice, RejectedSecret, Renewal,
+    SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -50,7 +50,12 @@ impl Flow {
             (UpstreamReply::ClientRefused, Renewal::Refresh(_)) => {
                 self.unavailable(cx, held, UpstreamFault::Refused, None)
             }
-            (UpstreamReply::Refused | UpstreamReply::ClientRefused, Renewal::Login(_)) => {
+            (UpstreamReply::Refused | UpstreamReply::ClientRefused, Renewal::Login(credentials)) => {
+                // Another try of a rejected version: the next one waits as if it had been rejected once more.
+                let rejected = &mut held.account.rejected_secret;
+                if let Some(before) = rejected.take_if(|before| before.version == credentials.version) {
+                    *rejected = Some(RejectedSecret::rejected(Some(&before), credentials.version, cx));
+                }
                 let cooldown = held.next_cooldown(cx, UpstreamFault::Refused, None);
                 self.cool_down(cx, held, cooldown)
             }
@@ -60,10 +65,8 @@ impl Flow {
                     Renewal::Refresh(_) => held.account.pair.as_ref().map(|pair| &pair.origin),
                 };
                 let name = origin.map(LimiterName::of).unwrap_or_default();
-                let until = cx.now.plus(cx.policy.rate_limit_pause(retry_after, cx.draw));
-                let failures = held.account.failures();
-                let cooldown = Cooldown { until, reason: CooldownReason::RateLimited, failures };
-                Next::ReadBack(Attempt::Block(BlockAttempt { held, cooldown, name, tries: 0 }))
+                let pause = cx.policy.rate_limit_pause(retry_after, cx.draw);
+                Next::ReadBack(Attempt::Block(BlockAttempt { held, pause, name, tries: 0 }))
             }
             // A refresh may have been carried out: unless it never left, its token stays consumed.
             (UpstreamReply::Unclear(Unclear::Unexpected { retry_after }), _) => {
@@ -148,7 +151,7 @@ impl Flow {
         retry_after: Option<Duration>,
     ) -> Next {
         let left = held.account.pair.as_ref().map(|pair| cx.policy.early_refresh_pause(pair, cx.now));
-        held.account.early_refresh_after = left.map(|pause| cx.now.plus(pause));
+        held.account.early_refresh_after = left.map(|pause| cx.steady.plus(pause));
         let cooldown = held.next_cooldown(cx, fault, retry_after);
         self.cool_down(cx, held, cooldown)
     }
@@ -157,6 +160,6 @@ impl Flow {
     pub(super) fn cool_down(&mut self, cx: Context<'_>, mut held: Held, cooldown: Cooldown) -> Next {
         self.notices.push(Notice::CooldownStarted(cooldown.until));
         held.account.cooldown = Some(cooldown);
-        Next::fail(held, Failure::cooling_down(cooldown, cx.now))
+        Next::fail(held, Failure::cooling_down(cooldown, cx.steady))
     }
 }

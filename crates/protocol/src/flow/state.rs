@@ -75,6 +75,12 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// The cooldown after a 429, which is no failure of the upstream's.
+    pub(super) fn rate_limited(&self, cx: Context<'_>, pause: Duration) -> Cooldown {
+        let (until, failures) = (cx.steady.plus(pause), self.account.failures());
+        Cooldown { until, reason: CooldownReason::RateLimited, failures }
+    }
+
     pub(super) fn fence(&self) -> Generation {
         Generation(self.account.version.0)
     }
@@ -87,7 +93,7 @@ impl Held {
         retry_after: Option<Duration>,
     ) -> Cooldown {
         let failures = self.account.failures().saturating_add(1);
-        let until = cx.now.plus(cx.policy.cooldown(fault, failures, retry_after, cx.draw));
+        let until = cx.steady.plus(cx.policy.cooldown(fault, failures, retry_after, cx.draw));
         Cooldown { until, reason: CooldownReason::Unavailable(fault), failures }
     }
 }
@@ -170,7 +176,8 @@ pub(super) struct PermitAttempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BlockAttempt {
     pub(super) held: Held,
-    pub(super) cooldown: Cooldown,
+    /// It begins with the write, since the limiter's response may set the clock right.
+    pub(super) pause: Duration,
     pub(super) name: LimiterName,
     pub(super) tries: u32,
 }

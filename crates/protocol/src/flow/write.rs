@@ -56,7 +56,7 @@ impl Flow {
                 self.saved(cx, save, account)
             }
             (WriteOutcome::Applied, Attempt::Permit(permit)) => self.use_permit(cx, permit),
-            (WriteOutcome::Applied, Attempt::Block(block)) => self.cool_down(cx, block.held, block.cooldown),
+            (WriteOutcome::Applied, Attempt::Block(block)) => self.blocked(cx, block),
             // Best effort: the request has its answer.
             (_, Attempt::Save(save)) if save.ending == Ending::OrphanRecorded => Next::Decide,
             (_, write @ (Attempt::Lease(_) | Attempt::Save(_))) => Next::ReadBack(write),
@@ -87,7 +87,7 @@ impl Flow {
             (Attempt::Permit(permit), Event::Limiter(Err(error))) => Next::fail(permit.held, error.into()),
             (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
-            (Attempt::Block(block), Event::Limiter(Err(_))) => self.cool_down(cx, block.held, block.cooldown),
+            (Attempt::Block(block), Event::Limiter(Err(_))) => self.blocked(cx, block),
             (Attempt::Lease(_) | Attempt::Save(_) | Attempt::Permit(_) | Attempt::Block(_), _) => {
                 Next::unexpected()
             }
@@ -110,7 +110,7 @@ impl Flow {
             Attempt::Block(block)
                 if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > block.ends(deadline) =>
             {
-                self.cool_down(cx, block.held, block.cooldown)
+                self.blocked(cx, block)
             }
             write => Next::BackOff(write, until),
         }

@@ -220,7 +220,7 @@ impl World {
     /// The present, as an instance knows it.
     pub(crate) fn clock(&self, setting: &Setting, who: usize) -> Timestamp {
         let reading = self.reading(setting, who);
-        self.instances[who].store_clock.as_ref().map_or(reading.wall, |clock| clock.now(reading))
+        self.instances[who].store_clock.as_ref().map_or(reading.wall, |clock| clock.present(reading).now)
     }
 
     /// The true time at which an instance's clock says this.
@@ -245,9 +245,10 @@ impl World {
         draw: Draw,
     ) -> Context<'a> {
         let reading = self.reading(setting, who);
-        let clock = self.instances[who].store_clock.as_ref();
-        let clock_is_trusted = clock.is_none_or(|clock| clock.is_trusted(reading));
-        Context { uptime: reading.uptime, clock_is_trusted, ..Context::new(policy, now, draw) }
+        match &self.instances[who].store_clock {
+            Some(clock) => Context { now, ..Context::at_present(policy, clock.present(reading), draw) },
+            None => Context { uptime: reading.uptime, ..Context::new(policy, now, draw) },
+        }
     }
 
     /// The next draw of an instance. No other instance ever draws it, though as fractions all draws are nearly equal.

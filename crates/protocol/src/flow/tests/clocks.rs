@@ -133,10 +133,77 @@ fn a_clock_that_steps_under_the_lease_takes_no_permit() {
     let effect = world.drive_to(&mut flow, "read limiter");
     let event = world.perform(effect);
     let effect = performed(flow.step(untrusted(world.now), event));
+    assert_eq!(effect.name(), "read limiter", "it looks at the time once more");
+    let event = world.perform(effect);
+    let effect = performed(flow.step(untrusted(world.now), event));
     assert_eq!(effect.name(), "write account", "it gives the lease back");
     let event = world.perform(effect);
     assert_eq!(flow.step(untrusted(world.now), event), Step::Done(Err(Failure::ClockOff)));
     assert_eq!((world.account.lease, world.account.cooldown, world.limiter.permits.len()), (None, None, 0));
+}
+
+#[test]
+fn a_clock_that_a_second_look_sets_right_fails_no_request() {
+    for at in ["read account", "write account", "read limiter"] {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let effect = world.drive_to(&mut flow, at);
+        let event = world.perform(effect);
+        // From the write on, it has the lease: the limiter is read, and read again.
+        let mut step = flow.step(untrusted(world.now), event);
+        let result = loop {
+            let effect = match step {
+                Step::Perform(effect) => effect,
+                Step::Done(result) => break result,
+            };
+            let event = world.perform(effect);
+            step = world.step(&mut flow, Some(event));
+        };
+        assert!(matches!(result, Ok(Outcome::Token(_))), "{at}: {result:?}");
+    }
+}
+
+/// The wall clock steps by less than the longest pause while a call is under way.
+#[test]
+fn a_step_during_a_call_dates_no_pause_ahead() {
+    let step = Duration::from_secs(3_000);
+    let report = Intent::Token { min_ttl: SECOND, rejected: Some(Generation(7)) };
+    let due = || World::with_pair(Duration::from_secs(3_000));
+    let unexpected = UpstreamReply::UNEXPECTED;
+    let limited = UpstreamReply::RateLimited(None);
+    for (mut world, intent, call, reply) in [
+        (World::new(), TOKEN, "login", unexpected.clone()),
+        (World::new(), TOKEN, "login", UpstreamReply::Refused),
+        (World::new(), TOKEN, "login", UpstreamReply::Unauthorized),
+        (World::new(), TOKEN, "login", limited.clone()),
+        (due(), Intent::Maintain(Task::Renew), "refresh", unexpected.clone()),
+        (due(), report, "probe", unexpected),
+        (due(), report, "probe", limited),
+        (due(), report, "probe", UpstreamReply::Alive),
+    ] {
+        let mut flow = Flow::new(world.request(intent), Cache::default());
+        world.drive_to(&mut flow, call);
+        let stepped = |now: Timestamp| Context { now: now.plus(step), steady: now, ..untrusted(now) };
+        let mut next = flow.step(stepped(world.now), Event::Replied(reply.clone()));
+        while let Step::Perform(effect) = next {
+            let event = world.perform(effect);
+            next = flow.step(stepped(world.now), event);
+        }
+        let Account { pair, cooldown, early_refresh_after, rejected_secret, .. } = &world.account;
+        let verdict = pair.as_ref().and_then(|pair| match pair.verdict {
+            Verdict::Alive { at } => Some(at),
+            Verdict::Inconclusive { probe_after } => Some(probe_after),
+            Verdict::Unverified | Verdict::Dead => None,
+        });
+        let blocked = world.limiter.blocked_until;
+        let pauses = [cooldown.map(|cooldown| cooldown.until), *early_refresh_after, verdict, blocked];
+        let retry = rejected_secret.iter().filter_map(|rejected| rejected.retry_at);
+        let rejected = retry.map(|at| at.minus(Duration::from_secs(6 * 3_600 + 36 * 60)));
+        for until in pauses.into_iter().flatten().chain(rejected) {
+            let ahead = until.since(world.now);
+            assert!(ahead <= Duration::from_secs(125), "{call} {reply:?}: {ahead:?}");
+        }
+    }
 }
 
 #[test]

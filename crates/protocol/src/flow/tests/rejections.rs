@@ -66,7 +66,7 @@ fn a_rejection_of_an_earlier_release_is_dated_once() {
 }
 
 #[test]
-fn a_rejection_is_kept_if_the_next_try_is_unclear() {
+fn a_next_try_that_is_refused_counts_as_a_rejection() {
     let mut world = World::new();
     refused(&mut world, TOKEN);
     world.pass(HOUR * 7);
@@ -74,4 +74,8 @@ fn a_rejection_is_kept_if_the_next_try_is_unclear() {
     assert!(matches!(failure, Failure::UpstreamUnavailable { fault: crate::UpstreamFault::Refused, .. }));
     assert!(world.account.rejected_secret.is_some());
     assert!(matches!(refused(&mut world, TOKEN), Failure::UpstreamUnavailable { .. }), "it is in cooldown");
+    world.pass(Duration::from_secs(90));
+    assert_eq!((refused(&mut world, TOKEN), world.count("login")), (rejected(), 2), "it is not due any more");
+    world.pass(HOUR * 14);
+    assert_eq!((refused(&mut world, TOKEN), world.count("login")), (rejected(), 3));
 }

@@ -96,16 +96,16 @@ impl Broker {
             if let Some(guard) = locked.as_mut().now_or_never() {
                 break guard;
             }
-            let since = *waiting_since.get_or_insert_with(|| clock.now());
+            let since = *waiting_since.get_or_insert_with(|| clock.present().uptime);
             tokio::select! {
                 biased;
                 guard = &mut locked => {
-                    work.waited = clock.now().since(since);
+                    work.waited = clock.present().uptime.since(since);
                     break guard;
                 }
-                Ok(()) = cache.changed() => work.waited = clock.now().since(since),
+                Ok(()) = cache.changed() => work.waited = clock.present().uptime.since(since),
                 () = clock.sleep_until(request.ends(self.context(draw))) => {
-                    work.waited = clock.now().since(since);
+                    work.waited = clock.present().uptime.since(since);
                     work.is_account_known = flight.has_record();
                     return Err(Failure::RefreshInProgress { retry_after: Duration::ZERO });
                 }
@@ -123,9 +123,9 @@ impl Broker {
                 Step::Perform(effect) => effect,
                 Step::Done(result) => break result,
             };
-            let performing = Performing::of(&effect, &self.policy, clock.now());
+            let performing = Performing::of(&effect, &self.policy, self.moment());
             let event = self.perform_before(request.ends(self.context(draw)), &request.account, effect).await;
-            work.add(performing, &event, clock.now());
+            work.add(performing, &event, clock.present().uptime);
             step = flow.step(self.context(clock.draw()), event);
         };
         work.is_account_known = flight.has_record();
@@ -252,10 +252,11 @@ impl Broker {
             Effect::ReadSecret => Event::Secret(secrets.read(account).await),
             Effect::Send { call, not_after } => {
                 // The process may have been paused since the flow decided to send.
-                let left_at = clock.now();
+                let left = clock.present();
                 let reply =
-                    if left_at > not_after { UpstreamReply::TooLate } else { upstream.send(&call).await };
-                log_call(account, &call, &reply, clock.now().since(left_at).as_millis());
+                    if left.now > not_after { UpstreamReply::TooLate } else { upstream.send(&call).await };
+                let elapsed = clock.present().uptime.since(left.uptime);
+                log_call(account, &call, &reply, elapsed.as_millis());
                 Event::Replied(reply)
             }
             Effect::Pause { until } => {

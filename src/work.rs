@@ -1,6 +1,6 @@
 //! What a request made this instance do, for the log and the metrics.
 
-use protocol::{Call, Effect, Event, LimiterName, Policy, Timestamp, UpstreamReply, WriteOutcome};
+use protocol::{Call, Effect, Event, LimiterName, Moment, Policy, UpstreamReply, Uptime, WriteOutcome};
 use std::time::Duration;
 
 /// What a request made this instance do.
@@ -30,20 +30,20 @@ pub(crate) enum Performing {
     Login,
     Refresh,
     Probe,
-    Pause { since: Timestamp },
+    Pause { since: Uptime },
     Permit { left: u64 },
     Other,
 }
 
 impl Performing {
-    pub(crate) fn of(effect: &Effect, policy: &Policy, now: Timestamp) -> Self {
+    pub(crate) fn of(effect: &Effect, policy: &Policy, at: Moment) -> Self {
         match effect {
             Effect::Send { call: Call::Login(_), .. } => Self::Login,
             Effect::Send { call: Call::Refresh(..), .. } => Self::Refresh,
             Effect::Send { call: Call::Probe(_), .. } => Self::Probe,
-            Effect::Pause { .. } => Self::Pause { since: now },
+            Effect::Pause { .. } => Self::Pause { since: at.uptime },
             Effect::WriteLimiter { name, next, .. } if *name == LimiterName::default() => {
-                Self::Permit { left: permits_left(policy, next.counting(now).count()) }
+                Self::Permit { left: permits_left(policy, next.counting(at.wall).count()) }
             }
             _ => Self::Other,
         }
@@ -51,7 +51,7 @@ impl Performing {
 }
 
 impl Work {
-    pub(crate) fn add(&mut self, performed: Performing, event: &Event, now: Timestamp) {
+    pub(crate) fn add(&mut self, performed: Performing, event: &Event, now: Uptime) {
         match (performed, event) {
             (_, Event::Written(WriteOutcome::Conflict)) => self.write_conflicts += 1,
             (Performing::Permit { left }, Event::Written(WriteOutcome::Applied)) => {
@@ -75,7 +75,7 @@ pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{IssuedToken, LoginLimiter, Origin, Permit, Secret, StoreError, Version};
+    use protocol::{IssuedToken, LoginLimiter, Origin, Permit, Secret, StoreError, Timestamp, Version};
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
     const MS: Duration = Duration::from_millis(1);
@@ -96,8 +96,9 @@ mod tests {
     fn added(effects: &[(&Effect, Event)]) -> Work {
         let mut work = Work::default();
         for (effect, event) in effects {
-            let performing = Performing::of(effect, &Policy::DEFAULT, NOW);
-            work.add(performing, event, NOW.plus(MS));
+            let at = Moment::of_agreeing_clocks(NOW);
+            let performing = Performing::of(effect, &Policy::DEFAULT, at);
+            work.add(performing, event, at.uptime.plus(MS));
         }
         work
     }

@@ -10,9 +10,9 @@ use crate::{
     telemetry::{AccountRecord, InvocationLog, Record, Severity},
     work::Work,
 };
-use contract::{AccountName, Call, ClientName, Timestamp, millis};
+use contract::{AccountName, Call, ClientName, millis};
 use lambda_runtime::Context;
-use protocol::{Failure, IdleReason};
+use protocol::{Failure, IdleReason, Moment};
 
 /// What became of an invocation.
 pub(super) struct Answered {
@@ -33,7 +33,7 @@ impl Answered {
 /// Writes the line of an invocation, and one for each account that the schedule looked after.
 pub(super) fn record(
     log: &InvocationLog,
-    at: Timestamp,
+    ended: Moment,
     context: &Context,
     invocation: &Invocation,
     answered: &Answered,
@@ -49,7 +49,7 @@ pub(super) fn record(
     let maintenance = answered.maintenance.as_ref();
     let counts = maintenance.map(counts).unwrap_or_default();
     let record = Record {
-        at,
+        at: ended.wall,
         severity: error.map_or(Severity::Info, severity),
         message: text.as_deref().unwrap_or("answered"),
         request_id: &context.request_id,
@@ -64,7 +64,7 @@ pub(super) fn record(
         served_from: token.map(|token| token.served_from),
         outcome: error.map_or("ok", |error| error.code().as_str()),
         is_failure: error.is_some_and(|error| error.status() >= 500),
-        duration_ms: millis(at.since(invocation.arrived.wall)),
+        duration_ms: millis(ended.uptime.since(invocation.arrived.uptime)),
         token: token.and_then(|token| token.access_token.as_ref()),
         audit_rule: answered.audit_rule,
         counts: &counts,
@@ -143,7 +143,7 @@ mod tests {
         inbound::aliases::{Aliases, Denial},
         telemetry::{Audit, Style},
     };
-    use protocol::{Account, Moment, Pair, Version, testing};
+    use protocol::{Account, Pair, Timestamp, Version, testing};
     use serde_json::{Value, json};
     use std::{
         sync::{Arc, Mutex},
@@ -161,10 +161,12 @@ mod tests {
         let mut context = Context::default();
         context.request_id = "id".to_owned();
         context.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:f:live".to_owned();
-        let arrived = Moment::of_agreeing_clocks(NOW.minus(Duration::from_millis(7)));
+        // The wall clock steps while the invocation is under way.
+        let arrived = Moment::of_agreeing_clocks(NOW.minus(Duration::from_hours(1)));
+        let ended = Moment { wall: NOW, uptime: arrived.uptime.plus(Duration::from_millis(7)) };
         let invocation =
             Invocation::classify(payload, &context, &Aliases::default(), arrived, Timestamp::default());
-        record(&log, NOW, &context, &invocation, answered);
+        record(&log, ended, &context, &invocation, answered);
         let written = written.lock().unwrap().clone();
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

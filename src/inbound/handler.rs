@@ -61,7 +61,7 @@ impl Handler {
         let invocation = Invocation::classify(payload.text(), &context, &self.aliases, arrived, deadline);
         let answered = self.answer(&invocation).await;
         if let Some(log) = &self.log {
-            audit::record(log, self.broker.now(), &context, &invocation, &answered);
+            audit::record(log, self.broker.moment(), &context, &invocation, &answered);
         }
         invocation.respond(answered.result, &context.request_id)
     }

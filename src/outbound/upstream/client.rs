@@ -104,7 +104,7 @@ impl HttpUpstream {
     }
 
     pub(super) fn pause(&self, response: &Response) -> Option<Duration> {
-        retry_after(response.headers(), self.clock.now())
+        retry_after(response.headers(), self.clock.present().steady)
     }
 }
 

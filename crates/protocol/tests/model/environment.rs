@@ -3,6 +3,7 @@
 use crate::{
     instance::{DelayedWrite, UnderLease},
     model::Fleet,
+    mutations::Guard,
     setting::{Outage, Successor},
     world::{Invariant, World, credentials, session_of},
 };
@@ -71,7 +72,8 @@ impl Fleet {
         let running = world.instances[who].running.as_ref().expect("a request");
         let (account, effect) = (running.account, running.effect.clone());
         let event = self.carry_out(world, who, account, effect, fate);
-        if fate == Fate::Normal && !matches!(event, Event::Secret(_) | Event::Replied(_) | Event::Resumed) {
+        let dated = fate == Fate::Normal && !self.lacks(Guard::StoreTime);
+        if dated && !matches!(event, Event::Secret(_) | Event::Replied(_) | Event::Resumed) {
             // The store's reply has a date.
             let reading = world.reading(&self.setting, who);
             let date = world.now;
@@ -159,6 +161,7 @@ impl Fleet {
             Effect::WriteAccount { next, .. } => self.replace_record(world, account, next, intent),
             Effect::WriteLimiter { next, .. } => {
                 world.limiter.clone_from(next);
+                world.check_pause(&self.setting, next.blocked_until);
                 self.check_permits(world);
             }
             _ => {}
@@ -168,6 +171,7 @@ impl Fleet {
 
     fn replace_record(&self, world: &mut World, account: usize, next: &Account, intent: Intent) {
         let before = std::mem::replace(&mut world.accounts[account].record, next.clone());
+        world.check_pause(&self.setting, next.cooldown.map(|cooldown| cooldown.until));
         if let (Some(old), Some(new)) = (before.lease, next.lease)
             && old.holder != new.holder
             && next.pair.is_some() == before.pair.is_some()

@@ -149,9 +149,17 @@ fn without_the_clock_margin_an_expired_token_is_handed_out() {
     rests_on([Guard::ClockMargin], "I4: an answer is valid", &setting);
 }
 
-/// I1 also rests on clocks within the margin: an instance whose clock is ahead drops the other one's permit too soon.
+/// An instance whose clock is ahead drops the other one's permit too soon.
 #[test]
-fn clocks_beyond_the_margin_exceed_the_login_budget() {
-    let setting = Setting { clocks: vec![0, 30], horizon: 70, pauses: 1, ..one_login_for_two() };
-    is_violated("I1: logins per minute", setting);
+fn without_the_stores_time_the_login_budget_is_exceeded() {
+    let setting = Setting { clocks: vec![0, 30], dated: true, horizon: 70, pauses: 1, ..one_login_for_two() };
+    rests_on([Guard::StoreTime], "I1: logins per minute", &setting);
+}
+
+/// The wall clock of the instance steps while its call is under way, by less than the longest pause.
+#[test]
+fn without_steady_pauses_a_step_during_a_call_holds_the_fleet_up() {
+    let steps = Setting { clocks: vec![0], dated: true, steps: 1, step: 3_000, faults: 1, ..undisturbed() };
+    let setting = Setting { requests: vec![vec![(0, TOKEN); 2]], horizon: 70, ..steps };
+    rests_on([Guard::SteadyPauses], "I7: a pause begins now", &setting);
 }

@@ -167,6 +167,7 @@ impl Fleet {
         let faulty = world.faults_left < self.setting.faults;
         let paused = world.pauses_left < self.setting.pauses;
         let late = world.now > START;
+        let stepped = world.steps_left < self.setting.steps;
         let has_reason = match failure {
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
             // If time runs out between two writes, the request fails as if the table were out of reach. A pair with less
@@ -182,8 +183,9 @@ impl Fleet {
                 // The permits may have lapsed while the instance was paused.
                 !retry_after.is_zero() && (exhausted || paused)
             }
-            Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late,
-            Failure::ClockOff => world.steps_left < self.setting.steps,
+            // Until the store responds, a clock that has stepped ahead says that time is up.
+            Failure::RefreshInProgress { .. } | Failure::TooLittleTime => late || stepped,
+            Failure::ClockOff => stepped,
             Failure::CredentialsRejected(version) => {
                 let version: usize = version.0.parse().expect("a version");
                 !self.setting.secrets[version - 1]

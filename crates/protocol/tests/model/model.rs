@@ -199,6 +199,7 @@ impl Model for Fleet {
             Property::always("I7: the next request is served", liveness::the_next_request_is_served),
             Property::always("I7: every caller is served", |_, w| holds(w, Invariant::EveryCallerIsServed)),
             Property::always("I7: an outage is answered soon", liveness::an_outage_is_answered_soon),
+            Property::always("I7: a pause begins now", |_, w| holds(w, Invariant::PauseBeginsNow)),
             Property::always("renewals are bounded", |_, w| holds(w, Invariant::RenewalsAreBounded)),
             Property::always("an operator's refresh once a minute", |_, w| {
                 holds(w, Invariant::ReplacedOncePerMinute)

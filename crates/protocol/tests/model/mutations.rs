@@ -46,6 +46,10 @@ pub(crate) enum Guard {
     ReplaceInterval,
     /// A token's expiry and a permit's age allow for clocks that differ. Removed by a policy without a margin.
     ClockMargin,
+    /// The dates of the store's responses set the clock right.
+    StoreTime,
+    /// A pause begins by the uptime since the store last confirmed the clock.
+    SteadyPauses,
 }
 
 impl Fleet {

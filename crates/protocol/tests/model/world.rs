@@ -2,6 +2,7 @@
 
 use crate::{
     instance::{Instance, Running, UnderLease},
+    mutations::Guard,
     setting::{FIRST, InitialRecord, Outage, START, Setting},
 };
 use std::time::Duration;
@@ -111,6 +112,8 @@ pub(crate) enum Invariant {
     RenewalsAreBounded,
     /// An operator's refresh is carried out at most once a minute.
     ReplacedOncePerMinute,
+    /// I7: a pause begins when it is written, whatever a clock says.
+    PauseBeginsNow,
     /// I7: if nothing fails from now on, requests that run now end, and all callers are served.
     EveryCallerIsServed,
     /// A token that is stored, or that a caller has, is never revoked as an orphan.
@@ -246,7 +249,11 @@ impl World {
     ) -> Context<'a> {
         let reading = self.reading(setting, who);
         match &self.instances[who].store_clock {
-            Some(clock) => Context { now, ..Context::at_present(policy, clock.present(reading), draw) },
+            Some(clock) => {
+                let cx = Context::at_present(policy, clock.present(reading), draw);
+                let steady = if setting.without == Some(Guard::SteadyPauses) { now } else { cx.steady };
+                Context { now, steady, ..cx }
+            }
             None => Context { uptime: reading.uptime, ..Context::new(policy, now, draw) },
         }
     }
@@ -320,6 +327,12 @@ impl World {
         self.demand(same, Invariant::GenerationNamesOnePair);
     }
 
+    /// Something that is written now holds the fleet up until an instant.
+    pub(crate) fn check_pause(&mut self, setting: &Setting, until: Option<Timestamp>) {
+        let latest = self.now.plus(LONGEST_PAUSE).plus(setting.clock_difference());
+        self.demand(until.is_none_or(|until| until <= latest), Invariant::PauseBeginsNow);
+    }
+
     /// Notes that an invariant is violated, unless one is already.
     pub(crate) fn demand(&mut self, holds: bool, invariant: Invariant) {
         if !holds {
@@ -327,6 +340,9 @@ impl World {
         }
     }
 }
+
+/// The pauses of a run are shorter: two refusals of a login, or a full budget.
+const LONGEST_PAUSE: Duration = Duration::from_secs(150);
 
 fn number_of(setting: &Setting, holder: Holder) -> u64 {
     if setting.early_refresh { holder.0 } else { u64::MAX - holder.0 }

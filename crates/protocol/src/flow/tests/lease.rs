@@ -313,3 +313,19 @@ fn a_call_leaves_only_while_its_caller_can_wait() {
     });
     assert_eq!((result, world.grants), (Err(Failure::TooLittleTime), 0));
 }
+
+/// The other attempt has used the refresh token up, so a login is needed. The secret failed a moment ago.
+#[test]
+fn a_secret_that_failed_is_not_read_after_a_lease_conflict() {
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let error = SecretError::Unreachable;
+    let secret_failure = Some((error, Moment::of_agreeing_clocks(START)));
+    let mut flow = Flow::new(world.request(TOKEN), Cache { secret_failure, ..Cache::default() });
+    world.drive_to(&mut flow, "write account");
+    world.account.version = world.account.version.next(world.now);
+    world.account.mark_refresh_token(true);
+    let effect = performed(flow.step(cx(world.now, Draw(1)), Event::Written(WriteOutcome::Conflict)));
+    let event = world.perform(effect);
+    let ended = flow.step(cx(world.now, Draw(1)), event);
+    assert_eq!(ended, Step::Done(Err(Failure::SecretUnavailable)));
+}

@@ -231,7 +231,9 @@ impl Visit {
     fn records(&self) -> Vec<(&'static str, Account)> {
         let own = self.written.clone().map(|account| ("own write", account));
         let known = self.flow.cache.record.as_ref().map(|cached| ("unchanged", cached.account.clone()));
-        let version = Version(self.now.as_millis() + 1_000_000);
+        // Another attempt's write has another version, also at the instant of the last one.
+        let known_version = self.flow.cache.record.as_ref().map_or(0, |cached| cached.account.version.0);
+        let version = Version(known_version.max(self.now.as_millis() + 1_000_000) + 1);
         let until = self.now.plus(Duration::from_secs(10));
         let usable = Pair { generation: Generation(version.0), ..testing::pair(self.now.plus(WEEK)) };
         let expiring = testing::pair(self.now.plus(Duration::from_secs(30)));
@@ -303,7 +305,7 @@ impl Attempt {
     }
 }
 
-/// The flows to start with: every intent, with an empty cache, and with a pending write.
+/// The flows to start with: every intent, with an empty cache, with a pending write, and soon after the secret failed.
 fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
     let world = World::new();
     let reported = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(7)) };
@@ -311,7 +313,13 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
         expected: Version(7),
         next: Account { version: Version(8), pair: Some(pair(WEEK)), ..Account::default() },
     };
-    let caches = [Cache::default(), Cache { pending_write: Some(pending), ..Cache::default() }];
+    let failed = |error| Some((error, Moment::of_agreeing_clocks(START)));
+    let caches = [
+        Cache::default(),
+        Cache { pending_write: Some(pending), ..Cache::default() },
+        Cache { secret_failure: failed(SecretError::Unreachable), ..Cache::default() },
+        Cache { secret_failure: failed(SecretError::Missing), ..Cache::default() },
+    ];
     let mut visits = Vec::new();
     for intent in [
         TOKEN,

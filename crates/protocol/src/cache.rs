@@ -89,7 +89,10 @@ impl Cache {
             }
             // If the cached pair is usable, it was the draw that decided.
             (Decision::Refresh(_) | Decision::LogIn, _) => {
-                Lookup::Miss { early_refresh: last_resort.is_some() }
+                let pair = cached.account.pair.as_ref();
+                let usable =
+                    pair.and_then(|pair| request.answer_with(progress, pair, cx, ServedFrom::Memory));
+                Lookup::Miss { early_refresh: usable.is_some() }
             }
             (Decision::Fail(failure), _) if read_since_arrival => Lookup::Fail(failure),
             _ => MISS,
@@ -117,7 +120,7 @@ impl Cache {
     /// The answer of the cached record, however old it is: for when nothing better is available.
     pub fn answer(&self, request: &Request, progress: Progress, cx: Context<'_>) -> Option<Answer> {
         let pair = self.record.as_ref()?.account.pair.as_ref()?;
-        request.answer_with(progress, pair, cx, ServedFrom::Memory)
+        request.last_answer_with(progress, pair, cx, ServedFrom::Memory)
     }
 }
 

@@ -66,8 +66,32 @@ impl Request {
         cx: Context<'_>,
         served_from: ServedFrom,
     ) -> Option<Answer> {
+        self.answer_within(Duration::MAX, progress, pair, cx, served_from)
+    }
+
+    /// The answer that a pair makes to this request if the pair cannot be renewed now. An OAuth 2.0 server may refuse
+    /// that until shortly before the pair expires, so what is left of its token is enough, whatever the caller wishes.
+    pub(crate) fn last_answer_with(
+        &self,
+        progress: Progress,
+        pair: &Pair,
+        cx: Context<'_>,
+        served_from: ServedFrom,
+    ) -> Option<Answer> {
+        let enough = if pair.origin.needs_client() { SHORTEST_TTL } else { Duration::MAX };
+        self.answer_within(enough, progress, pair, cx, served_from)
+    }
+
+    fn answer_within(
+        &self,
+        enough: Duration,
+        progress: Progress,
+        pair: &Pair,
+        cx: Context<'_>,
+        served_from: ServedFrom,
+    ) -> Option<Answer> {
         let min_ttl = match (self.intent, progress.target) {
-            (Intent::Token { min_ttl, .. }, _) => min_ttl,
+            (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
             (Intent::Replace, Target::Seen(replaced)) if replaced != Some(pair.generation) => SHORTEST_TTL,
             (Intent::Replace | Intent::Revoke | Intent::Unblock | Intent::Maintain(_), _) => return None,
         };
@@ -115,7 +139,12 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
     let Some((pair, answer)) = usable else {
         return match (lease, cooldown) {
             (Some(lease), _) => Decision::Wait(lease.until),
-            (None, Some(cooldown)) => Decision::Fail(Failure::cooling_down(cooldown, cx.now)),
+            (None, Some(cooldown)) => {
+                let pair = account.pair.as_ref();
+                let last =
+                    pair.and_then(|pair| request.last_answer_with(progress, pair, cx, ServedFrom::Table));
+                last.map_or_else(|| Decision::Fail(Failure::cooling_down(cooldown, cx.now)), Decision::Answer)
+            }
             (None, None) => renew(account.pair.as_ref(), cx),
         };
     };

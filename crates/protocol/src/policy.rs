@@ -95,11 +95,11 @@ impl Policy {
         self.lease > self.upstream_timeout * 2 + self.clock_margin
     }
 
-    /// When a pair is due for renewal: the configured time before its expiry, or half of its lifetime where that is
-    /// shorter, and later by up to a tenth of that. The spread keeps accounts that logged in together from renewing
+    /// When a pair is due for renewal: the configured time before its expiry, or the account's own, or half of its
+    /// lifetime where that is shorter, and later by up to a tenth of that. The spread keeps accounts that logged in together from renewing
     /// together, and is the same for every instance.
     pub fn due_at(&self, account: &AccountName, pair: &Pair) -> Timestamp {
-        let ahead = self.refresh_ahead.min(lifetime(pair) / 2);
+        let ahead = pair.refresh_ahead.unwrap_or(self.refresh_ahead).min(lifetime(pair) / 2);
         let spread = ahead.mul_f64(spread_of(account, pair) / 10.0);
         pair.expires_at.minus(ahead.saturating_sub(spread))
     }
@@ -112,7 +112,15 @@ impl Policy {
     /// Whether the pair can be handed to a caller who wants to keep it for `min_ttl`. Half of the pair's lifetime is
     /// enough: otherwise a short-lived pair would be renewed at every request.
     pub fn usable(&self, pair: &Pair, min_ttl: Duration, now: Timestamp) -> bool {
-        self.time_left(pair, now) >= wanted(pair, min_ttl)
+        self.time_left(pair, now) >= self.wanted(pair, min_ttl)
+    }
+
+    /// The account's own time of renewal may be the earliest that its upstream accepts. So until a pair is due by it,
+    /// what is left of the pair is enough.
+    fn wanted(&self, pair: &Pair, min_ttl: Duration) -> Duration {
+        let when_due = |ahead: Duration| (ahead - ahead / 10).saturating_sub(self.clock_margin);
+        let enough = pair.refresh_ahead.map_or(Duration::MAX, when_due).min(lifetime(pair) / 2);
+        min_ttl.min(enough).max(SHORTEST_TTL)
     }
 
     /// Whole seconds for which a caller may keep the token.
@@ -136,7 +144,7 @@ impl Policy {
         if now < due {
             return false;
         }
-        let last = pair.expires_at.minus(self.clock_margin).minus(wanted(pair, min_ttl));
+        let last = pair.expires_at.minus(self.clock_margin).minus(self.wanted(pair, min_ttl));
         if now >= last {
             return true;
         }
@@ -268,10 +276,6 @@ fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
 
 fn lifetime(pair: &Pair) -> Duration {
     pair.expires_at.since(pair.issued_at)
-}
-
-fn wanted(pair: &Pair, min_ttl: Duration) -> Duration {
-    min_ttl.min(lifetime(pair) / 2).max(SHORTEST_TTL)
 }
 
 /// A fraction that is the same for every instance, and differs by account and pair (FNV-1a, and the first half of the

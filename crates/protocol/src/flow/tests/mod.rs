@@ -5,6 +5,7 @@ mod expiry_herd;
 mod lease;
 mod life_cycle;
 mod logins;
+mod oauth2;
 mod operator;
 mod outages;
 mod refused_writes;

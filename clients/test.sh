@@ -4,9 +4,9 @@
 #   clients/test.sh                 every suite
 #   clients/test.sh node            this suite only
 #
-# Each suite builds the package (in target/clients/dist), installs the file, and tests what is installed. The file is
-# also installed alone in a clean environment. What cannot run here is skipped, and fails if CLIENTS_REQUIRE_ALL=1 is
-# set. PYTHON and NODE choose the interpreters.
+# Each suite builds the package (in target/clients/dist), installs the file, and tests the installed package. The file
+# is also installed alone in a clean environment. A suite that cannot run here is skipped, which counts as a failure if
+# CLIENTS_REQUIRE_ALL=1 is set. PYTHON and NODE choose the interpreters.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 

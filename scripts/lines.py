@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Counts the lines of Rust of the product and of the laboratory: `scripts/lines.py [REVISION]`.
 
-Every line counts, comments and blank ones too, except those of tests: items after `#[cfg(test)]`, and files in folders or
-of the name `tests`, `test` or `benches`. Product is what a deployment or a caller runs; the rest is for development.
+Every line counts, including comments and blank ones, except those of tests: items after `#[cfg(test)]`, and files or
+folders named `tests`, `test` or `benches`. Product is what a deployment or a caller runs; the rest is for development.
 """
 import re
 import subprocess
@@ -18,7 +18,7 @@ def git(*words):
 
 
 def count(path):
-    """Leaves each item after `#[cfg(test)]` out, up to its semicolon or its closing brace at the same indentation."""
+    """Omits each item after `#[cfg(test)]`, up to its semicolon or its closing brace at the same indentation."""
     text = git("show", f"{REVISION}:{path}")
     item = r"^( *)#\[cfg\(test\)\]\n(?: *#\[.*\n)*(?:.*;\n|(?:.*\n)*?\1\}\n)"
     return len(re.sub(item, "", text, flags=re.M).splitlines())

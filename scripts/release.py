@@ -1,9 +1,9 @@
-"""The parts of a release that are files and not programs. scripts/release.sh calls it.
+"""The files of a release that are not programs. scripts/release.sh calls it.
 
-    release.py version PACKAGE          its version, out of what `cargo metadata` prints
-    release.py notes VERSION CHANGELOG  what the changelog says of this version
+    release.py version PACKAGE          its version, from the output of `cargo metadata`
+    release.py notes VERSION CHANGELOG  this version's part of the changelog
     release.py zip ZIP NAME PROGRAM     a zip with this program under this name
-    release.py sbom FILE PACKAGE TARGET what goes into a program (CycloneDX)
+    release.py sbom FILE PACKAGE TARGET the components of a program (CycloneDX)
 
 Nothing in a zip or an SBOM depends on the machine or the time: SOURCE_DATE_EPOCH is the time in both.
 """
@@ -35,7 +35,7 @@ def notes(version, changelog):
 
 def pack(archive, name, program):
     entry = zipfile.ZipInfo(name, when().timetuple()[:6])
-    entry.create_system = 3  # Unix, whose permissions these are: a file, and all may run it
+    entry.create_system = 3  # Unix permissions: a file that everyone may run
     entry.external_attr = 0o100755 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(archive, "w") as zipped:
@@ -43,7 +43,7 @@ def pack(archive, name, program):
 
 
 class Tree:
-    """What `cargo tree` knows: the one tool that resolves features for a single package and target as the build does."""
+    """The output of `cargo tree`, the only tool that resolves features for a single package and target as the build does."""
 
     def __init__(self, package, target):
         self.arguments = ["cargo", "tree", "--locked", "--package", package, "--target", target]
@@ -88,12 +88,12 @@ def sbom(file, package, target):
             "name": key[0],
             "version": key[1],
             "description": known["description"],
-            # What only takes part in the build is not in the program: build scripts' crates and procedural macros.
+            # Crates of build scripts and procedural macros take part in the build, but are not in the program.
             "scope": "required" if key in tree.linked else "excluded",
             "hashes": [{"alg": "SHA-256", "content": checksums[key]}] if key in checksums else None,
-            # Cargo has taken a slash between licences for "or" since before SPDX.
+            # To Cargo, a slash between licences means "or", since before SPDX.
             "licenses": [{"expression": known["license"].replace("/", " OR ")}] if known["license"] else None,
-            # Of the registry only. The workspace's own crates are published nowhere.
+            # Only for crates of the registry: the workspace's own crates are not published.
             "purl": reference(key) if key in checksums else None,
         }
         return {name: value for name, value in given.items() if value}

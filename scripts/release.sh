@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Makes what a release consists of, in target/dist (or RELEASE_DIR), for arm64 and x86_64:
+# Builds a release in target/dist (or RELEASE_DIR), for arm64 and x86_64:
 #
 #   token-broker-ARCH.zip          the function: one program, `bootstrap`
 #   token-broker-agent-ARCH.zip    the layer with the agent: `extensions/token-broker-agent`
 #   *.template.yaml                CloudFormation for each of them
-#   *.cdx.json                     what each of them was built from (CycloneDX)
+#   *.cdx.json                     the components of each program (CycloneDX)
 #   SHA256SUMS                     of all of these
 #
 #   scripts/release.sh                  both processors
 #   scripts/release.sh x86_64           one of them
 #   scripts/release.sh --tag v1.2.3     both, if this is version 1.2.3 everywhere; also its part of the changelog
 #
-# The same commit and the same tools make the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
-# The tools are the toolchain of rust-toolchain.toml, and what this installs by version: cargo-lambda, Zig as the linker
+# The same commit and tools give the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
+# The tools are the toolchain of rust-toolchain.toml, and those that this installs by version: cargo-lambda, Zig as the linker
 # and C compiler, cargo-auditable, and SAM's translator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,19 +46,19 @@ same_version() {
     python3 scripts/release.py notes "$version" CHANGELOG.md >"$dist/NOTES.md" || fail "CHANGELOG.md has nothing on $version"
 }
 
-# prefixes FLAG: for each directory whose name would end up in a program, the flag that writes another one instead. Of
-# those that fit a path, compilers take the last.
+# prefixes FLAG: for each directory whose name would end up in a program, the flag that writes another one instead. If
+# several fit a path, compilers use the last.
 prefixes() {
     local registry
     printf '%s ' "$1=$PWD=/token-broker" "$1=$build=/target"
     for registry in "$cargo_home"/registry/src/*; do
         printf '%s ' "$1=$registry=/registry"
     done
-    # The standard library has this name already, but not where its source is installed.
+    # The standard library already has this name, unless its source is installed.
     printf '%s ' "$1=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
 }
 
-# compile ARCH CPU TARGET: each program, as $build/ARCH/lambda/NAME/bootstrap. In a shell of its own, because of what it
+# compile ARCH CPU TARGET: each program, as $build/ARCH/lambda/NAME/bootstrap. In its own shell, because of the variables that it
 # exports.
 compile() (
     local arch=$1 cpu=$2 target=$3 name
@@ -78,7 +78,7 @@ compile() (
     done
 )
 
-# pack ARCH TARGET: the archives, and the list of what is in each.
+# pack ARCH TARGET: the archives, and the list of components of each.
 pack() {
     local arch=$1 target=$2 name
     for program in "${programs[@]}"; do

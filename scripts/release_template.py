@@ -2,8 +2,8 @@
 
     release_template.py DIRECTORY VERSION ARCHITECTURE...
 
-Writes token-broker.template.yaml to the directory that has token-broker-ARCHITECTURE.zip. The zips' digests are in it,
-and Lambda publishes no version of other code. Its parameters CodeBucket and CodeKey say where the zip is.
+Writes token-broker.template.yaml to the directory that has token-broker-ARCHITECTURE.zip. It contains the zips' digests, and
+Lambda publishes no version of other code. Its parameters CodeBucket and CodeKey say where the zip is.
 """
 
 import base64
@@ -38,7 +38,7 @@ def source(path="template.yaml"):
 
 
 def transformed(template, code, parameters):
-    """What SAM makes of a template whose function has this code, which it only passes on."""
+    """The result of SAM for a template whose function has this code, which SAM only passes through."""
     template["Resources"]["BrokerFunction"]["Properties"]["CodeUri"] = f"s3://bucket/{code}"
     session = boto3.Session(region_name="us-east-1")
     return Translator({}, Parser(), boto_session=session).translate(template, parameters)
@@ -49,7 +49,7 @@ def release(directory, version, architectures):
         name: hashlib.sha256((directory / f"token-broker-{name}.zip").read_bytes()).digest() for name in architectures
     }
     template = source()
-    # SAM would name the deployment by the time, and no two builds would be equal.
+    # SAM would name the deployment after the time, and no two builds would be equal.
     del template["Resources"]["PrivateApi"]["Properties"]["AlwaysDeploy"]
     # SAM names the version after the code, so that another release makes another version.
     template = transformed(template, b"".join(digests.values()).hex(), {})
@@ -69,7 +69,7 @@ def release(directory, version, architectures):
         "S3Key": {"Fn::If": ["HasCodeKey", {"Ref": "CodeKey"}, key]},
     }
     [published] = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Version"]
-    # An old version stays, for going back to it. The version of a deployment that is rolled back does not.
+    # An old version stays, for a roll-back. The version of a deployment that is rolled back does not.
     published["DeletionPolicy"] = "RetainExceptOnCreate"
     for name in ("BrokerFunction", "BrokerFunctionAliascandidate"):
         del resources[name]["UpdateReplacePolicy"]
@@ -78,7 +78,7 @@ def release(directory, version, architectures):
         conditions["IsFirstArchitecture"] = {"Fn::Equals": [{"Ref": "Architecture"}, architectures[0]]}
         digest = {"Fn::If": ["IsFirstArchitecture", digest, *others]}
     published["Properties"]["CodeSha256"] = digest
-    # SAM leaves the reasons for skipped findings where the stage was.
+    # SAM leaves the reasons for skipped findings in the place of the stage.
     resources["PrivateApiprodStage"]["Metadata"] = resources["PrivateApi"].pop("Metadata")
     settings = resources["Settings"]["Properties"]["Content"]["Fn::Sub"]
     settings[0] += "".join(f"{name}=${{{name}}}\n" for name in CODE)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What may enter the dependency tree: cargo-deny, by the rules of deny.toml.
+# Checks the dependency tree with cargo-deny, by the rules of deny.toml.
 #
-# Bans, licences and sources are always checked. Advisories are checked where their database can be reached; where it
-# cannot, the last line says so, and goes to the file $SKIPS if there is one. Git has to be there for that database.
+# Bans, licences and sources are always checked. Advisories are checked if their database can be reached, which needs
+# Git; otherwise the last line says so, and goes to the file $SKIPS if there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/system/common.sh
 
 cargo_tool cargo-deny 0.20.2
-# The fuzzer is a workspace of its own. What only one of the two has is no fault in the other.
+# The fuzzer is a separate workspace. An entry that only one of the two needs is not an error.
 deny() {
     local manifest
     for manifest in Cargo.toml lab/fuzz/libfuzzer/Cargo.toml; do

@@ -5,7 +5,7 @@
 #   tests/mutants.sh function                the function (src), in some three hours
 #   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
 #
-# The package's unit tests run first, since they build in seconds. The mutants that they miss go on to the model checker,
+# The package's unit tests run first, because they build in seconds. The mutants that they miss go to the model checker,
 # the simulation and the property tests; those of the function to the integration tests. A mutant that survives needs a
 # test, or a reason in docs/EVIDENCE.md.
 set -euo pipefail
@@ -36,7 +36,7 @@ unviable=$(count unviable.txt)
 cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that hangs has caught the mutant, too
 
 if [[ -s $lists/missed.txt ]]; then
-    # By cargo's own option, since --test-package does not apply to the run without a mutant.
+    # Cargo's own option, because --test-package does not apply to the run without a mutant.
     mutate --iterate --cargo-arg=--package=token-broker-simulation "${tests[@]}" "$@"
 fi
 missed=$(count missed.txt)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The broker on other people's runtimes, cloud emulators and clients.
+# Tests the broker on other people's runtimes, cloud emulators and clients.
 #
 #   tests/system.sh                 every part but `release` and `upgrade`, which build the function anew
 #   tests/system.sh moto callers    these parts only
 #
-# Each part is a file of tests/system/. It installs its tools (with apt-get where that is allowed, into target/system
-# otherwise), talks to this machine only, and ends the processes that it has started. A part that cannot run here is
+# Each part is a file of tests/system/. It installs its tools (with apt-get if that is allowed, otherwise into
+# target/system), talks only to this machine, and ends the processes that it started. A part that cannot run here is
 # skipped, which counts as a failure if SYSTEM_REQUIRE_ALL=1 is set, as in .ci/run.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1

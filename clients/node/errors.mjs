@@ -17,7 +17,7 @@ export class CredentialsRejectedError extends TokenBrokerError {}
 export class UnavailableError extends TokenBrokerError {}
 export class NotConfiguredError extends TokenBrokerError {}
 
-// `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class of their own.
+// `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class.
 const CLASSES = new Map([
     ["invalid_request", InvalidRequestError],
     ["unsupported_grant_type", InvalidRequestError],

@@ -28,7 +28,7 @@ export function brokerFetch({
     }
 
     return async function fetchWithToken(input, init) {
-        // As `fetch` reads them: the options may be a Request.
+        // Read as `fetch` reads them: the options may be a Request.
         if (isRequest(init)) [input, init] = [new init.constructor(input, init), undefined];
         const request = isRequest(input) ? input : undefined;
         const url = request?.url ?? input;
@@ -59,7 +59,7 @@ export function brokerFetch({
 // After a redirect, a request with another method may have taken effect already.
 const SAFE_METHODS = /^(GET|HEAD|OPTIONS)$/i;
 
-// By its shape: a request of another implementation of fetch is no instance of the global class.
+// By its shape, because a request of another implementation of fetch is not an instance of the global class.
 function isRequest(input) {
     return typeof input === "object" && input !== null && "headers" in input && "url" in input;
 }
@@ -77,7 +77,7 @@ function canBeSentAgain(body) {
     );
 }
 
-// Without its scheme, a URL has no origin: every request would be sent without a token.
+// A URL without a scheme has no origin, so every request would be sent without a token.
 function sameOriginAs(apiUrl) {
     const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
     if (!["http:", "https:"].includes(url?.protocol)) {
@@ -95,7 +95,7 @@ function hasLeftTheHost(input, response) {
     return response.redirected && !isSameOrigin(response.url, input);
 }
 
-// The request for a token goes on after an abort, because others may wait for it too.
+// The request for a token continues after an abort, because others may wait for it too.
 async function unlessAborted(signal, promise) {
     if (!signal) return promise;
     let abort;

@@ -1,4 +1,4 @@
-/** Bearer tokens for the Convirza API, cached by account and renewed ahead of their expiry. */
+/** Bearer tokens for the Convirza API, cached by account and renewed before they expire. */
 
 /** A bearer token. Only `accessToken` and `authorization` show it: `console.log`, `String` and `JSON.stringify` do not. */
 export interface Token {
@@ -64,7 +64,7 @@ export function createTokenSource(options?: TokenSourceOptions): TokenSource;
 export interface BrokerFetchOptions extends TokenOptions {
     /** `createTokenSource()` by default. */
     source?: TokenSource;
-    /** Only requests to its scheme, host and port get the token; others are sent as they are. By default all get it. */
+    /** Only requests to its scheme, host and port get the token; others are sent unchanged. By default all get it. */
     apiUrl?: string | URL;
     /** The global `fetch` by default. */
     fetch?: typeof globalThis.fetch;
@@ -74,9 +74,9 @@ export interface BrokerFetchOptions extends TokenOptions {
 
 /**
  * Returns a `fetch` that adds the account's bearer token to each request. After a 401 it reports the token's
- * generation, and sends the request once more if the broker has a newer generation and the body is no stream. A
- * `Request` is cloned for that, which keeps its body in memory until the API has answered. After a redirect it sends
- * only GET, HEAD and OPTIONS once more: another method may have taken effect already.
+ * generation, and repeats the request once if the broker has a newer generation and the body is not a stream. A
+ * `Request` is cloned for that, which keeps its body in memory until the API has answered. After a redirect it repeats
+ * only GET, HEAD and OPTIONS, because another method may already have taken effect.
  */
 export function brokerFetch(options?: BrokerFetchOptions): typeof globalThis.fetch;
 
@@ -98,13 +98,13 @@ export function agent(options?: AgentOptions): Transport;
 export interface LambdaOptions {
     /** The name or the ARN of the broker's function, alias included; `TOKEN_BROKER_FUNCTION` by default. */
     functionName?: string;
-    /** A `LambdaClient` of `@aws-sdk/client-lambda`; by default one is made at the first request. */
+    /** A `LambdaClient` of `@aws-sdk/client-lambda`; by default, the first request creates one. */
     client?: { send(command: any, options?: any): Promise<any> };
     /** 30,000 by default. */
     timeoutMs?: number;
 }
 
-/** A direct invoke of the broker's function. Needs the package `@aws-sdk/client-lambda`. */
+/** Direct invocation of the broker's function. Needs the package `@aws-sdk/client-lambda`. */
 export function lambda(options?: LambdaOptions): Transport;
 
 export interface AwsCredentials {

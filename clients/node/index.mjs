@@ -1,5 +1,5 @@
 /**
- * Client of token-broker: bearer tokens for the Convirza API, cached by account and renewed ahead of their expiry.
+ * Client of token-broker: bearer tokens for the Convirza API, cached by account and renewed before they expire.
  * The types and their documentation are in `index.d.ts`.
  */
 

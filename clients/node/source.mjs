@@ -1,5 +1,5 @@
 /**
- * Tokens, cached by account and renewed ahead of their expiry.
+ * Tokens, cached by account and renewed before they expire.
  * `crates/contract/behaviour.json` has the rules that all clients share.
  */
 
@@ -8,13 +8,13 @@ import { agent, SENDABLE } from "./transports.mjs";
 
 const ACCOUNT = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
-// The minimum of a caller that names none; less for tokens that live shorter than twice this.
+// The default minimum; half of the lifetime of tokens that live for less than twice this.
 const DEFAULT_MIN_TTL_SECONDS = 60;
 // The broker's own limit for `expires_in`. A longer one is a defect.
 const MAX_LIFETIME_SECONDS = 7 * 86_400;
 // A round trip of up to this long does not count against `minTtlSeconds`. The broker's own margin covers it.
 const ROUND_TRIP_MS = 2_000;
-// How long a caller waits in all while a token exists that has not expired.
+// How long a caller waits in all while there is an unexpired token.
 const WAIT_SECONDS = 5;
 // How long a caller waits in all for the first token, and for a report: the broker may have to log in.
 const LOGIN_WAIT_SECONDS = 20;
@@ -27,11 +27,11 @@ const FIRST_COOLDOWN_MS = 250;
 const LONGEST_COOLDOWN_MS = 10_000;
 // The longest pause between two failed renewals in the background.
 const LONGEST_RENEWAL_PAUSE_MS = 300_000;
-// The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
+// The pause after a renewal that returned an older token. An instance of the broker may lag behind for this long.
 const OLDER_TOKEN_MS = 30_000;
 // After the broker has found a reported token alive, the same generation is not reported again for this long.
 const REPORT_MS = 5_000;
-// A caller that asks for ever new account names must not fill the memory.
+// A limit, so that a caller with ever new account names cannot fill the memory.
 const MOST_ACCOUNTS = 1_000;
 
 class Token {
@@ -82,13 +82,13 @@ function wantedMs({ minTtl }, token) {
     return minTtl === undefined ? Math.min(DEFAULT_MIN_TTL_SECONDS * 1000, lifetimeMs(token) / 2) : minTtl * 1000;
 }
 
-// In seconds, rounded up: the broker's margin covers one, and who asks for the longest lifetime gets that number.
+// In seconds, rounded up: the broker's margin covers one, and a caller that asks for the longest lifetime gets that number.
 function isMet(demand, token, now) {
     const left = Math.ceil((token.expiresAt - now) / 1000);
     return left > 0 && left >= Math.floor(wantedMs(demand, token) / 1000);
 }
 
-// The token that a call for this demand has just brought, if it lasts.
+// The token that a call for this demand has just returned, if it lasts long enough.
 function checked(demand, token, now) {
     const left = token.expiresAt - now;
     const wanted = wantedMs(demand, token);
@@ -97,7 +97,7 @@ function checked(demand, token, now) {
     throw brokerError("token_expires_too_soon", lasts);
 }
 
-/** What the source knows of one account, and the decisions that follow. It has no clock. */
+/** What the source knows about one account, and the decisions that follow. It has no clock. */
 class Entry {
     token;
     renewAt = 0;
@@ -147,7 +147,7 @@ class Entry {
     }
 
     fail(demand, error, now, draw) {
-        // A fault in one caller's options must not delay others.
+        // An error in one caller's options must not delay others.
         if (!isPlain(demand) && error instanceof InvalidRequestError) return;
         const inARow = this.failure ? this.failure.inARow + 1 : 0;
         const backoff = FIRST_COOLDOWN_MS * 2 ** Math.min(inARow, 16);
@@ -164,7 +164,7 @@ function isWithin(milliseconds, since, now) {
     return now - since >= -CLOCK_STEP_MS && now - since < milliseconds;
 }
 
-/** Waits so many seconds in all: by the wall clock, which goes on in a freeze, and by timers, as it may step back. */
+/** Waits this many seconds in all: by the wall clock, which runs during a freeze, and by timers, because it may step back. */
 class Patience {
     #seconds;
     #now;
@@ -176,7 +176,7 @@ class Patience {
         this.#end = now() + seconds * 1000;
     }
 
-    /** Whether `isDone` after `promise` has settled; false if there is no patience left. */
+    /** Whether `isDone` after `promise` has settled; false if the time is up. */
     async outlasts(promise, isDone) {
         while (!isDone() && this.#seconds > 0 && this.#now() < this.#end) {
             const began = performance.now();
@@ -222,7 +222,7 @@ class TokenSource {
             const { token, call } = this.#lookUp(account, demand);
             if (token) return token;
             if (!(await patience.outlasts(call.ended, () => call.outcome))) {
-                const description = `no answer of the broker within ${limit} s; try again`;
+                const description = `no answer from the broker within ${limit} s; try again`;
                 throw brokerError("broker_unavailable", description, { retryAfter: 1 });
             }
             const { token: brought, error } = call.outcome;
@@ -271,7 +271,7 @@ class TokenSource {
         if (token) {
             entry.store(call.demand, token, now, this.#random());
         } else if (isCurrent && isWithin(CALL_SECONDS * 1000 + CLOCK_STEP_MS, call.startedAt, now)) {
-            // A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
+            // A call that was replaced, or interrupted by a freeze, says nothing about the next one.
             entry.fail(call.demand, error, now, this.#random());
         }
         call.outcome = outcome;

@@ -1,4 +1,4 @@
-/** Three ways to reach the broker: the agent on this host, a direct invoke, and the HTTP API. */
+/** Three ways to reach the broker: the agent on this host, direct invocation, and the HTTP API. */
 
 import { createHash, createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
@@ -137,7 +137,7 @@ async function guardToken(given) {
             throw brokerError("not_configured", `the guard token's file ${path} cannot be read`);
         }
     }
-    value = value.trim(); // secret stores deliver line ends
+    value = value.trim(); // secret stores add line ends
     if (!value) throw brokerError("not_configured", `there is no guard token; set ${GUARD_VARIABLES[0]}`);
     if (!SENDABLE.test(value)) {
         throw brokerError("not_configured", "the guard token has characters that cannot be sent in a header");
@@ -233,7 +233,7 @@ function read({ status, retryAfter: header, text }) {
         const requestId = typeof object.request_id === "string" ? object.request_id : undefined;
         throw brokerError(code, String(object.error_description ?? ""), { retryAfter, requestId });
     }
-    // A gateway's own message is not repeated: it may quote the signed request with its session token.
+    // A gateway's own message is not shown, because it may quote the signed request with its session token.
     if (status === 401 || status === 403) {
         throw brokerError("access_denied", `the request was refused with ${status} before the broker saw it`);
     }
@@ -246,7 +246,7 @@ function readInvocation({ FunctionError: isError, Payload: payload }) {
     if (!isError) throw brokerError("broker_unavailable", "the response is not a token answer");
     const code = String(object?.errorType ?? "");
     const message = String(object?.errorMessage ?? "");
-    // Lambda's own errors are Runtime.ExitError and the like, or a time-out, which has no type.
+    // Lambda's own errors are Runtime.ExitError and the like, or a timeout, which has no type.
     if (!CODE.test(code)) throw brokerError("broker_unavailable", `the function failed: ${code || message}`);
     const retryAfter = wholeSeconds(RETRY_AFTER.exec(message)?.[1]);
     throw brokerError(code, message.replace(RETRY_AFTER, ""), { retryAfter });
@@ -261,7 +261,7 @@ function decode(text) {
     }
 }
 
-// More than a billion seconds are no time to wait.
+// More than a billion seconds cannot be meant.
 function wholeSeconds(value) {
     if (typeof value === "string" && /^\d{1,9}$/.test(value)) return Number(value);
     return Number.isInteger(value) && value >= 0 && value < 1e9 ? value : undefined;

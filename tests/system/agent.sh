@@ -1,6 +1,5 @@
-# The agent: our clients, stock OAuth 2.0 clients and curl against the one of `cargo local`, told nothing but its address
-# and its guard token; and the extension beside a function in Python and one in Node.js, on AWS's runtime interface
-# emulator.
+# The agent: our clients, stock OAuth 2.0 clients and curl against the agent of `cargo local`, given only its address
+# and guard token; and the extension with a Python and a Node.js function, on AWS's runtime interface emulator.
 # shellcheck shell=bash
 
 agent=tests/system/agent
@@ -18,7 +17,7 @@ unset AWS_SESSION_TOKEN AWS_CONTAINER_AUTHORIZATION_TOKEN
 
 python_client() { "$SYSTEM_DIR/clients/bin/python" "$agent/client.py"; }
 node_client() { node "$node_folder/client.mjs"; }
-# A stack for each: the broker does not log in again and again for sessions that are revoked within a minute.
+# One stack for each, because the broker does not log in repeatedly for sessions that are revoked within a minute.
 for client in python_client node_client; do
     need "starting the local stack" start_local
     TOKEN_BROKER_PORT=$AGENT_PORT TOKEN_BROKER_TOKEN=$GUARD_TOKEN \
@@ -35,7 +34,7 @@ for client in authlib requests_oauthlib simple_oauth2; do
     done
 done
 
-# The lines of docs/API.md, but for the API's address.
+# The lines of docs/API.md, except for the API's address.
 document_lines() {
     "$SYSTEM_DIR/clients/bin/python" -c "import os
 from authlib.integrations.requests_client import OAuth2Session
@@ -71,7 +70,7 @@ for path in $USERS /v1/token; do
         status 403 "$path" -H "X-Token-Broker-Token: $GUARD_TOKEN" -H 'X-Forwarded-For: 192.0.2.1'
 done
 
-# The emulator looks for extensions in /opt, so it gets an /opt of its own.
+# The emulator looks for extensions in /opt, so it gets its own /opt.
 WITH_OPT=$SYSTEM_DIR/opt
 # shellcheck disable=SC2016 # the inner shell's. No function: the emulator has to be the process that ends with the part
 own_opt=(--mount sh -c 'mount --bind "$1" /opt && shift && exec "$@"' sh "$WITH_OPT")

@@ -1,10 +1,9 @@
-# The standard library for arm64, where the machine is none.
-# shellcheck shell=bash
+# The standard library for arm64, if this machine is not arm64. shellcheck shell=bash
 
 ARM64=aarch64-unknown-linux-gnu
 
-# From rustup; and where its server is out of reach or there is no rustup, built by the compiler that is there, from the
-# very source that Debian packages for it. Sets RUSTC and CARGO_TARGET_DIR in that case.
+# From rustup. If its server is unreachable or there is no rustup, built by the existing compiler from the source that
+# Debian packages for it; then this sets RUSTC and CARGO_TARGET_DIR.
 arm64_std() {
     [ -d "$(rustc --print sysroot)/lib/rustlib/$ARM64/lib" ] || rustup target add "$ARM64" || build_arm64_std
 }
@@ -18,8 +17,8 @@ build_arm64_std() {
         rust_source "$version" "$dir/source" || return
         # The shared library would have to be linked, and nothing needs it.
         sed -i 's/^crate-type = .*/crate-type = ["rlib"]/' "$dir/source/library/std/Cargo.toml"
-        # As the toolchain's own is built: with the profile that its source has for that, and its lock file.
-        # Paths are written as there, so that no program names this machine's directories.
+        # Built like the toolchain's own, with the profile and the lock file of its source. Paths are rewritten as
+        # there, so that no program names this machine's directories.
         flags="-Zforce-unstable-if-unmarked --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
         flags+=" --remap-path-prefix=$dir/source=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
         RUSTC_BOOTSTRAP=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$flags \
@@ -33,7 +32,7 @@ build_arm64_std() {
         printf '#!/bin/sh\nexec "%s" --sysroot "%s" "$@"\n' "$sysroot/bin/rustc" "$dir" >"$dir/bin/rustc"
         chmod +x "$dir/bin/rustc"
     fi
-    # In a place of its own: what has been compiled against another standard library does not go with this one.
+    # In its own place, because code compiled against another standard library does not fit this one.
     export RUSTC=$dir/bin/rustc CARGO_TARGET_DIR=$dir/target
 }
 

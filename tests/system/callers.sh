@@ -1,6 +1,5 @@
-# Who calls the broker: a Lambda in Python and one in Node.js that invoke it directly, and curl with a signed request.
-# They are the examples that docs/API.md shows.
-# shellcheck shell=bash
+# The callers that docs/API.md shows: a Lambda in Python and one in Node.js that invoke the broker directly, and curl
+# with a signed request. shellcheck shell=bash
 
 callers=tests/system/callers
 need "installing boto3" venv callers boto3==1.44.5
@@ -9,11 +8,11 @@ need "installing the AWS SDK for JavaScript" node_modules callers @aws-sdk/clien
 cp examples/callers/node/caller.mjs "$callers/node_caller.mjs" "$SYSTEM_DIR/callers-node/"
 
 python="$SYSTEM_DIR/callers/bin/python"
-# A caller that never gives up is to fail, not to hang.
+# A caller that never gives up should fail, not hang.
 python_caller() { timeout 60 "$python" "$callers/python_caller.py" "PythonCaller.test_$1"; }
 node_caller() { timeout 60 node "$SYSTEM_DIR/callers-node/node_caller.mjs" "$1"; }
 
-# The callers know the broker by its name alone, as in the cloud: the SDK's own variable leads them to this one.
+# As in the cloud, the callers know only the broker's name: the SDK's own variable leads them to this one.
 export AWS_SESSION_TOKEN='' PYTHONDONTWRITEBYTECODE=1
 unset AWS_REGION AWS_DEFAULT_REGION AWS_PROFILE
 point_callers_at_it() {

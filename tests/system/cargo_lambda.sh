@@ -1,5 +1,4 @@
-# cargo-lambda: its emulator of Lambda, and the package that it builds for deploying.
-# shellcheck shell=bash
+# cargo-lambda: its emulator of Lambda, and the package that it builds for deployment. shellcheck shell=bash
 
 . tests/system/arm64_std.sh
 
@@ -16,7 +15,7 @@ start_emulator() {
     wait_for 60 grep -q "starting Runtime server" "$LOGS/$name.log"
 }
 
-# invoke EVENT: what the function answers to this file of events/.
+# invoke EVENT: prints the function's answer to this file of events/.
 invoke() {
     timeout 60 cargo lambda invoke --invoke-address 127.0.0.1 --invoke-port "$EMULATOR" --data-file "events/$1.json"
 }
@@ -46,7 +45,7 @@ check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
 check "cargo lambda: a request without an IAM identity is refused" refuses_anonymous_http
 
-# As `sam build` runs it: resolved with the development crates, the function's dependencies would get their features too.
+# Run as by `sam build`: resolved with the development crates, the function's dependencies would get their features too.
 resolves_the_features_of_the_function_alone() {
     local shim=$SYSTEM_DIR/shim cargo
     cargo=$(command -v cargo)
@@ -71,7 +70,7 @@ check "cargo lambda: build --release --arm64 --output-format zip" \
 PACKAGE=$SYSTEM_DIR/lambda/token-broker/bootstrap.zip
 check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE" arm64
 
-# The program of the zip itself, on an emulated processor where this one is another.
+# The program of the zip itself, on an emulated processor if necessary.
 start_package() {
     local runner=()
     if [ "$(uname -m)" != aarch64 ]; then runner=(qemu-aarch64 -L /usr/aarch64-linux-gnu); fi

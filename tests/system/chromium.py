@@ -19,7 +19,7 @@ class Chromium:
             os.set_inheritable(3, True)
             os.set_inheritable(4, True)
 
-        # In a container, or as root, there is no sandbox. The only page is our own.
+        # In a container, or as root, there is no sandbox. The only page is ours.
         arguments = ["--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
                      "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe",
                      f"--user-data-dir={profile}", "about:blank"]
@@ -82,7 +82,7 @@ class Chromium:
         return result["result"].get("value")
 
     def wait_for(self, condition, seconds=20):
-        """Until the condition holds in the page. It is checked each time the page changes."""
+        """Waits until the condition holds in the page. It is checked whenever the page changes."""
         self.evaluate(f"""new Promise((done, failed) => {{
             const holds = () => {condition};
             if (holds()) return done();

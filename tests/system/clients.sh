@@ -1,13 +1,12 @@
-# Stock OAuth 2.0 clients against `POST /token`, told nothing but the URL. They insist on an id and a secret, which the
-# broker does not look at: in the deployed API, IAM says who the caller is.
-# shellcheck shell=bash
+# Stock OAuth 2.0 clients against `POST /token`, given only the URL. They require an id and a secret, which the broker
+# ignores: in the deployed API, IAM identifies the caller. shellcheck shell=bash
 
 clients=tests/system/clients
 need "installing Authlib and requests-oauthlib" oauth_clients_in_python
 need "installing simple-oauth2" oauth_clients_in_node
 need "building the oauth2 crate's tests" cargo test --quiet --locked --test integration --no-run
 
-# Both libraries insist on https, but for these.
+# Without these, both libraries require https.
 export AUTHLIB_INSECURE_TRANSPORT=1 OAUTHLIB_INSECURE_TRANSPORT=1
 export BROKER_URL CONVIRZA_URL PYTHONDONTWRITEBYTECODE=1
 
@@ -19,7 +18,7 @@ simple_oauth2() { node "$SYSTEM_DIR/clients-node/simple_oauth2_client.mjs" "$1";
 # A module finds its packages above its own folder.
 cp "$clients/simple_oauth2_client.mjs" "$SYSTEM_DIR/clients-node/"
 
-# each PROMISE: as every client keeps it.
+# each PROMISE: checks it for every client.
 each() {
     local client
     for client in authlib requests_oauthlib simple_oauth2; do

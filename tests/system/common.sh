@@ -1,5 +1,4 @@
-# What the parts of tests/system.sh share: counting, installing, and starting and ending things.
-# shellcheck shell=bash
+# Shared by the parts of tests/system.sh: counting, installing, and starting and ending processes. shellcheck shell=bash
 
 SYSTEM_DIR=$PWD/target/system   # tools, logs and other files; may be deleted at any time
 RESULTS=$SYSTEM_DIR/results     # a line for each check: passed, failed or skipped, a tab, and its name
@@ -8,7 +7,7 @@ LOGS=$SYSTEM_DIR/logs           # what each check and each server has printed
 begin_run() {
     mkdir -p "$SYSTEM_DIR" "$LOGS"
     : >"$RESULTS"
-    # What goes to this machine goes there directly.
+    # Requests to this machine use no proxy.
     export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 }
 
@@ -28,7 +27,7 @@ end_run() {
     exit
 }
 
-# One part, in a shell of its own, so that what it starts ends with it.
+# Runs one part in its own shell, so that what it starts ends with it.
 run_part() {
     local began=$SECONDS recorded
     printf '\n== %s\n' "$1"
@@ -51,7 +50,7 @@ record() {
     printf '%-8s %s\n' "$1" "$2"
 }
 
-# check NAME COMMAND...: passes where the command ends with 0. Otherwise shows the end of what it printed.
+# check NAME COMMAND...: passes if the command exits with 0. Otherwise shows the end of its output.
 check() {
     local name=$1 log
     shift
@@ -66,10 +65,10 @@ check() {
     fi
 }
 
-# skip NAME REASON: what cannot run here.
+# skip NAME REASON: records a check that cannot run here.
 skip() { record skipped "$1: $2"; }
 
-# need COMMAND...: prepares something without which the part cannot go on. Says what it prepares.
+# need NAME COMMAND...: prepares something that the part requires, and names it.
 need() {
     local what=$1 log
     shift
@@ -86,13 +85,13 @@ need() {
 background() {
     local name=$1
     shift
-    # Here and not by the server, so that no caller of wait_for finds a line of the last run.
+    # Here and not by the server, so that no caller of wait_for finds a line of an earlier run.
     : >"$LOGS/$name.log"
     "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
     STARTED+=($!)
 }
 
-# Asks the servers to end, and makes those that have not after a while.
+# Asks the servers to end, and kills those that do not end in time.
 end_started() {
     [ ${#STARTED[@]} != 0 ] || return 0
     kill "${STARTED[@]}"
@@ -122,8 +121,8 @@ venv() {
     "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$dir/.packages"
 }
 
-# node_modules NAME PACKAGE...: a folder $SYSTEM_DIR/NAME-node with these packages, made once. Node comes from Debian where
-# it is missing and may be installed.
+# node_modules NAME PACKAGE...: a folder $SYSTEM_DIR/NAME-node with these packages, made once. If Node is missing and
+# may be installed, it comes from Debian.
 node_modules() {
     local dir=$SYSTEM_DIR/$1-node
     shift
@@ -133,8 +132,8 @@ node_modules() {
     npm install --prefix "$dir" --no-package-lock --no-audit --no-fund "$@" && echo "$*" >"$dir/.packages"
 }
 
-# cargo_tool NAME VERSION: a cargo subcommand from crates.io, built once. Building it takes longer than running it, so it
-# is not optimized.
+# cargo_tool NAME VERSION: a cargo subcommand from crates.io, built once. Building it takes longer than running it, so
+# it is not optimised.
 cargo_tool() {
     export PATH=$SYSTEM_DIR/tools/bin:$PATH
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$SYSTEM_DIR/tools/build \
@@ -156,10 +155,10 @@ sam_tools() {
     export PATH=$SYSTEM_DIR/sam/bin:$PATH SAM_CLI_TELEMETRY=0
 }
 
-# What makes the template of a release.
+# The tools that make the template of a release.
 template_tools() { venv sam-translator aws-sam-translator==1.115.0 boto3==1.43.108 PyYAML==6.0.4; }
 
-# The AWS CLI, as `aws`. PyPI has version 1, which takes payloads as they are and knows no option for that.
+# The AWS CLI, as `aws`. PyPI has version 1, which sends payloads unchanged and has no option for that.
 aws_cli() {
     venv operations awscli==1.45.11 || return
     mkdir -p "$SYSTEM_DIR/aws-cli"
@@ -191,7 +190,7 @@ apt_install() {
         DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@"
 }
 
-# A port of loopback that nothing listens on.
+# A free port of loopback.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # The stock OAuth 2.0 clients.

@@ -1,4 +1,4 @@
-"""What the console of the local stack shows and does.
+"""Tests of the local stack's console.
 
     console.py PROMISE URL            one promise
     console.py picture URL docs/console.png [light|dark] [width]
@@ -51,7 +51,7 @@ class Console(Chromium):
         self.wait_for(f'document.getElementById("{identifier}").className === "{"on" if fault else ""}"')
 
     def heal(self):
-        """All callers have a token, then lose it, and report that."""
+        """All callers get a token, lose it, and report that."""
         self.click("call")
         self.wait_for(callers("accepted"))
         self.click("revoke")
@@ -107,7 +107,7 @@ def fits_a_phone_in_light_and_dark(console):
         console.resize(width, 844)
         assert console.evaluate("document.documentElement.scrollWidth") <= width, width
     assert console.evaluate('document.getElementById("fold").open'), "the events are shown where there is room"
-    # As large as a finger.
+    # Large enough for a finger.
     console.resize(390, 844)
     heights = console.evaluate('[...document.querySelectorAll("button:not([hidden]), select")].map(item => item.offsetHeight)')
     assert min(heights) >= 44, heights
@@ -133,7 +133,7 @@ def notices_that_the_stack_is_gone(console):
     console.wait_for(f'{text("connection")}.startsWith("no connection")')
     console.send("Network.emulateNetworkConditions", offline=False, **offline)
     console.wait_for(LIVE)
-    console.errors.clear()  # what the browser says of the lost connection
+    console.errors.clear()  # the browser's messages about the lost connection
 
 
 def takes_no_command_from_another_site(console):
@@ -161,7 +161,7 @@ def a_fault_is_switched_on_and_off(console):
     console.wait_for(f'{text("log")}.includes("login answered 429 (fault: rate_limited)")')
     console.switch("login", "")
     assert all(place["planned"] is None for place in console.state()["faults"])
-    # Looking needs no table, and says what the callers get of it.
+    # The page needs no table, and says what the callers get.
     console.switch("store", "unavailable")
     assert console.state()["status"]["accounts"][0]["account"] == "default"
     console.switch("store", "")

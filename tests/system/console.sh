@@ -10,7 +10,7 @@ CHROMIUM=$(browser)
 export CHROMIUM
 console() { PYTHONDONTWRITEBYTECODE=1 timeout 120 python3 tests/system/console.py "$@"; }
 
-# Each promise on a stack of its own: the login limiter remembers the minute before.
+# Each promise on its own stack, because the login limiter remembers the last minute.
 on_a_new_stack() {
     start_local && CONVIRZA_URL=$CONVIRZA_URL console "$1" "$(sed -n 's/^  the console  *\([^ ]*\).*/\1/p' "$LOGS/local.log")"
 }
@@ -22,7 +22,7 @@ for promise in one_report_heals_all_callers_with_one_login works_with_the_keyboa
     check "console: ${promise//_/ }" on_a_new_stack "$promise"
 done
 
-# watched: a fleet starts when its console is opened, and its end can be seen there.
+# watched: a fleet starts when its console is opened, which shows its end.
 watched() {
     background fleet target/debug/token-broker-local fleet --watch --instances 20 --requests 2000
     wait_for 30 grep -q 'the run starts then' "$LOGS/fleet.log" || return

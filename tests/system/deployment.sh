@@ -1,6 +1,5 @@
-# The whole stack, deployed by the README's commands to an emulator of AWS that others wrote. It enforces IAM, and runs
-# the function as a process, which talks TLS to an emulated Convirza.
-# shellcheck shell=bash
+# Deploys the whole stack with the README's commands to someone else's AWS emulator. It enforces IAM, and runs the
+# function as a process, which uses TLS with an emulated Convirza. shellcheck shell=bash
 
 DEPLOYMENT=$SYSTEM_DIR/deployment
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
@@ -45,7 +44,7 @@ start_aws() {
 # The README's commands, in a folder of a release, with this upstream and processor. The last of them get a token.
 deploys_by_the_readme() {
     local folder=$DEPLOYMENT/release block printed
-    # The template has the right sum only before the emulator's part of it takes its place.
+    # Checked first, because the emulator's part of the template then replaces it.
     (cd "$folder" && sha256sum --check --ignore-missing --quiet SHA256SUMS) &&
         mv "$folder/token-broker.template.yaml" "$DEPLOYMENT/whole.yaml" &&
         python tests/system/deployment/simplify.py "$DEPLOYMENT/whole.yaml" "$folder/token-broker.template.yaml" &&

@@ -1,9 +1,8 @@
-# A Docker engine, and the image that the SAM CLI runs functions in.
-# shellcheck shell=bash
+# A Docker engine, and the image in which the SAM CLI runs functions. shellcheck shell=bash
 
 engine_runs() { docker version; }
 
-# Ours, where none runs. It needs neither the firewall nor routing: containers talk to this machine alone. It has to
+# Our own, if none runs. It needs neither firewall nor routing, because containers talk only to this machine. It has to
 # outlast all containers.
 start_engine() {
     ENGINE=$(mktemp -d) # and not in target/system, since the path of a socket has to be short
@@ -19,7 +18,7 @@ install_engine() {
     may_install && apt_install docker.io iproute2 && { command -v docker || apt_install docker-cli; }
 }
 
-# The engine that runs; or else one of our own, which only root may start.
+# The running engine, or our own, which only root may start.
 docker_engine() {
     engine_runs && return
     { command -v dockerd && command -v docker; } || install_engine || return

@@ -1,5 +1,4 @@
-# shellcheck shell=bash
-# The integration tests once more, all of them, on a DynamoDB and a Secrets Manager that others wrote: real processes of
+# shellcheck shell=bash All integration tests again, on someone else's DynamoDB and Secrets Manager: real processes of
 # the function, conditional writes, faults in front of the services, rotation through PutSecretValue.
 
 need "install moto" venv moto 'moto[dynamodb,secretsmanager]==5.2.5' flask==3.1.3 flask-cors==6.0.5
@@ -14,7 +13,7 @@ integration_tests() {
 }
 check "moto: every integration test" integration_tests
 
-# Each test that needs the services has made a table and a secret of its own there.
+# Each test that needs the services has created its own table and secret there.
 tables() {
     "$SYSTEM_DIR/moto/bin/python" - "$moto_url" <<'PYTHON'
 import sys

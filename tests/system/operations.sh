@@ -1,6 +1,5 @@
-# The commands of docs/OPERATIONS.md and docs/runbooks, as they stand there, against the local stack. Those that need
-# AWS are marked bash there, the others sh.
-# shellcheck shell=bash
+# Runs the commands of docs/OPERATIONS.md and docs/runbooks unchanged against the local stack. Those that need AWS are
+# marked bash there, the others sh. shellcheck shell=bash
 
 need "installing the AWS CLI" aws_cli
 need "starting the local stack" start_local
@@ -10,10 +9,10 @@ set -a
 set +a
 export AWS_ENDPOINT_URL_LAMBDA=$BROKER_URL
 
-# commands FILE: its blocks for the local stack, one after the other. Blocks in a list are indented.
+# commands FILE: prints its blocks for the local stack in order. Blocks in a list are indented.
 commands() { awk '/^ *```sh$/ { on = 1; next } /^ *```$/ { on = 0 } on' "$1"; }
 
-# What the pages take for granted.
+# The definitions that the pages assume.
 cat >"$SYSTEM_DIR/operations/prelude.sh" <<'END'
 set -euo pipefail
 OPERATOR=token-broker:operator LIVE=token-broker:live TABLE=$BROKER_TABLE

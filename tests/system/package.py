@@ -1,4 +1,4 @@
-"""Whether a zip is what Lambda takes: one program for provided.al2023. Says what is wrong, or what is in it.
+"""Checks that Lambda accepts a zip: one program for provided.al2023. Prints what is wrong, or its contents.
 
     package.py ZIP arm64|x86_64            a function: `bootstrap`
     package.py ZIP arm64|x86_64 NAME       a layer: a program with this name
@@ -11,7 +11,7 @@ import zipfile
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-# What Amazon Linux 2023 has. A program that asks for a later version is not started.
+# The version in Amazon Linux 2023, which does not start a program that needs a later one.
 GLIBC = (2, 34)
 LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"}
 MACHINES = {

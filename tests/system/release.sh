@@ -1,17 +1,16 @@
-# The archives of a release: built twice, in places that have nothing in common, and equal to the byte.
-# shellcheck shell=bash
+# The archives of a release: built twice in unrelated places, with identical bytes. shellcheck shell=bash
 
 RELEASE=$SYSTEM_DIR/release
 CRATES=${CARGO_HOME:-$HOME/.cargo}
 
-# copy_sources DIRECTORY: everything that Git does not ignore, and the tools, which are the same for both builds.
+# copy_sources DIRECTORY: copies everything that Git does not ignore, and the tools, which both builds share.
 copy_sources() {
     mkdir -p "$1/source/target" && ln -s "$SYSTEM_DIR" "$1/source/target/system" &&
         git ls-files --cached --others --exclude-standard -z | tar --create --null --files-from - |
         tar --extract --directory "$1/source"
 }
 
-# release DIRECTORY CARGO_HOME: what scripts/release.sh makes of the sources in this directory.
+# release DIRECTORY CARGO_HOME: runs scripts/release.sh on the sources in this directory.
 release() { RELEASE_DIR=$1/dist CARGO_TARGET_DIR=$1/build CARGO_HOME=$2 "$1/source/scripts/release.sh" x86_64; }
 
 # Another home of cargo, with the same crates in it.

@@ -1,5 +1,5 @@
-# The SAM CLI: the function as `sam build` makes it, on the SAM CLI's emulators of Lambda and API Gateway.
-# shellcheck shell=bash
+# The SAM CLI: the function from `sam build`, on the SAM CLI's emulators of Lambda and API Gateway. shellcheck
+# shell=bash
 
 . tests/system/docker_engine.sh
 
@@ -16,7 +16,7 @@ need "the SAM CLI" sam_tools
 need "cargo-lambda" cargo_lambda_tools # after it: cargo-lambda looks for Zig with the first python3 of the PATH
 PYTHON=$SYSTEM_DIR/sam/bin/python
 PARAMETERS=(--parameter-overrides "Architecture=$ARCHITECTURE")
-# Quicker than what is deployed, which cargo_lambda.sh builds.
+# Faster to build than the deployed function, which cargo_lambda.sh builds.
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 check "sam build" sam build "${PARAMETERS[@]}" || return 0
 
@@ -27,7 +27,7 @@ if ! image_is_here >"$LOGS/image.log" 2>&1; then
 fi
 
 need "the local stack" start_local --bind "$(gateway)"
-# What a user pastes, without the credentials: the SAM CLI would ask the real STS whose they are.
+# What a user pastes, except the credentials: the SAM CLI would ask the real STS whose they are.
 set -a
 # shellcheck source=/dev/null
 . "$LOCAL_ENV"
@@ -48,17 +48,17 @@ for event in events/*.json; do
     event=$(basename "$event" .json)
     check "sam local invoke: events/$event.json" invoke "$event"
 done
-# Nobody has a token at first, then direct-revoke ends it; and there are two accounts.
+# At first there is no token, then direct-revoke ends one; and there are two accounts.
 check "sam local invoke: three logins in all" upstream_saw logins=3 refreshes=0 revocations=2
 
-# serve COMMAND: one of the SAM CLI's servers, with a container that stays. Sets PORT.
+# serve COMMAND: starts one of the SAM CLI's servers, with a warm container. Sets PORT.
 serve() {
     PORT=$(free_port) || return
     background "sam-$1" sam local "$1" --port "$PORT" --warm-containers LAZY "${LOCAL[@]}"
     wait_for 60 grep -q 'Running on' "$LOGS/sam-$1.log"
 }
 
-# It removes its container, so it has to be over before the engine ends.
+# It removes its container, so it has to end before the engine.
 end_server() {
     kill "${STARTED[-1]}" || return
     wait "${STARTED[-1]}"

@@ -1,15 +1,15 @@
-"""What the function has to answer on the SAM CLI's emulators. Each command of tests/system/sam.sh ends with an error if not.
+"""Checks the function's answers on the SAM CLI's emulators. Each command of tests/system/sam.sh fails on a wrong one.
 
     sam_answers.py event NAME       standard input is the answer to events/NAME.json
-    sam_answers.py http EXPECTED    standard input is what `curl --include` has printed
+    sam_answers.py http EXPECTED    standard input is the output of `curl --include`
     sam_answers.py boto3 URL        invokes the function through `sam local start-lambda`
-    sam_answers.py upstream NAME=NUMBER...    standard input is what has reached Convirza
+    sam_answers.py upstream NAME=NUMBER...    standard input is what Convirza has received
 """
 
 import json
 import sys
 
-# What each event comes to without any rules for callers.
+# The result of each event without a caller policy.
 EVENTS = {
     "direct-refresh": "token",
     "direct-revoke": "revoked",
@@ -89,7 +89,7 @@ def http(expected):
     status = int(first.split()[1])
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     if expected == "not_routed":
-        # API Gateway's own answer: the function has not been asked.
+        # API Gateway's own answer: the function was not invoked.
         assert status in (403, 404) and set(json.loads(body)) == {"message"}, body
     else:
         is_body(expected, status, headers, json.loads(body))

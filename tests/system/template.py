@@ -1,7 +1,7 @@
-"""The template as CloudFormation sees it: transformed as SAM does it, and resolved for a choice of parameters.
+"""The template as CloudFormation sees it: transformed by SAM, and resolved for a choice of parameters.
 
 Writes the resources of each choice as NAME.json to the directory that is its argument, and NAME.template.json for
-checkov. What only a deployment gives a value to, such as the ARN of a table, becomes a text like ${TokenTable.Arn}.
+checkov. Values that exist only after a deployment, such as the ARN of a table, become texts like ${TokenTable.Arn}.
 
 changes/PARAMETER.json has the resources with another value of that parameter, and changes/code.json those with other
 code. sam-local.json has the function's variables as `sam local` resolves them.
@@ -66,11 +66,11 @@ REPLACED_WITH = {
     "AWS::DynamoDB::Table": "TableName",
     "AWS::Lambda::Version": "Description",
 }
-GONE = object()  # AWS::NoValue: whatever has this value is left out
+GONE = object()  # AWS::NoValue: an entry with this value is omitted
 
 
 def another(name, declared):
-    """Another value of a parameter than its default."""
+    """A value of a parameter other than its default."""
     for values in (EVERYTHING, OTHERS):
         if name in values:
             return values[name]
@@ -89,7 +89,7 @@ class Resolver:
         self.resources = template["Resources"]
 
     def stack(self):
-        """The resources that there would be."""
+        """The resources of the stack."""
         return {
             name: self.value(
                 {key: resource[key] for key in ("Type", "Properties", "UpdatePolicy", "UpdateReplacePolicy", "DependsOn") if key in resource}
@@ -102,7 +102,7 @@ class Resolver:
         """The same, as a template that checkov reads."""
         resources = self.stack()
         for name, resource in resources.items():
-            # SAM makes a stage of an API, and leaves the API's metadata where they are.
+            # SAM makes a stage of an API, and leaves the API's metadata in place.
             source = next((api for api in ("PrivateApi", "HttpApi") if name.startswith(api)), name)
             metadata = self.resources[name].get("Metadata") or self.resources.get(source, {}).get("Metadata")
             if metadata:
@@ -175,7 +175,7 @@ def transformed(package, parameters):
 
 
 def release(directory):
-    """The template of a release, of archives that are none."""
+    """The template of a release, with fake archives."""
     directory.mkdir(exist_ok=True)
     architectures = ["arm64", "x86_64"]
     for name in architectures:
@@ -188,7 +188,7 @@ def extremes(template, name):
     return {key: declared[name] for key, declared in template["Parameters"].items() if name in declared}
 
 
-# Of what CloudFormation's resource types name, that which this template never leads to.
+# Permissions of CloudFormation's resource types that this template never needs.
 NEVER = re.compile(
     r"(ec2|elasticfilesystem|firehose|kinesis|s3|s3files):|iam:.*(Group|User)Policy|iam:CreateServiceLinkedRole|"
     r"dynamodb:.*(Item|Scan|Query|ImportTable|DescribeImport|Kinesis|ContributorInsights|Replica|ResourcePolicy)|"

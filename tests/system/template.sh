@@ -5,7 +5,7 @@ need "the SAM CLI" sam_tools
 check "template: sam validate --lint, which is cfn-lint" sam validate --lint --region us-east-1
 need "transform the template" "$SYSTEM_DIR/sam/bin/python" tests/system/template.py "$SYSTEM_DIR/template"
 
-# As it is written, and as it is deployed: checkov evaluates no conditions. Its descriptions would come from the network.
+# As written, and as deployed, because checkov evaluates no conditions. Its descriptions would come from the network.
 need "checkov" venv checkov checkov==3.3.30
 run_checkov() {
     "$SYSTEM_DIR/checkov/bin/checkov" --framework cloudformation --compact --quiet --skip-download --file "$1"
@@ -22,7 +22,7 @@ done
 
 need "build the tests of the template" cargo test --quiet --locked --test integration --no-run
 
-# These are ignored where nothing has transformed the template, which is why they are named one by one.
+# These are ignored unless the template has been transformed, so they are named one by one.
 names=$(cargo test --quiet --locked --test integration template:: -- --ignored --list | sed -n 's/: test$//p')
 check "template: there are such tests" [ -n "$names" ] || return 0
 while read -r name; do

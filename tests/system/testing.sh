@@ -1,6 +1,5 @@
-# docs/TESTING.md as it stands there: services of a few lines in Python and Node, tested against the local stack. Containers
-# are network namespaces here, with the names, arguments and variables of the page's compose file.
-# shellcheck shell=bash
+# docs/TESTING.md, unchanged: services of a few lines in Python and Node, tested against the local stack. Containers are
+# network namespaces here, with the names, arguments and variables of the page's compose file. shellcheck shell=bash
 
 PAGE=docs/TESTING.md
 HERE=$SYSTEM_DIR/testing-page
@@ -23,14 +22,14 @@ node_tools() {
     mkdir -p "$HERE/node_modules" && cp -R clients/node "$HERE/node_modules/token-broker"
 }
 
-# of_compose EXPRESSION: what the page's compose file says, such as a service's variables as lines NAME=value.
+# of_compose EXPRESSION: prints a part of the page's compose file, such as a service's variables as lines NAME=value.
 of_compose() { "$SYSTEM_DIR/testing/bin/python" -c "
 import sys, yaml
 services = yaml.safe_load(open(sys.argv[1]))['services']
 print(*$1, sep='\n')" "$HERE/compose.yaml"; }
 variables() { of_compose "[f'{name}={value}' for name, value in services['$1']['environment'].items()]"; }
 
-# The network of the stack's container, and one of a container beside it, which knows the stack by its name.
+# The network of the stack's container, and one of another container, which knows the stack by its name.
 networks() {
     ip netns add "$STACK" && ip netns add "$WORKER" &&
         ip -n "$STACK" link add eth0 type veth peer name eth0 netns "$WORKER" &&
@@ -60,7 +59,7 @@ start_container() {
     wait_for 30 grep -q '(UTC):$' "$LOGS/container.log"
 }
 
-# inside NAMESPACE SERVICE COMMAND...: a command in a container of the compose file.
+# inside NAMESPACE SERVICE COMMAND...: runs a command in a container of the compose file.
 inside() {
     local namespace=$1 variables
     mapfile -t variables < <(variables "$2")

@@ -1,4 +1,4 @@
-// Runs the cases of `crates/contract/behaviour.json`, which says how every client behaves.
+// Runs the cases of `crates/contract/behaviour.json`, which defines how every client behaves.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -16,7 +16,7 @@ async function internals() {
     return { brokerErrorOf, serviceAndRegion };
 }
 
-/** Timers, clocks and randomness are by hand, so that nothing takes time. */
+/** The test controls timers, clocks and randomness, so that nothing takes time. */
 class Run {
     passedMs = 0;
     steppedMs = 0;

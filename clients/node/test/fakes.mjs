@@ -16,7 +16,7 @@ export const AWS = {
     region: "eu-west-1",
 };
 
-// The tests decide what the environment says.
+// The tests set the environment.
 for (const name of Object.keys(process.env)) {
     if (/^(AWS_|TOKEN_BROKER_)/.test(name)) delete process.env[name];
 }
@@ -49,7 +49,7 @@ export class Broker {
         return `token-secret-${account}-${this.generations.get(account) ?? 7}`;
     }
 
-    /** The upstream ends the session. The broker does not know. */
+    /** The upstream ends the session without the broker's knowledge. */
     revoke(account = "default") {
         this.dead.add(this.token(account));
     }
@@ -58,7 +58,7 @@ export class Broker {
         this.generations.set(account, (this.generations.get(account) ?? 7) + 1);
     }
 
-    /** The broker's table is that of before the last replacement. */
+    /** Restores the broker's table from before the last replacement. */
     restore(account = "default") {
         this.generations.set(account, this.generations.get(account) - 1);
     }
@@ -105,7 +105,7 @@ export function fault(code, description, retryAfter) {
     return retryAfter === undefined ? body : { ...body, retry_after: retryAfter };
 }
 
-/** Starts the servers for one test. `apiRequests` are {method, path, body, token} as the API got them. */
+/** Starts the servers for one test. `apiRequests` are {method, path, body, token} as received by the API. */
 export async function startFakes(test) {
     const fakes = { broker: new Broker(), clock: new Clock(), apiRequests: [], brokerHeaders: [], warnings: [] };
     const server = http.createServer(async (request, response) => {
@@ -137,7 +137,7 @@ export async function closedPort(test) {
     return fakes.port;
 }
 
-/** Resolves once `condition` holds, which other work of the event loop brings about. */
+/** Resolves once other work of the event loop makes `condition` true. */
 export async function until(condition) {
     for (let attempt = 0; attempt < 100_000; attempt++) {
         if (condition()) return;

@@ -1,11 +1,11 @@
-// What a source refuses, warns and throws. `behaviour.test.mjs` has the rules that all clients share.
+// What a source refuses, warns about and throws. `behaviour.test.mjs` has the rules that all clients share.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createTokenSource, InvalidRequestError, UnknownAccountError } from "token-broker";
 import { fault, startFakes, until } from "./fakes.mjs";
 
-test("a token says of whom it is and until when", async (t) => {
+test("a token names its account and its end", async (t) => {
     const { source, broker } = await startFakes(t);
     const token = await source.get({ minTtlSeconds: 300 });
     assert.deepEqual([token.accessToken, token.account, token.generation], ["token-secret-default-7", "default", 7]);

@@ -1,4 +1,4 @@
-// `token-broker/testing`, the section of the README about it, and what the package says of itself.
+// `token-broker/testing`, its section of the README, and the package's metadata.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -58,7 +58,7 @@ test("a fake recovers", async () => {
     assert.equal((await source.get()).expiresAt - broker.now, 60_000);
 });
 
-test("the package says whose it is", async () => {
+test("the package names its project", async () => {
     const manifest = JSON.parse(await inPackage("package.json"));
     const setting = (name) => new RegExp(`^${name} = "(.*)"$`, "m").exec(readText("Cargo.toml"))[1];
     assert.equal(manifest.homepage, setting("repository"));

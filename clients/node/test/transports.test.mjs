@@ -230,7 +230,7 @@ describe("agent", () => {
         await assert.rejects(source.get(), { name: "UnavailableError", message: /no answer within 0.001 s/ });
     });
 
-    test("a time to wait of more than a billion seconds is none", async (t) => {
+    test("a retry time above a billion seconds is ignored", async (t) => {
         const { port, broker } = await startFakes(t);
         broker.raw = [503, fault("store_unavailable", "DynamoDB does not answer", 1e9)];
         const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
@@ -280,7 +280,7 @@ test("bundlers find every package that is imported on demand", async () => {
 });
 
 describe("lambda", { skip: skipLambda }, () => {
-    test("makes its own client", async (t) => {
+    test("creates its own client", async (t) => {
         const { url } = await startFakes(t);
         setVariables(t, {
             AWS_ENDPOINT_URL_LAMBDA: url,
@@ -292,7 +292,7 @@ describe("lambda", { skip: skipLambda }, () => {
         assert.equal((await createTokenSource({ transport: lambda() }).get()).generation, 7);
     });
 
-    test("makes its client for the Region of the ARN", async (t) => {
+    test("creates its client for the Region of the ARN", async (t) => {
         const { url, brokerHeaders } = await startFakes(t);
         setVariables(t, {
             AWS_ENDPOINT_URL_LAMBDA: url,

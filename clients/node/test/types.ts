@@ -1,4 +1,4 @@
-// Compiled, not run: the types fit the way in which the package is used.
+// Compiled, not run: the types fit the use of the package.
 
 import { LambdaClient } from "@aws-sdk/client-lambda";
 import { defaultProvider } from "@aws-sdk/credential-provider-node";

@@ -65,14 +65,14 @@ class Broker:
         return f"token-secret-{account}-{generation or self._generations.get(account, 7)}"
 
     def revoke(self, account: str = "default") -> None:
-        """The upstream ends the session. The broker does not know."""
+        """The upstream ends the session without the broker's knowledge."""
         self.dead.add(self.token(account))
 
     def replace(self, account: str = "default") -> None:
         self._generations[account] = self._generations.get(account, 7) + 1
 
     def restore(self, account: str = "default") -> None:
-        """The broker's table is that of before the last replacement."""
+        """Restores the broker's table from before the last replacement."""
         self._generations[account] -= 1
 
     def answer(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -110,7 +110,7 @@ def error(code: str, description: str, retry_after: int | None = None) -> dict[s
 
 
 class Fakes:
-    """The server. `api_requests` are (path, body, token) as the API got them."""
+    """The server. `api_requests` are (path, body, token) as received by the API."""
 
     def __init__(self) -> None:
         self.broker = Broker()
@@ -141,7 +141,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
-        """A client that closes its connection early is no error of the server."""
+        """A client that closes its connection early is not an error of the server."""
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -115,7 +115,7 @@ class TestEveryClient:
         assert fakes.api_requests == []
 
     def test_does_not_repeat_a_post_from_before_a_redirect(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
-        # requests repeats the redirected GET alone, the others would start with the POST.
+        # requests repeats only the redirected GET; the others would start with the POST.
         assert send(source, f"{fakes.url}/effect", b"body") == (200 if send is with_requests else 401)
         assert [path for path, _, _ in fakes.api_requests].count("/effect") == 1
         assert source.get().generation == 8, "the token was reported"

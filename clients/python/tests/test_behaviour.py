@@ -1,4 +1,4 @@
-"""Runs the cases of `crates/contract/behaviour.json`, which says how every client behaves."""
+"""Runs the cases of `crates/contract/behaviour.json`, which defines how every client behaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Step = dict[str, Any]
 
 
 class Caller:
-    """One `get` or `report`. What a thread or a task would do is done by hand, so that nothing takes time."""
+    """One `get` or `report`. The test does what a thread or a task would do, so that nothing takes time."""
 
     def __init__(self, run: Run, step: Step, rejected: int | None) -> None:
         demand = Demand(step.get("min_ttl_seconds"), rejected)
@@ -57,7 +57,7 @@ class Run:
         self.calls.append((account, entry, call))
 
     def fetch(self, *_: object) -> Any:
-        """The transport: gives the answer of the step that is under way."""
+        """The transport: returns the answer of the current step."""
         if "error" in self.answer:
             raise TokenBrokerError.of(self.answer["error"], "as the case says", self.answer.get("retry_after"))
         expires_in, generation = self.answer.get("expires_in", 900), self.answer.get("generation", 1)

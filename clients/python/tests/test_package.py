@@ -1,4 +1,4 @@
-"""What the installed package says of itself, and that its tables are the contract's."""
+"""The installed package's metadata, and that its tables are the contract's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def setting(name: str) -> str:
     return found[1]
 
 
-def test_the_package_says_whose_it_is() -> None:
+def test_the_package_names_its_project() -> None:
     said = metadata.metadata("token-broker")
     assert said["Project-URL"] == f"Repository, {setting('repository')}"
     assert (said["Version"], said["License-Expression"]) == (setting("version"), setting("license"))

@@ -36,7 +36,7 @@ def settle(source: TokenSource) -> None:
 
 
 class TestCache:
-    def test_token_says_of_whom_it_is_and_until_when(self, source: TokenSource, fakes: Fakes) -> None:
+    def test_token_names_its_account_and_its_end(self, source: TokenSource, fakes: Fakes) -> None:
         token = source.get(min_ttl_seconds=300)
         assert (token.access_token, token.account, token.generation) == ("token-secret-default-7", "default", 7)
         assert (token.requested_at, token.expires_at) == (1_000_000, 1_000_900)
@@ -169,7 +169,7 @@ class TestWaiting:
             waiting = pool.submit(source.get)
             transport.wait_for(1)
             clock.advance(20)
-            with pytest.raises(Unavailable, match="no answer of the broker within 20 s"):
+            with pytest.raises(Unavailable, match="no answer from the broker within 20 s"):
                 waiting.result()
             transport.answer(0, generation=7)
 
@@ -257,7 +257,7 @@ class TestErrors:
         assert caught.value.code == "broker_unavailable"
 
     @pytest.mark.parametrize("answer", [None, [], ["access_token"], "access_token", 7])
-    def test_answers_that_are_no_mapping_are_refused(self, clock: Clock, answer: Any) -> None:
+    def test_answers_that_are_not_a_mapping_are_refused(self, clock: Clock, answer: Any) -> None:
         transport = Immediate()
         transport._answer = answer
         with pytest.raises(Unavailable) as caught:
@@ -266,7 +266,7 @@ class TestErrors:
 
 
 def wait_for_callers(source: TokenSource, callers: int) -> None:
-    """Waits until so many threads wait for the call in flight."""
+    """Waits until this many threads wait for the call in flight."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         entry = source._entries.get("default")
@@ -291,7 +291,7 @@ class Broken:
 
 
 class ByHand:
-    """A transport whose answers the test gives, in any order."""
+    """A transport whose answers the test chooses, in any order."""
 
     def __init__(self) -> None:
         self._answers: list[Any] = []

@@ -1,4 +1,4 @@
-"""`token_broker.testing`, and the section of the README about it."""
+"""`token_broker.testing`, and its section of the README."""
 
 from __future__ import annotations
 

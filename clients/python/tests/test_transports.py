@@ -270,12 +270,12 @@ class TestAgent:
 
 
 class TestLambda:
-    def test_makes_its_own_client(self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_creates_its_own_client(self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
         monkeypatch.setenv("TOKEN_BROKER_FUNCTION", "token-broker:live")
         assert TokenSource(Lambda()).get().generation == 7
 
-    def test_makes_its_client_for_the_region_of_the_arn(
+    def test_creates_its_client_for_the_region_of_the_arn(
         self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
@@ -285,7 +285,7 @@ class TestLambda:
         scopes = [headers["Authorization"].split("/")[2] for headers in fakes.broker_headers]
         assert scopes == ["ap-south-1", "cn-north-1"]
 
-    def test_makes_its_client_beside_threads_that_make_others(
+    def test_creates_its_client_beside_threads_that_create_others(
         self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
@@ -294,7 +294,7 @@ class TestLambda:
         with ThreadPoolExecutor(16) as pool:
             tokens = list(pool.map(source.get, [f"account-{number}" for number in range(16)]))
         assert {token.generation for token in tokens} == {7}
-        assert boto3.DEFAULT_SESSION is None, "which is not safe in several threads"
+        assert boto3.DEFAULT_SESSION is None, "which is not thread-safe"
 
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):
@@ -417,7 +417,7 @@ class TestHttpApi:
         # botocore's own requests for credentials come first.
         assert seen[-1] == trusted
 
-    def test_that_is_out_of_reach_is_unavailable(self, aws_keys: None) -> None:
+    def test_that_is_unreachable_is_unavailable(self, aws_keys: None) -> None:
         with Fakes() as stopped:
             url = stopped.url
         with pytest.raises(Unavailable, match=r"POST 127\.0\.0\.1 failed"):

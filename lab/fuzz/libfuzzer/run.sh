@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Fuzzes everything that reads bytes from outside, guided by coverage: libFuzzer, on the stable toolchain.
+# Fuzzes everything that reads input from outside, guided by coverage: libFuzzer on the stable toolchain.
 #
 #     lab/fuzz/libfuzzer/run.sh item                              # 10 million executions of one target
-#     lab/fuzz/libfuzzer/run.sh all 100000                        # every target, so many executions each
+#     lab/fuzz/libfuzzer/run.sh all 100000                        # every target, this many executions each
 #     lab/fuzz/libfuzzer/run.sh item 10000000 -max_total_time=720 # options of libFuzzer
 #     lab/fuzz/libfuzzer/run.sh item 0 crash-…                    # this input only
 #
-# `lab/fuzz` has the targets, what each checks, and the seeds. The corpus grows in `lab/fuzz/libfuzzer/corpus/TARGET`, is reduced
-# afterwards to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in
+# `lab/fuzz` has the targets, their checks, and the seeds. The corpus grows in `lab/fuzz/libfuzzer/corpus/TARGET`, is
+# then reduced to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in
 # `lab/fuzz/libfuzzer/crash-…`; put it into `lab/fuzz/seeds/TARGET` with the fix, and `cargo test` runs it from then on.
-# A C++ compiler is needed. The last line of each target is a row of the table in docs/EVIDENCE.md.
+# Needs a C++ compiler. The last line of each target is a row of the table in docs/EVIDENCE.md.
 set -euo pipefail
 cd "$(dirname "$0")"
 

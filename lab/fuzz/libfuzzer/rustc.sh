@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The compiler, with coverage instrumentation for the crates that parse. Other dependencies and build scripts stay as
-# they are. `run.sh` calls this by way of RUSTC_WRAPPER.
+# The compiler, with coverage instrumentation for the crates that parse. Other dependencies and build scripts are not
+# instrumented. `run.sh` calls this through RUSTC_WRAPPER.
 set -euo pipefail
 case " $* " in
     *" --target "*) ;;
     *) exec "$@" ;;
 esac
 case " $* " in
-    # The rules that are checked are not what is searched.
+    # The rules themselves are not searched.
     *" --crate-name token_broker_fuzz "* | *" --crate-name token_broker_libfuzzer "*) exec "$@" ;;
     *" --crate-name token_broker"* | \
     *" --crate-name base64 "* | *" --crate-name form_urlencoded "* | *" --crate-name http "* | \

@@ -1,4 +1,4 @@
-"""The Python client against an agent, which it finds by its environment alone."""
+"""The Python client against an agent, which it finds through its environment only."""
 
 import os
 from urllib.request import Request, urlopen

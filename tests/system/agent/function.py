@@ -1,4 +1,4 @@
-"""A Lambda function on a runtime of its own, which calls Convirza through the agent beside it."""
+"""A Lambda function on its own runtime that calls Convirza through the agent."""
 
 import json
 import os
@@ -12,7 +12,7 @@ source = TokenSource()
 
 
 def handler(_event):
-    # As code for AWS's own extension does it.
+    # Like code for AWS's own extension.
     headers = {"X-Aws-Parameters-Secrets-Token": os.environ["AWS_SESSION_TOKEN"]}
     with urlopen(Request(f"{AGENT}/proxy/default/v3/users/list", headers=headers)) as response:
         users = json.load(response)

@@ -1,4 +1,4 @@
-"""Authlib and requests-oauthlib against the agent: they are told a URL and a secret, which is the guard token."""
+"""Authlib and requests-oauthlib against the agent: given a URL and a secret, which is the guard token."""
 
 import os
 import unittest

@@ -1,4 +1,4 @@
-"""Runs a command that sends one request to $API_URL, and holds the signature that arrives against botocore's own."""
+"""Runs a command that sends one request to $API_URL, and compares its signature with botocore's."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ class Api(BaseHTTPRequestHandler):
 
 
 def signature_of(url, path, headers, body, signed_headers):
-    """What the signature has to be, over the headers that the sender says it has signed."""
+    """The right signature over the headers that the sender claims to have signed."""
     environment = os.environ
     credentials = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     signed = {name: headers[name] for name in signed_headers}

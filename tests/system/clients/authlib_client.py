@@ -1,4 +1,4 @@
-"""Authlib against POST /token: it is told the URL, and does the rest."""
+"""Authlib against POST /token: given the URL, it does the rest."""
 
 import unittest
 
@@ -24,7 +24,7 @@ class Authlib(unittest.TestCase):
             self.assertEqual(broker.asked, 1, authentication)
 
     def test_renews_it_when_it_has_expired(self):
-        # Authlib renews a minute ahead, unless told otherwise: longer than these tokens live.
+        # By default, Authlib renews a minute ahead, which is longer than these tokens live.
         client = session(leeway=0)
         broker = Counting(client)
         first = client.fetch_token()["access_token"]
@@ -47,7 +47,7 @@ class Authlib(unittest.TestCase):
             self.assertTrue(raised.exception.description)
 
     def test_reports_an_outage(self):
-        # What is not the client's fault is an error of HTTP to Authlib.
+        # Authlib reports what is not the client's fault as an HTTP error.
         with ConvirzaDown(), self.assertRaises(requests.HTTPError) as raised:
             session().fetch_token()
         response = raised.exception.response

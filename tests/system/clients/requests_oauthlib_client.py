@@ -1,4 +1,4 @@
-"""requests-oauthlib against POST /token: it is told the URL, and when a token has expired it says so."""
+"""requests-oauthlib against POST /token: given the URL, it says when a token has expired."""
 
 import unittest
 
@@ -57,7 +57,7 @@ class RequestsOauthlib(unittest.TestCase):
             client = OAuth2Session(client=LegacyApplicationClient(client_id="any"))
             client.fetch_token(TOKEN_URL, username="me", password="none")
         self.assertTrue(raised.exception.description)
-        # Several of oauthlib's exceptions stand for invalid_request, and for other codes than RFC 6749's there is one.
+        # Several of oauthlib's exceptions mean invalid_request, and one covers all codes outside RFC 6749.
         for fields, code in (
             ({"min_ttl_seconds": "soon"}, "invalid_request"),
             ({"account": "nobody"}, "unknown_account"),
@@ -74,7 +74,7 @@ class RequestsOauthlib(unittest.TestCase):
             client.fetch_token(TOKEN_URL)
         self.assertEqual(raised.exception.error, "upstream_unavailable")
         self.assertTrue(raised.exception.description)
-        # The exception has no place for what RFC 6749 does not know; the response has.
+        # The exception has no place for fields outside RFC 6749; the response has.
         self.assertEqual(broker.answer.status_code, 503)
         self.assertEqual(broker.answer.headers["Retry-After"], str(broker.answer.json()["retry_after"]))
 

@@ -1,4 +1,4 @@
-"""The local stack, as the Python clients see it."""
+"""The local stack, for the Python clients."""
 
 import os
 import time
@@ -12,7 +12,7 @@ API_URL = CONVIRZA_URL + "/v3/users/list"
 
 
 class Counting(HTTPAdapter):
-    """Counts how often a session asks the broker, and keeps its last answer."""
+    """Counts a session's requests to the broker, and keeps the last answer."""
 
     def __init__(self, session):
         super().__init__()
@@ -29,7 +29,7 @@ class Counting(HTTPAdapter):
 
 
 class ConvirzaDown:
-    """No pair is left, and no login succeeds."""
+    """Removes the pair, and lets no login succeed."""
 
     def __enter__(self):
         requests.post(os.environ["BROKER_URL"] + "/revoke").raise_for_status()

@@ -1,4 +1,4 @@
-"""ministack, with one repair: its API Gateway invokes the version behind an alias, and the function has to see the alias."""
+"""ministack, with one fix: its API Gateway invokes the version behind an alias, but the function has to see the alias."""
 
 import sys
 

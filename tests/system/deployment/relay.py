@@ -1,4 +1,4 @@
-"""TLS with an authority of its own, in front of a server on this machine.
+"""TLS with its own authority, in front of a server on this machine.
 
     relay.py AUTHORITY PORT
 

@@ -1,4 +1,4 @@
-"""The release's template without what the emulator lacks; says what it takes out.
+"""The release's template without what the emulator lacks; prints what it removes.
 
     simplify.py TEMPLATE COPY
 """

@@ -1,4 +1,4 @@
-"""Checks the stack that tests/system/deployment.sh has deployed to the emulator of AWS.
+"""Checks the stack that tests/system/deployment.sh deployed to the AWS emulator.
 
     stack.py CHECK [ARGUMENT...]
 """
@@ -48,7 +48,7 @@ def versions():
 
 
 def user(name, action, resource):
-    """The session of a new user who may do this alone."""
+    """The session of a new user with only this permission."""
     iam.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -81,7 +81,7 @@ def each_alias_refuses_what_is_not_its_own():
 
 def request(method, path, session=None):
     """The status of a request to the API, and its body."""
-    # The emulator has this name for an API, on its own port.
+    # The emulator uses this name for an API, on its own port.
     host = f"{resource('HttpApi')}.execute-api.localhost"
     url = boto3.client("sts").meta.endpoint_url + path
     signed = AWSRequest(method, url, headers={"host": host, "content-type": "application/json"}, data=b"{}")
@@ -100,7 +100,7 @@ def the_api_serves_those_who_sign_and_may():
     assert status == 200 and answer["access_token"], (status, answer)
     assert request("POST", "/token")[0] == 403
     assert request("POST", "/refresh", caller)[0] == 403
-    # IAM lets the administrator through, and no rule of the broker does.
+    # IAM admits the administrator, but no rule of the broker does.
     status, answer = request("POST", "/refresh", boto3.Session())
     assert (status, answer["error"]) == (403, "access_denied"), (status, answer)
     assert request("POST", "/nowhere", boto3.Session())[0] == 404

@@ -13,9 +13,9 @@ _log = logging.getLogger("token_broker")
 
 
 class AccountAuth:
-    """One account of a source. Without a source, it makes one that asks the agent on 127.0.0.1.
+    """One account of a source. Without a source, it creates one that asks the agent on 127.0.0.1.
 
-    With `api_url`, only requests to its scheme, host and port get the token. Others are sent as they are.
+    With `api_url`, only requests to its scheme, host and port get the token. Others are sent unchanged.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class AccountAuth:
 def _origin_of_api(url: str) -> tuple[str, str | None, int | None]:
     try:
         origin = _origin(url)
-    except ValueError:  # for example a port that is no number
+    except ValueError:  # for example a port that is not a number
         origin = "", None, None
-    # Without its scheme, a URL has no origin: every request would be sent without a token.
+    # A URL without a scheme has no origin, so every request would be sent without a token.
     if origin[0] not in ("http", "https") or not origin[1]:
         raise NotConfigured("not_configured", "`api_url` has to be a URL such as https://platform-api.convirza.com")
     return origin

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ._errors import InvalidRequest, TokenBrokerError
 
-#: The `min_ttl_seconds` of a caller that names none; less for tokens that live shorter than twice this.
+#: The default `min_ttl_seconds`; half of the lifetime of tokens that live for less than twice this.
 _DEFAULT_MIN_TTL = 60
 #: A round trip of up to this many seconds does not count against `min_ttl_seconds`. The broker's own margin covers it.
 _ROUND_TRIP_SECONDS = 2
@@ -18,7 +18,7 @@ _FIRST_COOLDOWN_SECONDS = 0.25
 _LONGEST_COOLDOWN_SECONDS = 10
 #: The longest pause between two failed renewals in the background.
 _LONGEST_RENEWAL_PAUSE_SECONDS = 300
-#: The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
+#: The pause after a renewal that returned an older token. An instance of the broker may lag behind for this long.
 _OLDER_TOKEN_SECONDS = 30
 #: After the broker has found a reported token alive, the same generation is not reported again for this long.
 _REPORT_SECONDS = 5
@@ -48,7 +48,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a caller needs: a token for so many seconds, and an answer to its report."""
+    """What a caller needs: a token for this many seconds, and an answer to its report."""
 
     min_ttl: int | None = None
     rejected: int | None = None
@@ -63,12 +63,12 @@ class Demand:
         return min(_DEFAULT_MIN_TTL, token._lifetime / 2) if self.min_ttl is None else self.min_ttl
 
     def is_met(self, token: Token, now: float) -> bool:
-        # Rounded up: the broker's margin covers a second, and who asks for the longest lifetime gets that number.
+        # Rounded up: the broker's margin covers a second, and a caller that asks for the longest lifetime gets that number.
         left = math.ceil(token.expires_at - now)
         return left > 0 and left >= math.floor(self._wanted(token))
 
     def check(self, token: Token, now: float) -> Token:
-        """The token that a call for this demand has just brought, if it lasts."""
+        """The token that a call for this demand has just returned, if it lasts long enough."""
         left, wanted = token.expires_at - now, self._wanted(token)
         if left > 0 and token._lifetime >= wanted and left + _ROUND_TRIP_SECONDS >= wanted:
             return token
@@ -91,7 +91,7 @@ class _Failure:
 
 
 class Entry:
-    """What is known of one account."""
+    """What the source knows about one account."""
 
     def __init__(self) -> None:
         self.token: Token | None = None
@@ -149,7 +149,7 @@ class Entry:
 
     def fail(self, demand: Demand, error: BaseException, now: float, draw: float) -> None:
         if demand != ANY and isinstance(error, InvalidRequest):
-            return  # a fault in one caller's options must not delay others
+            return  # an error in one caller's options must not delay others
         in_a_row = 0 if self.failure is None else self.failure.in_a_row + 1
         backoff = _FIRST_COOLDOWN_SECONDS * 2 ** min(in_a_row, 16)
         retry_after = (error.retry_after if isinstance(error, TokenBrokerError) else None) or 0

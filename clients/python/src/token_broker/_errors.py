@@ -64,7 +64,7 @@ class NotConfigured(TokenBrokerError):
     """``not_configured``: a setting, a credential or an optional package is missing on the caller's side."""
 
 
-# `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class of their own.
+# `internal`, `misconfigured` and `token_expires_too_soon`, a code of this client, have no class.
 _CLASSES: dict[str, type[TokenBrokerError]] = {
     "invalid_request": InvalidRequest,
     "unsupported_grant_type": InvalidRequest,

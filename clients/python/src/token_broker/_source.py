@@ -1,4 +1,4 @@
-"""Tokens, cached by account and renewed ahead of their expiry.
+"""Tokens, cached by account and renewed before they expire.
 
 `crates/contract/behaviour.json` has the rules that all clients share.
 """
@@ -31,13 +31,13 @@ _ACCESS_TOKEN = re.compile(r"[!-~]+")
 
 #: The broker's own limit for `expires_in`. A longer one is a defect.
 _MAX_LIFETIME = 7 * 86_400
-#: How long a caller waits in all while a token exists that has not expired.
+#: How long a caller waits in all while there is an unexpired token.
 _WAIT_SECONDS = 5
 #: How long a caller waits in all for the first token, and for a report: the broker may have to log in.
 _LOGIN_WAIT_SECONDS = 20
 #: A call to the broker that takes longer is given up.
 _CALL_SECONDS = 30
-#: A caller that asks for ever new account names must not fill the memory.
+#: A limit, so that a caller with ever new account names cannot fill the memory.
 _MOST_ACCOUNTS = 1_000
 
 
@@ -60,11 +60,11 @@ class _Call:
         self.outcome.set_running_or_notify_cancel()
 
     def began_within(self, seconds: float, now: float) -> bool:
-        """False after a freeze, which its connection did not survive, and after the clock stepped back."""
+        """False after a freeze, when its connection is dead, and after the clock stepped back."""
         return -CLOCK_STEP_SECONDS <= now - self.started_at < seconds
 
     def wait(self) -> float:
-        """Waits for a second at most. Returns for how long."""
+        """Waits for at most a second. Returns for how long."""
         began = time.monotonic()
         concurrent.futures.wait([self.outcome], timeout=1)
         return time.monotonic() - began
@@ -80,7 +80,7 @@ class _Call:
 
 
 class _Account(Entry):
-    """What the source knows of one account, and the call in flight."""
+    """What the source knows about one account, and the call in flight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Account(Entry):
 
 
 def _draw() -> float:
-    # From the kernel each time: a generator in memory would repeat itself in every copy of a snapshot.
+    # From the kernel each time, because a generator in memory would repeat itself in every copy of a snapshot.
     return int.from_bytes(os.urandom(6), "big") / 2**48
 
 
@@ -128,7 +128,7 @@ class TokenSource:
 
         The default is 60 s, or half of the token's lifetime if that is less. The answer comes from the cache if
         possible. From two thirds of the lifetime on, the token is renewed in the background. Concurrent callers share
-        one call to the broker, and wait 5 s in all, or 20 s if there is no valid token.
+        one call to the broker, and wait for 5 s in all, or 20 s if there is no valid token.
         """
         return _run(self._obtain(account, Demand(min_ttl_seconds)))
 
@@ -151,7 +151,7 @@ class TokenSource:
         return await _run_async(self._obtain(account, Demand(min_ttl_seconds, generation)))
 
     def _obtain(self, account: str, demand: Demand) -> _Steps:
-        """Yields a call each time that it is to be waited for, and is sent for how long that was: a second at most."""
+        """Yields a call each time that the caller has to wait for it, and is sent how long that took: at most a second."""
         _check(account, demand.min_ttl)
         limit = self._longest_wait(account, demand)
         gives_up_at = self._clock() + limit
@@ -162,7 +162,7 @@ class TokenSource:
                 return call
             while not call.outcome.done():
                 if seconds_left <= 0 or self._clock() >= gives_up_at:
-                    raise Unavailable("broker_unavailable", f"no answer of the broker within {limit} s; try again", 1)
+                    raise Unavailable("broker_unavailable", f"no answer from the broker within {limit} s; try again", 1)
                 seconds_left -= yield call
             outcome = call.outcome.result()
             if isinstance(outcome, Token):
@@ -191,7 +191,7 @@ class TokenSource:
             if call is not None and call.began_within(_CALL_SECONDS, now):
                 return token or call
             call = entry.call = _Call(demand if token is None else ANY, now)
-        # A separate thread: a caller that is cancelled or interrupted does not end a call that others wait for.
+        # A separate thread, so that a cancelled or interrupted caller does not end a call for which others wait.
         self._start(account, entry, call)
         return token or call
 
@@ -208,7 +208,7 @@ class TokenSource:
         thread = threading.Thread(target=self._perform, args=arguments, name="token-broker", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no further thread is possible
+        except RuntimeError:  # no more threads are possible
             self._perform(*arguments)
 
     def _perform(self, account: str, entry: _Account, call: _Call) -> None:
@@ -224,7 +224,7 @@ class TokenSource:
                 entry.call = None
             if isinstance(outcome, Token):
                 entry.store(call.demand, outcome, now, draw)
-            # A call that another one replaced, or that a freeze outlasted, says nothing about the next one.
+            # A call that was replaced, or interrupted by a freeze, says nothing about the next one.
             elif is_current and call.began_within(_CALL_SECONDS + CLOCK_STEP_SECONDS, now):
                 entry.fail(call.demand, outcome, now, draw)
         if not isinstance(outcome, Token) and call.demand == ANY and entry.expires_at > now:

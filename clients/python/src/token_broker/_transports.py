@@ -1,4 +1,4 @@
-"""Three ways to reach the broker: the agent on this host, a direct invoke, and the HTTP API."""
+"""Three ways to reach the broker: the agent on this host, direct invocation, and the HTTP API."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 class Agent:
     """The agent, on 127.0.0.1.
 
-    `token` is the guard token or `file://PATH`. Without it, the first of these variables that is set counts:
+    `token` is the guard token or `file://PATH`. By default it is the first of these variables that is set:
     `TOKEN_BROKER_TOKEN`, `AWS_SESSION_TOKEN`, `AWS_CONTAINER_AUTHORIZATION_TOKEN`. It is read for each request, because
-    a restored snapshot or a rotated file brings a new one. The port is `TOKEN_BROKER_PORT`, or 2774.
+    a restored snapshot or a rotated file has a new one. The port is `TOKEN_BROKER_PORT`, or 2774.
     """
 
     def __init__(self, *, port: int | None = None, token: str | None = None, timeout: float = 25) -> None:
@@ -67,10 +67,10 @@ class Agent:
 
 
 class Lambda:
-    """A direct invoke of the broker's function, through boto3 (extra `lambda`).
+    """Direct invocation of the broker's function, through boto3 (extra `lambda`).
 
-    `function_name` is a name or an ARN, alias included; without it, `TOKEN_BROKER_FUNCTION` counts. `client` is a boto3
-    Lambda client; without it, one is made at the first request.
+    `function_name` is a name or an ARN, alias included; by default `TOKEN_BROKER_FUNCTION`. `client` is a boto3 Lambda
+    client; by default, the first request creates one.
     """
 
     def __init__(self, function_name: str | None = None, *, client: Any = None, timeout: float = 30) -> None:
@@ -102,7 +102,7 @@ class Lambda:
             retries = {"mode": "standard", "total_max_attempts": 2}
             config = Config(connect_timeout=5, read_timeout=self._timeout, retries=retries)
             region = _REGION_OF_ARN.match(function_name)
-            # A session of its own: no two threads may make clients with boto3's default session at the same time.
+            # Its own session, because threads must not create clients with boto3's default session at the same time.
             session = boto3.session.Session()
             return session.client("lambda", region_name=region[1] if region else None, config=config)
 
@@ -121,9 +121,8 @@ class Lambda:
 class HttpApi:
     """The broker's HTTP API, a Function URL or a local stack, with requests signed by botocore (extra `http-api`).
 
-    `url` is the base URL; without it, `TOKEN_BROKER_URL` counts. The Region is taken from the URL if it is there, else
-    from `AWS_REGION` or the session. `session` is a `botocore.session.Session`; without it, one is made at the first
-    request.
+    `url` is the base URL; by default `TOKEN_BROKER_URL`. The Region is taken from the URL if it is there, else from
+    `AWS_REGION` or the session. `session` is a `botocore.session.Session`; by default, the first request creates one.
     """
 
     def __init__(
@@ -172,7 +171,7 @@ class HttpApi:
             credentials = session.get_credentials()
             service, region = _service_and_region(host)
             service = self._service or service
-            # botocore reads AWS_DEFAULT_REGION only.
+            # botocore reads only AWS_DEFAULT_REGION.
             region = self._region or region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
             if not region:
                 return NotConfigured("not_configured", "there is no AWS Region; set AWS_REGION")
@@ -182,7 +181,7 @@ class HttpApi:
             SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
             http = self._http.get(
                 lambda: URLLib3Session(
-                    # As botocore does for its own clients.
+                    # As in botocore's own clients.
                     verify=session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
                     timeout=(5, self._timeout),
                     proxies=get_environ_proxies(url),
@@ -196,7 +195,7 @@ class HttpApi:
 
 
 class _PerProcess:
-    """Makes a thing once, and once more in a forked child: two processes must not write to one connection."""
+    """Creates an object once, and again in a forked child: two processes must not write to one connection."""
 
     def __init__(self) -> None:
         self._made: Any = None
@@ -208,7 +207,7 @@ class _PerProcess:
         return self._made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _PerProcess, ()  # a copy makes its own
+        return _PerProcess, ()  # a copy creates its own
 
 
 class _Named:
@@ -249,7 +248,7 @@ def _guard_token(given: str | None) -> _Guard | NotConfigured:
                 value = file.read()
         except (OSError, ValueError):
             return NotConfigured("not_configured", f"the guard token's file {path} cannot be read")
-    value = value.strip()  # secret stores deliver line ends
+    value = value.strip()  # secret stores add line ends
     if not value:
         return NotConfigured("not_configured", f"there is no guard token; set {_GUARD_VARIABLES[0]}")
     if not re.fullmatch(r"[!-~]+", value):
@@ -286,7 +285,7 @@ def _read(status: int, headers: Any, body: bytes) -> _Answer:
         request_id = fields.get("request_id")
         description = str(fields.get("error_description", ""))
         return TokenBrokerError.of(code, description, retry_after, request_id if isinstance(request_id, str) else None)
-    # A gateway's own message is not repeated: it may quote the signed request with its session token.
+    # A gateway's own message is not shown, because it may quote the signed request with its session token.
     if status in (401, 403):
         return TokenBrokerError.of("access_denied", f"the request was refused with {status} before the broker saw it")
     return TokenBrokerError.of("broker_unavailable", f"status {status} without the broker's error body", retry_after)
@@ -301,7 +300,7 @@ def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
     retry_after = _RETRY_AFTER.search(message)
     message = _RETRY_AFTER.sub("", message)
     if not _CODE.fullmatch(code):
-        # Lambda's own errors, such as Runtime.ExitError or a time-out, which has no type.
+        # Lambda's own errors, such as Runtime.ExitError or a timeout, which has no type.
         return Unavailable("broker_unavailable", f"the function failed: {code or message}")
     return TokenBrokerError.of(code, message, _whole_seconds(retry_after[1]) if retry_after else None)
 
@@ -332,7 +331,7 @@ def _object(body: bytes) -> dict[str, object] | None:
 
 
 def _whole_seconds(value: object) -> int | None:
-    # More than a billion seconds are no time to wait, and arithmetic with them may fail.
+    # More than a billion seconds cannot be meant, and arithmetic with them may fail.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
     return value if isinstance(value, int) and 0 <= value < 10**9 else None

@@ -19,9 +19,9 @@ _T = TypeVar("_T")
 class TokenBrokerAuth(AccountAuth, httpx.Auth):
     """Adds the account's bearer token to each request, and replaces a token that the API refuses.
 
-    After a 401 it reports the token's generation. It sends the request once more if the broker has a newer generation
+    After a 401 it reports the token's generation. It repeats the request once if the broker has a newer generation
     and the body is in memory. httpx keeps bytes, text, JSON and forms in memory, but not streams and uploaded files.
-    After a redirect it sends only GET, HEAD and OPTIONS once more: another method may have taken effect already.
+    After a redirect it repeats only GET, HEAD and OPTIONS, because another method may already have taken effect.
     """
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:

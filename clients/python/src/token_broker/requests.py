@@ -18,7 +18,7 @@ __all__ = ["TokenBrokerAuth"]
 class TokenBrokerAuth(AccountAuth, requests.auth.AuthBase):
     """Adds the account's bearer token to each request, and replaces a token that the API refuses.
 
-    After a 401 it reports the token's generation. It sends the request once more if the broker has a newer generation
+    After a 401 it reports the token's generation. It repeats the request once if the broker has a newer generation
     and the body can be sent again: there is none, it is in memory, or it is a file that can be rewound.
     """
 

@@ -17,12 +17,12 @@ __all__ = ["FakeBroker"]
 
 
 class FakeBroker:
-    """A transport that answers as the broker does. Its time moves only when a test says so."""
+    """A transport that answers like the broker. Its time moves only when a test says so."""
 
     def __init__(self, *, expires_in: int = 900) -> None:
-        #: For how many seconds each answer lets a caller keep its token.
+        #: How many seconds each answer lets a caller keep its token.
         self.expires_in = expires_in
-        #: The requests that came, with the names of the broker's fields.
+        #: The requests received, with the broker's field names.
         self.requests: list[dict[str, str | int]] = []
         #: The time of `source`, in seconds.
         self.now = 1_800_000_000.0
@@ -40,16 +40,16 @@ class FakeBroker:
         self.now += seconds
 
     def revoke(self, account: str = "default") -> None:
-        """From now on the API refuses the account's token. The broker replaces it once that is reported."""
+        """From now on the API refuses the account's token. The broker replaces it once a caller reports it."""
         self._refused.add(self._token(account))
 
     def accepts(self, authorization: str | None) -> bool:
-        """Whether the API accepts this `Authorization` header: let your fake of the API answer 401 otherwise."""
+        """Whether the API accepts this `Authorization` header. If not, let your fake API answer 401."""
         tokens = {self._token(account) for account in self._generations} - self._refused
         return authorization in {f"Bearer {token}" for token in tokens}
 
     def fail(self, code: str = "upstream_unavailable", retry_after: int | None = None) -> None:
-        """Lets all requests fail. `broker_unavailable` is the code where there is no network."""
+        """Lets all requests fail. `broker_unavailable` is the code without a network."""
         self._error = TokenBrokerError.of(code, "as the test says", retry_after)
 
     def recover(self) -> None:
@@ -57,7 +57,7 @@ class FakeBroker:
         self._error = None
 
     def fetch(self, account: str, min_ttl_seconds: int | None, rejected_generation: int | None) -> Mapping[str, object]:
-        """Answers one request: what makes this a `Transport`."""
+        """Answers one request, as a `Transport` does."""
         with self._lock:
             self.requests.append(_transports._fields(account, min_ttl_seconds, rejected_generation))
             if self._error is not None:

@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Accounts without a record are forgotten when there are more than this.
+/// Above this number, accounts without a record are forgotten.
 const ACCOUNTS_KEPT: usize = 256;
 
 /// The broker of one process.
@@ -50,7 +50,7 @@ impl Broker {
         Self { policy, ports, flights: Mutex::default() }
     }
 
-    /// The operator's numbers.
+    /// The policy that the operator configured.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -60,18 +60,18 @@ impl Broker {
         self.ports.clock.now()
     }
 
-    /// The present, by both clocks of this process.
+    /// The present by both clocks of this process.
     pub fn moment(&self) -> Moment {
         self.ports.clock.present().moment()
     }
 
-    /// An instant by this machine's own clock, such as Lambda's deadline, in the store's time.
+    /// Converts an instant of this machine's clock, such as Lambda's deadline, to the store's time.
     pub fn store_time_of(&self, local: Timestamp) -> Timestamp {
         let (now, own) = (self.now(), self.ports.clock.reading().wall);
         now.plus(local.since(own)).minus(own.since(local))
     }
 
-    /// Runs one request to its outcome, and reports what that took.
+    /// Runs one request to its outcome, and reports the work that it took.
     pub async fn serve(&self, request: Request, work: &mut Work) -> Result<Outcome, Failure> {
         let clock = &self.ports.clock;
         let flight = self.flight(&request.account);
@@ -79,10 +79,10 @@ impl Broker {
         // All lookups and the flow's first step share one draw: selection for early refresh happens once per request.
         let draw = clock.draw();
         let mut waiting_since = None;
-        // One place in the queue for the whole wait.
+        // Keeps one place in the queue for the whole wait.
         let mut locked = std::pin::pin!(flight.guard.lock());
         let guard = loop {
-            // Its borrow ends here: a second one beside it could wait for a writer that waits for the first.
+            // The borrow ends here. A second one could wait for a writer that waits for the first.
             let lookup = cache.borrow_and_update().look_up(&request, self.context(draw));
             match lookup {
                 Lookup::Answer(answer) => return Ok(Outcome::Token(answer)),
@@ -92,7 +92,7 @@ impl Broker {
                 }
                 Lookup::Miss { .. } => {}
             }
-            // A guard that is free at once was not waited for, whatever the clock says.
+            // If the guard was free, the request did not wait, whatever the clock says.
             if let Some(guard) = locked.as_mut().now_or_never() {
                 break guard;
             }
@@ -134,8 +134,8 @@ impl Broker {
         result
     }
 
-    /// Reads the records of these accounts, so that the first requests are answered from memory. Those that come earlier
-    /// wait for it. Where it fails, they read the records themselves.
+    /// Reads the records of these accounts, so that the first requests are answered from memory. Requests that arrive
+    /// earlier wait for this read. If it fails, they read the records themselves.
     pub async fn prefetch(&self, accounts: &[AccountName]) {
         let reads = accounts.iter().map(|account| async move {
             let flight = self.flight(account);
@@ -149,10 +149,11 @@ impl Broker {
         reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// The record of one account or of all, and the login rate limiter, each unless its item cannot be read.
+    /// The record of one account or of all, and the login rate limiter. An item that cannot be read is an error in its
+    /// place.
     ///
     /// # Errors
-    /// The store is out of reach, or refuses to be read; the account has neither a record nor a secret.
+    /// The store is unreachable or denies access, or the account has neither a record nor a secret.
     pub async fn status(
         &self,
         only: Option<&AccountName>,
@@ -174,12 +175,12 @@ impl Broker {
     /// Checks that an account has a record or a secret. A misspelt name must not look like a success.
     ///
     /// # Errors
-    /// It has neither, or that cannot be said.
+    /// It has neither, or the stores could not tell.
     pub async fn ensure_known(&self, name: &AccountName) -> Result<(), Failure> {
         self.known_record(name).await.map(drop)
     }
 
-    /// The record of an account, which may be empty if it has a secret.
+    /// The record of an account. It may be empty if the account has a secret.
     async fn known_record(&self, name: &AccountName) -> Result<Read<Account>, Failure> {
         let record = self.ports.store.read_account(name).await;
         if !record.as_ref().is_ok_and(|account| account.version == Version(0)) {
@@ -203,7 +204,7 @@ impl Broker {
         Arc::clone(flights.entry(account.clone()).or_default())
     }
 
-    /// Forgets accounts whose loss costs nothing. Callers may ask for any name, so they would pile up.
+    /// Forgets accounts that nobody needs. Callers may ask for any name, so entries would accumulate.
     fn forget_unknown_accounts(&self, draw: Draw) {
         let mut flights = self.flights();
         if flights.len() > ACCOUNTS_KEPT {
@@ -218,8 +219,7 @@ impl Broker {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Performs an effect. If it has not ended by the deadline, its outcome counts as unknown, and the flow ends by
-    /// itself.
+    /// Performs an effect. If it has not ended by the deadline, its outcome is unknown, and the flow ends.
     async fn perform_before(&self, deadline: Timestamp, account: &AccountName, effect: Effect) -> Event {
         let timed_out = match &effect {
             Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),

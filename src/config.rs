@@ -27,17 +27,17 @@ pub struct Config {
     pub api_url: UpstreamUrl,
     /// `BROKER_REVOKE_FIELD`: the field of the revoke call that carries the token.
     pub revoke_field: String,
-    /// The numbers.
+    /// The numeric settings.
     pub policy: Policy,
     /// `BROKER_UPSTREAM_HOSTS`: the hosts to which tokens and passwords may be sent.
     pub upstream_hosts: UpstreamHosts,
     /// `BROKER_CALLERS`: who may do what.
     pub callers: Callers,
-    /// `BROKER_HTTP_ALIAS` and `BROKER_SCHEDULE_ALIAS`: the ways in.
+    /// `BROKER_HTTP_ALIAS` and `BROKER_SCHEDULE_ALIAS`: the alias of each way in.
     pub aliases: Aliases,
     /// `BROKER_PREFETCH`: the accounts whose records are read while the function starts.
     pub prefetch: Vec<AccountName>,
-    /// `BROKER_AUDIT`: which answers have a line.
+    /// `BROKER_AUDIT`: which answers get a log line.
     pub audit: Audit,
     /// `AWS_LAMBDA_FUNCTION_NAME`: the dimension of the metrics.
     pub function: String,
@@ -59,7 +59,7 @@ pub struct ConfigError {
 }
 
 impl ConfigErrors {
-    /// The errors, one for each wrong variable.
+    /// One error for each wrong variable.
     pub fn all(&self) -> &[ConfigError] {
         &self.0
     }
@@ -121,10 +121,10 @@ impl Config {
     }
 }
 
-/// Those of these variables that begin with `BROKER_`, and that nothing reads: misspelt, or of another release.
+/// The variables that begin with `BROKER_` but that nothing reads: misspelt, or from another release.
 pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let known = RefCell::new(Vec::new());
-    // Only which variables are read matters here.
+    // Records which variables are read; their values do not matter.
     let _ = Config::from_environment(|name| {
         known.borrow_mut().push(name.to_owned());
         None
@@ -231,7 +231,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let named = text.split(',').map(str::trim).filter(|host| !host.is_empty());
         let hosts = named.map(|host| {
             let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
-            // The form that a URL with this host has.
+            // Normalises the host as a URL would.
             let url = UpstreamUrl::parse(&format!("https://{host}")).ok().filter(|_| is_plain)?;
             url.host().eq_ignore_ascii_case(host).then(|| url.host().to_owned())
         });

@@ -10,8 +10,8 @@
 //! | [`inbound`] | Lambda events: parsing, authorization, answers |
 //! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
 //! | [`config`] | the environment, checked once at start |
-//! | [`telemetry`] | the line of each invocation, and diagnostic events |
-//! | [`work`] | what a request made the instance do |
+//! | [`telemetry`] | a log line for each invocation, and diagnostic events |
+//! | [`work`] | the work that a request took |
 //!
 //! The decisions are in the `protocol` crate, a pure state machine.
 

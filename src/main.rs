@@ -12,8 +12,8 @@ use token_broker::{
 };
 use tokio::sync::Notify;
 
-/// AWS's emulator, which `sam local` uses, may start the function before its Runtime API listens. So a refused connection
-/// is tried again, for a second.
+/// AWS's emulator, which `sam local` uses, may start the function before its Runtime API listens. So a refused
+/// connection is retried for a second.
 const CONNECT_TRIES: u32 = 100;
 const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -104,9 +104,9 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What each worker of the Lambda runtime holds, and drops when it ends. On Managed Instances, the runtime ends a worker
-/// whose call it cannot read, and goes on with fewer until none is left. The instance ends with the first instead, so
-/// that the caller gets an error, and Lambda another instance.
+/// Held by each worker of the Lambda runtime, and dropped when the worker ends. On Managed Instances, the runtime ends
+/// a worker whose call it cannot read, and continues until none is left. We end the instance with the first, so that
+/// the caller gets an error and Lambda starts another instance.
 #[derive(Clone)]
 struct Worker {
     handler: Handler,
@@ -139,10 +139,11 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
 /// Tells Lambda why the function does not start, so that a direct caller reads the same text as the log.
 async fn report_init_error(runtime_api: Option<String>, error: &impl std::fmt::Display) {
     let Some(runtime_api) = runtime_api else { return };
-    // Lambda gives host and port alone, cargo-lambda's emulator a URL.
+    // Lambda gives only host and port, cargo-lambda's emulator a URL.
     let host = runtime_api.strip_prefix("http://").unwrap_or(&runtime_api);
     let body = serde_json::json!({"errorType": "Configuration", "errorMessage": error.to_string()});
-    // Lambda's API is on this machine, without TLS. A client that loads certificates fails where these are the error.
+    // Lambda's API is on this machine, without TLS. A client that loads certificates would fail if the certificates are
+    // the error.
     let Ok(client) = reqwest::Client::builder().no_proxy().tls_certs_only([]).build() else { return };
     let report = client
         .post(format!("http://{host}/2018-06-01/runtime/init/error"))

@@ -1,5 +1,5 @@
-//! What the broker needs of the outside world, in the protocol's types. `outbound` implements these traits for
-//! production; tests and `cargo local fleet` wrap the implementations to count calls and to inject faults.
+//! What the broker needs from the outside world, in the protocol's types. `outbound` implements these traits for
+//! production; tests and `cargo local fleet` wrap the implementations to count calls and inject faults.
 
 use async_trait::async_trait;
 use protocol::{
@@ -14,13 +14,13 @@ pub type Listed = (AccountName, Read<Account>);
 /// The shared records: strongly consistent reads and conditional writes, nothing else.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Reads an account's record; the empty one if there is none.
+    /// Reads an account's record, or the empty record if there is none.
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError>;
-    /// Writes the record if its version still is `expected`. [`Version`] zero: if there is no record.
+    /// Writes the record if its version is still `expected`. [`Version`] zero means that there is no record.
     async fn write_account(&self, name: &AccountName, expected: Version, next: &Account) -> WriteOutcome;
-    /// Reads the login rate limiter of an upstream; the empty one if there is none.
+    /// Reads the login rate limiter of an upstream, or the empty limiter if there is none.
     async fn read_login_limiter(&self, name: &LimiterName) -> Result<LoginLimiter, StoreError>;
-    /// Writes the limiter if its version still is `expected`. [`Version`] zero: if there is no limiter.
+    /// Writes the limiter if its version is still `expected`. [`Version`] zero means that there is no limiter.
     async fn write_login_limiter(
         &self,
         name: &LimiterName,
@@ -58,7 +58,8 @@ pub trait Clock: Send + Sync {
     fn reading(&self) -> Moment {
         self.present().moment()
     }
-    /// A response of the store, certainly its own, stated its `date`. Its request left at `sent` and ended at `received`.
+    /// Reports the `date` of a response that is proven to be the store's. Its request left at `sent` and ended at
+    /// `received`.
     fn store_replied(&self, _sent: Moment, _received: Moment, _date: Timestamp) {}
     /// A random number.
     fn draw(&self) -> Draw;
@@ -66,7 +67,7 @@ pub trait Clock: Send + Sync {
     async fn sleep_until(&self, until: Timestamp);
 }
 
-/// Everything that a broker needs.
+/// All ports of a broker.
 #[derive(Clone)]
 pub struct Ports {
     /// The shared records.

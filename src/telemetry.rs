@@ -5,7 +5,7 @@
 //! | [`InvocationLog`] | the line of an invocation: log, audit record and metrics at once |
 //! | [`Metric`] | the metrics, in CloudWatch's embedded metric format |
 //! | [`start`] | diagnostic events through `tracing`, filtered by `BROKER_LOG` |
-//! | [`hide_panic_texts`] | a panic is logged by its place only |
+//! | [`hide_panic_texts`] | logs a panic's place, but not its text |
 //!
 //! Lines go to standard output, which Lambda forwards to CloudWatch.
 
@@ -23,31 +23,31 @@ use contract::Timestamp;
 use std::{io::Write, panic, path::Path};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Starts logging the events that `filter` lets through. Only the first call has an effect.
+/// Starts logging the events that `filter` admits. Only the first call has an effect.
 pub fn start(filter: Targets) {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false);
-    // Fails if a subscriber is installed already, which then stays the only one.
+    // Fails if a subscriber is installed already, which then remains.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
 /// Writes a line to standard output, in one piece.
 pub fn write_to_stdout(line: &str) {
-    // If standard output is gone, so is every way to say so.
+    // If standard output is gone, there is no way to report it.
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
-/// Logs that the Lambda runtime has failed, which ends the process. The runtime's error may repeat what a caller sent, such
-/// as a client context that it cannot read, so it is not shown.
+/// Logs that the Lambda runtime failed, which ends the process. The runtime's error is not shown, because it may repeat
+/// what a caller sent, such as a malformed client context.
 pub fn runtime_failed(at: Timestamp) {
     write_to_stdout(&line::of_failed_runtime(at));
 }
 
-/// Logs each panic by its place in the code, and the header of the Lambda runtime's API that it misses. Its text may hold
-/// anything, so it is not shown. The default hook would print it to standard error.
+/// Logs each panic's place in the code, and the missing header if the Lambda runtime panicked for one. The text is not
+/// shown, because it may hold anything. The default hook would print it to standard error.
 pub fn hide_panic_texts(now: impl Fn() -> Timestamp + Send + Sync + 'static) {
     panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|location| {
@@ -59,7 +59,7 @@ pub fn hide_panic_texts(now: impl Fn() -> Timestamp + Send + Sync + 'static) {
     }));
 }
 
-/// The header in `missing lambda-runtime-… header`, with which the runtime's library panics.
+/// The header in the runtime library's panic text, `missing lambda-runtime-… header`.
 fn missing_header(text: &str) -> Option<&str> {
     let name = text.strip_prefix("missing ")?.strip_suffix(" header")?;
     let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');

@@ -1,9 +1,9 @@
-//! What a request made this instance do, for the log and the metrics.
+//! The work that a request took, for the log and the metrics.
 
 use protocol::{Call, Effect, Event, LimiterName, Moment, Policy, UpstreamReply, Uptime, WriteOutcome};
 use std::time::Duration;
 
-/// What a request made this instance do.
+/// The work that a request took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// Login calls that were sent.
@@ -12,13 +12,13 @@ pub struct Work {
     pub refreshes: u64,
     /// Probe calls that were sent.
     pub probes: u64,
-    /// Conditional writes that another instance forestalled.
+    /// Conditional writes that failed because another instance wrote first.
     pub write_conflicts: u64,
     /// How long the request waited for other requests or instances.
     pub waited: Duration,
     /// Logins to the configured upstream that the budget still allowed after a permit was acquired.
     pub login_permits_left: Option<u64>,
-    /// The instance's clock could not be trusted for a lease.
+    /// Whether the instance's clock was too uncertain for a lease.
     pub clock_off: bool,
     /// Whether the account has a record. Callers may request any name.
     pub is_account_known: bool,

@@ -1,4 +1,4 @@
-//! What a flow did, as lines of the log.
+//! Logs what a flow did.
 
 use protocol::{AccountName, Call, Notice, UpstreamReply};
 

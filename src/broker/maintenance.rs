@@ -1,4 +1,4 @@
-//! Maintenance: renews what is due and finishes pending revocations, for all accounts.
+//! Maintenance: renews due pairs and finishes pending revocations, for all accounts.
 
 use super::Broker;
 use crate::work::{Work, permits_left};
@@ -8,11 +8,11 @@ use protocol::{
     Read, Request, StoreError, Task, Timestamp, Turns, maintenance,
 };
 
-/// Until the account was looked at.
+/// The initial state, before the account is examined.
 const UNSEEN: MaintenanceOutcome = MaintenanceOutcome::Done { renewed: false };
 const RENEWED: MaintenanceOutcome = MaintenanceOutcome::Done { renewed: true };
 
-/// What a run of maintenance did.
+/// The result of one maintenance run.
 pub struct Maintenance {
     /// Every account, sorted by name.
     pub accounts: Vec<Maintained>,
@@ -20,15 +20,15 @@ pub struct Maintenance {
     pub login_permits_left: Option<u64>,
 }
 
-/// What a run of maintenance did for one account.
+/// The result of one maintenance run for one account.
 pub struct Maintained {
     /// Its name.
     pub account: AccountName,
-    /// Its record as it is afterwards, if it can be read.
+    /// Its record after the run, if it can be read.
     pub record: Option<Account>,
     /// How it ended.
     pub outcome: MaintenanceOutcome,
-    /// What it made this instance do.
+    /// The work that it took.
     pub work: Work,
 }
 
@@ -37,14 +37,14 @@ pub struct Maintained {
 pub enum MaintenanceOutcome {
     /// There was nothing to do yet, for this reason.
     Idle(IdleReason),
-    /// It was due, and the time did not suffice.
+    /// It was due, but there was not enough time left.
     Postponed,
     /// The flow ended without an error.
     Done {
         /// Whether the account got a new pair.
         renewed: bool,
     },
-    /// It could not be maintained.
+    /// Maintenance failed.
     Failed(Failure),
 }
 
@@ -54,12 +54,12 @@ impl Maintenance {
         self.count(|outcome| *outcome == MaintenanceOutcome::Done { renewed: true })
     }
 
-    /// The accounts that could not be maintained.
+    /// The accounts whose maintenance failed.
     pub fn failed(&self) -> usize {
         self.count(|outcome| matches!(outcome, MaintenanceOutcome::Failed(_)))
     }
 
-    /// The accounts for which the time did not suffice. The next run takes them up.
+    /// The accounts for which the time ran out. The next run continues with them.
     pub fn postponed(&self) -> usize {
         self.count(|outcome| *outcome == MaintenanceOutcome::Postponed)
     }
@@ -70,11 +70,11 @@ impl Maintenance {
 }
 
 impl Broker {
-    /// Maintains the accounts that need it, in the protocol's order: all renewals, then all revocations. The next run of
-    /// the schedule takes up those for which the time did not suffice.
+    /// Maintains the accounts that need it, in the protocol's order: all renewals, then all revocations. If the time
+    /// runs out, the next run continues with the rest.
     ///
     /// # Errors
-    /// The table cannot be listed.
+    /// The table could not be listed.
     pub async fn maintain(&self, arrived: Moment, deadline: Timestamp) -> Result<Maintenance, StoreError> {
         let listed = self.ports.store.list_accounts().await?.into_iter();
         let mut accounts: Vec<_> =
@@ -94,7 +94,7 @@ impl Broker {
         Ok(Maintenance { accounts, login_permits_left })
     }
 
-    /// Carries out what is due of one kind.
+    /// Performs the due tasks of one kind.
     async fn carry_out(&self, task: Task, accounts: &mut [Maintained], arrived: Moment, deadline: Timestamp) {
         let cx = self.context(Draw(0));
         let mut waiting = Vec::new();
@@ -115,7 +115,7 @@ impl Broker {
         }
         let (mut turns, mut running) = (Turns::default(), FuturesUnordered::new());
         loop {
-            // The list's response may have set the clock right.
+            // The response to the listing may have corrected the clock.
             while self.has_time(arrived, deadline)
                 && let Some(next) = turns.next(waiting.iter().map(|(urgency, ..)| urgency))
             {
@@ -152,7 +152,7 @@ impl Broker {
             Ok(Outcome::Token(_) | Outcome::Unblocked { .. }) => MaintenanceOutcome::Done { renewed: false },
             Err(failure) => MaintenanceOutcome::Failed(failure),
         };
-        // If it could not be read again, what this instance knows may be older than what was listed.
+        // If the reread failed, this instance's cache may be older than the listing.
         let listed = maintained.record.as_ref().map(|record| record.version);
         let has_failed = matches!(maintained.outcome, MaintenanceOutcome::Failed(_));
         let known = self.flight(&maintained.account).record();

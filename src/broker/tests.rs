@@ -11,13 +11,13 @@ use std::{
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_478_896_000);
-/// Accounts of one host that the schedule maintains at the same time.
+/// How many accounts of one host the schedule maintains at the same time.
 const OF_ONE_HOST: usize = 4;
 
 /// Ports at one instant. The table has one record, and fails for every other account.
 #[derive(Default)]
 struct Still {
-    /// Each reading of the clock is this much later than the one before.
+    /// Each reading of the clock is later than the previous one by this much.
     tick_ms: u64,
     readings: AtomicU64,
     /// The machine's own clock is this far behind the store's.
@@ -105,7 +105,7 @@ fn name(number: usize) -> AccountName {
     AccountName::parse(&format!("account-{number}")).unwrap()
 }
 
-/// A record with something to do for maintenance.
+/// A record that needs maintenance.
 fn with_a_pending_revocation() -> Account {
     let revocation = Revocation {
         token: Secret::from("token"),

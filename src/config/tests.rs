@@ -1,4 +1,4 @@
-//! Which settings are accepted, and what is said of the others.
+//! Which settings are accepted, and how errors describe the others.
 
 use super::*;
 

@@ -2,10 +2,10 @@
 
 use contract::Action;
 
-/// The aliases that decide the way in. Where one is not set, the shape of the event decides.
+/// The aliases that decide the way in. If one is not set, the shape of the event decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Aliases {
-    /// The alias that HTTP events come through, and nothing else.
+    /// The alias for HTTP events, and for nothing else.
     pub http: Option<String>,
     /// The only alias through which `maintain` is accepted.
     pub schedule: Option<String>,
@@ -56,7 +56,7 @@ impl Aliases {
         }
     }
 
-    /// Whether a direct invoke is the schedule's.
+    /// Whether a direct invocation comes from the schedule.
     pub(super) fn is_schedule(&self, alias: Option<&str>, action: Option<Action>) -> bool {
         match &self.schedule {
             Some(schedule) => alias == Some(schedule),

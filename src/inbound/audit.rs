@@ -1,4 +1,4 @@
-//! Records what an invocation requested and what became of it.
+//! Records what an invocation requested and how it ended.
 
 use super::{
     authorization::Caller,
@@ -14,23 +14,23 @@ use contract::{AccountName, Call, ClientName, millis};
 use lambda_runtime::Context;
 use protocol::{Failure, IdleReason, Moment};
 
-/// What became of an invocation.
+/// How an invocation ended.
 pub(super) struct Answered {
     pub(super) result: Result<Reply, RequestError>,
-    /// The rule with `audit` without which it would have been denied.
+    /// The `audit` rule that alone allowed it.
     pub(super) audit_rule: Option<usize>,
     pub(super) maintenance: Option<Maintenance>,
     pub(super) work: Work,
 }
 
 impl Answered {
-    /// Failed without having done anything.
+    /// It failed before it did anything.
     pub(super) fn failed(error: RequestError) -> Self {
         Self { result: Err(error), audit_rule: None, maintenance: None, work: Work::default() }
     }
 }
 
-/// Writes the line of an invocation, and one for each account that the schedule looked after.
+/// Writes the line of an invocation, and one for each account that the schedule maintained.
 pub(super) fn record(
     log: &InvocationLog,
     ended: Moment,
@@ -81,7 +81,7 @@ pub(super) fn record(
     }
 }
 
-/// Writes the line of an account that the schedule looked after.
+/// Writes the line of an account that the schedule maintained.
 fn record_account(log: &InvocationLog, invocation: &Record<'_>, maintained: &Maintained) {
     let error = match &maintained.outcome {
         MaintenanceOutcome::Failed(failure) => Some(RequestError::from(failure.clone())),
@@ -171,7 +171,7 @@ mod tests {
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// These fields of a line. One that is missing is null.
+    /// These fields of a line. A missing field is null.
     fn fields<const N: usize>(line: &Value, names: [&str; N]) -> [Value; N] {
         names.map(|name| line[name].clone())
     }

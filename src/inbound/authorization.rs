@@ -3,10 +3,10 @@
 use contract::{AccountName, Action};
 use std::fmt;
 
-/// The caller that the platform in front of the broker has authenticated.
+/// The caller, as authenticated by AWS in front of the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// A direct invoke, through an alias or without one. IAM has allowed it, and does not tell the caller's identity.
+    /// A direct invocation, with or without an alias. IAM has allowed it, but does not reveal the caller's identity.
     Direct {
         /// The function alias that was invoked.
         alias: Option<String>,
@@ -39,12 +39,12 @@ impl fmt::Display for Caller {
     }
 }
 
-/// The callers that a rule is about.
+/// The callers to whom a rule applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Any direct invoke.
+    /// Any direct invocation.
     Direct,
-    /// A direct invoke through this alias.
+    /// A direct invocation through this alias.
     DirectAlias(String),
     /// An HTTP request without an identity.
     Anonymous,
@@ -80,7 +80,7 @@ impl Who {
         let resource = resource_of(literal)
             .ok_or("has to name a partition and an account: arn:PARTITION:iam::ACCOUNT:role/NAME")?;
         match (is_prefix, without_path(literal)) {
-            // A session's ARN does not contain the path of its role, so such a rule could never match.
+            // A session's ARN lacks the path of its role, so such a rule could never match.
             (true, Some(_)) => {
                 Err("cannot have both a role's path and a `*`: name the role without its path")
             }
@@ -107,7 +107,7 @@ impl Who {
     }
 }
 
-/// Some names, or all of them.
+/// Some names, or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Scope<T> {
@@ -122,26 +122,26 @@ pub struct Rule {
     pub who: Who,
     pub accounts: Scope<AccountName>,
     pub actions: Scope<Action>,
-    /// The log says so where this rule alone allows a request. An operator learns what would break without it.
+    /// The log names this rule when it alone allows a request, so the operator learns what would break without it.
     pub audit: bool,
 }
 
-/// What the policy says to a request.
+/// The policy's verdict on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// No rule allows it.
     Denied,
     /// It is allowed.
     Allowed,
-    /// Only rules with `audit` allow it. The first of them has this number, counted from one.
+    /// Only `audit` rules allow it. The first of them has this number, counted from one.
     Audited(usize),
 }
 
 /// The caller policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Callers {
-    /// The operator set no rules. Direct invokes may do everything, since IAM guards them. IAM identities may get
-    /// tokens and the status over HTTP. Other callers may do nothing.
+    /// The operator set no rules. Direct invocations may do everything, because IAM guards them. IAM identities may use
+    /// `token` and `status` over HTTP. Other callers may do nothing.
     #[default]
     Unset,
     /// Denies everything that no rule allows.
@@ -154,11 +154,11 @@ impl Callers {
         self.permission(caller, action, account) != Permission::Denied
     }
 
-    /// What the policy says to an action on an account, or on all accounts if none is named.
+    /// The policy's verdict on an action on an account, or on all accounts if none is named.
     pub fn permission(&self, caller: &Caller, action: Action, account: Option<&AccountName>) -> Permission {
         let allowed = |is_allowed| if is_allowed { Permission::Allowed } else { Permission::Denied };
         if action == Action::Maintain {
-            // The schedule's action. It hands nothing out, and the schedule invokes directly.
+            // `maintain` belongs to the schedule, which invokes directly. It hands out no token.
             return allowed(matches!(caller, Caller::Direct { .. }));
         }
         match self {
@@ -194,14 +194,14 @@ fn covers<T: PartialEq>(scope: &Scope<T>, name: Option<&T>) -> bool {
 
 const NO_IDENTITY: &str = "can never match: the ARN of a caller is that of an IAM role, an IAM user, a federated user or the account's root";
 
-/// A well-formed name of a function's alias. A number is a version.
+/// A well-formed alias name. A number would be a version.
 pub fn alias_name(text: &str) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let is_version = text.bytes().all(|byte| byte.is_ascii_digit());
     (text.len() <= 128 && !is_version && text.bytes().all(is_plain)).then_some(text)
 }
 
-/// The part of an ARN that follows the account: `role/NAME`, and the service before it.
+/// The service of an ARN, and the part after the account: `role/NAME`.
 struct Resource<'a> {
     service: &'a str,
     name: &'a str,
@@ -219,7 +219,7 @@ fn resource_of(arn: &str) -> Option<Resource<'_>> {
 }
 
 impl Resource<'_> {
-    /// The resources of callers begin like this. A session counts as its role.
+    /// The prefixes of callers' resources. A session counts as its role.
     fn kinds(&self) -> &'static [&'static str] {
         match self.service {
             "iam" => &["role/", "user/", "root"],

@@ -1,4 +1,4 @@
-//! The text of an event, and what its shape makes of it.
+//! The text of an event, classified by its shape.
 
 use super::http::{HttpEvent, HttpRequest};
 use contract::{Call, CallError};
@@ -9,13 +9,13 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 use std::fmt;
 
-/// The text of an event. The handler parses it, so that it can answer malformed ones as the contract says.
+/// The text of an event. The handler parses it, so that a malformed event gets the contract's answer.
 #[derive(Debug)]
 pub struct Payload(Option<Box<RawValue>>);
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // An error would make the runtime answer with an error of its own.
+        // On an error, the runtime would answer with its own error.
         Ok(Self(Box::<RawValue>::deserialize(deserializer).ok()))
     }
 }
@@ -36,7 +36,7 @@ impl Payload {
 /// An event by its shape. One with the key `requestContext` is an HTTP request, whatever the key's value.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// An HTTP request; none if it has no known form.
+    /// An HTTP request, or `None` if its form is unknown.
     Http(Option<HttpRequest>),
     /// A direct payload.
     Direct(Result<Call, CallError>),
@@ -51,7 +51,7 @@ impl Event {
         }
     }
 
-    /// Parses an event that has a key of HTTP events with another type of value, or is no object.
+    /// Parses an event that is not an object, or has an HTTP key with a value of another type.
     fn parse_odd(text: &str) -> Self {
         match serde_json::from_str::<Map<String, Value>>(text) {
             Ok(object) if object.contains_key(HttpEvent::CONTEXT) => Self::Http(None),
@@ -61,7 +61,7 @@ impl Event {
     }
 }
 
-/// The keys of an event, each value read once: those of HTTP events by their types, so that long headers are skipped.
+/// The keys of an event. Each value is read once; those of HTTP events by type, so that long headers are skipped.
 #[derive(Default)]
 struct Keys {
     http: HttpEvent,

@@ -26,7 +26,8 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// A handler for the callers that the policy allows. The shape of an event decides its way in, and nothing is logged.
+    /// A handler for this policy. Until other methods say otherwise, the shape of an event decides its way in, and
+    /// nothing is logged.
     pub fn new(broker: Broker, callers: Callers) -> Self {
         Self { broker: Arc::new(broker), callers: Arc::new(callers), aliases: Arc::default(), log: None }
     }
@@ -48,11 +49,11 @@ impl Handler {
         self.broker.prefetch(accounts).await;
     }
 
-    /// Answers one invocation. An HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON
-    /// answer.
+    /// Answers one invocation. An HTTP event gets an HTTP response, even for an error; a direct invocation gets the
+    /// JSON answer.
     ///
     /// # Errors
-    /// The error of a direct invoke. Its `errorType` is the contract's code.
+    /// The error of a direct invocation. Its `errorType` is the contract's code.
     pub async fn handle(&self, event: LambdaEvent<impl Into<Payload>>) -> Result<Response, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let payload: Payload = payload.into();
@@ -66,7 +67,7 @@ impl Handler {
         invocation.respond(answered.result, &context.request_id)
     }
 
-    /// Answers a call. A panic becomes a defect with a code of the contract: the runtime would catch it too, but show its
+    /// Answers a call. A panic becomes an error with the contract's code. The runtime would catch it too, but show its
     /// text to the caller.
     async fn answer(&self, invocation: &Invocation) -> Answered {
         let (call, caller, audit_rule) = match self.authorize(invocation) {
@@ -85,7 +86,7 @@ impl Handler {
         answered
     }
 
-    /// The call and its caller, if the aliases and the policy allow it, and the rule that alone did.
+    /// The call and its caller, if the aliases and the policy allow it, and the `audit` rule that alone did.
     fn authorize<'a>(
         &self,
         invocation: &'a Invocation,
@@ -137,7 +138,7 @@ impl Handler {
         let request = Request { account: account.clone(), intent, arrived, deadline };
         Ok(match self.broker.serve(request, &mut answered.work).await? {
             Outcome::Token(answer) => {
-                // An operator who may refresh, but not get tokens, gets the answer without the token.
+                // An operator who may refresh but not get tokens receives the answer without the token.
                 let may_have_it = self.callers.allow(caller, Action::Token, Some(&account));
                 Reply::Token(TokenAnswer {
                     access_token: may_have_it.then_some(answer.access_token),
@@ -157,7 +158,7 @@ impl Handler {
     }
 }
 
-/// How long the token must be valid. Refuses more than the operator allows.
+/// How long the token must be valid. Rejects more than the operator allows.
 fn checked_min_ttl(requested: Option<Duration>, max_ttl: Duration) -> Result<Duration, CallError> {
     match requested {
         None => Ok(DEFAULT_MIN_TTL.min(max_ttl)),

@@ -1,4 +1,4 @@
-//! HTTP requests in the forms in which API Gateway and Function URLs pass them to a function, and responses.
+//! HTTP requests as API Gateway and Function URLs pass them to a function, and responses.
 
 use super::{
     authorization::Caller,
@@ -52,7 +52,7 @@ impl HttpEvent {
     /// The key that every HTTP event has.
     pub(super) const CONTEXT: &str = "requestContext";
 
-    /// Reads the value of a key, if it is one of an HTTP event.
+    /// Reads the value of a key, if HTTP events have that key.
     pub(super) fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
         match key {
             Self::CONTEXT if self.has_context => return Err(de::Error::duplicate_field(Self::CONTEXT)),
@@ -108,7 +108,7 @@ struct Identity {
 }
 
 impl HttpRequest {
-    /// The request of an event; none if it is of no known form.
+    /// The request of an event, or `None` if its form is unknown.
     pub(super) fn of(event: HttpEvent) -> Option<Self> {
         let media_type = event.media_type();
         let context = event.context?;
@@ -136,14 +136,14 @@ impl HttpRequest {
         })
     }
 
-    /// The caller that API Gateway has authenticated. Headers prove nothing.
+    /// The caller that API Gateway authenticated. Headers prove nothing.
     pub(super) fn caller(&self) -> Caller {
         self.user_arn.as_deref().filter(|arn| !arn.is_empty()).map_or(Caller::Anonymous, Caller::from_arn)
     }
 
-    /// The call that the route and its fields stand for.
+    /// The call for this route and these fields.
     pub(super) fn call(&self) -> Result<Call, RequestError> {
-        // A stage or a base path may precede the route, which is the last segment.
+        // The route is the last segment; a stage or base path may precede it.
         let name = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let route = Action::parse(name).and_then(|action| Some((action, action.method()?)));
         let (action, allow) = route.ok_or(RequestError::NoSuchPath)?;
@@ -178,7 +178,7 @@ impl HttpRequest {
         }
     }
 
-    /// The form of its response.
+    /// The form of the response.
     pub(super) fn form(&self) -> HttpForm {
         HttpForm { is_version_2: self.is_version_2, is_oauth: self.media_type == FORM }
     }
@@ -196,11 +196,11 @@ fn of_form(error: CallError) -> RequestError {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HttpForm {
     is_version_2: bool,
-    /// As RFC 6749 §5.1 has it.
+    /// Required by RFC 6749 §5.1.
     is_oauth: bool,
 }
 
-/// The query of payload version 1, which has each parameter once or with all its values.
+/// The query of payload version 1, which lists each parameter either once or with all its values.
 fn query(single: HashMap<String, String>, multiple: HashMap<String, Vec<String>>) -> Vec<(String, String)> {
     if multiple.is_empty() {
         return single.into_iter().collect();
@@ -218,7 +218,7 @@ pub(super) struct HttpResponse {
     headers: ResponseHeaders,
     body: String,
     is_base64_encoded: bool,
-    /// Version 2 only, where cargo-lambda's emulator insists on it. The broker sets no cookies.
+    /// For version 2 only: cargo-lambda's emulator requires it. The broker sets no cookies.
     #[serde(skip_serializing_if = "Option::is_none")]
     cookies: Option<[&'static str; 0]>,
 }
@@ -261,7 +261,7 @@ pub(super) fn respond(result: Result<Reply, RequestError>, form: HttpForm, reque
     HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies }
 }
 
-/// The value of the header `Content-Type`. The other headers are skipped.
+/// Reads the header `Content-Type` and skips the others.
 struct ContentType<T>(Option<T>);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for ContentType<T> {

@@ -1,4 +1,4 @@
-//! An invocation: what its event, its alias and its deadline say. Nothing here changes once it is classified.
+//! An invocation, classified once from its event, alias and deadline.
 
 use super::{
     aliases::{Aliases, Denial},
@@ -23,11 +23,11 @@ pub(super) struct Invocation {
     pub(super) way_in: WayIn,
     /// The alias that was invoked.
     pub(super) alias: Option<String>,
-    /// Unknown if an HTTP event has no known form.
+    /// `None` if the form of an HTTP event is unknown.
     pub(super) caller: Option<Caller>,
-    /// What is asked for, or why that cannot be answered.
+    /// The call, or why it cannot be answered.
     pub(super) call: Result<Call, RequestError>,
-    /// The form of an HTTP response; none for a direct invoke.
+    /// The form of the HTTP response, or `None` for a direct invocation.
     form: Option<HttpForm>,
 }
 
@@ -45,7 +45,7 @@ impl Invocation {
         let event = Event::parse(text);
         let denial = aliases.check(alias, matches!(event, Event::Http(_)));
         let (way_in, caller, call, form) = match (denial, event) {
-            // Through another alias than its own, an event is a direct invoke, whatever its shape claims.
+            // Through the wrong alias, an event counts as a direct invocation, whatever its shape.
             (Err(denial), _) => (WayIn::Direct, direct(), Err(denial.into()), None),
             (Ok(()), Event::Http(request)) => {
                 let call = request.as_ref().map_or_else(|| Err(no_http_form()), HttpRequest::call);
@@ -62,8 +62,8 @@ impl Invocation {
         Self { arrived, deadline, way_in, alias: alias.map(str::to_owned), caller, call, form }
     }
 
-    /// The response: an HTTP event gets an HTTP response, also for an error; a direct invoke gets the JSON answer, or a
-    /// function error.
+    /// The response. An HTTP event gets an HTTP response, even for an error; a direct invocation gets the JSON answer
+    /// or a function error.
     pub(super) fn respond(
         &self,
         result: Result<Reply, RequestError>,
@@ -80,7 +80,7 @@ fn no_http_form() -> RequestError {
     RequestError::invalid("the event is neither payload version 1 nor 2 of an HTTP request")
 }
 
-/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version is no alias.
+/// The alias in `arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS`. A version is not an alias.
 fn alias_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(7).and_then(alias_name)
 }

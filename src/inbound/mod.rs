@@ -1,6 +1,6 @@
-//! Lambda events: direct invokes, HTTP requests of API Gateway and Function URLs, and the schedule.
+//! Lambda events: direct invocations, HTTP requests from API Gateway and Function URLs, and the schedule.
 //!
-//! An event is classified once, answered once, recorded once and responded to once. `Handler::handle` shows it.
+//! Each event is classified, answered, recorded and responded to once, in `Handler::handle`.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -8,7 +8,7 @@
 //! | `event` | the text of an event, and its shape |
 //! | `invocation` | an event, its alias and its deadline, classified; the response |
 //! | `aliases` | the alias that each way in uses |
-//! | `audit` | records what became of it |
+//! | `audit` | records how it ended |
 //! | `http` | HTTP requests and responses |
 //! | `response` | the contract's answers and errors |
 //! | `status` | the status answer |

@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 pub(super) enum RequestError {
     /// The request is malformed, or its form asks for another grant.
     Malformed(CallError),
-    /// The caller may not do this, or not by this way in.
+    /// The caller may not do this, or not through this way in.
     AccessDenied(Denial),
     /// No route has this path.
     NoSuchPath,
-    /// The route has another method.
+    /// The route needs another method.
     WrongMethod {
         /// The method of the route.
         allow: &'static str,
     },
-    /// The request was fine, and failed, for an account if it is about one.
+    /// The request was valid but failed, for this account if it concerns one.
     Failed(Failure, Option<AccountName>),
 }
 
@@ -44,7 +44,7 @@ impl From<StoreError> for RequestError {
     }
 }
 
-/// The error of a direct invoke, in a form that `ErrorEquals` of Step Functions can match.
+/// The error of a direct invocation, in a form that Step Functions can match in `ErrorEquals`.
 impl From<RequestError> for Diagnostic {
     fn from(error: RequestError) -> Self {
         let retry_after = error.retry_after_seconds();
@@ -58,7 +58,7 @@ impl RequestError {
         Self::Malformed(CallError::Invalid(what.into()))
     }
 
-    /// The same, told of this account.
+    /// The same error, attributed to this account.
     pub(super) fn about(self, account: Option<AccountName>) -> Self {
         match self {
             Self::Failed(failure, None) => Self::Failed(failure, account),
@@ -95,7 +95,7 @@ impl RequestError {
         }
     }
 
-    /// What the log says. A refused caller learns less. The account has a field of its own.
+    /// The log's text. It says more than a refused caller may learn. The account has its own field.
     pub(super) fn log_text(&self) -> String {
         match self {
             Self::AccessDenied(denial) => denial.message().to_owned(),
@@ -113,7 +113,7 @@ impl RequestError {
         }
     }
 
-    /// When to try again, where that is known.
+    /// When to try again, if known.
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::Failed(failure, _) => failure.retry_after_seconds(),
@@ -135,7 +135,7 @@ impl RequestError {
     }
 }
 
-/// The answer to a request. It is serialised once, into what is sent.
+/// The answer to a request, serialised once.
 pub(super) enum Reply {
     Token(TokenAnswer),
     Other(Value),
@@ -165,7 +165,7 @@ pub(super) fn revoked(account: &AccountName, pending_revocations: usize) -> Valu
     })
 }
 
-/// The answer to an unblock: what still holds a renewal back, if anything does.
+/// The answer to an unblock: what still prevents a renewal, if anything.
 pub(super) fn unblocked(account: &AccountName, held_by: Option<&Failure>) -> Value {
     let mut answer = json!({"account": account.as_str(), "unblocked": true});
     if let (Some(failure), Value::Object(fields)) = (held_by, &mut answer) {
@@ -175,7 +175,7 @@ pub(super) fn unblocked(account: &AccountName, held_by: Option<&Failure>) -> Val
     answer
 }
 
-/// The answer to a run of the schedule. It names the accounts of which the caller may know the status.
+/// The answer to a maintenance run. It names only accounts whose status the caller may see.
 pub(super) fn maintained(maintenance: &Maintenance, may_know: impl Fn(&AccountName) -> bool) -> Value {
     let known = maintenance.accounts.iter().filter(|maintained| may_know(&maintained.account));
     let accounts = known.filter_map(|maintained| {

@@ -1,4 +1,4 @@
-//! The status answer: everything that an operator may know, which is all but the tokens.
+//! The status answer: everything except tokens.
 
 use crate::ports::Listed;
 use contract::{ErrorCode, rfc3339};

@@ -3,19 +3,19 @@
 use protocol::Timestamp;
 use std::time::Duration;
 
-/// The timeout that the template sets, for runtimes that give none.
+/// The timeout that the template sets, for runtimes that state none.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest timeout of a function.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(900);
-/// API Gateway gives up after 29 s, and began to count a little earlier than the function.
+/// API Gateway gives up after 29 s, counted from a little before the function starts.
 const GATEWAY_LIMIT: Duration = Duration::from_secs(28);
-/// Reserved for the way of the answer back to the caller.
+/// Reserved for returning the answer to the caller.
 const ANSWER_RESERVE: Duration = Duration::from_millis(300);
 
 /// How an event reached the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WayIn {
-    /// A direct invoke.
+    /// A direct invocation.
     Direct,
     /// API Gateway or a Function URL.
     Http,
@@ -35,8 +35,8 @@ impl WayIn {
 
     /// The instant by which the caller needs its answer. Lambda ends the invocation at `lambda_deadline`.
     pub fn deadline(self, lambda_deadline: Timestamp, arrived_at: Timestamp) -> Timestamp {
-        // Some local runtimes send zero, and the machine's clock may be off. No invocation is over at its arrival, and
-        // none takes longer than Lambda allows.
+        // Some local runtimes send zero, and the machine's clock may be wrong. An invocation cannot be over when it
+        // arrives, nor take longer than Lambda allows.
         let possible = arrived_at.plus(Duration::from_millis(1))..=arrived_at.plus(LONGEST_INVOCATION);
         let given = Some(lambda_deadline).filter(|deadline| possible.contains(deadline));
         let invocation = given.unwrap_or_else(|| arrived_at.plus(FUNCTION_TIMEOUT));

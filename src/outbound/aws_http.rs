@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a connect may take, all addresses of the name together.
+/// How long connecting may take, for all addresses of the name together.
 const CONNECT: Duration = Duration::from_millis(1000);
 
 /// An HTTP client for the AWS SDK. It follows the environment's proxy, as every AWS SDK does. The SDK limits the time
@@ -35,7 +35,7 @@ pub fn http_client(tls: ClientConfig) -> Result<SharedHttpClient, reqwest::Error
 }
 
 fn new_pool(tls: ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
-    // A checksum counts the bytes that were sent.
+    // A checksum is of the bytes as sent.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -86,8 +86,8 @@ fn failed(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() { ConnectorError::timeout(error.into()) } else { ConnectorError::io(error.into()) }
 }
 
-/// The open connections. All that are idle may have died while the process was frozen, and the SDK has fewer attempts
-/// than there may be dead connections, so one attempt without a response replaces the pool.
+/// The open connections. All idle ones may have died while the process was frozen, and there may be more of them than
+/// the SDK has attempts. So one attempt without a response replaces the pool.
 #[derive(Debug)]
 struct Connections {
     tls: ClientConfig,
@@ -100,7 +100,7 @@ struct Pool {
     client: reqwest::Client,
 }
 
-/// An attempt of the SDK, which drops it when its time is up.
+/// One attempt of the SDK, which drops it when its time is up.
 struct Attempt<'a> {
     connections: &'a Connections,
     pool: Pool,
@@ -124,7 +124,7 @@ impl Drop for Attempt<'_> {
             return;
         }
         let mut current = self.connections.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of attempts that fail together, the first replaces the pool.
+        // If attempts fail together, the first one replaces the pool.
         if current.number == self.pool.number
             && let Ok(client) = new_pool(self.connections.tls.clone())
         {
@@ -133,11 +133,11 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Whether a response holds the evidence that the service itself wrote it.
+/// Whether a response proves that the service itself wrote it.
 pub(super) type Proof = fn(&HttpResponse) -> bool;
 
-/// Wraps a service's client so that a response without `proof` counts as a lost one. The SDK tries again. The date of each
-/// proven response sets the clock, if there is one.
+/// Wraps a service's client. A response without `proof` counts as lost, and the SDK retries. The date of a proven
+/// response corrects the clock, if one is given.
 pub(super) fn proven(
     client: SharedHttpClient,
     proof: Proof,
@@ -146,7 +146,7 @@ pub(super) fn proven(
     SharedHttpClient::new(ProvenClient { client, proof, clock: SetBy(clock) })
 }
 
-/// A clock that the service's responses set right.
+/// A clock that the service's responses correct.
 #[derive(Clone)]
 struct SetBy(Option<Arc<dyn Clock>>);
 
@@ -169,7 +169,7 @@ impl SetBy {
     }
 }
 
-/// The response of a stranger, such as a proxy.
+/// The response of another server, such as a proxy.
 #[derive(Debug, thiserror::Error)]
 #[error("the response does not prove that the service wrote it")]
 pub(super) struct Unproven;

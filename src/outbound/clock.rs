@@ -20,8 +20,8 @@ impl Clock for SystemClock {
     }
 
     fn draw(&self) -> Draw {
-        // From the operating system: a draw names an attempt, and no two attempts may share a name. If this source
-        // fails, TLS fails too, so the fallback never names an attempt that obtains a pair.
+        // From the operating system, because the number identifies an attempt and must be unique. If this source fails,
+        // TLS fails too, so no attempt with the fallback obtains a pair.
         Draw(getrandom::u64().unwrap_or_else(|_| self.now().as_millis()))
     }
 
@@ -30,11 +30,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// The store's time, which the whole fleet shares: the machine's clock, set right by the dates of the store's responses.
+/// The store's time, which the whole fleet shares: the machine's clock, corrected by the dates of the store's
+/// responses.
 ///
-/// The clock beside it is [`Instant`], which counts on while Lambda freezes the process. On Linux it stands still while
-/// the whole machine is suspended; `CLOCK_BOOTTIME` would not, but needs one more dependency for a case in which the
-/// wall clock goes on, and the later of both counts.
+/// The second clock is [`Instant`], which keeps running while Lambda freezes the process. On Linux it stops while the
+/// whole machine is suspended. `CLOCK_BOOTTIME` would not, but costs a dependency, and in that case the wall clock runs
+/// on: the later of both counts.
 #[derive(Debug)]
 pub struct FleetClock {
     started: Instant,

@@ -1,4 +1,4 @@
-//! Production implementations of the [`ports`](crate::ports). They translate, and decide nothing.
+//! Production implementations of the [`ports`](crate::ports). They translate and decide nothing.
 //!
 //! | module | contents |
 //! | --- | --- |

@@ -1,7 +1,7 @@
-//! The AWS SDK's settings from the environment. An empty variable counts as unset, as the broker's own do.
+//! The AWS SDK's settings from the environment. As with the broker's own variables, an empty one counts as unset.
 //!
-//! `sam local` passes on an empty variable for every variable of the template that has no value, and the SDK would
-//! panic on an empty `AWS_ENDPOINT_URL_DYNAMODB`.
+//! `sam local` passes an empty variable for each variable of the template without a value, and the SDK would panic on
+//! an empty `AWS_ENDPOINT_URL_DYNAMODB`.
 
 use super::aws_http::{self, Unproven};
 use aws_config::{
@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use protocol::ServiceRefusal;
 
-/// Reads the settings that all services share. Region and credentials come from Lambda's variables where these are set, so
+/// Reads the settings that all services share. Region and credentials come from Lambda's variables if these are set, so
 /// that a cold start builds no chain of providers.
 ///
 /// # Errors
@@ -34,7 +34,7 @@ pub async fn load(
     Ok(settings.clone().into_builder().service_config(EmptyIsUnset(settings)).build())
 }
 
-/// Why a call to AWS failed, for the log: the service's own code, or what kept the call from being answered.
+/// Why a call to AWS failed, for the log: the service's code, or why no answer came.
 pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {
         SdkError::ConstructionFailure(_) => "not sent: no credentials or Region",
@@ -52,8 +52,8 @@ pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -
     }
 }
 
-/// Codes with which AWS refuses a request that it may accept later: too many requests, a table that is being changed, and
-/// what depends on the time or on this instance's clock.
+/// Error codes of requests that may succeed later: too many requests, a table that is being changed, and errors that
+/// depend on the time or on this instance's clock.
 const PASSING: [&str; 15] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -72,7 +72,7 @@ const PASSING: [&str; 15] = [
     "TransactionConflictException",
 ];
 
-/// A refusal of the broker itself, such as for a missing table or permission. Trying again does not help.
+/// A configuration error of the broker, such as a missing table or permission. Retrying does not help.
 pub(super) fn refusal<E: ProvideErrorMetadata>(
     service: &'static str,
     operation: &'static str,

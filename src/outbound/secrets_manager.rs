@@ -1,4 +1,4 @@
-//! The accounts' credentials in Secrets Manager. They are read when a login needs them, and never cached.
+//! The accounts' credentials in Secrets Manager, read when a login needs them and never cached.
 
 use super::{UpstreamHosts, aws_http, sdk, secret};
 use crate::ports::Secrets;
@@ -20,14 +20,14 @@ const NO_VALUE: &str = "it has no value yet";
 
 /// The secrets whose names begin with a prefix.
 pub struct SecretsManager {
-    /// Built with the first read: most instances never log in.
+    /// Built on the first read, because most instances never log in.
     client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     prefix: String,
     hosts: UpstreamHosts,
 }
 
 impl SecretsManager {
-    /// The secrets below `prefix`, which may name these hosts. Timeouts are set so that all attempts fit into one request.
+    /// The secrets below `prefix`, which may name only these hosts. The timeouts let all attempts fit into one request.
     pub fn new(sdk: &aws_config::SdkConfig, prefix: String, hosts: UpstreamHosts) -> Self {
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT)
@@ -50,13 +50,13 @@ impl Secrets for SecretsManager {
         let output = self.client.get_secret_value().secret_id(id).send().await;
         let output = output.map_err(|error| {
             match error.as_service_error() {
-                // A secret without a value is told from a missing one by the message alone.
+                // Only the message distinguishes a secret without a value from a missing one.
                 Some(GetSecretValueError::ResourceNotFoundException(missing))
                     if missing.message().is_some_and(|message| message.contains("staging label")) =>
                 {
                     return SecretError::Bad(NO_VALUE.to_owned());
                 }
-                // A deleted secret that can still be recovered is an invalid request.
+                // For a deleted secret that can still be recovered, AWS reports an invalid request.
                 Some(
                     GetSecretValueError::ResourceNotFoundException(_)
                     | GetSecretValueError::InvalidRequestException(_),

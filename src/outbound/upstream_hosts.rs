@@ -3,19 +3,19 @@
 use super::upstream::V2;
 use protocol::{Account, LimiterName, Origin, UpstreamUrl};
 
-/// The hosts of the settings. A secret or a stored item may name these and no others, so that write access to either does
-/// not suffice to have tokens or passwords sent elsewhere.
+/// The hosts of the settings. A secret or a stored item may name only these, so that write access to either is not
+/// enough to have tokens or passwords sent elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamHosts {
-    /// Hosts, with their ports where these are not the scheme's own. The first is the configured OAuth host.
+    /// Hosts, with their ports unless these are the scheme's default. The first is the configured OAuth host.
     hosts: Vec<String>,
     v2: Option<String>,
-    /// Whether the settings themselves use http, which they may on loopback only.
+    /// Whether the settings use http, which is allowed on loopback only.
     allows_http: bool,
 }
 
 impl UpstreamHosts {
-    /// The hosts of the two configured URLs, of V2, and further ones.
+    /// The hosts of the two configured URLs, of V2, and of `BROKER_UPSTREAM_HOSTS`.
     pub fn new(oauth_url: &UpstreamUrl, api_url: &UpstreamUrl, further: Vec<String>) -> Self {
         let v2 = UpstreamUrl::parse(V2.oauth_url).ok().map(|url| url.host().to_owned());
         let own = [oauth_url, api_url].into_iter().map(|url| url.host().to_owned());
@@ -28,15 +28,15 @@ impl UpstreamHosts {
         (self.allows_http || !is_http(url)) && self.hosts.iter().any(|host| host == url.host())
     }
 
-    /// Whether all tokens of a record stay with known hosts.
+    /// Whether all tokens of a record go to known hosts only.
     pub fn allow_all_of(&self, account: &Account) -> bool {
         let pair = account.pair.iter().map(|pair| &pair.origin);
         let revocations = account.pending_revocations.iter().map(|revocation| &revocation.origin);
         pair.chain(revocations).all(|origin| self.allow_origin(origin))
     }
 
-    /// The host whose logins a limiter counts; none for the configured one. A secret may name that host or V2's own, and
-    /// two limiters for one host would allow twice its budget.
+    /// The host whose logins a limiter counts, or `None` for the configured one. A secret may also name the configured
+    /// host or V2's, and two limiters for one host would allow twice its budget.
     pub(super) fn limited_by<'a>(&'a self, name: &'a LimiterName) -> Option<&'a str> {
         let host = match name.key()? {
             LimiterName::V2 => self.v2.as_deref()?,

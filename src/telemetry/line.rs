@@ -8,9 +8,9 @@ use std::fmt::Write;
 
 /// No line is longer than this, in bytes.
 pub const LONGEST_LINE: usize = 2048;
-/// The length up to which a message is shown, if what else is in the line leaves so much.
+/// The length up to which a message is shown, if the rest of the line leaves room.
 const MESSAGE_FITS_IN: usize = 700;
-/// A message is shown at least up to this length.
+/// The length up to which a message is shown in any case.
 const SHORTEST_MESSAGE: usize = 120;
 /// Longer than any role's or user's ARN without a long path.
 const LONGEST_CALLER: usize = 256;
@@ -22,13 +22,13 @@ const LONGEST_ID: usize = 64;
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// One JSON object a line, with its metrics.
+    /// One JSON object per line, with its metrics.
     Json,
     /// For a terminal, without metrics.
     Readable,
 }
 
-/// The line of an invocation, with its line feed.
+/// The line of an invocation, with a line feed.
 pub(super) fn of_invocation(
     record: &Record<'_>,
     style: Style,
@@ -42,7 +42,7 @@ pub(super) fn of_invocation(
     }
 }
 
-/// The line of a process that the Lambda runtime ends.
+/// The line for a process that the Lambda runtime ends.
 pub(super) fn of_failed_runtime(at: Timestamp) -> String {
     let at = rfc3339::format_millis(at);
     format!(
@@ -50,7 +50,7 @@ pub(super) fn of_failed_runtime(at: Timestamp) -> String {
     )
 }
 
-/// The line of a panic, and the header that the Lambda runtime's library misses.
+/// The line for a panic, with the header that the Lambda runtime's library missed, if any.
 pub(super) fn of_panic(at: Timestamp, place: &str, header: Option<&str>) -> String {
     let mut line = format!(
         r#"{{"timestamp":"{}","level":"ERROR","message":"the broker panicked","place":""#,
@@ -164,7 +164,7 @@ fn push_fingerprint(out: &mut String, token: &Secret) {
 }
 
 fn push_field(out: &mut String, name: &str, text: &str, longest: usize) {
-    // Not by `write!`, which takes a part of each answer that can be measured.
+    // Not with `write!`, whose share of an answer's time can be measured.
     out.push_str(",\"");
     out.push_str(name);
     out.push_str("\":\"");
@@ -172,7 +172,7 @@ fn push_field(out: &mut String, name: &str, text: &str, longest: usize) {
     out.push('"');
 }
 
-/// Appends a text in the escapes of JSON. At most `longest` bytes are written, and an ellipsis if it is longer.
+/// Appends a text with JSON escapes. Writes at most `longest` bytes, and an ellipsis if the text is longer.
 fn push_text(out: &mut String, text: &str, longest: usize) {
     let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     if text.len() <= longest && text.bytes().all(is_plain) {

@@ -1,4 +1,4 @@
-//! When a line is written, and with which metrics.
+//! Decides when a line is written, and with which metrics.
 
 use super::{
     line::{self, Style},
@@ -12,16 +12,16 @@ use std::{
     time::Duration,
 };
 
-/// The metrics of answers from memory are written at most once in this time.
+/// The metrics of answers from memory are written at most once per interval.
 const SUMMED_FOR: Duration = Duration::from_secs(60);
 
-/// Which answers have a line.
+/// Which answers get a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Audit {
     /// All of them.
     #[default]
     All,
-    /// All but those from memory.
+    /// All except those from memory.
     Changes,
 }
 
@@ -34,27 +34,27 @@ pub struct InvocationLog {
     sums: Mutex<Sums>,
 }
 
-/// What is not written yet.
+/// Metrics that are not written yet.
 #[derive(Default)]
 struct Sums {
     answers_from_memory: u64,
-    /// How long these waited for a request of the same instance.
+    /// How long answers from memory waited for another request of this instance.
     wait_ms: u64,
-    /// Since when these are summed.
+    /// When this sum began.
     since: Option<Timestamp>,
     /// Whether an invocation was recorded.
     is_warm: bool,
 }
 
 impl InvocationLog {
-    /// The log of an instance of this function. `write` gets each line, with its line feed.
+    /// The log of one instance. `write` receives each line, with its line feed.
     pub fn new(
         function: &str,
         audit: Audit,
         style: Style,
         write: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        // The function's name is written as it is, so it must not need escapes.
+        // The function's name is written unescaped, so it must not need escapes.
         let is_plain = |character: &char| character.is_ascii_alphanumeric() || "-_.".contains(*character);
         let mut function: String = function.chars().filter(is_plain).take(64).collect();
         if function.is_empty() {
@@ -64,7 +64,7 @@ impl InvocationLog {
         Self { function, audit, style, write: Box::new(write), sums: Mutex::default() }
     }
 
-    /// Records an invocation: writes its line, and what was summed for a minute.
+    /// Records an invocation: writes its line, and the sums of the last minute.
     pub fn record(&self, record: &Record<'_>) {
         let is_from_memory = record.served_from == Some(ServedFrom::Memory);
         let mut metrics = Metrics::default();

@@ -1,7 +1,7 @@
 //! Metrics in CloudWatch's embedded metric format.
 //!
-//! Written by hand rather than with AWS Labs' `metrique-writer-format-emf`: that crate does not bound the length of a
-//! line, cannot leave out an account's dimension line by line, and brings some twenty crates into the function.
+//! Not with AWS Labs' `metrique-writer-format-emf`: that crate does not limit the length of a line, cannot omit the
+//! account dimension per line, and adds some twenty crates to the function.
 
 use std::fmt::Write;
 
@@ -14,9 +14,9 @@ const NAMESPACE: &str = "TokenBroker";
 pub enum Metric {
     /// All answers, errors included.
     Answers,
-    /// Answers for which the broker, or something behind it, is to blame: those with an HTTP status of 500 and above.
+    /// Faults of the broker or a dependency: answers with status 500 or above.
     ///
-    /// Maintenance counts accounts that fail so, by account only: no caller was refused.
+    /// In maintenance, accounts that fail like this count by account only, because no caller was refused.
     Errors,
     AnswersFromMemory,
     AnswersFromTable,
@@ -27,7 +27,7 @@ pub enum Metric {
     Refreshes,
     /// Probe calls that were sent.
     Probes,
-    /// Answers that the secret's current version was rejected; in maintenance, accounts with such a version.
+    /// Answers with this error; in maintenance, accounts with a rejected secret version.
     CredentialsRejected,
     /// Logins to the configured upstream that the budget still allows.
     LoginPermitsLeft,
@@ -39,7 +39,7 @@ pub enum Metric {
     RefreshTokenSecondsLeft,
     PendingRevocations,
     ColdStarts,
-    /// Requests for which an instance refused a lease, because its clock disagreed with itself.
+    /// Requests for which an instance took no lease, because its clocks disagreed.
     ClockOff,
 }
 
@@ -97,7 +97,7 @@ impl Metric {
         }
     }
 
-    /// Whether the metric is published for each account too.
+    /// Whether the metric is also published by account.
     pub const fn is_by_account(self) -> bool {
         matches!(
             self,
@@ -125,7 +125,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Those of an account's line in maintenance.
+    /// The metrics of an account's line in maintenance.
     pub(super) fn of_maintenance() -> Self {
         Self { values: Vec::new(), is_maintenance: true }
     }

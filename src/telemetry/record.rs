@@ -1,9 +1,9 @@
-//! The record of an invocation: what its line says.
+//! The record of an invocation: the contents of its log line.
 
 use crate::work::Work;
 use protocol::{Account, Secret, ServedFrom, Timestamp, Verdict};
 
-/// How much attention a line asks for.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Severity {
@@ -22,30 +22,30 @@ impl Severity {
     }
 }
 
-/// One invocation: who requested what, and what became of it.
+/// One invocation: who requested what, and how it ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// When it was answered.
     pub at: Timestamp,
-    /// How much attention the line asks for.
+    /// The severity of the line.
     pub severity: Severity,
     /// What happened.
     pub message: &'a str,
     /// Lambda's id of the invocation.
     pub request_id: &'a str,
-    /// The header of X-Ray.
+    /// The X-Ray header.
     pub trace_id: Option<&'a str>,
     /// The way in.
     pub entry: &'static str,
     /// The alias that was invoked.
     pub alias: Option<&'a str>,
-    /// Who requested it, where that is known.
+    /// The caller, if known.
     pub caller: Option<&'a str>,
     /// The caller's name for itself, which proves nothing.
     pub client: Option<&'a str>,
-    /// What was requested, where that is known.
+    /// The action, if known.
     pub action: Option<&'static str>,
-    /// The account, if the request is about one.
+    /// The account, if the request concerns one.
     pub account: Option<&'a str>,
     /// The generation of the pair that answered.
     pub generation: Option<u64>,
@@ -53,21 +53,21 @@ pub struct Record<'a> {
     pub served_from: Option<ServedFrom>,
     /// `ok`, or the code of the error.
     pub outcome: &'static str,
-    /// Whether the error is the broker's, or that of something behind it.
+    /// Whether the error is a fault of the broker or a dependency.
     pub is_failure: bool,
     /// From arrival to answer.
     pub duration_ms: u64,
     /// The token, if it was handed out. Only its fingerprint is logged.
     pub token: Option<&'a Secret>,
-    /// The number of the rule with `audit` without which the request would have been denied.
+    /// The number of the `audit` rule that alone allowed the request.
     pub audit_rule: Option<usize>,
     /// Further numbers.
     pub counts: &'a [(&'static str, u64)],
-    /// What the request made the instance do.
+    /// The work that the request took.
     pub work: Work,
 }
 
-/// What maintenance found in one account. Each account has a line, because a line can state metrics by account for one
+/// What maintenance found for one account. Each account has its own line, because a line can carry metrics for one
 /// account only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]

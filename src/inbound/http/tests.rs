@@ -110,7 +110,7 @@ fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Cal
             event["body"] = json!(text);
             event["isBase64Encoded"] = json!(is_base64);
             for name in ["content-type", "Content-Type"] {
-                // Another header comes first, and a further value does not count.
+                // Another header comes first, and only the first value counts.
                 let several = content_type.map_or(json!({}), |text| json!({name: [text, "text/html"]}));
                 event["headers"] = json!({"accept": "text/html", name: content_type, "x-type": "text/html"});
                 calls.push(call_of(&event));

@@ -7,7 +7,7 @@
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
 //! | `pair` | M | the current pair, see below |
 //! | `lease` | M | `holder`, `until_ms` |
-//! | `cooldown` | M | `until_ms`, `reason`, `failures`; `fault`, where the upstream did not respond, or refused |
+//! | `cooldown` | M | `until_ms`, `reason`, `failures`; `fault`, if the upstream did not respond, or refused |
 //! | `rejected_secret` | S | the version id of the secret that the upstream rejected |
 //! | `rejected_secret_refusals` | N | how often it did in a row; left out by earlier releases |
 //! | `rejected_secret_retry_at_ms` | N | a request may try it again from then on; left out by earlier releases |
@@ -23,9 +23,9 @@
 //! | --- | --- | --- |
 //! | `generation` | N | |
 //! | `access_token` | S | |
-//! | `refresh_token` | S | left out if the upstream gave none |
+//! | `refresh_token` | S | absent if the upstream gave none |
 //! | `refresh_token_state` | S | `available` or `consumed`; only with a refresh token |
-//! | `refresh_expires_at_ms` | N | only with a refresh token, where the upstream stated it |
+//! | `refresh_expires_at_ms` | N | only with a refresh token, if the upstream stated it |
 //! | `issued_at_ms`, `expires_at_ms` | N | |
 //! | `obtained_by` | S | `login` or `refresh` |
 //! | `replaces` | N | the generation before, if there was one |
@@ -37,9 +37,8 @@
 //!
 //! A verdict's `at_ms` is the instant of the probe (`alive`) or of the next one (`inconclusive`); `dead` has none.
 //!
-//! Parsing is strict. An item of another form, or of a contradictory one such as a state without its token, is an error
-//! that names the attribute and never its value. The broker does not overwrite such an item. It ignores attributes
-//! that are not listed.
+//! Parsing is strict. A malformed or contradictory item, such as a state without its token, is an error that names the
+//! attribute and never its value. The broker does not overwrite such an item. It ignores unknown attributes.
 
 mod attributes;
 mod login_limiter;
@@ -62,7 +61,7 @@ use std::collections::HashMap;
 /// An item, or a map within one.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// An attribute that keeps an item from being parsed.
+/// The attribute because of which an item cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("attribute `{attribute}` is missing or of another form")]
 pub struct ItemError {
@@ -113,7 +112,7 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
 /// An item as an account's record.
 ///
 /// # Errors
-/// The first attribute that is missing or of another form.
+/// The first attribute that is missing or malformed.
 pub fn to_account(item: &Item) -> Result<Account, ItemError> {
     Ok(Account {
         version: Version(required(item, "version", get_number)?),

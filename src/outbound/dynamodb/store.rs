@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
 use std::{sync::Arc, time::Duration};
 
-/// DynamoDB answers within milliseconds. After this long the answer is lost.
+/// DynamoDB answers within milliseconds. After this long, the answer counts as lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
 const ALL_ATTEMPTS: Duration = Duration::from_millis(2500);
 const ATTEMPTS: u32 = 3;
@@ -30,7 +30,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table `name`, whose items may name these hosts, and whose responses set the clock right. The SDK's settings apply, except for timeouts and retries.
+    /// The table `name`. Its items may name only these hosts, and its responses correct the clock. The SDK's settings
+    /// apply, except for timeouts and retries.
     pub fn new(
         sdk: &aws_config::SdkConfig,
         name: String,
@@ -117,7 +118,7 @@ impl Store for Table {
         let key = item::limiter_key(self.hosts.limited_by(name));
         match self.get(key.clone()).await? {
             Some(item) => item::to_login_limiter(&item).map_err(|error| {
-                // Deleting it forgets the permits that still count.
+                // Deleting the limiter forgets permits that still count.
                 let what = format!("{error}; wait five minutes before you delete it");
                 unreadable(&key, &what)
             }),

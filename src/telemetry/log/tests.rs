@@ -157,7 +157,7 @@ fn a_long_message_fills_its_line_up_to_700_bytes() {
             written(Audit::All, Style::Json, &[record, Record { served_from: Some(Memory), ..record }]);
         assert_eq!(lines[1].len(), 700, "{}", lines[1]);
     }
-    // Where the other fields take that much, the start of the message is shown all the same.
+    // If the other fields take that much, the start of the message is still shown.
     let record = Record { message: &message, caller: Some(&caller), ..record(0, Table) };
     let line = written(Audit::All, Style::Json, &[record]).remove(0);
     assert!(line.contains(&format!(r#""message":"{}…""#, "m".repeat(120))), "{line}");
@@ -195,7 +195,7 @@ fn a_line_has_every_field_and_metric() {
         "\n"
     );
     assert_eq!(written(Audit::All, Style::Json, &[record]), [expected]);
-    // Callers may request any name, so the metrics have no account without a record.
+    // Callers may request any name, so accounts without a record get no metrics.
     let unknown = Record { work: Work { is_account_known: false, ..work }, ..record };
     let line = written(Audit::All, Style::Json, &[unknown]).remove(0);
     assert!(line.contains(r#""account":"default""#) && !line.contains(r#""Account""#), "{line}");

@@ -8,7 +8,7 @@ use super::{
 };
 use protocol::{AccountName, Holder, LoginLimiter, Permit, Version};
 
-/// The partition key of a limiter: of the configured upstream, or of another host.
+/// The partition key of the limiter for the configured upstream, or for another host.
 pub fn limiter_key(host: Option<&str>) -> String {
     host.map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |host| format!("{LOGIN_LIMITER_KEY}#{host}"))
 }
@@ -35,7 +35,7 @@ pub fn from_login_limiter(host: Option<&str>, limiter: &LoginLimiter) -> Item {
 /// An item as the limiter.
 ///
 /// # Errors
-/// The first attribute that is missing or of another form.
+/// The first attribute that is missing or malformed.
 pub fn to_login_limiter(item: &Item) -> Result<LoginLimiter, ItemError> {
     let permits = required(item, "permits", get_maps)?.into_iter().map(to_permit);
     Ok(LoginLimiter {

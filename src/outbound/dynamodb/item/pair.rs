@@ -1,4 +1,4 @@
-//! The pair of an account, and the tokens that are to be revoked.
+//! The pair of an account, and the tokens to revoke.
 
 use super::{
     Item, ItemError,

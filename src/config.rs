@@ -67,7 +67,7 @@ impl ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the configuration is wrong, no invocation will be answered:")?;
+        formatter.write_str("the configuration is wrong; no invocation will be answered:")?;
         for error in &self.0 {
             write!(formatter, "\n  {} {}", error.variable, error.rule)?;
         }
@@ -214,7 +214,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     fn secret_prefix(&mut self, variable: &'static str, default: &str) -> String {
         let prefix = self.get(variable).unwrap_or_else(|| default.to_owned());
         if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte)) {
-            self.wrong(variable, "may have letters, digits and /_+=.@- only, as secrets' names do");
+            self.wrong(variable, "may contain only letters, digits and /_+=.@-, like secrets' names");
         }
         prefix
     }

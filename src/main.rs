@@ -54,7 +54,7 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     telemetry::start(config.log);
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     for variable in config::unknown_variables(names) {
-        tracing::warn!(variable, "no setting has this name, so it has no effect");
+        tracing::warn!(variable, "no setting has this name; it has no effect");
     }
     telemetry::hide_panic_texts(|| SystemClock.now());
     let tls = match Roots::from_environment(lookup).tls_config() {

@@ -20,7 +20,7 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::LeaseAcquired(fence) => tracing::debug!(%account, fence = fence.0, "lease acquired"),
         Notice::LeaseConflict => tracing::debug!(%account, "lease conflict: another attempt wrote first"),
         Notice::ExpiryAssumed => {
-            tracing::warn!(%account, "the upstream's expiry is missing, unreadable, past or impossible; assuming one hour");
+            tracing::warn!(%account, "the upstream's expiry is missing, unreadable, in the past or impossible; assuming one hour");
         }
         Notice::RefreshRefused => tracing::warn!(%account, "refresh token refused; logging in"),
         Notice::FoundAlive(generation) => {
@@ -40,16 +40,16 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, generation = generation.0, "lease lost before this pair was saved");
         }
         Notice::OrphanRecorded(generation) => {
-            tracing::info!(%account, generation = generation.0, "an orphan, a pair that was never saved, is to be revoked");
+            tracing::info!(%account, generation = generation.0, "an orphan (a pair that was never saved) will be revoked");
         }
         Notice::RevocationsDropped(count) => {
-            tracing::warn!(%account, count, "pending revocations given up: expired, in use again, or too many");
+            tracing::warn!(%account, count, "pending revocations dropped: expired, in use again, or too many");
         }
         Notice::RevocationRefused => {
             tracing::warn!(%account, "the upstream refused to revoke a token; is BROKER_REVOKE_FIELD right?");
         }
         Notice::ClockOff => {
-            tracing::warn!(%account, "the clock of this instance disagrees with itself; no lease until the store was read again");
+            tracing::warn!(%account, "the clocks of this instance disagree; no lease until the store is read again");
         }
         Notice::Unblocked => tracing::info!(%account, "account unblocked"),
         Notice::CooldownStarted(until) => {

@@ -25,7 +25,7 @@ impl Denial {
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::HttpElsewhere => {
-                "access denied: a direct invoke with the event of an HTTP request, which is accepted through BROKER_HTTP_ALIAS only"
+                "access denied: an HTTP event in a direct invocation; HTTP events are accepted through BROKER_HTTP_ALIAS only"
             }
             Self::DirectAtHttp => "access denied: a direct payload through BROKER_HTTP_ALIAS",
             Self::MaintainElsewhere => {

@@ -75,7 +75,7 @@ impl Who {
         }
         let (literal, is_prefix) = text.strip_suffix('*').map_or((text, false), |prefix| (prefix, true));
         if literal.contains('*') {
-            return Err("may have a `*` at its end only");
+            return Err("may have a `*` only at its end");
         }
         let resource = resource_of(literal)
             .ok_or("has to name a partition and an account: arn:PARTITION:iam::ACCOUNT:role/NAME")?;

@@ -163,7 +163,7 @@ fn checked_min_ttl(requested: Option<Duration>, max_ttl: Duration) -> Result<Dur
     match requested {
         None => Ok(DEFAULT_MIN_TTL.min(max_ttl)),
         Some(min_ttl) if min_ttl <= max_ttl => Ok(min_ttl),
-        Some(_) => Err(CallError::Invalid(format!("`min_ttl_seconds` may be {} at most", max_ttl.as_secs()))),
+        Some(_) => Err(CallError::Invalid(format!("`min_ttl_seconds` may be at most {}", max_ttl.as_secs()))),
     }
 }
 

@@ -57,7 +57,7 @@ async fn a_response_that_is_used_in_part_says_so() {
         (Fault::BadRefreshToken, "the upstream's response holds no usable refresh token"),
         (
             Fault::ExpiryMicroseconds,
-            "the upstream's expiry is missing, unreadable, past or impossible; assuming one hour",
+            "the upstream's expiry is missing, unreadable, in the past or impossible; assuming one hour",
         ),
     ] {
         assert_eq!(line(Some(fault), &[], message).await["level"], "WARN", "{message}");

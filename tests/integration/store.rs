@@ -398,7 +398,7 @@ mod unreadable_items {
         let item = json!({"pk": {"S": "account#broken"}, "version": {"S": "tell-tale"}});
         items::put(&world, &item).await;
         let status = invoke(&handler, json!({"action": "status"})).await.expect("a status");
-        let what = "item `account#broken`: attribute `version` is missing or of another form";
+        let what = "item `account#broken`: attribute `version` is missing or malformed";
         assert_eq!(status["accounts"][0], json!({"account": "broken", "unreadable": what}));
         assert_eq!(status["accounts"][1]["account"], "default");
         let one = invoke(&handler, json!({"action": "status", "account": "broken"})).await.expect("a status");

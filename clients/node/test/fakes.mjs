@@ -81,7 +81,7 @@ export class Broker {
         const { account = "default", min_ttl_seconds: minTtl, rejected_generation: rejected } = fields;
         if (account === "nobody") return [404, fault("unknown_account", "no secret for that account")];
         if (Number(minTtl ?? 0) > this.maxTtl) {
-            return [400, fault("invalid_request", `\`min_ttl_seconds\` may be ${this.maxTtl} at most`)];
+            return [400, fault("invalid_request", `\`min_ttl_seconds\` may be at most ${this.maxTtl}`)];
         }
         if (!this.generations.has(account)) this.generations.set(account, 7);
         if (Number(rejected) === this.generations.get(account) && this.dead.has(this.token(account))) {

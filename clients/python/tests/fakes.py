@@ -89,7 +89,7 @@ class Broker:
             if account == "nobody":
                 return 404, error("unknown_account", "no secret for that account")
             if int(fields.get("min_ttl_seconds", 0)) > self.max_ttl:
-                return 400, error("invalid_request", f"`min_ttl_seconds` may be {self.max_ttl} at most")
+                return 400, error("invalid_request", f"`min_ttl_seconds` may be at most {self.max_ttl}")
             generation = self._generations.setdefault(account, 7)
             if int(fields.get("rejected_generation", 0)) == generation and self.token(account) in self.dead:
                 self.replace(account)

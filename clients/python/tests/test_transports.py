@@ -110,7 +110,7 @@ class TestEveryTransport:
         assert caught.value.retry_after == retry_after
 
     def test_passes_the_limit_of_min_ttl_on(self, transport: Transport) -> None:
-        with pytest.raises(InvalidRequest, match="900 at most"):
+        with pytest.raises(InvalidRequest, match="at most 900"):
             TokenSource(transport).get(min_ttl_seconds=901)
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"access_token": "token-secret'])

@@ -11,7 +11,7 @@ impl AccountName {
     pub const DEFAULT: &str = "default";
     /// The form of a name, as a regular expression.
     pub const PATTERN: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
-    /// What a name has to be, for error texts.
+    /// The rule for a name, for error texts.
     pub const RULE: &str = "a name of 1 to 63 lower-case letters, digits and hyphens";
 
     /// Accepts a well-formed name only.

@@ -5,7 +5,7 @@
 pub enum Action {
     /// Hand out a token.
     Token,
-    /// Report what is known.
+    /// Report what the broker knows.
     Status,
     /// Replace the pair.
     Refresh,
@@ -13,7 +13,7 @@ pub enum Action {
     Revoke,
     /// Forget the rejected secret version and the cooldown.
     Unblock,
-    /// Renew what is due.
+    /// Renew due pairs.
     Maintain,
 }
 
@@ -34,7 +34,7 @@ impl Action {
         }
     }
 
-    /// The method of the action's HTTP route, whose path is the name. The schedule's action has no route.
+    /// The method of the action's HTTP route. The path is the action's name. `maintain` has no route.
     pub const fn method(self) -> Option<&'static str> {
         match self {
             Self::Status => Some("GET"),

@@ -4,7 +4,7 @@ use crate::{AccountName, Extra, Generation, Secret, Timestamp, rfc3339};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
-/// No answer is valid for longer, in seconds. A longer one is a defect, and arithmetic with it could overflow.
+/// The longest validity of an answer, in seconds. A longer one is a defect, and could overflow.
 pub const LONGEST_LIFETIME_SECONDS: u64 = 7 * 86_400;
 
 /// Where an answer came from.
@@ -35,18 +35,18 @@ impl ServedFrom {
 /// A token answer. It is also a valid response of a token endpoint by RFC 6749 §5.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenAnswer {
-    /// None for an operator who may refresh, but not get tokens.
+    /// `None` for an operator who may refresh but not get tokens.
     pub access_token: Option<Secret>,
     /// The token may be used for this many seconds.
     pub expires_in: u64,
-    /// The same as an instant. RFC 6749 §5.1 has no such field, so an answer to a form goes without it: some OAuth 2.0
-    /// clients expect a number under that name, and Authlib up to 1.6.4 refuses an answer in which it is a date.
+    /// When that time ends. RFC 6749 §5.1 has no such field, so an answer to a form omits it: some OAuth 2.0 clients
+    /// expect a number under that name, and Authlib up to 1.6.4 rejects a date.
     pub expires_at: Option<Timestamp>,
     /// The account.
     pub account: AccountName,
     /// Names the pair.
     pub generation: Generation,
-    /// Where the broker had it from.
+    /// Where the broker got it.
     pub served_from: ServedFrom,
     /// Fields of the upstream's answer, as the secret lists them.
     pub extra: Option<Extra>,
@@ -73,7 +73,7 @@ impl Serialize for TokenAnswer {
     }
 }
 
-/// The fields that a client needs. Others may join them.
+/// The fields that a client needs. Later brokers may add others.
 #[derive(Deserialize)]
 struct Fields {
     access_token: Option<String>,
@@ -86,10 +86,10 @@ struct Fields {
 }
 
 impl TokenAnswer {
-    /// Reads the answer to a call about an account. `expires_at` is by the broker's clock, so it is left out.
+    /// Reads the answer to a call about an account. It ignores `expires_at`, which is by the broker's clock.
     ///
     /// # Errors
-    /// Why the answer cannot be used. The text repeats nothing of it.
+    /// Why the answer cannot be used. The text does not quote the answer.
     pub fn read(json: &[u8], account: &AccountName) -> Result<Self, &'static str> {
         let fields: Fields =
             serde_json::from_slice(json).map_err(|_quotes_the_text| "it is not a token answer")?;

@@ -61,17 +61,18 @@ impl Field {
 pub enum Unknown {
     /// A misspelt `account` must not lead to another account's token.
     Refuse,
-    /// RFC 6749 §3.2 demands it of a token endpoint, and that parameters without a value count as absent.
+    /// RFC 6749 §3.2 requires this of a token endpoint. It also requires that parameters without a value count as
+    /// absent.
     Ignore,
 }
 
-/// Why a text is no call. The texts name the field, and never repeat a value.
+/// Why a text is not a valid call. The error names the field, and never quotes a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// It is malformed. Says how.
     #[error("{0}")]
     Invalid(String),
-    /// The form asks for another grant than client credentials.
+    /// The form asks for a grant other than client credentials.
     #[error("`grant_type` has to be client_credentials")]
     UnsupportedGrantType,
 }
@@ -109,7 +110,7 @@ impl Call {
         Self { action, account, min_ttl: None, rejected: None, client: None, confirm: false }
     }
 
-    /// The account that the call is about; none for all of them.
+    /// The account that the call concerns, or `None` for all.
     pub fn subject(&self) -> Option<AccountName> {
         match self.action {
             Action::Maintain => None,
@@ -125,8 +126,8 @@ impl Call {
     /// # Errors
     /// The form of the text, or the first field that is unknown, malformed, or does not belong to the action.
     pub fn from_json(text: &[u8], route: Option<Action>) -> Result<Self, CallError> {
-        // Parsed as a `Value`, an object with the one key `$serde_json::private::RawValue` would stand for what its text
-        // holds.
+        // As a `Value`, an object with the single key `$serde_json::private::RawValue` would be replaced by what its
+        // text holds.
         Self::from_object(serde_json::from_slice(text).map_err(|error| not_an_object(&error))?, route)
     }
 
@@ -235,7 +236,7 @@ impl Call {
         Ok(())
     }
 
-    /// The call as JSON. A direct invoke names the action, an HTTP route has it in its path.
+    /// The call as JSON. A direct invocation names the action; an HTTP route has it in its path.
     pub fn to_json(&self, with_action: bool) -> Vec<u8> {
         let action = with_action.then(|| (Field::Action, Value::from(self.action.name())));
         let confirm = self.confirm.then_some((Field::Confirm, Value::from(true)));
@@ -271,7 +272,7 @@ pub fn parameters(text: &[u8]) -> Vec<(String, String)> {
 
 /// A whole number as JSON libraries write it: `60`, `60.0`, `1.795961711152E12`.
 fn whole_number(value: &Value) -> Option<u64> {
-    // From here on, a double no longer tells neighbouring numbers apart.
+    // Above this, a double cannot distinguish neighbouring whole numbers.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let is_whole = |number: &f64| number.fract() == 0.0 && (0.0..EXACT).contains(number);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by `is_whole`")]
@@ -286,7 +287,8 @@ fn no_action() -> CallError {
     invalid(format!("`action` has to be {}", listed(&Action::ALL.map(Action::name), "or")))
 }
 
-/// Why a text is no JSON object. `serde_json` marks these errors by their texts only, which never repeat the input.
+/// Why a text is not a JSON object. `serde_json` distinguishes these errors only by their texts, which never quote the
+/// input.
 fn not_an_object(error: &serde_json::Error) -> CallError {
     let text = error.to_string();
     invalid(if text.starts_with("recursion limit") {

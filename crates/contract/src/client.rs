@@ -1,13 +1,13 @@
-//! The name that a caller gives itself.
+//! The caller's own name.
 
-/// A name that a caller gives itself: logged, never trusted. 1 to 64 of `A-Za-z0-9._:/@-`.
+/// The caller's own name: logged, never trusted. 1 to 64 of `A-Za-z0-9._:/@-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(String);
 
 impl ClientName {
     /// The form of a name, as a regular expression.
     pub const PATTERN: &str = "^[A-Za-z0-9._:/@-]{1,64}$";
-    /// What a name has to be, for error texts.
+    /// The rule for a name, for error texts.
     pub const RULE: &str = "a name of 1 to 64 letters, digits and characters of ._:/@-";
 
     /// Accepts a well-formed name only.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// A code of the contract. It is `error` in an HTTP body and `errorType` of a direct invoke.
+/// A code of the contract: `error` in an HTTP body, `errorType` of a direct invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorCode {
     /// The request is malformed, has an unknown field or a value out of range.
     InvalidRequest,
-    /// The form asks for another grant than client credentials.
+    /// The form asks for a grant other than client credentials.
     UnsupportedGrantType,
     /// The caller may not use this account or action.
     AccessDenied,
@@ -15,7 +15,7 @@ pub enum ErrorCode {
     UnknownAccount,
     /// The upstream refused the stored credentials.
     CredentialsRejected,
-    /// The secret is not the JSON that it should be, or has no value yet.
+    /// The secret is malformed, or has no value yet.
     BadSecret,
     /// AWS refuses the broker itself: no such table, no permission, a disabled key.
     Misconfigured,
@@ -27,9 +27,9 @@ pub enum ErrorCode {
     UpstreamUnavailable,
     /// Another instance renews the pair, and the caller's time ran out first.
     RefreshInProgress,
-    /// DynamoDB is out of reach, and nothing usable is in memory.
+    /// DynamoDB is unreachable, and nothing usable is in memory.
     StoreUnavailable,
-    /// Secrets Manager is out of reach, and a login is needed.
+    /// Secrets Manager is unreachable, and a login is needed.
     SecretUnavailable,
     /// A defect of the broker.
     Internal,
@@ -91,7 +91,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same call may succeed a little later, without anybody's doing.
+    /// Whether the same call may succeed later without anyone's intervention.
     pub const fn may_pass(self) -> bool {
         self.http_status() == 503
     }
@@ -104,20 +104,20 @@ impl ErrorCode {
             Self::AccessDenied => "no rule allows this",
             Self::UnknownAccount => "the account has no secret",
             Self::CredentialsRejected => "the upstream refused the credentials of this secret version",
-            Self::BadSecret => "the secret is not the JSON that it should be, or has no value yet",
+            Self::BadSecret => "the secret is malformed, or has no value yet",
             Self::Misconfigured => {
                 "AWS refuses the broker itself: no such table, no permission, a disabled key"
             }
             Self::LoginBudgetExhausted => "a login would exceed the fleet's budget",
             Self::UpstreamRateLimited => "the upstream answered 429",
             Self::UpstreamUnavailable => {
-                "the upstream gave no answer or an unexpected one, or refused a login for another reason than the credentials"
+                "the upstream gave no answer or an unexpected one, or refused a login for a reason other than the credentials"
             }
             Self::RefreshInProgress => {
-                "another instance renews the pair, or too little time is left to begin"
+                "another instance is renewing the pair, or too little time is left to begin"
             }
-            Self::StoreUnavailable => "DynamoDB is out of reach, and memory holds nothing usable",
-            Self::SecretUnavailable => "Secrets Manager is out of reach, and a login is needed",
+            Self::StoreUnavailable => "DynamoDB is unreachable, and memory holds nothing usable",
+            Self::SecretUnavailable => "Secrets Manager is unreachable, and a login is needed",
             Self::Internal => "a defect, or an unreadable stored item, which the description names",
         }
     }
@@ -134,10 +134,10 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A code of the clients: no answer of the broker has it.
+/// A code that only the clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientErrorCode {
-    /// Broker or agent is out of reach, too slow, failed, or answered unexpectedly.
+    /// Broker or agent is unreachable, too slow, failed, or answered unexpectedly.
     BrokerUnavailable,
     /// The broker's token is valid for less time than the caller asked for.
     TokenExpiresTooSoon,

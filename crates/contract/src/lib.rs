@@ -1,21 +1,21 @@
 //! The contract: what callers of the broker see, in every language.
 //!
-//! Function, agent and clients share these types, so that each name, code and field is spelled here and nowhere else.
-//! The crate does no I/O.
+//! Function, agent and clients share these types, so that every name, code and field is defined here only. The crate
+//! does no I/O.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | `account` | account names and generations |
-//! | `action` | what a call can ask for |
+//! | `action` | the actions of a call |
 //! | `answer` | the token answer |
 //! | `call` | a call: its fields, their one parser and their one writer |
-//! | `client` | the name that a caller gives itself |
+//! | `client` | the caller's own name |
 //! | `error` | error codes, each with its HTTP status |
 //! | `extra` | fields of the upstream's answer that callers get |
 //! | `secret` | the one type that holds a token or a password |
 //! | `time`, [`rfc3339`] | instants and random numbers; instants as text |
 //!
-//! `contract.json` says the same to other languages. A test compares it with the code.
+//! `contract.json` has the same for other languages. A test compares it with the code.
 
 mod account;
 mod action;

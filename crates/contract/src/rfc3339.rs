@@ -29,7 +29,7 @@ pub fn format_millis(at: Timestamp) -> String {
     text
 }
 
-/// Parses ISO 8601 leniently: with or without fractions, with a blank instead of the `T`, and in UTC if no offset is
+/// Parses ISO 8601 leniently: with or without fractions, with a space instead of the `T`, and in UTC if no offset is
 /// given.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text.trim().replacen(' ', "T", 1);
@@ -40,7 +40,7 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         .and_then(timestamp)
 }
 
-/// Parses the date of an HTTP header in each form of RFC 9110, such as `Sun, 06 Nov 1994 08:49:37 GMT`; the usual one
+/// Parses the date of an HTTP header in every form of RFC 9110, such as `Sun, 06 Nov 1994 08:49:37 GMT`; the usual form
 /// leniently.
 pub fn parse_http_date(text: &str) -> Option<Timestamp> {
     let usual = || OffsetDateTime::parse(text.trim(), &Rfc2822).ok();

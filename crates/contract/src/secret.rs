@@ -1,8 +1,8 @@
 //! The one type that holds a secret.
 //!
-//! Tokens, passwords and client secrets live in [`Secret`] from the moment they are read until the moment
-//! they are sent. It has no `Display` and no `Serialize`, its `Debug` says nothing, and its memory is wiped
-//! when the last copy goes. Code that needs the text has to call [`Secret::expose`], which is easy to search for.
+//! Tokens, passwords and client secrets live in [`Secret`] from the moment they are read until the moment they are
+//! sent. It has no `Display` and no `Serialize`, its `Debug` shows nothing, and its memory is wiped when the last copy
+//! is dropped. Code that needs the text has to call [`Secret::expose`], which is easy to search for.
 
 use std::{
     fmt,
@@ -11,17 +11,17 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// A text that must never be printed. Clones share one buffer, which is wiped with the last of them.
+/// A text that must never be printed. Clones share one buffer, which is wiped when the last one is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of the text.
     pub fn new(text: String) -> Self {
         Self(Arc::new(Zeroizing::new(text)))
     }
 
-    /// The text itself, for sending or storing it. Never for a log, an error or a metric.
+    /// The text itself, to send or store it. Never use it in a log, an error or a metric.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,10 +1,10 @@
-//! Instants and random numbers, as values: both are handed in, so that what decides about them is pure.
+//! Instants and random numbers as values. Callers pass them in, so that decisions stay pure.
 
 use std::time::Duration;
 
-/// An instant in milliseconds since the Unix epoch, by the clock of whoever wrote it down.
+/// An instant in milliseconds since the Unix epoch, by the clock that produced it.
 ///
-/// All arithmetic saturates, so that no instant that came from outside can make it panic.
+/// All arithmetic saturates, so that no instant from outside can cause a panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -31,7 +31,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(span)))
     }
 
-    /// How much later this is than `earlier`; zero where it is not.
+    /// How much later this is than `earlier`; zero if it is not later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -42,12 +42,12 @@ pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A span in whole seconds, rounded up: "wait at least that long".
+/// A span in whole seconds, rounded up, for "wait at least this long".
 pub const fn seconds_rounded_up(span: Duration) -> u64 {
     span.as_secs() + if span.subsec_nanos() > 0 { 1 } else { 0 }
 }
 
-/// One uniformly random number, drawn by whoever calls code that needs chance.
+/// One uniformly random number, drawn by the caller of code that needs randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Draw(pub u64);
 
@@ -63,7 +63,7 @@ impl Draw {
         span.mul_f64(0.5 + self.fraction() / 2.0)
     }
 
-    /// A span between `span` and a tenth more: jitter for what must not come early.
+    /// A span between `span` and a tenth more: jitter for events that must not come early.
     pub fn stretched(self, span: Duration) -> Duration {
         span.mul_f64(1.0 + self.fraction() / 10.0)
     }

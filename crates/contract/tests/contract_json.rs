@@ -1,4 +1,4 @@
-//! `contract.json` says what the code says.
+//! `contract.json` agrees with the code.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn answer_fields() -> Vec<String> {
         extra: Extra::parse(r#"{"x":1}"#),
     };
     let text = serde_json::to_string(&answer).unwrap();
-    // As the broker orders them, which a `Value` would not.
+    // In the broker's order, which a `Value` would not keep.
     let names = text.split('"').skip(1).step_by(2).filter(|name| text.contains(&format!("\"{name}\":")));
     names.filter(|name| *name != "x").map(str::to_owned).collect()
 }
@@ -32,7 +32,7 @@ fn kind(field: Field) -> &'static str {
     }
 }
 
-/// The contract's parts, each with its entries, one a line.
+/// The contract's parts, each with its entries, one per line.
 fn parts() -> [(&'static str, Vec<Value>); 7] {
     let actions = Action::ALL.map(|action| {
         let route = action.method().map(|method| format!("{method} /{}", action.name()));

@@ -17,7 +17,7 @@ pub enum Failure {
     /// The secret is not what it should be. Says what is missing, never what is there.
     #[error("the account's secret cannot be used: {0}; put a new version of it")]
     BadSecret(String),
-    /// Secrets Manager is out of reach, and a login is needed.
+    /// Secrets Manager is unreachable, and a login is needed.
     #[error("a login is needed, and Secrets Manager is out of reach; try again")]
     SecretUnavailable,
     /// The upstream refused email and password of this version of the secret.
@@ -56,7 +56,7 @@ pub enum Failure {
         "the token has to be renewed, and too little time is left for it; call again, and if this stays so raise the function's timeout to 30 s"
     )]
     TooLittleTime,
-    /// DynamoDB is out of reach, and memory holds nothing usable.
+    /// DynamoDB is unreachable, and memory holds nothing usable.
     #[error("DynamoDB is out of reach and nothing usable is in memory; try again")]
     StoreUnavailable {
         /// How long the instance does not try again by itself.

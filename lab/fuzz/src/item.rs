@@ -204,9 +204,8 @@ fn check_item(item: &Item) {
 
 /// An error is the name of an attribute, and nothing of the item.
 fn check_error(text: &str) {
-    let name = text
-        .strip_prefix("attribute `")
-        .and_then(|rest| rest.strip_suffix("` is missing or of another form"));
+    let name =
+        text.strip_prefix("attribute `").and_then(|rest| rest.strip_suffix("` is missing or malformed"));
     assert!(name.is_some_and(|name| NAMES.contains(&name)), "{text}");
 }
 

@@ -63,7 +63,7 @@ pub type Item = HashMap<String, AttributeValue>;
 
 /// The attribute because of which an item cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attribute `{attribute}` is missing or of another form")]
+#[error("attribute `{attribute}` is missing or malformed")]
 pub struct ItemError {
     /// The attribute's name.
     pub attribute: &'static str,
@@ -203,6 +203,6 @@ mod tests {
     #[test]
     fn an_error_names_the_attribute_and_not_its_value() {
         let error = ItemError { attribute: "pair" };
-        assert_eq!(error.to_string(), "attribute `pair` is missing or of another form");
+        assert_eq!(error.to_string(), "attribute `pair` is missing or malformed");
     }
 }

@@ -1,4 +1,4 @@
-//! What one instance knows of an account, and what it may answer from that alone.
+//! What one instance knows about an account, and which requests that alone may answer.
 
 use crate::{
     Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Moment, Progress, Request,
@@ -10,15 +10,15 @@ use crate::{
 pub struct Cache {
     /// The record as it was last read or written.
     pub record: Option<CachedRecord>,
-    /// A pair that was obtained and could not be saved. Saving it comes first.
+    /// A pair that was obtained but could not be saved. The next request saves it first.
     pub pending_write: Option<AccountWrite>,
-    /// How the store last failed, and when that was, if it has not answered since.
+    /// How and when the store last failed, if it has not answered since.
     pub store_failure: Option<(StoreError, Moment)>,
-    /// How writes of the record last failed while it could be read, and when that was, if none was applied since.
+    /// How and when writes of the record last failed although it could be read, if none has been applied since.
     pub writes_failed: Option<(Failure, Moment)>,
-    /// Why the secret could not be read the last time, and when that was.
+    /// Why and when the last read of the secret failed.
     pub secret_failure: Option<(SecretError, Moment)>,
-    /// When the record's rejected version was last seen to be the secret's current one.
+    /// When the rejected version was last seen to be the secret's current version.
     pub rejection_seen: Option<Moment>,
 }
 
@@ -27,18 +27,18 @@ pub struct Cache {
 pub struct CachedRecord {
     /// The record.
     pub account: Account,
-    /// When the read was requested. The copy contains every write that ended before.
+    /// When the read was requested. The copy contains every write that ended before then.
     pub read_at: Moment,
     /// When this version was first read, if its lease lies further ahead than any lease can.
     pub impossible_lease_seen: Option<Moment>,
 }
 
-/// What the cache says to a request.
+/// The result of looking up a request in the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lookup {
     /// It can be answered without I/O.
     Answer(Answer),
-    /// The record was read, or could not be read, since the request arrived: it cannot be answered.
+    /// The request cannot be answered: the record was read, or the read failed, after it arrived.
     Fail(Failure),
     /// The shared record has to be read.
     Miss {
@@ -48,8 +48,8 @@ pub enum Lookup {
 }
 
 impl Cache {
-    /// What the cache alone says to a request. A cached record may answer it. Only one that was read since the request
-    /// arrived, which is as good as a read of its own, may refuse it. None leads to a renewal.
+    /// Looks up a request in the cache. A cached record may answer it. Only a record read since the request arrived may
+    /// refuse it, because that is as good as a read of its own. No cached record leads to a renewal.
     pub fn look_up(&self, request: &Request, cx: Context<'_>) -> Lookup {
         const MISS: Lookup = Lookup::Miss { early_refresh: false };
         let Intent::Token { rejected, .. } = request.intent else {
@@ -79,7 +79,8 @@ impl Cache {
             && rejected > cached.account.generation();
         let stale = !read_since_arrival && (superseded || !young);
         match (decide(request, progress, &cached.account, cx), self.recent_secret_failure(cx)) {
-            // Another instance may have saved a pair meanwhile, so only a record of now says that the secret is needed.
+            // Another instance may have saved a pair meanwhile, so only a current record shows that the secret is
+            // needed.
             (Decision::LogIn, Some(error)) if last_resort.is_none() && read_since_arrival => {
                 Lookup::Fail(error.clone().into())
             }
@@ -87,7 +88,7 @@ impl Cache {
             (Decision::Answer(answer), _) => {
                 Lookup::Answer(Answer { served_from: ServedFrom::Memory, ..answer })
             }
-            // If the cached pair is usable, it was the draw that decided.
+            // If the cached pair is usable, the draw selected this request.
             (Decision::Refresh(_) | Decision::LogIn, _) => {
                 let pair = cached.account.pair.as_ref();
                 let usable =
@@ -99,14 +100,15 @@ impl Cache {
         }
     }
 
-    /// The cache with a record that was read ahead of the first request. What a request has read or written meanwhile stays.
+    /// The cache with a record that was read ahead of the first request. It does not replace what a request has read or
+    /// written meanwhile.
     #[must_use]
     pub fn with_prefetched(mut self, account: Account, read_at: Moment) -> Self {
         self.record.get_or_insert(CachedRecord { account, read_at, impossible_lease_seen: None });
         self
     }
 
-    /// Why the secret could not be read a moment ago.
+    /// Why a recent read of the secret failed.
     pub(crate) fn recent_secret_failure(&self, cx: Context<'_>) -> Option<&SecretError> {
         self.secret_failure.as_ref().filter(|(_, at)| at.is_within(SECRET_RETRY, cx)).map(|(error, _)| error)
     }
@@ -117,7 +119,7 @@ impl Cache {
         unknown && self.pending_write.is_none() && self.recent_secret_failure(cx).is_none()
     }
 
-    /// The answer of the cached record, however old it is: for when nothing better is available.
+    /// The answer from the cached record, however old, when nothing better is available.
     pub fn answer(&self, request: &Request, progress: Progress, cx: Context<'_>) -> Option<Answer> {
         let pair = self.record.as_ref()?.account.pair.as_ref()?;
         request.last_answer_with(progress, pair, cx, ServedFrom::Memory)

@@ -18,13 +18,13 @@ pub enum Decision {
     Refresh(IssuedToken),
     /// Renew the pair with email and password.
     LogIn,
-    /// The caller reports the pair as rejected: find out whether it is dead.
+    /// The caller reports the pair as rejected. Probe it to find out whether it is dead.
     Probe(IssuedToken),
     /// Forget the rejected secret version, the cooldown and everything else that delays the next attempt.
     Unblock,
-    /// Revoke what is pending, after withdrawing the pair if so wanted.
+    /// Revoke the pending tokens, after withdrawing the pair if requested.
     Revoke {
-        /// Whether the current pair is withdrawn.
+        /// Whether to withdraw the current pair first.
         withdraw: bool,
     },
     /// Another attempt holds the lease, until this instant at the latest.
@@ -33,30 +33,30 @@ pub enum Decision {
     Fail(Failure),
 }
 
-/// What a flow has found out so far. Callers cannot know it.
+/// What a flow has learned so far, beyond the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The pair that an operator wants replaced or revoked.
     pub target: Target,
-    /// Whether this flow has already tried to revoke what is pending.
+    /// Whether this flow has already tried to revoke the pending tokens.
     pub tried_revocations: bool,
     /// Whether this flow has already unblocked the account.
     pub unblocked: bool,
 }
 
-/// The pair that an operator wants replaced or revoked: the one in the record at the flow's first look, and no later
-/// one. So two operators at once have the effect of one.
+/// The pair that an operator wants replaced or revoked: the one in the record when the flow first read it, not a later
+/// one. So two concurrent operators have the effect of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The flow has not read the record yet.
     #[default]
     NotSeen,
-    /// The generation at the first look, if there was a pair.
+    /// The generation at the first read, if there was a pair.
     Seen(Option<Generation>),
 }
 
 impl Request {
-    /// The answer that a pair makes to this request, if the pair is usable for it.
+    /// The answer from a pair, if the pair is usable for this request.
     ///
     /// A report that the pair was rejected does not count here: without a verdict, the same token is the best answer.
     pub fn answer_with(
@@ -150,7 +150,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
     };
     if request.doubts(pair, account, cx) {
         return match (lease, pair.verdict) {
-            // The holder is about to find out, or to bring another pair.
+            // The holder will soon find out, or obtain another pair.
             (Some(lease), _) => Decision::Wait(lease.until),
             (None, Verdict::Inconclusive { probe_after }) if lies_ahead(Kind::Pause, probe_after, cx.now) => {
                 Decision::Answer(answer)
@@ -168,8 +168,8 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
     }
 }
 
-/// Withdraws the operator's target, or the pair that a renewal replaced it with meanwhile, but no pair of a later
-/// login. Waits for the lease: its holder may be about to log in, and no second attempt may do so beside it.
+/// Withdraws the operator's target, or the pair with which a renewal replaced it meanwhile, but no pair of a later
+/// login. Waits for the lease: its holder may be about to log in, and a second attempt must not do so at the same time.
 fn decide_on_revoking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     if progress.tried_revocations {
         return Decision::Finish;
@@ -206,7 +206,7 @@ fn decide_on_maintaining(
     }
 }
 
-/// Waits for the lease: its holder would lose it to this write. One that lies further ahead than any lease can is
+/// Waits for the lease, because its holder would lose it to this write. A lease further ahead than any can be is
 /// cleared.
 fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     let blocked = account.has_impossible_lease(cx.now)
@@ -221,7 +221,7 @@ fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) 
     }
 }
 
-/// The pair, if maintenance renews it: it is dead, expired, or due and no attempt ahead of time has failed lately.
+/// The pair, if maintenance should renew it: it is dead, expired, or due without a recent failed early renewal.
 pub(crate) fn pair_to_renew<'a>(
     name: &AccountName,
     account: &'a Account,
@@ -242,7 +242,7 @@ pub(crate) fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
     cx.now < at.plus(within) && at <= cx.now.plus(cx.policy.clock_margin)
 }
 
-/// A refresh where there is a token for it that is neither consumed nor expired, otherwise a login.
+/// A refresh if there is a refresh token that is neither consumed nor expired, otherwise a login.
 fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
     pair.and_then(|pair| refreshable(pair, cx)).map_or(Decision::LogIn, Decision::Refresh)
 }

@@ -1,4 +1,4 @@
-//! What a flow asks the outside world to do, and what it is told.
+//! What a flow asks the outside world to do, and what it gets back.
 
 #![allow(clippy::large_enum_variant, reason = "one of each exists at a time, and is taken apart at once")]
 
@@ -7,10 +7,10 @@ use crate::{
     Policy, Present, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
 };
 
-/// The surroundings of one step: all that a decision may depend on besides the request and the record.
+/// The context of one step: everything that a decision may depend on besides the request and the record.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The operator's numbers.
+    /// The policy that the operator configured.
     pub policy: &'a Policy,
     /// The present, in the store's time as the instance knows it.
     pub now: Timestamp,
@@ -20,12 +20,12 @@ pub struct Context<'a> {
     pub uptime: Uptime,
     /// Whether a lease or a permit may be dated by `now`.
     pub clock_is_trusted: bool,
-    /// A fresh random number: it selects for early refresh, jitters pauses and names attempts.
+    /// A fresh random number: it selects for early refresh, adds jitter to pauses, and identifies attempts.
     pub draw: Draw,
 }
 
 impl<'a> Context<'a> {
-    /// The surroundings in a process whose clocks agree, as in tests.
+    /// The context in a process whose clocks agree, as in tests.
     pub fn new(policy: &'a Policy, now: Timestamp, draw: Draw) -> Self {
         Self::at_present(policy, Present::of_agreeing_clocks(now), draw)
     }
@@ -40,12 +40,12 @@ impl<'a> Context<'a> {
         Moment { wall: self.now, uptime: self.uptime }
     }
 
-    /// A deadline that was stated at an earlier moment, in the store's time as it is known now.
+    /// A deadline from an earlier moment, in the store's time as corrected since.
     pub fn ends(&self, stated: Moment, deadline: Timestamp) -> Timestamp {
         self.at(stated.uptime.plus(deadline.since(stated.wall)))
     }
 
-    /// A moment of this process, in the store's time as it is known now.
+    /// A moment of this process, in the store's time as corrected since.
     pub(crate) fn at(&self, uptime: Uptime) -> Timestamp {
         self.now.plus(uptime.since(self.uptime)).minus(self.uptime.since(uptime))
     }
@@ -65,7 +65,7 @@ pub enum Step {
 pub enum Effect {
     /// Read the account's record, strongly consistent. Answered by [`Event::Account`].
     ReadAccount,
-    /// Write the account's record if its version still is `expected` (zero: if there is none). [`Event::Written`].
+    /// Write the account's record if its version is still `expected` (zero: no record). [`Event::Written`].
     WriteAccount {
         /// The version that was read.
         expected: Version,
@@ -74,7 +74,7 @@ pub enum Effect {
     },
     /// Read the login rate limiter, strongly consistent. [`Event::Limiter`].
     ReadLimiter(LimiterName),
-    /// Write the login rate limiter if its version still is `expected` (zero: if there is none). [`Event::Written`].
+    /// Write the login rate limiter if its version is still `expected` (zero: no limiter). [`Event::Written`].
     WriteLimiter {
         /// Which one.
         name: LimiterName,
@@ -114,12 +114,12 @@ impl Effect {
     }
 }
 
-/// What became of an effect.
+/// The result of an effect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// The record; the empty one where there is none.
+    /// The record, or the empty record if there is none.
     Account(Read<Account>),
-    /// The limiter; the empty one where there is none.
+    /// The limiter, or the empty limiter if there is none.
     Limiter(Read<LoginLimiter>),
     /// How a conditional write ended.
     Written(WriteOutcome),
@@ -131,24 +131,24 @@ pub enum Event {
     Resumed,
 }
 
-/// What a read of the store came back with.
+/// The result of a read of the store.
 pub type Read<T> = Result<T, StoreError>;
 
 /// Why an item could not be read from the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
-    /// The store is out of reach, or its answer is not certainly its own.
-    #[error("the store is out of reach")]
+    /// The store is unreachable, or its answer is not proven to be its own.
+    #[error("the store is unreachable")]
     Unreachable,
-    /// The store refuses such requests, whenever they are made.
+    /// The store refuses such requests permanently.
     #[error("{0}")]
     Misconfigured(ServiceRefusal),
-    /// The stored item has another form than the broker writes. Names item and attribute, never a value.
+    /// The stored item does not have the form that the broker writes. Names item and attribute, never a value.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// A service refuses the broker itself: trying again does not help.
+/// A service refuses the broker itself, so retrying does not help.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{service} refused {operation} with {code}")]
 pub struct ServiceRefusal {
@@ -175,11 +175,11 @@ impl From<StoreError> for Failure {
 pub enum WriteOutcome {
     /// It was carried out.
     Applied,
-    /// The condition was not met: because of another writer, or of an earlier try of this very write.
+    /// The condition was not met, because of another writer or an earlier try of this same write.
     Conflict,
     /// The reply was lost. It may or may not have been carried out, and may still be.
     Unknown,
-    /// The store refused it. An earlier try of this very write may have been carried out all the same.
+    /// The store refused it. An earlier try of this same write may still have been carried out.
     Refused(ServiceRefusal),
 }
 
@@ -188,11 +188,11 @@ pub enum WriteOutcome {
 pub enum SecretError {
     /// There is no secret of that name.
     Missing,
-    /// The secret has another form than documented. Says what is missing, never what is there.
+    /// The secret does not have the documented form. Says what is missing, never what is there.
     Bad(String),
-    /// Secrets Manager is out of reach, or its answer is not certainly its own.
+    /// Secrets Manager is unreachable, or its answer is not proven to be its own.
     Unreachable,
-    /// Secrets Manager refuses such requests, whenever they are made.
+    /// Secrets Manager refuses such requests permanently.
     Misconfigured(ServiceRefusal),
 }
 
@@ -207,14 +207,14 @@ impl From<SecretError> for Failure {
     }
 }
 
-/// Something that happened on the way and belongs in the log.
+/// An event of a flow that belongs in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The lease was taken. What follows runs under this fence.
+    /// The lease was taken. The following steps run under this fence.
     LeaseAcquired(Generation),
     /// Another attempt wrote the record first.
     LeaseConflict,
-    /// An expiry was missing, unreadable, past or impossibly far ahead, and one hour was assumed.
+    /// An expiry was missing, unreadable, in the past or impossibly far ahead, and one hour was assumed.
     ExpiryAssumed,
     /// The upstream refused the refresh token.
     RefreshRefused,
@@ -230,9 +230,9 @@ pub enum Notice {
     WritePending(Generation),
     /// Another attempt took over before this pair was saved.
     LeaseLost(Generation),
-    /// A pair that was never saved nor handed out is to be revoked by the next maintenance.
+    /// The next maintenance will revoke a pair that was neither saved nor handed out.
     OrphanRecorded(Generation),
-    /// So many pending revocations were given up: they expired, or there were too many.
+    /// This many pending revocations were dropped, because they expired or were too many.
     RevocationsDropped(usize),
     /// The upstream refused to revoke a token: the call may be malformed (see `BROKER_REVOKE_FIELD`).
     RevocationRefused,

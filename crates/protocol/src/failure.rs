@@ -7,18 +7,18 @@ use crate::{
 use contract::ErrorCode;
 use std::time::Duration;
 
-/// What went wrong, as the caller has to know it. The texts say what happened and what to do. None of them ever holds
-/// a token, a password or anything that the upstream returned.
+/// What went wrong, for the caller. The texts say what happened and what to do. They never contain a token, a password
+/// or anything that the upstream returned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// There is no secret for the account.
     #[error("there is no secret for this account; create it, or ask for an account that exists")]
     UnknownAccount,
-    /// The secret is not what it should be. Says what is missing, never what is there.
+    /// The secret is malformed. Says what is missing, never what is there.
     #[error("the account's secret cannot be used: {0}; put a new version of it")]
     BadSecret(String),
     /// Secrets Manager is unreachable, and a login is needed.
-    #[error("a login is needed, and Secrets Manager is out of reach; try again")]
+    #[error("a login is needed, but Secrets Manager is unreachable; try again")]
     SecretUnavailable,
     /// The upstream refused email and password of this version of the secret.
     #[error(
@@ -28,19 +28,19 @@ pub enum Failure {
     /// A login now would exceed the fleet's budget.
     #[error("the fleet has used up its logins for now; keep the token that you have, or try again later")]
     LoginBudgetExhausted {
-        /// When a login is free.
+        /// When a login becomes possible.
         retry_after: Duration,
     },
-    /// The upstream said 429.
+    /// The upstream answered 429.
     #[error("the upstream limits the rate of requests from this address; try again later")]
     UpstreamRateLimited {
         /// When the pause is over.
         retry_after: Duration,
     },
-    /// The upstream did not respond, refused for a reason that it keeps to itself, or responded with anything else.
+    /// The upstream did not respond, refused without saying why, or returned an unexpected response.
     #[error("{fault}; try again later")]
     UpstreamUnavailable {
-        /// Which of them.
+        /// Which of these.
         fault: UpstreamFault,
         /// When the pause is over.
         retry_after: Duration,
@@ -57,9 +57,9 @@ pub enum Failure {
     )]
     TooLittleTime,
     /// DynamoDB is unreachable, and memory holds nothing usable.
-    #[error("DynamoDB is out of reach and nothing usable is in memory; try again")]
+    #[error("DynamoDB is unreachable and nothing usable is in memory; try again")]
     StoreUnavailable {
-        /// How long the instance does not try again by itself.
+        /// How long this instance will not try again.
         retry_after: Duration,
     },
     /// The instance's clocks disagree, so it may date neither lease nor permit.
@@ -70,12 +70,12 @@ pub enum Failure {
     /// A service refuses the broker itself.
     #[error("{0}; trying again does not help: check that it exists, and that the function may use it")]
     Misconfigured(ServiceRefusal),
-    /// A stored item is not in the form that the broker writes. It is left as it is.
+    /// A stored item does not have the form that the broker writes. The broker leaves it unchanged.
     #[error(
         "a stored item cannot be read and was left as it is; go back to the release that wrote it, or replace the table: {0}"
     )]
     UnreadableItem(String),
-    /// The broker itself is wrong.
+    /// A bug in the broker.
     #[error("the broker has a defect: {0}; please report it with the request id")]
     Defect(&'static str),
 }
@@ -100,8 +100,8 @@ impl Failure {
         }
     }
 
-    /// How long to wait before trying again, in whole seconds, where that is known. Never shorter than the instance
-    /// itself remembers the failure.
+    /// How long to wait before trying again, in whole seconds, if known. Never shorter than the time for which the
+    /// instance remembers the failure.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::LoginBudgetExhausted { retry_after }

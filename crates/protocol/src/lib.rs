@@ -3,25 +3,25 @@
 //! The crate has no clock, randomness, I/O, async, AWS or HTTP. Time and one random number come in as arguments, so
 //! the same code runs in production, under a model checker and in a simulation.
 //!
-//! A request is one [`Flow`]. [`Flow::begin`] and [`Flow::step`] return the next [`Step`]: an [`Effect`] to perform,
-//! or the outcome. What drives the flow performs the effect and feeds the [`Event`] back.
+//! A request is one [`Flow`]. [`Flow::begin`] and [`Flow::step`] return the next [`Step`]: an [`Effect`] to perform, or
+//! the outcome. The driver performs the effect and feeds the [`Event`] back.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | `url` | addresses that may get tokens and passwords |
 //! | `record` | the shared record of one account: pair, lease, cooldown |
 //! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
-//! | `policy` | the operator's numbers and the arithmetic of times |
+//! | `policy` | what the operator configures, and the arithmetic of times |
 //! | `request` | what a caller asks for and gets |
 //! | `failure` | why a request failed |
 //! | `upstream` | calls to the upstream and what its replies mean |
-//! | `effects` | what a flow asks the outside world to do, and what it is told |
+//! | `effects` | what a flow asks the outside world to do, and what it gets back |
 //! | `decision` | one look at a record: answer, wait, fail or renew |
 //! | `clock` | the store's time, and a clock that never steps |
 //! | `maintenance` | what the schedule does, and in which order |
-//! | `cache` | what one instance knows of an account, and what it may answer from that alone |
+//! | `cache` | what one instance knows about an account, and which requests that alone may answer |
 //! | `flow` | the state machine |
-//! | `testing` | records and random values for tests, with the feature of that name |
+//! | `testing` | records and random values for tests; needs the feature `testing` |
 
 mod cache;
 mod clock;

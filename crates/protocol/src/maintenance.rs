@@ -1,4 +1,4 @@
-//! What the schedule does, and in which order.
+//! What maintenance does, and in which order.
 
 use crate::{
     Account, AccountName, Context, LimiterName, Pair, Task, Timestamp, Verdict, decision::pair_to_renew,
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 /// Accounts that are maintained at the same time.
 const AT_ONCE: usize = 8;
-/// Of them, those of one host: a host that does not answer keeps no other account waiting.
+/// How many of them may be of one host, so that a host that does not answer cannot block the accounts of others.
 const OF_ONE_HOST: usize = 4;
 
-/// What the schedule does about an account now.
+/// What maintenance does for an account now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Maintenance {
     /// This is due.
@@ -20,7 +20,7 @@ pub enum Maintenance {
 }
 
 /// How urgent an account's maintenance is. The least value comes first: renewals before revocations, accounts that
-/// failed last time after the others, dead pairs before those that expire.
+/// failed last time after the others, dead pairs before expiring ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Urgency {
     /// What is due.
@@ -32,7 +32,7 @@ pub struct Urgency {
     pub host: LimiterName,
 }
 
-/// Why the schedule leaves an account alone.
+/// Why maintenance skips an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleReason {
     /// Nothing is due.
@@ -41,11 +41,11 @@ pub enum IdleReason {
     Leased,
     /// The account is in cooldown.
     InCooldown,
-    /// The pair is due, but an attempt ahead of time has failed lately.
+    /// The pair is due, but an early renewal failed recently.
     TriedLately,
 }
 
-/// What the schedule does about an account, given its record.
+/// What maintenance does for an account, given its record.
 pub fn maintenance(name: &AccountName, account: &Account, cx: Context<'_>) -> Maintenance {
     if account.active_lease(cx.now).is_some() {
         return Maintenance::Idle(IdleReason::Leased);
@@ -70,7 +70,7 @@ pub fn maintenance(name: &AccountName, account: &Account, cx: Context<'_>) -> Ma
     })
 }
 
-/// Chooses the next account to maintain, so that no host keeps the accounts of others from their turn.
+/// Chooses the next account to maintain, so that no host delays the accounts of others.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
     /// For each host, the accounts that are being maintained, and those that failed in this run.
@@ -78,8 +78,8 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The index of the account that comes next, if one may begin now. Of the waiting accounts, that is the most urgent
-    /// one of the host with the fewest calls and failures.
+    /// The index of the next account, if one may begin now: among the waiting accounts, the most urgent one of the host
+    /// with the fewest calls and failures.
     pub fn next<'a>(&mut self, waiting: impl Iterator<Item = &'a Urgency>) -> Option<usize> {
         if self.hosts.values().map(|(running, _)| running).sum::<usize>() >= AT_ONCE {
             return None;

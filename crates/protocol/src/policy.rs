@@ -1,24 +1,24 @@
-//! The numbers that an operator may set, and the arithmetic of times that follows from them.
+//! The settings of the protocol, and the arithmetic of times that follows from them.
 
 use crate::{AccountName, Draw, Lease, Pair, Timestamp, UpstreamFault};
 use std::time::Duration;
 
-/// The span over which the upstream counts logins: ten in any minute and address.
+/// The span over which the upstream counts logins: ten per minute and address.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
 /// Kept free for the conditional write that follows an upstream call. If the store takes longer, the pair is handed
 /// out before it is saved, and the next request saves it.
 pub const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// After the store failed, the cache answers for this long before the store is read again.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
-/// How long an instance trusts that a rejected secret version still is the current one.
+/// How long an instance trusts that a rejected secret version is still the current one.
 pub const REJECTED_SECRET_RECHECK: Duration = Duration::from_secs(30);
-/// An access token whose expiry is missing, unreadable, past or impossibly far ahead is taken to live this long.
+/// The assumed life of an access token whose expiry is missing, unreadable, in the past or impossibly far ahead.
 pub(crate) const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
-/// A longer life of an access token than ten times the documented one is not believed, as if it were missing.
+/// The longest believed life of an access token, ten times the documented one. A longer one counts as missing.
 pub(crate) const LONGEST_ACCESS_LIFETIME: Duration = Duration::from_secs(10 * 7 * 86_400);
 /// The same of a refresh token.
 pub(crate) const LONGEST_REFRESH_LIFETIME: Duration = Duration::from_secs(10 * 180 * 86_400);
-/// The shortest life that is handed out, since `expires_in` counts whole seconds.
+/// The shortest life that is handed out, because `expires_in` is in whole seconds.
 pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// The longest lease that can be set.
@@ -34,34 +34,34 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(1);
-/// A pair that is found dead within this time of its issue died young.
+/// A pair found dead within this time of its issue died young.
 pub(crate) const YOUNG: Duration = Duration::from_secs(2 * 3600);
-/// So many generations that die young in a row are believed at once, so that a real revocation heals immediately.
+/// The first early deaths are believed immediately, so that a real revocation heals at once.
 const DEATHS_BELIEVED_AT_ONCE: u32 = 3;
 const FIRST_TRUST: Duration = Duration::from_secs(60);
 const LONGEST_TRUST: Duration = Duration::from_secs(3600);
-/// One probe answers all reports for this long, or for a lease where that is longer: an API may refuse a request for
+/// One probe answers all reports for this long, or for a lease if that is longer. An API may refuse a request for
 /// another reason, and a thousand callers may report that at once.
 const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_secs(15);
-/// An operator's refresh is carried out once in this time.
+/// An operator's refresh runs at most once in this time.
 pub(crate) const REPLACE_INTERVAL: Duration = Duration::from_secs(60);
-/// A failed write of the record is not tried again by other requests of the instance for this long.
+/// After a failed write of the record, other requests of the instance do not try again for this long.
 pub(crate) const WRITE_RETRY: Duration = Duration::from_secs(3);
-/// A secret that could not be read, or that does not exist, is not read again for this long.
+/// After a failed read of a secret, or a missing secret, it is not read again for this long.
 pub(crate) const SECRET_RETRY: Duration = Duration::from_secs(3);
 const EARLY_REFRESH_ATTEMPTS: u32 = 24;
 const LONGEST_EARLY_REFRESH_PAUSE: Duration = Duration::from_secs(3600);
 /// When a pair becomes due, a request refreshes it with probability 2^-N.
 const EARLY_REFRESH_BITS: f64 = 20.0;
-/// The longest pause of one request before it goes for the lease of a used-up pair.
+/// The longest pause of a request before it tries to take the lease.
 const MAX_CONTENTION_JITTER: Duration = Duration::from_millis(250);
-/// The contention jitter is made for herds of 2^N requests.
+/// The contention jitter is designed for herds of 2^N requests.
 const CONTENTION_BITS: f64 = 12.0;
 
-/// What an operator may set. The configuration documents ranges and variables.
+/// The operator's settings. docs/CONFIGURATION.md has their ranges and variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// Logins in any 60 s, over the whole fleet and all accounts.
+    /// Logins in any 60 s, for the whole fleet and all accounts.
     pub login_budget: usize,
     /// A pair is renewed this long before its expiry.
     pub refresh_ahead: Duration,
@@ -78,7 +78,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The numbers of a broker for which the operator sets none.
+    /// The defaults.
     pub const DEFAULT: Self = Self {
         login_budget: 5,
         refresh_ahead: Duration::from_secs(86_400),
@@ -90,7 +90,7 @@ impl Policy {
     };
 
     /// Whether a lease outlasts a refresh and the login after it, by any clock within the margin. The protocol is safe
-    /// with such a policy only.
+    /// only with such a policy.
     pub fn has_long_enough_lease(&self) -> bool {
         self.lease > self.upstream_timeout * 2 + self.clock_margin
     }
@@ -104,7 +104,7 @@ impl Policy {
         pair.expires_at.minus(ahead.saturating_sub(spread))
     }
 
-    /// How long a caller may still keep the token, if this clock is behind by the margin.
+    /// How long a caller may still keep the token, even if this clock is behind by the margin.
     pub fn time_left(&self, pair: &Pair, now: Timestamp) -> Duration {
         pair.expires_at.minus(self.clock_margin).since(now)
     }
@@ -130,8 +130,8 @@ impl Policy {
 
     /// Whether this request renews a pair that is due but still usable: probabilistic early refresh.
     ///
-    /// The probability doubles every twentieth of the way to the instant at which such a request would have to wait.
-    /// It is tiny at first, so that a thousand instances do not all try, and 1 at the end, so that nobody waits.
+    /// The probability doubles every twentieth of the way to the instant at which such a request would have to wait. It
+    /// is tiny at first, so that a thousand instances do not all try, and 1 at the end, so that no request has to wait.
     pub fn selects_early_refresh(
         &self,
         account: &AccountName,
@@ -157,8 +157,8 @@ impl Policy {
         now.plus(self.upstream_timeout + COMMIT_RESERVE) <= deadline
     }
 
-    /// The latest instant at which an upstream call may leave. The lease must outlast it, even by a clock that is ahead
-    /// by the margin, and the caller must still be there to save the result.
+    /// The latest instant at which an upstream call may leave. The lease must outlast the call, even by a clock that is
+    /// ahead by the margin, and there must be time left to save the result.
     pub fn latest_send(&self, lease: &Lease, deadline: Timestamp) -> Timestamp {
         let by_lease = lease.until.minus(self.upstream_timeout).minus(self.clock_margin);
         let by_caller = deadline.minus(self.upstream_timeout).minus(COMMIT_RESERVE);
@@ -170,8 +170,8 @@ impl Policy {
         self.clock_margin.max(Duration::from_secs(1))
     }
 
-    /// How long a permit counts. Longer than a minute, because the upstream counts arrivals: a login may leave as late
-    /// as its permit is fresh, travel as long as a call may take, be delivered by the kernel as long again after the
+    /// How long a permit counts. Longer than a minute, because the upstream counts arrivals: a login may leave while
+    /// its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long again after the
     /// call was given up, and be dated by a clock that is off by the margin.
     pub fn permit_window(&self) -> Duration {
         LOGIN_WINDOW + self.permit_freshness() + self.clock_margin + self.upstream_timeout * 2
@@ -198,8 +198,8 @@ impl Policy {
         own.max(draw.stretched(retry_after.unwrap_or_default().min(LONGEST_RATE_LIMIT)))
     }
 
-    /// How long a secret version that was rejected so many times in a row is not tried again: 6 h, doubled each time up
-    /// to a day, and up to a tenth more.
+    /// How long a secret version is not tried again after this many rejections in a row: 6 h, doubled each time up to a
+    /// day, and up to a tenth more.
     pub fn secret_retry(&self, refusals: u32, draw: Draw) -> Duration {
         draw.stretched(doubled(FIRST_SECRET_RETRY, refusals.saturating_sub(1), LONGEST_SECRET_RETRY))
     }
@@ -217,7 +217,8 @@ impl Policy {
         SHORTEST_PROBE_INTERVAL.max(self.lease)
     }
 
-    /// After a renewal ahead of time failed, how long none is tried while the pair is usable: a part of what is left.
+    /// How long no renewal is tried after an early renewal failed while the pair is usable: a part of the pair's
+    /// remaining life.
     pub fn early_refresh_pause(&self, pair: &Pair, now: Timestamp) -> Duration {
         (self.time_left(pair, now) / EARLY_REFRESH_ATTEMPTS).min(LONGEST_EARLY_REFRESH_PAUSE)
     }
@@ -228,8 +229,8 @@ impl Policy {
         draw.stretched(retry_after.unwrap_or_default().clamp(LOGIN_WINDOW, LONGEST_RATE_LIMIT))
     }
 
-    /// How long a request pauses before it goes for the lease of a used-up pair. Of a herd that finds the same pair
-    /// used up, a few go first, and their number doubles every twelfth of a quarter second.
+    /// How long a request pauses before it tries to take the lease. In a herd that needs the same renewal, a few
+    /// requests go first, and their number doubles every twelfth of a quarter second.
     pub fn contention_jitter(&self, draw: Draw) -> Duration {
         let part = 1.0 + draw.fraction().log2() / CONTENTION_BITS;
         MAX_CONTENTION_JITTER.mul_f64(part.max(0.0))
@@ -252,8 +253,8 @@ pub(crate) enum Kind {
     SecretRetry,
 }
 
-/// Whether a stored instant lies ahead, and not further than its kind can. One that lies further was written by a wrong
-/// clock, or the table was restored from a backup. It is ignored, so that it locks nobody out.
+/// Whether a stored instant lies ahead, but not further than its kind can. A wrong clock or a restored backup wrote one
+/// that lies further. It is ignored, so that it blocks no one.
 pub(crate) fn lies_ahead(kind: Kind, until: Timestamp, now: Timestamp) -> bool {
     now < until && !lies_too_far(kind, until, now)
 }
@@ -269,7 +270,7 @@ pub(crate) fn lies_too_far(kind: Kind, until: Timestamp, now: Timestamp) -> bool
     until.since(now) > longest + LONGEST_MARGIN
 }
 
-/// A span that is doubled so many times, at most the longest.
+/// A span, doubled this many times, up to the longest.
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }

@@ -1,7 +1,7 @@
 //! The shared record of one account.
 //!
-//! Every write is conditional on the version that was read. Versions are milliseconds of the writer's clock, or the
-//! last version plus one where that clock is behind. So they keep growing after DynamoDB deleted the item.
+//! Every write is conditional on the version that was read. A version is the writer's clock in milliseconds, or the
+//! last version plus one if that clock is behind. So versions keep growing even after DynamoDB deletes the item.
 
 use crate::{
     Context, Effect, Extra, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl,
@@ -13,11 +13,11 @@ use std::{fmt, time::Duration};
 const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
 /// Pending revocations of one account: 16 pairs.
 pub const MAX_PENDING_REVOCATIONS: usize = 32;
-/// Their tokens may have this many bytes in all: DynamoDB takes no item of more than 400 KB.
+/// The most bytes that their tokens may have together: DynamoDB accepts no item above 400 KB.
 pub const MAX_PENDING_BYTES: usize = 128 * 1024;
-/// A token of more bytes is not taken from the upstream. With a pair of such tokens, the item is small enough.
+/// The longest token that is accepted from the upstream. The item is small enough with a pair of such tokens.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
-/// How long a record without any value is kept, for operators who look into what happened.
+/// How long a record without any value is kept, for operators who investigate.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
 /// The version of a stored item. Zero means that there is no item.
@@ -32,8 +32,8 @@ impl Version {
     }
 }
 
-/// Names one attempt to take the lease or a login permit. Drawn anew for each attempt, so that a late write of an
-/// earlier attempt is never mistaken for this one's.
+/// Identifies one attempt to take the lease or a login permit. Drawn anew for each attempt, so that a late write of an
+/// earlier attempt is never mistaken for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub u64);
 
@@ -54,7 +54,7 @@ pub struct RejectedSecret {
     pub version: SecretVersion,
     /// Rejections in a row. The next retry waits longer with each.
     pub refusals: u32,
-    /// A request may try the version again from then on. Earlier releases wrote none: the next write sets it.
+    /// When a request may try the version again. Earlier releases did not write it; the next write sets it.
     pub retry_at: Option<Timestamp>,
 }
 
@@ -76,7 +76,7 @@ impl RejectedSecret {
 /// How a pair was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grant {
-    /// With email and password. The upstream allows ten a minute and address.
+    /// With email and password. The upstream allows ten per minute and address.
     Login,
     /// With the single-use refresh token.
     Refresh,
@@ -200,9 +200,9 @@ pub struct Revocation {
 pub struct RefreshToken {
     /// The token. Kept after it was sent for its revocation, and for an upstream that returns no successor.
     pub token: Secret,
-    /// Its expiry, where the upstream stated one that can be read.
+    /// Its expiry, if the upstream stated a readable one.
     pub expires_at: Option<Timestamp>,
-    /// It was sent, or may have been. It is never sent again.
+    /// It was sent, or may have been, and is never sent again.
     pub consumed: bool,
 }
 
@@ -234,13 +234,13 @@ pub struct Pair {
     pub access_token: Secret,
     /// What the next renewal sends, if the upstream gave one.
     pub refresh_token: Option<RefreshToken>,
-    /// When the request that brought this pair left.
+    /// When the request that obtained this pair left.
     pub issued_at: Timestamp,
     /// When the access token expires if nobody uses it: a floor, since every use extends it.
     pub expires_at: Timestamp,
     /// For operators: a login is counted against the limit, a refresh is not.
     pub obtained_by: Grant,
-    /// The pair that the record held when this one was requested. It proves whether an orphan was ever saved.
+    /// The generation in the record when this pair was requested. It shows whether an orphan was ever saved.
     pub replaces: Option<Generation>,
     /// The upstream that issued it.
     pub origin: Origin,
@@ -255,8 +255,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The revocations that make this pair worthless. The refresh token comes first, since it can obtain another
-    /// access token. Empty where the upstream documents no revocation.
+    /// The revocations that make this pair worthless. The refresh token comes first, because it can obtain another
+    /// access token. Empty if the upstream documents no revocation.
     pub fn revocations(&self) -> impl Iterator<Item = Revocation> + '_ {
         let refresh_token = self.refresh_token.as_ref();
         let tokens = [
@@ -291,7 +291,7 @@ impl Pair {
 pub struct Lease {
     /// The attempt that took it.
     pub holder: Holder,
-    /// It lapses at this instant, whatever became of its holder.
+    /// It lapses at this instant, whatever happened to its holder.
     pub until: Timestamp,
 }
 
@@ -317,7 +317,7 @@ pub struct Cooldown {
     pub failures: u32,
 }
 
-/// What the fleet knows of one account.
+/// What the fleet knows about one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Account {
     /// Every write is conditional on it. Zero: there is no record yet.
@@ -333,11 +333,11 @@ pub struct Account {
     /// Tokens of withdrawn pairs and of orphans that are not revoked yet. At most [`MAX_PENDING_REVOCATIONS`] of them,
     /// of [`MAX_PENDING_BYTES`] in all.
     pub pending_revocations: Vec<Revocation>,
-    /// Generations in a row that were found dead soon after they were issued. The next verdict waits longer with each.
+    /// Consecutive generations found dead soon after their issue. Each makes the next verdict wait longer.
     pub young_deaths: u32,
-    /// When an operator's refresh was last carried out.
+    /// When an operator's refresh last ran.
     pub replaced_at: Option<Timestamp>,
-    /// A renewal ahead of time failed: none is tried before this instant while the pair is usable.
+    /// After a failed early renewal: no other is tried before this instant while the pair is usable.
     pub early_refresh_after: Option<Timestamp>,
 }
 
@@ -377,8 +377,8 @@ impl Account {
         }
     }
 
-    /// Adds tokens that are to be revoked, without repeating any. Where they are too many or too long, the oldest access
-    /// tokens are dropped first, since they expire first; returns how many were dropped.
+    /// Adds tokens to revoke, without duplicates. If they are too many or too long, drops the oldest access tokens
+    /// first, because those expire first. Returns how many were dropped.
     pub fn add_revocations(&mut self, revocations: impl IntoIterator<Item = Revocation>) -> usize {
         for revocation in revocations {
             if self.pending_revocations.iter().all(|known| known.token != revocation.token) {
@@ -412,7 +412,7 @@ impl Account {
         self.lease.filter(|lease| lies_ahead(Kind::Lease, lease.until, now))
     }
 
-    /// Whether the lease lies further ahead than any lease can. Its holder's clock is wrong, or was.
+    /// Whether the lease lies further ahead than any lease can, because its holder's clock is or was wrong.
     pub fn has_impossible_lease(&self, now: Timestamp) -> bool {
         self.lease.is_some_and(|lease| lies_too_far(Kind::Lease, lease.until, now))
     }

@@ -1,4 +1,4 @@
-//! What a caller asks for, and what it gets.
+//! What a caller asks for and gets.
 
 use crate::{
     AccountName, Context, Extra, Failure, Generation, Moment, Pair, Policy, Secret, ServedFrom, Timestamp,
@@ -10,16 +10,16 @@ use std::time::Duration;
 pub struct Request {
     /// The account whose pair is requested.
     pub account: AccountName,
-    /// What is to be done.
+    /// What to do.
     pub intent: Intent,
     /// A cached record that was read after this moment is as good as a read of its own.
     pub arrived: Moment,
-    /// When the caller is gone, by the clock of its arrival. No upstream call starts that cannot end before.
+    /// When the caller gives up, by the clock at its arrival. No upstream call starts unless it can end before.
     pub deadline: Timestamp,
 }
 
 impl Request {
-    /// The deadline in the store's time as it is known now.
+    /// The deadline in the store's time as corrected since.
     pub fn ends(&self, cx: Context<'_>) -> Timestamp {
         cx.ends(self.arrived, self.deadline)
     }
@@ -28,9 +28,9 @@ impl Request {
 /// One half of the schedule's work on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
-    /// Renew the pair if that is due.
+    /// Renew the pair if it is due.
     Renew,
-    /// Revoke what is pending.
+    /// Revoke the pending tokens.
     Revoke,
 }
 
@@ -69,16 +69,16 @@ impl Intent {
 pub enum Outcome {
     /// A token is handed out.
     Token(Answer),
-    /// The operator's or the schedule's work is done as far as possible.
+    /// The operator's or the schedule's task is done as far as possible.
     Report {
         /// Whether this request renewed the pair.
         renewed: bool,
-        /// Tokens that are still to be revoked.
+        /// Tokens that remain to be revoked.
         pending_revocations: usize,
     },
     /// The account is unblocked.
     Unblocked {
-        /// What still holds a renewal back, if anything does.
+        /// What still prevents a renewal, if anything.
         held_by: Option<Failure>,
     },
 }
@@ -101,7 +101,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer that a pair makes; none if it cannot be kept for a whole second.
+    /// The answer from a pair, or `None` if it cannot be kept for a whole second.
     pub fn from_pair(pair: &Pair, policy: &Policy, now: Timestamp, served_from: ServedFrom) -> Option<Self> {
         let expires_in_seconds = policy.expires_in_seconds(pair, now);
         (expires_in_seconds > 0).then(|| Self {

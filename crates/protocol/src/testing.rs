@@ -1,4 +1,4 @@
-//! Records for tests, in this crate and in those that use it. With the feature `testing` only.
+//! Records for tests in this crate and others. Needs the feature `testing`.
 
 pub mod strategies;
 
@@ -13,7 +13,7 @@ pub fn refresh_token(text: &str) -> RefreshToken {
     RefreshToken { token: Secret::from(text), expires_at: None, consumed: false }
 }
 
-/// A pair of generation 7 that was issued for a week and expires at `expires_at`.
+/// A pair of generation 7, issued for a week, that expires at `expires_at`.
 pub fn pair(expires_at: Timestamp) -> Pair {
     Pair {
         generation: Generation(7),

@@ -1,7 +1,6 @@
 //! Proptest strategies for the protocol's types: policies, records, requests and events.
 //!
-//! Values are drawn from few enough that two of them are equal now and then, and include those that only a wrong
-//! clock writes.
+//! Values are drawn from few enough that two are sometimes equal, and include those that only a wrong clock writes.
 
 use crate::{
     Account, AccountName, ApiVersion, ClientAuth, Cooldown, CooldownReason, Credentials, Effect, Endpoints,

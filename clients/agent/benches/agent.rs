@@ -1,7 +1,7 @@
-//! The agent's cost for the function beside it: start, latency, memory, size.
+//! What the agent costs the function beside it: start, latency, memory, size.
 //!
-//! Start and latency are compared with an extension that does nothing, built on the same crates and run alternately
-//! in the same run. `cargo bench -p token-broker-agent` prints the figures and their targets.
+//! Start and latency are compared with a do-nothing extension, built on the same crates and run alternately in the same
+//! run. `cargo bench -p token-broker-agent` prints the figures and their targets.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +33,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// The argument that turns this program into the extension that does nothing.
+/// The argument that turns this program into the do-nothing extension.
 const DO_NOTHING: &str = "--do-nothing";
 const GUARD: &str = "guard";
 const STARTS: usize = 60;
@@ -199,7 +199,7 @@ fn compare(what: &str, measured: Vec<Duration>, floor: Vec<Duration>, target: &s
     let ratio = measured.as_secs_f64() / floor.as_secs_f64();
     let milliseconds = |span: Duration| span.as_secs_f64() * 1_000.0;
     println!(
-        "{what:<30} {:>8.3} ms       at most {target} x the {:.3} ms of doing nothing: {ratio:.2} x",
+        "{what:<30} {:>8.3} ms       at most {target} x the {:.3} ms of the do-nothing extension: {ratio:.2} x",
         milliseconds(measured),
         milliseconds(floor)
     );

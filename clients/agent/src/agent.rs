@@ -43,8 +43,8 @@ impl Agent {
         }
     }
 
-    /// Answers a request. The longer answers have boxes for their state, since each connection keeps room for the
-    /// largest. Everything but `/ping` needs the guard token, in its header or as an OAuth client secret.
+    /// Answers a request. The longer answers box their state, because each connection reserves room for the largest.
+    /// Everything except `/ping` needs the guard token, in its header or as an OAuth client secret.
     pub(crate) async fn handle(&self, request: Request<Incoming>, visit: &Visit) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(refusal) = gate::check_origin(&head, self.any_host) {
@@ -76,7 +76,7 @@ impl Agent {
             }
             Route::NoAccount => {
                 let description =
-                    "the path has to be /proxy/ACCOUNT/PATH, and its second segment is no account";
+                    "the path has to be /proxy/ACCOUNT/PATH, and its second segment is not an account";
                 reply::error(400, ErrorCode::InvalidRequest, description, None)
             }
             Route::Wrong { allow } => reply::wrong_method(allow),

@@ -16,7 +16,7 @@ Environment:
   TOKEN_BROKER_API_URLS  hosts of other accounts: ACCOUNT=URL, comma-separated
 Region and credentials are found as by every AWS SDK.";
 
-/// Tokens from token-broker on localhost. Without a command, inside Lambda, it is an extension.
+/// Tokens from token-broker on localhost. Inside Lambda, without a command, it is an extension.
 #[derive(Parser)]
 #[command(name = "token-broker-agent", version, after_help = ENVIRONMENT)]
 struct Line {
@@ -24,7 +24,7 @@ struct Line {
     command: Option<Command>,
 }
 
-/// What the program is to do.
+/// What the program should do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve as a Lambda extension.
@@ -34,17 +34,17 @@ pub enum Command {
     Serve,
     /// Print a token answer
     Token {
-        /// What the token is for.
+        /// The account and lifetime of the token.
         #[command(flatten)]
         wanted: Wanted,
         /// The API refused the token of this generation
         #[arg(long, value_name = "N")]
         rejected_generation: Option<u64>,
-        /// Print the token alone
+        /// Print only the token
         #[arg(long)]
         raw: bool,
     },
-    /// Print what the broker knows of one account, or of all
+    /// Print what the broker knows about one account, or about all
     Status(Account),
     /// Replace the account's token pair
     Refresh(Account),
@@ -61,7 +61,7 @@ pub enum Command {
     Unblock(Account),
     /// Run a command with a token in its environment
     Exec {
-        /// What the token is for.
+        /// The account and lifetime of the token.
         #[command(flatten)]
         wanted: Wanted,
         /// The variable that holds the token
@@ -117,7 +117,7 @@ impl Command {
     /// Parses the arguments, the program's name first.
     ///
     /// # Errors
-    /// No command, or a malformed one. Also the help and the version, which are asked for.
+    /// A missing or malformed command. Requested help and version are errors too.
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         inside_lambda: bool,

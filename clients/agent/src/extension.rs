@@ -22,10 +22,10 @@ pub(crate) struct Extension {
 }
 
 impl Extension {
-    /// Registers for SHUTDOWN only. Lambda Managed Instances refuse extensions that register for INVOKE, and the
-    /// agent has nothing to do at an invocation.
+    /// Registers for SHUTDOWN only. Lambda Managed Instances refuse extensions that register for INVOKE, and the agent
+    /// has nothing to do for an invocation.
     pub(crate) async fn register(http: HttpClient, runtime_api: &str, name: &str) -> Result<Self, String> {
-        // Lambda gives host and port alone, cargo-lambda's emulator a URL.
+        // Lambda gives only host and port, cargo-lambda's emulator a URL.
         let host = runtime_api.strip_prefix("http://").unwrap_or(runtime_api);
         let api = BaseUrl::parse_any(&format!("http://{host}"))
             .map_err(|error| format!("AWS_LAMBDA_RUNTIME_API is {error}"))?;
@@ -41,7 +41,7 @@ impl Extension {
         }
     }
 
-    /// Waits for Lambda to shut the environment down. The first call also says that the extension is ready, so
+    /// Waits for Lambda to shut down the environment. The first call also tells Lambda that the extension is ready, so
     /// nothing may be awaited before it.
     pub(crate) async fn until_shutdown(&self) -> Result<(), String> {
         loop {

@@ -1,4 +1,4 @@
-//! What the agent makes of a request before it needs a token or a connection, for `lab/fuzz`. No part of the API.
+//! How the agent judges a request before it needs a token or a connection. For `lab/fuzz`; not part of the API.
 
 use crate::{
     gate, proxy,
@@ -12,7 +12,7 @@ pub fn is_local(head: &Parts) -> bool {
     gate::check_origin(head, false).is_ok()
 }
 
-/// The account and the request target for the API, if the request is one for the proxy. `base` is the API's path.
+/// The account and the request target for the API, if the request is for the proxy. `base` is the API's path.
 pub fn proxied(base: &str, method: &Method, uri: &Uri) -> Option<(AccountName, Result<Uri, CallError>)> {
     match route(method, uri.path()) {
         Route::Proxy { account, rest } => Some((account, proxy::target(base, rest, method, uri))),

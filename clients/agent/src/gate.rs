@@ -1,18 +1,18 @@
 //! Access rules. Pure.
 //!
 //! Any process on the machine, and any web page in a browser on it, can reach a port on localhost. The guard token
-//! stops the former, and a request that another server was tricked into sending. The `Host` rule stops pages whose
-//! host name was made to resolve to 127.0.0.1.
+//! stops other processes, and requests that another server was tricked into sending. The `Host` rule stops pages whose
+//! host name resolves to 127.0.0.1.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use contract::Secret;
 use http::{HeaderMap, header, request::Parts};
 use subtle::ConstantTimeEq;
 
-/// The headers that may carry the guard token. The second is that of AWS's own extension.
+/// The headers that may carry the guard token. The second is the one of AWS's own extension.
 pub(crate) const GUARD_HEADERS: [&str; 2] = ["x-token-broker-token", "x-aws-parameters-secrets-token"];
 
-/// Why a request is not let in.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The request line names a host, as requests to a forward proxy do.
@@ -23,7 +23,7 @@ pub(crate) enum Refusal {
     ForeignHost,
 }
 
-/// Whether a request comes straight from a process on this machine, or names any host where that is allowed.
+/// Whether a request comes directly from a process on this machine, or any host is allowed.
 pub(crate) fn check_origin(head: &Parts, any_host: bool) -> Result<(), Refusal> {
     let uri = &head.uri;
     if uri.authority().is_some() || uri.scheme().is_some() || !uri.path().starts_with('/') {
@@ -59,7 +59,8 @@ pub(crate) fn is_client(headers: &HeaderMap, secret_in_form: Option<&str>, guard
     in_form | basic.is_some_and(|secret| is_basic(&secret, guard))
 }
 
-/// RFC 6749 §2.3.1 wants the secret form-encoded in HTTP Basic. Many clients do not encode it, so both are accepted.
+/// RFC 6749 §2.3.1 requires the secret to be form-encoded in HTTP Basic. Many clients do not encode it, so both are
+/// accepted.
 fn is_basic(secret: &str, guard: &Secret) -> bool {
     let decoded = form_urlencoded::parse(format!("s={}", secret.replace('&', "%26")).as_bytes())
         .next()
@@ -77,7 +78,7 @@ fn basic_secret(value: &str) -> Option<String> {
     Some(pair.split_once(':')?.1.to_owned())
 }
 
-/// Takes the same time wherever the first difference is.
+/// Compares in constant time.
 fn is_same(presented: &[u8], guard: &Secret) -> bool {
     presented.ct_eq(guard.expose().as_bytes()).into()
 }

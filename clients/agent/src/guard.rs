@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// Callers with a wrong token must not make the agent read a file for each request.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The token that callers have to present. Its file is read again when a caller presents another token, since the
-/// callers read it for each request and so know a new token first.
+/// The token that callers have to present. Its file is reread when a caller presents another token: callers read the
+/// file for each request, so they know a new token first.
 pub struct Guard {
     environment: Environment,
     known: Mutex<Known>,
@@ -34,13 +34,13 @@ impl Guard {
     /// The guard token of an environment.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no guard token.
     pub(crate) fn of(environment: &Environment) -> Result<Self, GuardTokenError> {
         let known = Known { token: environment.guard_token()?, read_at: None };
         Ok(Self { environment: environment.clone(), known: Mutex::new(known) })
     }
 
-    /// Whether a caller presents the token. `is_presented` compares.
+    /// Whether a caller presents the token, as `is_presented` judges.
     pub(crate) fn admits(&self, is_presented: impl Fn(&Secret) -> bool) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if is_presented(&known.token) {
@@ -50,7 +50,7 @@ impl Guard {
             return false;
         }
         known.read_at = Some(Instant::now());
-        // While the file is being replaced, the token that it had counts.
+        // While the file is being replaced, its previous token counts.
         let Ok(token) = self.environment.guard_token() else { return false };
         known.token = token;
         is_presented(&known.token)

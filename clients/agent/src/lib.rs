@@ -1,19 +1,19 @@
-//! token-broker's agent: tokens on localhost, for callers that should not need any code for them.
+//! token-broker's agent: tokens on localhost, for callers that need no code of their own.
 //!
-//! One binary is a Lambda extension, a sidecar and the operator's command line. It asks the broker by way of
-//! [`token_broker_client`], keeps tokens in memory only, and never logs in itself.
+//! One binary is a Lambda extension, a sidecar and the operator's command line. It asks the broker through
+//! [`token_broker_client`], keeps tokens in memory only, and never logs in to Convirza.
 //!
 //! | module | contents |
 //! | --- | --- |
 //! | `settings` | the environment, parsed once |
 //! | `gate` | access rules: `Host`, `X-Forwarded-For`, guard token. Pure |
-//! | `guard` | the guard token, read again when its file has changed |
+//! | `guard` | the guard token, reread when its file changes |
 //! | `route` | routes by method and path. Pure |
 //! | `query` | the options of a token request. Pure |
 //! | `oauth` | the OAuth 2.0 token endpoint |
 //! | `proxy` | requests to the API with the account's token |
 //! | `reply` | responses |
-//! | `agent`, `server`, `stream`, `visitors` | handles a request; accepts connections; limits those of strangers |
+//! | `agent`, `server`, `stream`, `visitors` | handle a request; accept connections; limit unauthenticated ones |
 //! | `extension` | Lambda's Extensions API |
 //! | `cli`, `operator` | the command line; the commands that call broker or agent once |
 //! | `fuzzing` | the pure parts, for `lab/fuzz` |

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::io::Write;
 use token_broker_client::{Clock, SystemClock};
 
-/// How important a line is.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
     Info,
@@ -26,7 +26,7 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(&str, Value)]) {
     line.insert("message".to_owned(), message.into());
     line.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let text = format!("{}\n", Value::Object(line));
-    // A failure cannot be reported: standard error is where reports go.
+    // A failure cannot be reported, because reports go to standard error.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use token_broker_client::http::{Body, collect};
 
 const LONGEST_FORM: usize = 16 * 1024;
-/// The form comes from a caller who has not shown the guard token yet.
+/// The form comes from a caller that has not presented the guard token yet.
 const FORM_TIME: Duration = Duration::from_secs(10);
 const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -1,4 +1,4 @@
-//! The operator's commands: one call of the broker, or one question to the agent on this machine.
+//! The operator's commands: one call to the broker, or one request to the agent on this machine.
 
 use crate::{
     log::{Level, log},
@@ -12,7 +12,7 @@ use token_broker_client::{
     http::{BaseUrl, HttpClient, collect, empty},
 };
 
-/// The answer of an agent that is alive takes milliseconds; one that asks the broker, the time of a login.
+/// A live agent answers within milliseconds; if it asks the broker, within the time of a login.
 const LONGEST_HEALTH: Duration = Duration::from_secs(25);
 const LONGEST_ANSWER: usize = 64 * 1024;
 
@@ -24,7 +24,7 @@ pub(crate) async fn call(environment: &Environment, call: Call) -> ExitCode {
     }
 }
 
-/// Prints the token alone.
+/// Prints only the token.
 pub(crate) async fn raw_token(environment: &Environment, call: Call) -> ExitCode {
     match token(environment, &call).await {
         Ok(token) => print(token.expose().as_bytes()),

@@ -3,7 +3,7 @@
 use contract::Call;
 use token_broker_client::{Error, Token, TokenSource};
 
-/// Answers a call for a token. The broker is called by the agent, so a `client` in the call goes nowhere.
+/// Answers a call for a token. The agent calls the broker under its own name, so a `client` in the call is ignored.
 pub(crate) async fn answer(source: &TokenSource, call: &Call) -> Result<Token, Error> {
     let account = call.account.clone().unwrap_or_default();
     match (call.min_ttl, call.rejected) {

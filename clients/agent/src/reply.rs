@@ -60,17 +60,17 @@ fn error_body(code: &Code, description: &str, seconds: Option<u64>, request_id: 
     Value::Object(fields).to_string()
 }
 
-/// The body of a refusal of bytes that are no request.
+/// The body of the answer to bytes that are not a request.
 pub(crate) fn not_http() -> String {
     let description = "the request is not HTTP/1.1, or its head is too long";
     error_body(&ErrorCode::InvalidRequest.into(), description, None, request_id())
 }
 
-/// The broker's code that stands for a failed call. The client's own codes are no answers of a broker.
+/// The broker's code for a failed call. The client's own codes are never answers of a broker.
 pub(crate) fn code(error: &Error) -> Code {
     match error.code() {
         Code::Client(_) if matches!(error, Error::StillWaiting(_)) => ErrorCode::RefreshInProgress.into(),
-        // Missing credentials may come, a missing function does not.
+        // Missing credentials may appear later; a missing function will not.
         Code::Client(_) if matches!(error, Error::NotConfigured(_)) => ErrorCode::Misconfigured.into(),
         Code::Client(_) => ErrorCode::UpstreamUnavailable.into(),
         code => code,
@@ -85,7 +85,7 @@ pub(crate) fn no_token(error: &Error) -> Response<Body> {
     with_request_id(status, code, &error.description(), error.retry_after(), request_id)
 }
 
-/// Why there is no token for a proxied request. The account was part of the path, perhaps by mistake.
+/// Why there is no token for a proxied request. It names the account, which the path may have named by mistake.
 pub(crate) fn no_proxied_token(error: &Error, account: &AccountName) -> Response<Body> {
     if error.code() != ErrorCode::UnknownAccount {
         return no_token(error);
@@ -98,12 +98,12 @@ pub(crate) fn no_proxied_token(error: &Error, account: &AccountName) -> Response
     with_request_id(404, ErrorCode::UnknownAccount, &description, None, request_id)
 }
 
-/// Why a query or a form is no call.
+/// Why a query or a form is not a valid call.
 pub(crate) fn malformed(call: &CallError) -> Response<Body> {
     error(call.code().http_status(), call.code(), &call.to_string(), None)
 }
 
-/// Why a request is not let in.
+/// Why a request is refused.
 pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
     match refusal {
         Refusal::NotOriginForm => error(
@@ -113,7 +113,7 @@ pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
             None,
         ),
         Refusal::Forwarded => {
-            error(403, ErrorCode::AccessDenied, "a forwarded request is not answered", None)
+            error(403, ErrorCode::AccessDenied, "the agent does not answer forwarded requests", None)
         }
         Refusal::ForeignHost => {
             error(403, ErrorCode::AccessDenied, "the header Host has to be localhost or 127.0.0.1", None)
@@ -127,7 +127,7 @@ pub(crate) fn unguarded() -> Response<Body> {
     error(401, ErrorCode::AccessDenied, description, None)
 }
 
-/// As RFC 6749 §5.2 has it for a client that presents a wrong secret.
+/// Required by RFC 6749 §5.2 for a client with a wrong secret.
 pub(crate) fn unknown_client() -> Response<Body> {
     let invalid_client = Code::Other("invalid_client".to_owned());
     let mut response =
@@ -138,7 +138,7 @@ pub(crate) fn unknown_client() -> Response<Body> {
     response
 }
 
-/// The path has another method.
+/// The path needs another method.
 pub(crate) fn wrong_method(allow: &'static str) -> Response<Body> {
     let mut response =
         error(405, ErrorCode::InvalidRequest, &format!("this path accepts {allow} only"), None);
@@ -146,12 +146,12 @@ pub(crate) fn wrong_method(allow: &'static str) -> Response<Body> {
     response
 }
 
-/// The broker's token answer, made from the cache.
+/// The broker's token answer, rebuilt from the cache.
 pub(crate) fn token(token: &Token, now: Timestamp) -> Response<Body> {
     token_response(token, now, Some(token.expires_at))
 }
 
-/// An OAuth 2.0 token response. Without `expires_at`, which some clients take for a number.
+/// An OAuth 2.0 token response. It has no `expires_at`, which some clients expect to be a number.
 pub(crate) fn oauth_token(token: &Token, now: Timestamp) -> Response<Body> {
     token_response(token, now, None)
 }
@@ -159,7 +159,7 @@ pub(crate) fn oauth_token(token: &Token, now: Timestamp) -> Response<Body> {
 fn token_response(token: &Token, now: Timestamp, expires_at: Option<Timestamp>) -> Response<Body> {
     let expires_in = token.expires_in(now);
     if expires_in == 0 {
-        // The process was paused after the token had been judged.
+        // The process was paused after the token was checked.
         return no_token(&Error::TooShort { valid_for: 0, wanted: 1 });
     }
     let answer = TokenAnswer {
@@ -171,7 +171,7 @@ fn token_response(token: &Token, now: Timestamp, expires_at: Option<Timestamp>) 
         served_from: token.served_from,
         extra: token.extra.clone(),
     };
-    // Large enough never to be moved, and wiped when it has been sent.
+    // Large enough never to be moved, and wiped after sending.
     let mut text = Zeroizing::new(Vec::with_capacity(2 * token.access_token.expose().len() + 512));
     match serde_json::to_writer(&mut *text, &answer) {
         Ok(()) => json(200, full(Bytes::from_owner(text))),
@@ -179,12 +179,12 @@ fn token_response(token: &Token, now: Timestamp, expires_at: Option<Timestamp>) 
     }
 }
 
-/// Names a response of the agent in logs of callers.
+/// Identifies a response of the agent in the callers' logs.
 fn request_id() -> String {
     format!("agent-{:016x}", getrandom::u64().unwrap_or_default())
 }
 
-/// The header that tells which pair a proxied request was sent with.
+/// The header that names the pair of a proxied request.
 pub(crate) const GENERATION: HeaderName = HeaderName::from_static("x-token-broker-generation");
 
 #[cfg(test)]

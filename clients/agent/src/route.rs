@@ -15,9 +15,9 @@ pub(crate) enum Route<'a> {
         account: AccountName,
         rest: &'a str,
     },
-    /// The first segment after `/proxy/` is no account.
+    /// The first segment after `/proxy/` is not an account.
     NoAccount,
-    /// The path has another method.
+    /// The path needs another method.
     Wrong {
         allow: &'static str,
     },

@@ -14,7 +14,7 @@ use token_broker_client::{Environment, Error, Limits, SystemClock, TokenSource, 
 use tokio::signal::unix::{SignalKind, signal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Containers are killed 10 s or more after SIGTERM.
+/// Containers are killed 10 s after SIGTERM, or later.
 const DRAIN: Duration = Duration::from_secs(8);
 /// Lambda gives all extensions together 2 s.
 const EXTENSION_DRAIN: Duration = Duration::from_millis(500);
@@ -92,7 +92,7 @@ async fn serve(environment: &Environment, extension: Option<&str>) -> ExitCode {
     }
 }
 
-/// The port is open already: a function that is initialized may call at once.
+/// The port is already open, because an initialised function may call at once.
 async fn be_extension(
     environment: &Environment,
     name: &str,

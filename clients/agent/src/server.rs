@@ -23,16 +23,16 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A pause after the system refused to accept a connection, for example because there are too many open files.
+/// The pause after the system refuses to accept a connection, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The longest head of a request. A guard token in it may have a few kilobytes.
+/// The longest head of a request. Its guard token may have a few kilobytes.
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How long a connection may wait for the end of a request's head. Clients keep idle connections for less.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// The time for a response that is in the agent's buffer when the agent ends.
+/// How long a response in the agent's buffer may take when the agent ends.
 const LAST_WRITE: Duration = Duration::from_millis(100);
 
-/// A port that is open. Connections wait in the system's queue until it is served.
+/// An open port. Connections wait in the system's queue until it is served.
 #[derive(Debug)]
 pub struct Listening {
     listener: TcpListener,
@@ -40,7 +40,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens on a port of 127.0.0.1; 0 stands for any free one.
+    /// Listens on a port of 127.0.0.1; 0 means any free port.
     ///
     /// # Errors
     /// The port is taken, or may not be used.
@@ -62,8 +62,8 @@ impl Listening {
         self.address
     }
 
-    /// Serves until `until` is ready. Then no connection is accepted any more, and requests that are under way have
-    /// the time `drain` to end.
+    /// Serves until `until` is ready. Then it accepts no more connections, and requests in flight have `drain` to
+    /// finish.
     pub async fn serve(self, agent: Arc<Agent>, until: impl Future<Output = ()>, drain: Duration) {
         let (stop, stopped) = watch::channel(());
         let most = most_connections();
@@ -100,13 +100,13 @@ impl Listening {
         }
         drop((self.listener, stop));
         let ended = async { while connections.join_next().await.is_some() {} };
-        // Connections that are still there are closed with the set.
+        // Dropping the set closes the remaining connections.
         let _ = tokio::time::timeout(drain, ended).await;
     }
 }
 
 async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut stopped: watch::Receiver<()>) {
-    // Costs latency at worst.
+    // A failure costs latency at worst.
     let _ = tcp.set_nodelay(true);
     let visit = Arc::new(visit);
     let of_requests = Arc::clone(&visit);
@@ -125,7 +125,7 @@ async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut s
             if visit.is_busy() {
                 let _ = connection.await;
             } else {
-                // A request that has not come whole may never do so.
+                // An incomplete request may never become complete.
                 let _ = tokio::time::timeout(LAST_WRITE, connection).await;
             }
         }

@@ -1,4 +1,4 @@
-//! The environment, parsed once, so that all its faults are reported together.
+//! The environment, parsed once, so that all errors are reported together.
 
 use crate::Guard;
 use contract::AccountName;
@@ -11,25 +11,25 @@ const DEFAULT_API: &str = "https://platform-api.convirza.com";
 /// The settings of a serving agent.
 #[derive(Debug)]
 pub struct Settings {
-    /// The port on 127.0.0.1; 0 stands for any free one.
+    /// The port on 127.0.0.1; 0 means any free port.
     pub port: u16,
     /// The token that callers have to present.
     pub guard: Arc<Guard>,
-    /// These accounts are kept fresh.
+    /// The accounts whose tokens are kept fresh.
     pub accounts: Vec<AccountName>,
-    /// The server that the proxy talks to, for accounts without another.
+    /// The server that the proxy calls for accounts without their own.
     pub api: BaseUrl,
     /// Other servers, by account.
     pub apis: HashMap<AccountName, BaseUrl>,
     /// What was ignored, and why.
     pub warnings: Vec<String>,
-    /// Whether requests for other hosts than localhost are let in: only on the local stack, for containers.
+    /// Whether requests for hosts other than localhost are accepted: only on the local stack, for containers.
     pub any_host: bool,
     /// Whether tokens are fetched before the first request. A snapshot would keep them for days.
     pub prefetch: bool,
 }
 
-/// Everything that is wrong with the environment.
+/// All errors of the environment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<String>);
 
@@ -45,7 +45,7 @@ impl Settings {
     /// Parses the environment.
     ///
     /// # Errors
-    /// All faults.
+    /// All errors.
     pub fn parse(environment: &Environment) -> Result<Self, SettingsError> {
         let mut faults = Vec::new();
         let mut noted = |fault: String| faults.push(fault);
@@ -67,10 +67,10 @@ impl Settings {
     }
 }
 
-/// The way to the broker that the environment names.
+/// How the environment says to reach the broker.
 ///
 /// # Errors
-/// It names none, or two, or a malformed URL.
+/// It names no way, or two, or a malformed URL.
 pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, SettingsError> {
     let fault = |text: &str| Err(SettingsError(vec![text.to_owned()]));
     match (environment.get("TOKEN_BROKER_FUNCTION"), environment.get("TOKEN_BROKER_URL")) {
@@ -85,7 +85,7 @@ pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, Settings
 /// The port that the environment names.
 ///
 /// # Errors
-/// It is none.
+/// It is not a port.
 pub(crate) fn port(environment: &Environment, warnings: &mut Vec<String>) -> Result<u16, String> {
     match environment.get("TOKEN_BROKER_PORT").map(str::trim) {
         None => Ok(DEFAULT_PORT),

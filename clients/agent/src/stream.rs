@@ -1,4 +1,4 @@
-//! A caller's connection: a response that nobody reads is given up, and every refusal has the contract's body.
+//! A caller's connection. A response that is not read is abandoned, and every refusal gets the contract's body.
 
 use crate::reply;
 use std::{
@@ -44,7 +44,7 @@ impl AsyncWrite for CallerStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let Some(refusal) = with_body(bytes) else { return self.0.as_mut().poll_write(context, bytes) };
-        // The connection closes after it, so that a part that does not fit is no loss.
+        // The connection closes afterwards, so a part that does not fit may be lost.
         let _length = ready!(self.0.as_mut().poll_write(context, &refusal))?;
         Poll::Ready(Ok(bytes.len()))
     }
@@ -58,7 +58,7 @@ impl AsyncWrite for CallerStream {
     }
 }
 
-/// hyper refuses a request that it cannot parse by a head without a body. The agent's own responses have a type, and the
+/// hyper refuses a request that it cannot parse with a head and no body. The agent's own responses have a type, and the
 /// API's a generation.
 fn with_body(bytes: &[u8]) -> Option<Vec<u8>> {
     if !bytes.starts_with(b"HTTP/1.1 4") {

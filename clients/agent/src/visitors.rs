@@ -1,5 +1,5 @@
-//! The connections of callers: how many there may be, which of them have shown the guard token, and which have a
-//! request under way.
+//! The callers' connections: how many there may be, which of them have presented the guard token, and which have a
+//! request in flight.
 
 use crate::log::{Level, log};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -13,11 +13,11 @@ use std::{
 };
 use tokio::{task::AbortHandle, time::Instant};
 
-/// More file descriptors are not asked for.
+/// The most file descriptors that the agent asks for.
 const MOST_DESCRIPTORS: u64 = 4096;
-/// Connections that may stay although they have not shown the guard token.
+/// How many connections may stay without the guard token.
 const FEW_STRANGERS: usize = 128;
-/// Above that number, a connection has this long to show it: a burst of callers must not look like an attack.
+/// Above that number, a connection has this long to present the token: a burst of callers must not look like an attack.
 const TIME_TO_SHOW: Duration = Duration::from_secs(2);
 
 /// How many connections are accepted. Of the process's file descriptors, half are kept for calls to broker and API.
@@ -26,18 +26,19 @@ pub(crate) fn most_connections() -> usize {
     let wanted = limit.maximum.unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS);
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(wanted);
-        // Without more, those that there are have to do.
+        // If there are no more, the existing ones have to suffice.
         let _ = setrlimit(Resource::Nofile, limit);
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(wanted).min(MOST_DESCRIPTORS);
     usize::try_from(descriptors / 2).unwrap_or(1).max(1)
 }
 
-/// The connections without the guard token. Whoever opens many of them keeps nobody else out: the oldest are closed.
+/// The connections without the guard token. The oldest are closed, so that a caller that opens many of them blocks no
+/// one.
 pub(crate) struct Strangers {
-    /// So many may stay.
+    /// How many may stay.
     few: usize,
-    /// More are not possible, so that others find room.
+    /// The upper limit, which leaves room for others.
     most: usize,
     known: Mutex<Known>,
 }
@@ -73,7 +74,7 @@ impl Strangers {
                 oldest.abort();
             }
             if !std::mem::replace(&mut known.are_many, true) {
-                log(Level::Warn, "many connections without the guard token: the oldest are closed", &[]);
+                log(Level::Warn, "many connections without the guard token: closing the oldest", &[]);
             }
         }
         if known.are_many && known.oldest_first.len() <= self.few / 2 {
@@ -97,15 +98,15 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// The caller has shown the guard token.
+    /// Whether the caller has presented the guard token.
     pub(crate) fn admit(&self) {
         if !self.is_admitted.swap(true, Ordering::Relaxed) {
             self.strangers.lock().oldest_first.remove(&self.number);
         }
     }
 
-    /// A request has come whole, and its response has not left as long as this lives. Then the connection is not closed
-    /// at once when the agent ends.
+    /// Held from the complete request until its response has left. Meanwhile the connection is not closed at once when
+    /// the agent ends.
     pub(crate) fn busy(&self) -> Arc<()> {
         Arc::clone(&self.busy)
     }

@@ -18,9 +18,9 @@ pub struct Token {
     pub account: AccountName,
     /// Use it no longer than this, by the clock of this machine.
     pub expires_at: Timestamp,
-    /// Where the broker had it from. From the client's cache: memory.
+    /// Where the broker got it. `memory` if it comes from the client's cache.
     pub served_from: ServedFrom,
-    /// Fields of the upstream's answer that the broker hands on, such as the host of the account's API.
+    /// Fields of the upstream's answer that the broker passes on, such as the host of the account's API.
     pub extra: Option<Extra>,
     /// The lifetime that the broker granted when it answered.
     pub(crate) granted: Duration,
@@ -50,7 +50,7 @@ impl fmt::Debug for Reply {
 }
 
 impl Reply {
-    /// Takes over the body of an answer.
+    /// Takes ownership of the body of an answer.
     pub fn new(body: Vec<u8>) -> Self {
         Self(Zeroizing::new(body))
     }

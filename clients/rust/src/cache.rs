@@ -12,7 +12,7 @@ pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(5);
 /// The longest time in which a request is answered with the last failure instead of a call.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(10);
 const FIRST_COOLDOWN: Duration = Duration::from_millis(250);
-/// The pause after a renewal that brought an older token. An instance of the broker may be behind for this long.
+/// The pause after a renewal that returned an older token. An instance of the broker may lag behind for this long.
 const OLDER_TOKEN_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause between two failed renewals in the background.
 const LONGEST_RENEWAL_PAUSE: Duration = Duration::from_secs(300);
@@ -58,14 +58,14 @@ impl Demand {
     }
 }
 
-/// The outcome of a look at the cache.
+/// The result of a cache lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The token, and whether it is time to renew it in the background.
     Answer { token: Token, renew: bool },
-    /// The last call failed a moment ago.
+    /// The last call failed recently.
     Fail(Error),
-    /// Only the broker can tell.
+    /// The broker has to be asked.
     Miss,
 }
 
@@ -116,8 +116,8 @@ impl Entry {
         }
     }
 
-    /// When the token is to be renewed in the background. `None` if there is none, and no failure to wait for; times
-    /// from before the clock stepped back do not count.
+    /// When to renew the token in the background. `None` if there is no token and no failure to wait for; times from
+    /// before the clock stepped back do not count.
     pub(crate) fn next_renewal(&self, now: Timestamp) -> Option<Timestamp> {
         let due =
             self.cached.as_ref().filter(|cached| cached.clock_is_sane(now)).map(|cached| cached.renew_at);
@@ -130,7 +130,7 @@ impl Entry {
         self.cached.as_ref().map_or_else(Timestamp::default, |cached| cached.token.expires_at)
     }
 
-    /// Takes over the result of a call.
+    /// Records the result of a call.
     pub(crate) fn store(&mut self, demand: Demand, token: Token, now: Timestamp, draw: Draw) {
         self.failure = None;
         if let Some(cached) = self.cached.as_mut().filter(|cached| cached.outlasts(&token, demand, now)) {
@@ -144,7 +144,7 @@ impl Entry {
         self.cached = Some(Cached { token, requested_at, renew_at, confirmed });
     }
 
-    /// Takes over the failure of a call. The token stays: it is valid until it expires.
+    /// Records the failure of a call. The token stays, because it is valid until it expires.
     pub(crate) fn fail(&mut self, demand: Demand, error: &Error, now: Timestamp, draw: Draw) {
         // A fault in one caller's options must not delay others.
         if demand != Demand::default() && is_of_the_request(error) {
@@ -172,16 +172,16 @@ impl Cached {
         self.clock_is_sane(now) && demand.is_met(&self.token, now) && self.settles(demand.rejected, now)
     }
 
-    /// Whether the token's times are of the clock as it is now.
+    /// Whether the token's times fit the current clock.
     fn clock_is_sane(&self, now: Timestamp) -> bool {
         self.requested_at <= now.plus(CLOCK_STEP)
     }
 
-    /// Whether this token stays although a call brought `token`. A call that was overtaken, by a clock that stood
-    /// still or by a later report, brings an older one; so does an instance of the broker that is behind.
+    /// Whether this token stays although a call returned `token`. An outdated call, after a stopped clock or a later
+    /// report, returns an older one; so does an instance of the broker that lags behind.
     ///
-    /// But if the API refused this token, and the broker that was told so still answers with an older one, the
-    /// broker's table was restored. Then this token would be refused until it expires.
+    /// But if the API refused this token, and the broker still answers the report with an older one, the broker's table
+    /// was restored. Then this token would be refused until it expires.
     fn outlasts(&self, token: &Token, demand: Demand, now: Timestamp) -> bool {
         let is_refused = demand.rejected.is_some_and(|rejected| rejected >= self.token.generation);
         self.token.generation > token.generation && demand.is_met(&self.token, now) && !is_refused
@@ -203,7 +203,7 @@ fn renewal_age(lifetime: Duration, draw: Draw) -> Duration {
     (lifetime * 2 / 3).mul_f64(1.0 - draw.fraction() / 10.0)
 }
 
-/// Whether an error says something about the request alone, and nothing about the next one.
+/// Whether an error concerns only this request, and not the next one.
 pub(crate) fn is_of_the_request(error: &Error) -> bool {
     matches!(error, Error::TooShort { .. } | Error::StillWaiting(_))
         || matches!(error.code(), Code::Broker(ErrorCode::InvalidRequest | ErrorCode::UnsupportedGrantType))

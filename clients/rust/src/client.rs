@@ -46,7 +46,7 @@ pub struct BrokerClient {
     is_nameless: AtomicBool,
 }
 
-/// Credentials and Region are looked for with the first call, since that may take a request.
+/// Credentials and Region are resolved on the first call, because that may take a request.
 enum Transport {
     Agent(Agent),
     #[cfg(feature = "aws")]
@@ -64,7 +64,7 @@ impl fmt::Debug for BrokerClient {
 impl BrokerClient {
     /// The agent on localhost, at `TOKEN_BROKER_PORT`. Its guard token is `TOKEN_BROKER_TOKEN` (or the file that it
     /// names as `file://PATH`), `AWS_SESSION_TOKEN` or `AWS_CONTAINER_AUTHORIZATION_TOKEN`. The file is read for each
-    /// call, since a rotation replaces it.
+    /// call, because a rotation replaces it.
     ///
     /// # Errors
     /// There is no guard token, or the port is malformed.
@@ -81,7 +81,7 @@ impl BrokerClient {
         Ok(Self::new(environment, Transport::Agent(agent)))
     }
 
-    /// Direct invoke of the broker's function, by its name or ARN, with the alias where there is one.
+    /// Invokes the broker's function directly, by its name or ARN, with the alias if there is one.
     #[cfg(feature = "aws")]
     pub fn invoke(environment: &Environment, function: &str) -> Self {
         Self::new(environment, Transport::Invoke(function.to_owned(), OnceCell::new()))
@@ -97,7 +97,7 @@ impl BrokerClient {
         Ok(Self::new(environment, Transport::HttpApi(base, OnceCell::new())))
     }
 
-    /// Takes Region, credentials and endpoint from these settings, instead of finding those of the process.
+    /// Takes Region, credentials and endpoint from these settings instead of those of the process.
     #[cfg(feature = "aws")]
     #[must_use]
     pub fn with_aws(mut self, settings: SdkConfig) -> Self {
@@ -120,8 +120,8 @@ impl BrokerClient {
         }
     }
 
-    /// Carries a call under this client's name. A broker that refuses the field as unknown gets the call once more
-    /// without it, and no name from then on. The agent calls the broker under a name of its own.
+    /// Carries a call under this client's name. If a broker refuses the field as unknown, the call is repeated without
+    /// it, and so are later calls. The agent calls the broker under its own name.
     #[cfg(feature = "aws")]
     async fn carry_named(&self, call: &Call) -> Result<Reply, Error> {
         let is_nameless = matches!(self.transport, Transport::Agent(_)) || self.is_nameless.load(Relaxed);
@@ -169,7 +169,7 @@ impl BrokerClient {
                 if !sent.as_ref().is_err_and(is_transient) {
                     return sent;
                 }
-                // As the SDK does for direct invokes.
+                // As the SDK does for direct invocations.
                 tokio::time::sleep(SystemClock.draw().jittered(PAUSE)).await;
                 self.send(&api.base.target, api.request(call).await?).await
             }
@@ -180,7 +180,7 @@ impl BrokerClient {
         let sent = self.http.send(target, request.map(full)).await;
         let (head, body) = sent.map_err(|error| Error::Unreachable(error.to_string()))?.into_parts();
         let body = collect(body, LONGEST_ANSWER).await;
-        let body = body.map_err(|error| Error::Unreachable(format!("the answer broke off: {error}")))?;
+        let body = body.map_err(|error| Error::Unreachable(format!("the answer ended early: {error}")))?;
         read(head.status, &head.headers, body)
     }
 }
@@ -196,7 +196,7 @@ fn is_too_old_for_names(error: &Error) -> bool {
     error.code() == ErrorCode::InvalidRequest && error.description().starts_with("unknown field `client`")
 }
 
-/// Whether API Gateway or Lambda may answer the next try. What the broker itself says is none of this.
+/// Whether API Gateway or Lambda failed in a way that a retry may solve. Answers of the broker itself never count.
 #[cfg(feature = "aws")]
 fn is_transient(error: &Error) -> bool {
     match error {

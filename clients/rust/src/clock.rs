@@ -8,15 +8,15 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How often a wait looks at the wall clock.
+/// How often a wait checks the wall clock.
 const TICK: Duration = Duration::from_secs(1);
 /// A tick that takes longer by the wall clock was interrupted by a freeze, or by a step of the clock.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 /// Where time and randomness come from.
 ///
-/// The time must be that of the wall clock. A Lambda environment that is frozen between two invocations, or restored
-/// from a snapshot, has a monotonic clock that stood still while the tokens expired.
+/// The time must be that of the wall clock. In a Lambda environment that is frozen between invocations, or restored
+/// from a snapshot, the monotonic clock stops while the tokens expire.
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
@@ -36,20 +36,20 @@ impl Clock for SystemClock {
         Timestamp::from_millis(contract::millis(since_epoch))
     }
 
-    /// Drawn from the kernel each time: a generator in memory would repeat itself in every copy of a snapshot.
+    /// Drawn from the kernel each time, because a generator in memory would repeat itself in every copy of a snapshot.
     fn draw(&self) -> Draw {
         Draw(getrandom::u64().unwrap_or_default())
     }
 }
 
-/// Waits for the future, at most until `deadline` by the wall clock. Notices within a second that a thawed process is
-/// past it. If the wall clock steps back, the wait is no longer than it was to be at first.
+/// Waits for the future, at most until `deadline` by the wall clock. After a freeze, it notices a passed deadline
+/// within a second. If the wall clock steps back, the wait does not become longer.
 pub async fn within<F: Future>(clock: &dyn Clock, deadline: Timestamp, future: F) -> Option<F::Output> {
     wait(clock, deadline, future, false).await.0
 }
 
-/// As [`within`], but a freeze of the process ends the wait: a connection may be dead afterwards, and an error says
-/// nothing. Also tells whether there was one.
+/// Like [`within`], but a freeze of the process ends the wait, because a connection may be dead afterwards and an error
+/// says nothing. Also returns whether there was a freeze.
 pub(crate) async fn unless_frozen<F: Future>(
     clock: &dyn Clock,
     deadline: Timestamp,

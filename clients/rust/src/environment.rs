@@ -12,7 +12,7 @@ pub enum GuardTokenError {
     /// No variable holds one.
     #[error("there is no guard token; set TOKEN_BROKER_TOKEN to a random text or to file://PATH")]
     Missing,
-    /// `TOKEN_BROKER_TOKEN` is white space only.
+    /// `TOKEN_BROKER_TOKEN` is only white space.
     #[error("TOKEN_BROKER_TOKEN is blank; set it to a random text or to file://PATH")]
     Blank,
     /// The file that `TOKEN_BROKER_TOKEN` names cannot be read, or is empty.
@@ -20,7 +20,7 @@ pub enum GuardTokenError {
     Unreadable(String),
 }
 
-/// A copy of environment variables. It is never printed, since some of them are secrets.
+/// A copy of environment variables. It is never printed, because some are secrets.
 #[derive(Clone, Default)]
 pub struct Environment(HashMap<String, String>);
 
@@ -37,7 +37,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 }
 
 impl Environment {
-    /// The variables of this process. Those that are not Unicode are left out.
+    /// The variables of this process, except those that are not Unicode.
     #[allow(clippy::disallowed_methods, reason = "the client's only look at the environment")]
     pub fn of_process() -> Self {
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -46,7 +46,7 @@ impl Environment {
         Self(std::env::vars_os().filter_map(unicode).collect())
     }
 
-    /// The value of a variable. An empty one counts as not set.
+    /// The value of a variable. An empty one counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -56,19 +56,19 @@ impl Environment {
         names.iter().find_map(|name| self.get(name))
     }
 
-    /// The name that calls of the broker give as `client`: `TOKEN_BROKER_CLIENT`, or that of the Lambda function. One
-    /// that the broker would refuse is left out.
+    /// The name that calls send as `client`: `TOKEN_BROKER_CLIENT`, or the Lambda function's name. `None` if the broker
+    /// would refuse it.
     #[cfg(feature = "aws")]
     pub(crate) fn client_name(&self) -> Option<ClientName> {
         ClientName::parse(self.first(&["TOKEN_BROKER_CLIENT", "AWS_LAMBDA_FUNCTION_NAME"])?)
     }
 
-    /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`,
-    /// or the token that Lambda or ECS shares with all processes of one environment, and only with those. Secret
-    /// stores like to add white space, which is trimmed.
+    /// The token that the agent and its callers share: `TOKEN_BROKER_TOKEN`, which may name a file as `file://PATH`, or
+    /// the token that Lambda or ECS gives only to the processes of one environment. White space, which secret stores
+    /// tend to add, is trimmed.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no guard token.
     pub fn guard_token(&self) -> Result<Secret, GuardTokenError> {
         let given = ["AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
         let Some(own) = self.get("TOKEN_BROKER_TOKEN").map(str::trim) else {

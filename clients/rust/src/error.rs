@@ -3,15 +3,15 @@
 use contract::{ClientErrorCode, ErrorCode};
 use std::{fmt, time::Duration};
 
-/// Longer texts of others are cut, so that an error fits into a log line.
+/// Longer texts from other programs are cut, so that an error fits into a log line.
 const LONGEST_TEXT: usize = 500;
 
-/// What kind of error it is.
+/// The code of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// The broker's.
+    /// A code of the broker.
     Broker(ErrorCode),
-    /// The client's own.
+    /// A code of the client.
     Client(ClientErrorCode),
     /// A code of the broker that this version of the client does not know.
     Other(String),
@@ -80,34 +80,34 @@ pub enum Error {
         code: Code,
         /// What happened, and what to do.
         description: String,
-        /// When another try makes sense, where the broker knows.
+        /// When to try again, if the broker knows.
         retry_after: Option<Duration>,
         /// Finds the broker's log line.
         request_id: Option<String>,
     },
-    /// AWS, or another server in front of the broker, answered the call itself.
+    /// AWS or another server in front of the broker answered the call.
     #[error("the call did not reach the broker: HTTP {status} {reason}")]
     Intercepted {
         /// The HTTP status.
         status: u16,
-        /// The error's type or text, as that server gave it.
+        /// The error's type or text from that server.
         reason: String,
         /// From the header `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The function failed without an answer of the broker, for example because it ran out of time.
+    /// The function failed without an answer from the broker, for example because it ran out of time.
     #[error("the function failed: {0}")]
     Crashed(String),
     /// No connection, a broken connection, or no answer in time.
-    #[error("the broker is out of reach: {0}")]
+    #[error("the broker is unreachable: {0}")]
     Unreachable(String),
     /// The answer is not in the contract's form.
     #[error("the broker's answer cannot be read: {0}")]
     Unreadable(&'static str),
-    /// The call goes on in the background, so a later request may find its result.
+    /// The call continues in the background, so a later request may find its result.
     #[error("the broker has not answered within {} s; try again", .0.as_secs())]
     StillWaiting(Duration),
-    /// The broker's token does not live as long as the caller demands.
+    /// The broker's token does not last as long as the caller asked for.
     #[error("the token lasts only {valid_for} s; {wanted} s were requested")]
     TooShort {
         /// The token's lifetime, in seconds.
@@ -143,7 +143,7 @@ impl Error {
         }
     }
 
-    /// How long to wait before another try, where that is known.
+    /// How long to wait before trying again, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } | Self::Intercepted { retry_after, .. } => *retry_after,
@@ -160,7 +160,7 @@ impl Error {
         }
     }
 
-    /// The broker's request id, where the broker answered.
+    /// The broker's request id, if the broker answered.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Refused { request_id, .. } => request_id.as_deref(),
@@ -168,7 +168,7 @@ impl Error {
         }
     }
 
-    /// The same error, seen later: what is left of `retry_after`.
+    /// The same error, seen later, with the remaining `retry_after`.
     #[must_use]
     pub(crate) fn with_retry_after(mut self, left: Duration) -> Self {
         if let Self::Refused { retry_after, .. } | Self::Intercepted { retry_after, .. } = &mut self {

@@ -1,7 +1,7 @@
 //! Tokens for the Convirza API from token-broker.
 //!
-//! [`TokenSource`] caches tokens by account, renews them ahead of their expiry, and reports tokens that the API
-//! refused. [`BrokerClient`] reaches the broker by the agent on localhost, by direct invoke, or by its HTTP API.
+//! [`TokenSource`] caches tokens by account, renews them before they expire, and reports tokens that the API refused.
+//! [`BrokerClient`] reaches the broker through the agent on localhost, by direct invocation, or through its HTTP API.
 //!
 //! ```ignore
 //! let environment = Environment::of_process();
@@ -18,7 +18,7 @@
 //! | `aws` | Region, credentials and signatures (feature `aws`) |
 //! | [`http`] | a small HTTP/1.1 client with reused connections |
 //! | `middleware` | a `reqwest-middleware` (feature `middleware`) |
-//! | `testing` | a broker in memory, for the tests of callers (feature `testing`) |
+//! | `testing` | a broker in memory, for the callers' tests (feature `testing`) |
 
 mod answer;
 #[cfg(feature = "aws")]

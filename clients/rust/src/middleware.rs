@@ -9,9 +9,9 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 
 /// Adds the account's token to each request for the API. Requests for other hosts pass without it.
 ///
-/// On 401 it reports the token's generation. It sends the request once more if the broker returned a newer one and
-/// the body can be cloned, which a streaming body cannot. After a redirect it sends only GET, HEAD and OPTIONS once
-/// more: another method may have taken effect already.
+/// On 401 it reports the token's generation. It repeats the request once if the broker returned a newer one and the
+/// body can be cloned, which a streaming body cannot. After a redirect it repeats only GET, HEAD and OPTIONS, because
+/// another method may already have taken effect.
 #[derive(Clone, Debug)]
 pub struct BearerToken {
     source: TokenSource,
@@ -42,14 +42,14 @@ impl Middleware for BearerToken {
         let again = request.try_clone();
         let (has_effect, sent_to) = (has_effect(request.method()), without_fragment(request.url()));
         let response = next.clone().run(request, extensions).await?;
-        // After a redirect to another host, reqwest sends no token. A 401 from there says nothing about it.
+        // After a redirect to another host, reqwest sends no token, so a 401 from there says nothing about it.
         if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != self.api.origin() {
             return Ok(response);
         }
-        // Reported even where the request cannot be sent again: the next one shall have a good token.
+        // Reported even if the request cannot be repeated, so that the next one has a good token.
         let renewed = self.source.report(&self.account, token.generation).await;
-        // reqwest would start again before the redirects. It tells of them by the URL alone, so one that leads to the
-        // same URL is not noticed.
+        // reqwest would start again before the redirects. Only the URL reveals them, so a redirect to the same URL is
+        // not noticed.
         if has_effect && without_fragment(response.url()) != sent_to {
             return Ok(response);
         }
@@ -75,7 +75,7 @@ fn without_fragment(url: &Url) -> Url {
 
 fn authorize(request: &mut Request, token: &Token) -> Result<()> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.access_token.expose()))
-        .map_err(|_| Error::middleware(crate::Error::Unreadable("its token is no header value")))?;
+        .map_err(|_| Error::middleware(crate::Error::Unreadable("its token cannot be sent in a header")))?;
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
     Ok(())

@@ -14,21 +14,22 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How often [`TokenSource::keep_fresh`] looks at the wall clock.
+/// How often [`TokenSource::keep_fresh`] checks the wall clock.
 const TICK: Duration = Duration::from_secs(5);
 /// The shortest pause of [`TokenSource::keep_fresh`] between two calls, whatever the broker answers.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// A caller that asks for ever new account names must not fill the memory. Calls in flight may exceed this for a while.
+/// A limit, so that a caller with ever new account names cannot fill the memory. Calls in flight may exceed it for a
+/// while.
 const MOST_ACCOUNTS: usize = 1_000;
 
-/// How long things may take.
+/// Time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a caller waits in all while a token exists that has not expired.
+    /// How long a caller waits in all while there is an unexpired token.
     pub wait: Duration,
     /// How long a caller waits in all for the first token, and for a report: the broker may have to log in.
     pub login_wait: Duration,
-    /// How long one call to the broker may take. It goes on when the callers have stopped waiting.
+    /// How long one call to the broker may take. It continues after its callers have stopped waiting.
     pub call: Duration,
 }
 
@@ -41,8 +42,8 @@ impl Default for Limits {
 
 /// Hands out tokens. Clones share one cache.
 ///
-/// A token is renewed in the background at two thirds of its lifetime. While the broker is out of reach, a token is
-/// handed out until it expires. There is at most one call per account at a time, shared by all who wait for it.
+/// A token is renewed in the background at two thirds of its lifetime. While the broker is unreachable, a token is
+/// handed out until it expires. There is at most one call per account at a time, shared by all waiting callers.
 #[derive(Clone)]
 pub struct TokenSource(Arc<Shared>);
 
@@ -73,15 +74,15 @@ struct Flight {
 #[derive(Clone)]
 enum Ended {
     With(Result<Token, Error>),
-    /// The process was frozen meanwhile, so that a failure says nothing.
+    /// The process was frozen meanwhile, so a failure says nothing.
     Frozen,
 }
 
 type Pending = watch::Receiver<Option<Ended>>;
 
 impl Flight {
-    /// Whether an answer may still come. After a freeze, the call's connection has long been closed. If the clock
-    /// stepped back, the call's age is unknown.
+    /// Whether an answer may still come. After a freeze, the call's connection is closed. If the clock stepped back,
+    /// the call's age is unknown.
     fn is_alive(&self, now: Timestamp) -> bool {
         self.has_sane_age(now) && now < self.gives_up_at && self.result.has_changed().is_ok()
     }
@@ -104,16 +105,16 @@ impl TokenSource {
         Self::with(broker, SystemClock, Limits::default())
     }
 
-    /// A source with a clock and limits of the caller's choice.
+    /// A source with the caller's own clock and limits.
     pub fn with(broker: impl Broker, clock: impl Clock, limits: Limits) -> Self {
         let (broker, clock) = (Box::new(broker), Box::new(clock));
         Self(Arc::new(Shared { broker, clock, limits, accounts: Mutex::default() }))
     }
 
-    /// A token that is valid for a minute, or for half of its lifetime if it lives shorter than two.
+    /// A token that is valid for a minute, or for half of its lifetime if that is less.
     ///
     /// # Errors
-    /// There is no such token in the cache, and the broker gave none in time.
+    /// The cache has no such token, and the broker returned none in time.
     pub async fn get(&self, account: &AccountName) -> Result<Token, Error> {
         self.obtain(account, Demand::default()).await
     }
@@ -128,8 +129,8 @@ impl TokenSource {
 
     /// Reports that the API refused the token of `generation`, and returns the token to use now.
     ///
-    /// The broker verifies the report. A result with the same generation says that the token is alive, so that the
-    /// API refused for another reason: do not send the request again.
+    /// The broker verifies the report. If the result has the same generation, the token is alive and the API refused
+    /// for another reason: do not repeat the request.
     ///
     /// # Errors
     /// The broker could not verify or replace the token in time. The reported token stays in the cache.
@@ -169,20 +170,20 @@ impl TokenSource {
         }
     }
 
-    /// Calls the broker, past the cache.
+    /// Calls the broker, bypassing the cache.
     ///
     /// # Errors
-    /// Those of the broker, or that it was out of reach.
+    /// The broker's errors, or that it was unreachable.
     pub async fn call(&self, call: &Call) -> Result<crate::Reply, Error> {
         self.0.call(call).await.0
     }
 
-    /// Forgets all tokens and failures. Calls in flight go on.
+    /// Forgets all tokens and failures. Calls in flight continue.
     pub fn clear(&self) {
         self.0.lock().clear();
     }
 
-    /// The time by which this source judges.
+    /// The time of this source's clock.
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
@@ -206,9 +207,10 @@ impl TokenSource {
                 Ended::Frozen => return Err(Error::StillWaiting(limit)),
             };
             match result {
-                // A fault in the options of another caller.
+                // An error in another caller's options.
                 Err(error) if called_for != demand && is_of_the_request(&error) => {}
-                // The result of a call for less, such as a plain renewal while this is a report, is in the cache now.
+                // A call that does not cover this demand, such as a plain renewal during a report, has put its result
+                // into the cache.
                 Ok(_) if !demand.is_covered_by(called_for) => {}
                 result => return demand.check(result?, shared.clock.now()),
             }
@@ -262,7 +264,7 @@ impl Shared {
         self.join(self.lock().entry(account.clone()).or_default(), account, demand, now).1
     }
 
-    /// Joins the call that is under way, whatever it is for, or starts one.
+    /// Joins the call in flight, whatever its purpose, or starts one.
     fn join(
         self: &Arc<Self>,
         state: &mut AccountState,
@@ -279,7 +281,7 @@ impl Shared {
         let gives_up_at = now.plus(self.limits.call);
         state.flight = Some(Flight { number, demand, started_at: now, gives_up_at, result: result.clone() });
         let (shared, account) = (Arc::clone(self), account.clone());
-        // In a separate task: when the caller that started the call leaves, the others still wait for it.
+        // In a separate task, because other callers may still wait when the caller that started it leaves.
         tokio::spawn(async move {
             let ended = shared.fetch(&account, demand).await;
             shared.finish(&account, number, demand, &ended);
@@ -304,7 +306,7 @@ impl Shared {
         }
     }
 
-    /// Performs a call, and tells whether the process was frozen meanwhile.
+    /// Performs a call, and returns whether the process was frozen meanwhile.
     async fn call(&self, call: &Call) -> (Result<crate::Reply, Error>, bool) {
         let deadline = self.clock.now().plus(self.limits.call);
         let (reply, was_frozen) = unless_frozen(&*self.clock, deadline, self.broker.call(call)).await;
@@ -329,7 +331,7 @@ impl Shared {
     }
 }
 
-/// Makes room for one more account: of those without a call in flight, the ones go whose tokens expire first.
+/// Makes room for one more account: of those without a call in flight, drops the ones whose tokens expire first.
 fn make_room(accounts: &mut HashMap<AccountName, AccountState>) {
     let excess = (accounts.len() + 1).saturating_sub(MOST_ACCOUNTS);
     if excess == 0 {

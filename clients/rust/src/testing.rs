@@ -1,4 +1,4 @@
-//! A broker in memory, for the tests of callers. It needs no network.
+//! A broker in memory, for the callers' tests. It needs no network.
 
 use crate::{
     AccountName, BoxFuture, Broker, Call, Clock, Draw, Error, Generation, Limits, Reply, ServedFrom,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Answers as the broker does. Its time moves only when a test says so. Clones are the same broker.
+/// Answers like the broker. Its time moves only when a test says so. Clones share the same broker.
 #[derive(Clone, Debug)]
 pub struct FakeBroker(Arc<Mutex<State>>);
 
@@ -44,7 +44,7 @@ impl FakeBroker {
         TokenSource::with(self.clone(), self.clone(), Limits::default())
     }
 
-    /// For how long each answer lets a caller keep its token; 15 minutes at first.
+    /// How long each answer lets a caller keep its token; initially 15 minutes.
     pub fn set_expires_in(&self, expires_in: Duration) {
         self.lock().expires_in = expires_in;
     }
@@ -55,14 +55,14 @@ impl FakeBroker {
         state.now = state.now.plus(span);
     }
 
-    /// From now on the API refuses the account's token. The broker replaces it once that is reported.
+    /// From now on the API refuses the account's token. The broker replaces it once a caller reports it.
     pub fn revoke(&self, account: &AccountName) {
         let mut state = self.lock();
         let token = state.token(account);
         state.refused.insert(token);
     }
 
-    /// Whether the API accepts this `Authorization` header: let your fake of the API answer 401 otherwise.
+    /// Whether the API accepts this `Authorization` header. If not, let your fake API answer 401.
     pub fn accepts(&self, authorization: &str) -> bool {
         let state = self.lock();
         let tokens = state.generations.keys().map(|account| state.token(account));
@@ -70,7 +70,7 @@ impl FakeBroker {
         live.any(|token| authorization.strip_prefix("Bearer ") == Some(token.as_str()))
     }
 
-    /// Lets all calls fail. [`Error::Unreachable`] is what comes without a network.
+    /// Lets all calls fail. [`Error::Unreachable`] is the error without a network.
     pub fn fail(&self, error: Error) {
         self.lock().error = Some(error);
     }
@@ -80,7 +80,7 @@ impl FakeBroker {
         self.lock().error = None;
     }
 
-    /// The calls that came.
+    /// The calls received.
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
     }

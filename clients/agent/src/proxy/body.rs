@@ -1,4 +1,4 @@
-//! Bodies of requests, which are kept for a retry if they are small.
+//! Request bodies, kept for a retry if they are small.
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
@@ -14,11 +14,11 @@ use token_broker_client::http::{Body, BoxError, empty, full};
 /// The longest body that is kept.
 pub(crate) const MOST_KEPT: usize = 64 * 1024;
 
-/// A kept copy of a body, for sending it again.
+/// A copy of a body, to send it again.
 pub(crate) enum Kept {
-    /// All of it: it was short, and read before it was sent.
+    /// All of it: the body was short, and was read before it was sent.
     Whole(Bytes),
-    /// The part that has passed so far, of a body whose length was not declared.
+    /// The part that has passed so far, for a body without a declared length.
     Recorded(Arc<Mutex<Recording>>),
     /// Nothing: the body is too long.
     Nothing,
@@ -40,7 +40,7 @@ enum State {
     TooLong,
 }
 
-/// Takes over a body: the body to send, and what is kept of it.
+/// Splits a body into the body to send and its copy.
 pub(crate) async fn take(body: Incoming) -> Result<(Body, Kept), hyper::Error> {
     if body.is_end_stream() {
         return Ok((empty(), Kept::Whole(Bytes::new())));
@@ -65,7 +65,7 @@ impl Kept {
         matches!(self, Self::Whole(bytes) if bytes.is_empty())
     }
 
-    /// The whole body once more, if it was kept.
+    /// The whole body again, if it was kept.
     pub(crate) fn again(&self) -> Option<Body> {
         match self {
             Self::Whole(bytes) => Some(full(bytes.clone())),
@@ -103,7 +103,7 @@ impl Recording {
         }
         let data = Full::new(Bytes::copy_from_slice(&self.frames)).map_err(|never| match never {});
         let trailers = self.trailers.clone().map(Ok);
-        // Without a declared length, as it came: the length of a body with trailers cannot be declared.
+        // Without a declared length, as received: a body with trailers cannot declare its length.
         Some(Undeclared(data.with_trailers(std::future::ready(trailers))).boxed_unsync())
     }
 }
@@ -138,7 +138,7 @@ impl http_body::Body for Recorded {
     }
 }
 
-/// A body that does not tell its length.
+/// A body without a declared length.
 struct Undeclared<B>(B);
 
 impl<B: http_body::Body + Unpin> http_body::Body for Undeclared<B> {

@@ -4,7 +4,7 @@ use crate::{gate::GUARD_HEADERS, reply::GENERATION};
 use contract::{Generation, Secret};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Headers of one connection (RFC 9110 §7.6.1). `Trailer` is not among them: it announces what is passed on.
+/// Headers of one connection (RFC 9110 §7.6.1). `Trailer` is not among them, because trailers are passed on.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -16,7 +16,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// The header `Authorization` with a token, unless the token has a character that no header may have.
+/// The header `Authorization` with a token, or `None` if the token has a character that headers may not have.
 pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
     value.set_sensitive(true);
@@ -25,7 +25,7 @@ pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
 
 /// The headers of a request, on their way to the API.
 pub(crate) fn for_api(mut headers: HeaderMap) -> HeaderMap {
-    // A caller that takes trailers says so again, as each hop has to.
+    // Each hop has to state anew that it accepts trailers.
     let takes_trailers = list(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     drop_length_of_chunks(&mut headers);
     drop_hop_by_hop(&mut headers);
@@ -34,7 +34,7 @@ pub(crate) fn for_api(mut headers: HeaderMap) -> HeaderMap {
     }
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::HOST);
-    // The agent has already told the caller to go on.
+    // The agent has already told the caller to continue.
     headers.remove(header::EXPECT);
     if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -49,7 +49,8 @@ pub(crate) fn for_caller(headers: &mut HeaderMap, generation: Generation) {
     headers.insert(GENERATION, generation.0.into());
 }
 
-/// Chunks have no other length (RFC 9112 §6.3). A second one allows request smuggling, and cuts responses off.
+/// A chunked body must have no other length (RFC 9112 §6.3). A second one allows request smuggling, and truncates
+/// responses.
 fn drop_length_of_chunks(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);

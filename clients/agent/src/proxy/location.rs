@@ -1,6 +1,6 @@
 //! Where a redirect leads the caller. Pure.
 //!
-//! HTTP libraries follow a redirect with the header that carries the guard token, to any host. So a caller only gets
+//! HTTP libraries follow a redirect to any host, and send the header with the guard token there. So a caller only gets
 //! a `Location` on the agent: `/proxy/ACCOUNT` and the path on the API.
 
 use super::path;
@@ -23,7 +23,7 @@ pub(crate) fn on_agent(
     (is_below_base && path::check(path).is_ok()).then(|| format!("/proxy/{account}{path}{rest}"))
 }
 
-/// The host of a URL that is another server's.
+/// The host of a URL of another server.
 pub(crate) fn elsewhere(api: &BaseUrl, url: &str) -> Option<String> {
     let rest = match url.split_once("//") {
         Some(("", rest)) => rest,

@@ -20,13 +20,13 @@ use token_broker_client::{
     http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
 };
 
-/// The body of a refusal is read up to here, so that its connection can be used again.
+/// How much of a refusal's body is read, so that its connection can be reused.
 const MOST_DRAINED: usize = 16 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
 /// How long the API may take to begin its response.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// The proxy. For each account, it talks to one server only.
+/// The proxy. For each account, it talks to only one server.
 pub(crate) struct Proxy {
     api: BaseUrl,
     apis: HashMap<AccountName, BaseUrl>,
@@ -62,7 +62,7 @@ impl Proxy {
         Self { api, apis, http }
     }
 
-    /// Passes a request on, and the API's response back. `rest` is the path after the account.
+    /// Forwards a request, and returns the API's response. `rest` is the path after the account.
     pub(crate) async fn pass(
         &self,
         source: &TokenSource,
@@ -84,7 +84,7 @@ impl Proxy {
             Err(error) => return reply::no_proxied_token(&error, account),
         };
         let Ok((body, kept)) = body::take(body).await else {
-            return reply::malformed(&CallError::Invalid("the request's body broke off".to_owned()));
+            return reply::malformed(&CallError::Invalid("the request's body ended early".to_owned()));
         };
         let busy = visit.busy();
         let sent = self.send(&outgoing, &token, body, &kept).await;
@@ -113,7 +113,7 @@ impl Proxy {
         }
     }
 
-    /// Reports the refused token. With a better one, and if the body was kept, sends the request once more.
+    /// Reports the refused token. If there is a newer one and the body was kept, repeats the request once.
     async fn refused(
         &self,
         source: &TokenSource,
@@ -162,14 +162,14 @@ async fn in_time(sent: impl Future<Output = Result<Sent, SendError>>) -> Result<
     sent.map_or(Err(Failed::Silence), |sent| sent.map_err(Failed::Send))
 }
 
-/// Why there is no response of the API.
+/// Why there is no response from the API.
 enum Failed {
     Send(SendError),
-    /// It has not begun in time.
+    /// It did not begin in time.
     Silence,
-    /// It leads to another server. Says which.
+    /// It leads to this other server.
     Redirect(String),
-    /// The token is no header value.
+    /// The token cannot be sent in a header.
     Token,
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Resu
     let invalid = |what: &str| CallError::Invalid(what.to_owned());
     let target = path::target(base, rest, uri.query()).map_err(|error| invalid(error.description()))?;
     let target = target.parse().ok().filter(|_| *method != Method::CONNECT);
-    target.ok_or_else(|| invalid("the request cannot be passed on"))
+    target.ok_or_else(|| invalid("the request cannot be forwarded"))
 }
 
 /// 503 if the request was certainly not sent, and 502 if the API may have acted on it.
@@ -186,7 +186,7 @@ fn failed(failed: &Failed) -> Response<Body> {
     let code = ErrorCode::UpstreamUnavailable;
     match failed {
         Failed::Send(error @ SendError::NotConnected(..)) => {
-            let description = format!("the API is out of reach, and the request was not sent: {error}");
+            let description = format!("the API is unreachable, and the request was not sent: {error}");
             reply::error(503, code, &description, Some(Duration::from_secs(1)))
         }
         Failed::Send(error @ SendError::Broken { .. }) => {

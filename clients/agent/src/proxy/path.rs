@@ -1,12 +1,12 @@
 //! Which path of the API a request asks for. Pure.
 //!
-//! The server is fixed by the configuration, so no path leads to another one. These rules keep a path from leaving
-//! the configured base path, and from being read as a host by a lenient server.
+//! The configuration fixes the server, so no path leads to another one. These rules prevent a path from leaving the
+//! configured base path, or from being read as a host by a lenient server.
 
-/// Decoding more often than this finds nothing that a server would find.
+/// How often to decode; no server decodes more often.
 const MOST_DECODINGS: usize = 4;
 
-/// Why a path is not passed on.
+/// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathError {
     /// It has a segment `.` or `..`, encoded or not.
@@ -24,7 +24,7 @@ impl PathError {
     }
 }
 
-/// The request target for the API. `rest` is undecoded, and is passed on byte for byte.
+/// The request target for the API. `rest` is undecoded, and is forwarded byte for byte.
 pub(crate) fn target(base: &str, rest: &str, query: Option<&str>) -> Result<String, PathError> {
     check(rest)?;
     let path = match (base, rest) {
@@ -35,7 +35,7 @@ pub(crate) fn target(base: &str, rest: &str, query: Option<&str>) -> Result<Stri
     Ok(format!("{base}{path}{query}"))
 }
 
-/// Whether the path of a request is passed on.
+/// Whether the path of a request is forwarded.
 pub(crate) fn check(rest: &str) -> Result<(), PathError> {
     let mut path = rest.as_bytes().to_vec();
     for _ in 0..=MOST_DECODINGS {
@@ -54,7 +54,7 @@ pub(crate) fn check(rest: &str) -> Result<(), PathError> {
     Err(PathError::Malformed)
 }
 
-/// Some servers cut parameters off a segment before they look at its dots.
+/// Some servers strip a segment's parameters before they check it for dots.
 fn is_dots(segment: &[u8]) -> bool {
     let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
     name == b"." || name == b".."

@@ -1,22 +1,22 @@
-//! When a request may be sent once more. Pure.
+//! When a request may be repeated. Pure.
 
 use contract::Generation;
 use http::{Method, StatusCode};
 
-/// Whether the API refused the token, as far as its answer tells.
+/// Whether the API's answer says that it refused the token.
 pub(crate) fn is_refused(status: StatusCode) -> bool {
     status == StatusCode::UNAUTHORIZED
 }
 
-/// Whether the broker's answer to a report calls for another try: only a newer token can be better.
+/// Whether the broker's answer to a report justifies another try: only a newer token can be better.
 pub(crate) fn is_better(renewed: Generation, refused: Generation) -> bool {
     renewed > refused
 }
 
-/// Whether a request that a reused connection lost may be sent over a new one.
+/// Whether a request that failed on a reused connection may be sent over a new one.
 ///
-/// The server may have acted on it, so the method has to be safe (RFC 9110 §9.2.1). A connection that was idle is
-/// the usual victim of a server's timeout; a new one that breaks has another cause.
+/// The server may have acted on it, so the method has to be safe (RFC 9110 §9.2.1). A server's timeout usually closes
+/// an idle connection; if a new one breaks, the cause is another.
 pub(crate) fn may_resend(method: &Method, body_is_empty: bool, reused: bool) -> bool {
     reused && body_is_empty && method.is_safe()
 }

@@ -1,6 +1,6 @@
 //! The URLs in a response's headers. Pure.
 //!
-//! A caller that followed the API's own URL would go past the agent, without the account's token and with the guard
+//! A caller that followed the API's own URL would bypass the agent, without the account's token and with the guard
 //! token in a header.
 
 use super::location::{elsewhere, on_agent};
@@ -10,7 +10,7 @@ use token_broker_client::http::BaseUrl;
 
 const REFRESH: HeaderName = HeaderName::from_static("refresh");
 
-/// Where a response comes from, and whom it is for.
+/// Where a response comes from, and who gets it.
 pub(crate) struct Urls<'a> {
     pub(crate) api: &'a BaseUrl,
     pub(crate) account: &'a AccountName,
@@ -21,7 +21,7 @@ pub(crate) struct Urls<'a> {
 }
 
 impl Urls<'_> {
-    /// Makes URLs of the API those of the agent. An error names the other server that a redirect leads to: without its
+    /// Replaces the API's URLs with the agent's. An error names the other server to which a redirect leads: without its
     /// `Location`, clients take a redirect for an empty success.
     pub(crate) fn keep_on_agent(&self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), String> {
         let is_redirect = status.is_redirection() && status != StatusCode::NOT_MODIFIED;
@@ -34,7 +34,7 @@ impl Urls<'_> {
                 None if is_redirect => {
                     let elsewhere = elsewhere(self.api, &location);
                     return Err(
-                        elsewhere.unwrap_or_else(|| "an address that the agent does not pass on".to_owned())
+                        elsewhere.unwrap_or_else(|| "an address that the agent does not forward".to_owned())
                     );
                 }
                 None => {}
@@ -50,8 +50,8 @@ impl Urls<'_> {
         on_agent(self.api, self.account, self.current, url)
     }
 
-    /// The URL for the caller: on the agent, or as it is if it is another server's. Absolute ones stay absolute, as many
-    /// clients do not resolve the URL of a next page.
+    /// The URL for the caller: on the agent, or unchanged if it is another server's. Absolute URLs stay absolute,
+    /// because many clients do not resolve the URL of a next page.
     fn url(&self, url: &str) -> Option<String> {
         if elsewhere(self.api, url).is_some() {
             return Some(url.to_owned());
@@ -89,7 +89,7 @@ impl Urls<'_> {
         Some(links)
     }
 
-    /// `5; url=URL`. A refresh to another server is dropped, as it is a redirect.
+    /// `5; url=URL`. A refresh to another server is dropped, because it is a redirect.
     fn refresh(&self, text: &str) -> Option<String> {
         let at = text.to_ascii_lowercase().find("url=");
         let Some(at) = at else { return Some(text.to_owned()) };

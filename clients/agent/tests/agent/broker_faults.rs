@@ -12,7 +12,7 @@ async fn down_at_start_the_agent_serves_and_recovers() {
     assert_eq!(agent.get("/v1/token").await.error(), (503, "upstream_unavailable".to_owned()));
     assert_eq!(agent.get("/readyz").await.error(), (503, "upstream_unavailable".to_owned()));
     let broker = Broker::start_at(port).await;
-    // The agent comes by itself.
+    // The agent recovers by itself.
     broker.called().reaches(1).await;
     assert_eq!(agent.get("/readyz").await.status, 200);
     assert_eq!(agent.get("/v1/token").await.json()["generation"], 7);

@@ -55,7 +55,7 @@ fn region() -> (&'static str, String) {
     ("AWS_REGION", "eu-west-1".to_owned())
 }
 
-/// A machine whose metadata service gives keys of its role: the identity that others must not fall through to.
+/// A machine whose metadata service gives keys of its role, an identity that must never be a fallback.
 async fn machine() -> Server {
     Server::script(async |request| {
         let session =

@@ -81,7 +81,7 @@ async fn a_body_of_64_kib_is_sent_again_and_a_longer_one_is_not() {
     let answer = world.agent.post("/proxy/default/x", vec![b'x'; 64 * 1024 + 1]).await;
     assert_eq!((answer.status.as_u16(), answer.generation()), (401, "8"));
     assert_eq!(world.api.requests().get(), before + 1, "the API may have begun to act on it");
-    // It was reported all the same, so the next request has a good token.
+    // It was still reported, so the next request has a good token.
     let answer = world.agent.get("/proxy/default/x").await;
     assert_eq!((answer.status.as_u16(), answer.generation()), (200, "9"));
 }

@@ -1,4 +1,4 @@
-//! The API is slow, closes, resets, or is not there.
+//! The API is slow, closes, resets, or is absent.
 
 use crate::support::{Agent, World, by_invoke, request};
 use emulators::fakes::{ApiMode, Broker, accept_and_reset, unused_port};

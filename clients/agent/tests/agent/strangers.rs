@@ -1,4 +1,4 @@
-//! Other processes on the machine: without the guard token, without manners, and callers that go away.
+//! Other processes on the machine: without the guard token, misbehaving, or disappearing.
 
 use crate::support::{Agent, GUARD, World, by_invoke, program, request};
 use emulators::fakes::{Broker, Server, respond, send_and_leave};
@@ -39,7 +39,7 @@ async fn without_the_token_keep_nobody_out() {
     let mut idle = Vec::new();
     for _ in 0..600 {
         let mut stranger = TcpStream::connect(agent.address).await.unwrap();
-        // The head of a request that does not end. The agent may have closed the connection.
+        // The head of a request that never ends. The agent may have closed the connection.
         let _ = stranger.write_all(b"GET /v1/token HTTP/1.1\r\nHost: localhost\r\n").await;
         idle.push(stranger);
         if idle.len() % 100 == 0 {
@@ -106,7 +106,7 @@ async fn a_request_that_is_under_way_is_answered_before_the_end() {
     let waiting = tokio::spawn(async move { client.get("/proxy/default/slow").await.status });
     world.api.requests().reaches(2).await;
     send_signal(&world.agent, "-TERM").await;
-    // The port is closed when the agent has noticed.
+    // The port closes when the agent notices.
     while TcpStream::connect(world.agent.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -136,7 +136,7 @@ async fn callers_that_do_not_read_cost_little_and_are_given_up() {
     }
     let began = Instant::now();
     let mut most = 0;
-    // Until the agent has given them up.
+    // Until the agent gives them up.
     timeout(Duration::from_secs(60), async {
         while agent.descriptors() > 20 {
             most = most.max(agent.resident().0);
@@ -269,7 +269,7 @@ async fn a_port_that_kubernetes_injects_is_ignored_with_a_warning() {
     let mut log = tokio::io::BufReader::new(child.stderr.take().unwrap());
     tokio::io::AsyncBufReadExt::read_line(&mut log, &mut line).await.unwrap();
     let line: Value = serde_json::from_str(&line).unwrap();
-    // If the usual port is taken on this machine, that is said instead.
+    // If the usual port is taken on this machine, the line says that instead.
     let message = line["message"].as_str().unwrap();
     assert!(message.contains("Kubernetes") || message.contains("127.0.0.1:2774"), "{message}");
 }

@@ -64,7 +64,7 @@ async fn large_bodies_pass_in_bounded_memory() {
 
 #[tokio::test]
 async fn each_side_sees_a_part_before_the_other_has_ended() {
-    // The API answers each part of the body when it has come.
+    // The API answers each part of the body when it arrives.
     let api = Server::script(async |request| {
         let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
         tokio::spawn(async move {

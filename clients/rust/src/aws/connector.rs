@@ -18,10 +18,10 @@ use std::{
 
 /// The longest answer that is read: `status` of a thousand accounts.
 const LONGEST_ANSWER: usize = 1024 * 1024;
-/// A refusal with a longer body is not one of a credentials service.
+/// A longer refusal does not come from a credentials service.
 const LONGEST_REFUSAL: usize = 1024;
 
-/// The last refusal that a credentials service gave as text. The SDK drops all but its status.
+/// The text of a credentials service's last refusal. The SDK keeps only its status.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastRefusal(Arc<Mutex<Option<String>>>);
 
@@ -109,7 +109,7 @@ impl Client {
     }
 }
 
-/// Whether it is an address where AWS serves credentials without encryption, to this machine only.
+/// Whether AWS serves credentials at this address without encryption, to this machine only.
 fn is_metadata_address(host: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(address)) => address.is_link_local(),

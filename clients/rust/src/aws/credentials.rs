@@ -1,7 +1,7 @@
 //! Where credentials come from: the sources of the AWS SDK, in its order.
 //!
-//! The SDK goes on to the next source where a named profile is missing, or half configured, and so signs with an
-//! identity that nobody asked for, such as the machine's role. Here that is an error that names the profile.
+//! If a named profile is missing or incomplete, the SDK tries the next source, and so signs with an unexpected
+//! identity, such as the machine's role. Here that is an error that names the profile.
 
 use super::connector::{LastRefusal, noting_client};
 use crate::{
@@ -32,10 +32,10 @@ use tokio::sync::Mutex;
 
 /// Credentials are replaced this long before they expire.
 const AHEAD: Duration = Duration::from_secs(300);
-/// A setting of a profile that begins with one of these says where credentials come from.
+/// The prefixes of profile settings that say where credentials come from.
 const CREDENTIAL_SETTINGS: [&str; 6] = ["aws_", "role_", "source_profile", "credential_", "sso_", "login_"];
 
-/// Credentials, and where new ones come from. Judged by the wall clock.
+/// Credentials and their source. Expiry is by the wall clock.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedCredentials(Arc<Inner>);
 
@@ -91,7 +91,7 @@ fn is_good(credentials: &Credentials, at: Timestamp) -> bool {
 #[derive(Debug)]
 pub(super) struct Sources {
     in_order: Vec<Source>,
-    /// Says why this source must not be used.
+    /// Why this source must not be used.
     fault: Option<String>,
     refusal: LastRefusal,
 }
@@ -158,7 +158,7 @@ impl Sources {
                 Ok(credentials) => return Ok(credentials),
                 Err(error) => error,
             };
-            // The default profile without anything about credentials gives no cause.
+            // If the default profile says nothing about credentials, there is no cause.
             let has_cause = error.source().is_some();
             let is_absent = matches!(error, CredentialsError::CredentialsNotLoaded(_))
                 && !(has_cause && name.starts_with("profile"));
@@ -184,7 +184,7 @@ impl ProvideCredentials for Sources {
     }
 }
 
-/// Says where the default profile has indented credentials, which the SDK takes for a part of the setting above.
+/// Where the default profile has indented credentials, which the SDK reads as part of the setting above.
 fn indented_setting(environment: &Environment) -> Option<String> {
     let in_home = |name| environment.get("HOME").map(|home| Path::new(home).join(".aws").join(name));
     let file = |variable, name| environment.get(variable).map(PathBuf::from).or_else(|| in_home(name));
@@ -193,7 +193,7 @@ fn indented_setting(environment: &Environment) -> Option<String> {
         let number = indented_line(&std::fs::read_to_string(&file).ok()?)?;
         let file = file.display();
         Some(format!(
-            "profile default: line {number} of {file} is indented, so it is no setting of the profile"
+            "profile default: line {number} of {file} is indented, so it is not a setting of the profile"
         ))
     })
 }

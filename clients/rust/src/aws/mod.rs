@@ -1,5 +1,5 @@
-//! Region, credentials, partition and endpoints, found as the AWS SDK for Rust finds them, with one difference: a
-//! profile that is named and unusable is an error. See `credentials`.
+//! Region, credentials, partition and endpoints, found as the AWS SDK for Rust finds them, except that an unusable
+//! named profile is an error. See `credentials`.
 
 mod connector;
 mod credentials;
@@ -26,12 +26,12 @@ use aws_sdk_lambda::config::{
 use aws_types::{region::Region, service_config::ServiceConfigKey};
 use std::time::Duration;
 
-/// A metadata service that answers at all answers in milliseconds. One behind a hop limit accepts connections and sends
-/// nothing, and callers wait for it.
+/// A working metadata service answers in milliseconds. One behind a hop limit accepts connections but sends nothing,
+/// while callers wait.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 const METADATA_ATTEMPTS: u32 = 2;
 
-/// What is in front of Lambda may throttle without an error code of Lambda's, and the SDK would not try again.
+/// A server in front of Lambda may throttle without Lambda's error code, and the SDK would not retry.
 #[derive(Debug)]
 struct Throttled;
 
@@ -68,7 +68,7 @@ impl Aws {
         region: Option<&str>,
     ) -> Result<Self, Error> {
         let client = connector::sdk_client(http.clone());
-        // An empty variable counts as unset, but not for the SDK.
+        // An empty variable counts as unset here, unlike in the SDK.
         let region = region.or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         let files = ProviderConfig::without_region().with_http_client(client.clone());
         let metadata = imds::Client::builder()

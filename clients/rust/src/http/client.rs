@@ -16,7 +16,7 @@ use tower_service::Service as _;
 
 /// Some servers send more than hyper's 100 headers.
 const MOST_HEADERS: usize = 256;
-/// What of a response waits in memory for its reader. Also the longest head.
+/// How much of a response waits in memory for its reader. Also the longest head.
 const LONGEST_BUFFER: usize = 64 * 1024;
 
 /// Why there is no response.
@@ -32,12 +32,12 @@ pub enum SendError {
         target: String,
         /// The cause.
         reason: String,
-        /// The connection had carried another request before, so the server may have closed it for being idle.
+        /// Whether the connection had carried another request, so that the server may have closed it as idle.
         reused: bool,
     },
 }
 
-/// A response, and how it came.
+/// A response, and how it arrived.
 pub type Sent = Response<Incoming>;
 
 /// Opens connections and reuses them. Clones share them.
@@ -78,7 +78,7 @@ impl HttpClient {
         self.send_over(target, request, true).await
     }
 
-    /// As [`HttpClient::send`], over a new connection.
+    /// Like [`HttpClient::send`], over a new connection.
     ///
     /// # Errors
     /// As [`HttpClient::send`].
@@ -98,7 +98,7 @@ impl HttpClient {
             let reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                // In a box: a connection is opened rarely, and its state would make each request's larger.
+                // Boxed, because connections are opened rarely, and the state would enlarge that of every request.
                 None => Box::pin(self.connect(target)).await?,
             };
             let mut error = match connection.try_send_request(request).await {
@@ -109,7 +109,7 @@ impl HttpClient {
                 Err(error) => error,
             };
             match error.take_message() {
-                // Nothing of it was sent: the connection was closed while it was idle.
+                // Nothing was sent: the connection was closed while idle.
                 Some(unsent) if reused => request = unsent,
                 unsent => {
                     let (target, reason) = (target.to_string(), chain(error.error()));
@@ -122,7 +122,7 @@ impl HttpClient {
         }
     }
 
-    /// The connection is ready again when the response's body has been read to its end.
+    /// The connection is ready again when the response's body has been read completely.
     fn put_back(&self, target: Target, mut connection: Connection) {
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -164,7 +164,7 @@ where
     let mut builder = http1::Builder::new();
     builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_BUFFER);
     let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
-    // An error of the connection reaches the request that is on it.
+    // An error of the connection reaches its current request.
     tokio::spawn(async move {
         let _ = driver.await;
     });

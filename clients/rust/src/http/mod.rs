@@ -1,10 +1,10 @@
-//! A small HTTP/1.1 client: TLS by rustls, connections that are reused, bodies that stream.
+//! A small HTTP/1.1 client: TLS by rustls, reused connections, streaming bodies.
 //!
-//! It follows no redirect, obeys no proxy variable and never repeats a request, except one that was not sent because a
-//! reused connection turned out to be closed.
+//! It follows no redirects, ignores proxy variables, and never repeats a request, except one that was not sent because
+//! a reused connection had been closed.
 //!
-//! hyper-util opens the connections. Its pooled client is not used: it measures idleness by a clock that stands still in
-//! a frozen process, and does not tell whether a connection was reused, which decides what the agent may send again.
+//! hyper-util opens the connections. Its pooled client is not used, because it measures idleness by a clock that stops
+//! in a frozen process, and does not say whether a connection was reused, which decides what the agent may send again.
 
 mod body;
 mod client;

@@ -1,4 +1,4 @@
-//! Connections that wait for their next request.
+//! Idle connections.
 
 use super::{body::Body, target::Target};
 use contract::Timestamp;
@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-/// Servers and load balancers close idle connections after a minute or more. A request that meets the closing would
-/// fail, so the client is earlier. Measured by the wall clock: a frozen process does not notice the closing at all.
+/// Servers and load balancers close idle connections after a minute or more. A request at that moment would fail, so
+/// the client closes them earlier. Measured by the wall clock, because a frozen process does not notice that a
+/// connection closes.
 const LONGEST_IDLE: Duration = Duration::from_secs(20);
-/// Idle connections to one server. More are closed after their request.
+/// The most idle connections to one server. Further ones are closed after their request.
 const MOST_IDLE: usize = 64;
 
 pub(super) type Connection = SendRequest<Body>;
@@ -21,7 +22,7 @@ pub(super) type Connection = SendRequest<Body>;
 pub(super) struct Pool(Mutex<HashMap<Target, Vec<(Connection, Timestamp)>>>);
 
 impl Pool {
-    /// The connection that was used last, as the server is most likely to have kept it.
+    /// The most recently used connection, because the server is most likely to have kept it.
     pub(super) fn take(&self, target: &Target, now: Timestamp) -> Option<Connection> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = idle.get_mut(target)?;

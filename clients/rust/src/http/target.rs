@@ -3,7 +3,7 @@
 use http::{HeaderValue, Uri};
 use std::{fmt, net::IpAddr};
 
-/// One server: how connections to it are opened, and what the header `Host` says.
+/// One server: how to open connections to it, and its header `Host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     pub(super) tls: bool,
@@ -42,7 +42,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// A server, and the path that all requests to it begin with.
+/// A server, and the prefix of the path of all requests to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     /// The server.
@@ -51,7 +51,7 @@ pub struct BaseUrl {
     pub path: String,
 }
 
-/// Why a text is no base URL. The text itself is not repeated: it may hold a password.
+/// Why a text is not a base URL. The text itself is not quoted, because it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBaseUrl {
     /// Not a URL of the form `https://HOST[:PORT][/PATH]`.
@@ -60,7 +60,7 @@ pub enum InvalidBaseUrl {
     /// It has a user name, a query or a fragment.
     #[error("a URL without user name, query and fragment is needed")]
     Superfluous,
-    /// It is neither https, nor http to this machine.
+    /// It is neither https nor http to this machine.
     #[error("https is needed, or http to localhost")]
     Insecure,
 }

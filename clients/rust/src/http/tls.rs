@@ -1,4 +1,4 @@
-//! TLS, set up once with the first connection that needs it.
+//! TLS, set up once for the first connection that needs it.
 
 use super::body::BoxError;
 use std::{
@@ -16,8 +16,8 @@ use tokio_rustls::{
     },
 };
 
-/// Which certificate authorities are trusted. By default it is Mozilla's list, which is compiled in: reading the
-/// system's takes longer than the rest of a cold start.
+/// The trusted certificate authorities. By default it is Mozilla's list, which is compiled in: reading the system's
+/// takes longer than the rest of a cold start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roots {
     files: Vec<PathBuf>,
@@ -39,7 +39,7 @@ pub enum TlsError {
 }
 
 impl Roots {
-    /// The authorities that `SSL_CERT_FILE`, `SSL_CERT_DIR` (folders with colons between them, as OpenSSL has it) and
+    /// The authorities that `SSL_CERT_FILE`, `SSL_CERT_DIR` (folders separated by colons, as in OpenSSL) and
     /// `AWS_CA_BUNDLE` name.
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name| lookup(name).filter(|value| !value.is_empty());

@@ -17,7 +17,7 @@ pub(crate) struct HttpApi {
 }
 
 impl HttpApi {
-    /// For hosts that do not name their Region, it is that of the SDK's settings.
+    /// For hosts that do not name their Region, the Region of the SDK's settings.
     pub(crate) fn new(aws: Aws, base: BaseUrl) -> Result<Self, Error> {
         let (service, named) = service_and_region(base.target.host());
         let region = named.map_or_else(|| aws.region(), Ok)?.to_owned();

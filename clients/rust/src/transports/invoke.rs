@@ -1,4 +1,4 @@
-//! Direct invoke, by the AWS SDK's client of Lambda. It tries throttled and interrupted calls again.
+//! Direct invocation, by the AWS SDK's Lambda client, which retries throttled and interrupted calls.
 
 use super::response;
 use crate::{Call, Error, Reply, aws::Aws, error::cut, http::chain};
@@ -13,13 +13,13 @@ use aws_sdk_lambda::{
 pub(crate) struct Invoke {
     pub(crate) aws: Aws,
     pub(crate) lambda: Client,
-    /// A name or an ARN, with the alias where there is one.
+    /// A name or an ARN, with the alias if there is one.
     pub(crate) function: String,
 }
 
 impl Invoke {
     pub(crate) async fn carry(&self, call: &Call) -> Result<Reply, Error> {
-        // Asked for here, since the SDK does not tell a failure to sign from one to send.
+        // Asked for here, because the SDK does not distinguish a failure to sign from a failure to send.
         self.aws.credentials.get().await?;
         let payload = Blob::new(call.to_json(true));
         let sent = self.lambda.invoke().function_name(&self.function).payload(payload).send().await;

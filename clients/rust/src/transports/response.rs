@@ -26,7 +26,7 @@ pub(crate) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     if status == StatusCode::OK {
         return Ok(Reply::new(body));
     }
-    // Each field by itself: one that is malformed does not hide the code.
+    // Each field separately, so that a malformed one does not hide the code.
     let fields: Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let Some(code) = text("error").and_then(Code::parse) else {
@@ -56,7 +56,7 @@ pub(super) fn function_error(payload: &[u8], request_id: Option<String>) -> Erro
     Error::Refused { code, description: cut(description), retry_after, request_id }
 }
 
-/// The contract's way to put a number into a function error: the message ends in ` (retry_after=12)`.
+/// A function error carries the number at the end of its message: ` (retry_after=12)`.
 #[cfg(feature = "aws")]
 fn split_retry_after(message: &str) -> (&str, Option<Duration>) {
     let split = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (retry_after="));

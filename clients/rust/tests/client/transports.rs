@@ -13,7 +13,7 @@ use token_broker_client::{
     TokenSource,
 };
 
-/// AWS, as far as it is at this URL.
+/// AWS, at this URL.
 fn aws(url: &str) -> SdkConfig {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     SdkConfig::builder()

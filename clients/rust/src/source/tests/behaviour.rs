@@ -1,4 +1,4 @@
-//! Runs the cases of `crates/contract/behaviour.json`, which says how every client behaves.
+//! Runs the cases of `crates/contract/behaviour.json`, which defines how every client behaves.
 
 use super::*;
 use serde_json::Value;
@@ -25,7 +25,7 @@ struct Run {
     rule: String,
     bench: Bench,
     began: Instant,
-    /// The calls that have begun, but for those that a step has expected.
+    /// The calls that have begun and that no step has expected yet.
     unexpected: Vec<(usize, Call)>,
     answers: Vec<Option<oneshot::Sender<Result<Reply, Error>>>>,
     callers: HashMap<String, JoinHandle<Result<Token, Error>>>,
@@ -71,7 +71,7 @@ impl Run {
         } else if has("answer") {
             let number = usize::try_from(step["answer"].as_u64().unwrap()).unwrap();
             let answer = self.answers[number - 1].take().unwrap();
-            // A call that was given up does not listen.
+            // An abandoned call does not listen.
             let _ = answer.send(result(step));
         } else if has("result") {
             self.check(step).await;
@@ -130,7 +130,7 @@ impl Run {
         }
     }
 
-    /// Lets all tasks run that can, and takes note of the calls that began.
+    /// Lets all tasks run that can, and records the calls that began.
     async fn settle(&mut self) {
         for _ in 0..10 {
             tokio::task::yield_now().await;

@@ -20,13 +20,13 @@ pub enum AwsFault {
     Throttled,
     /// 400 for a missing permission; the request is not carried out.
     AccessDenied,
-    /// 200 with an empty body, as from a stranger; the request is not carried out.
+    /// 200 with an empty body, as from another server; the request is not carried out.
     EmptySuccess,
-    /// The request is carried out, and the response comes without what proves that the service wrote it.
+    /// The request is carried out, and the response lacks the proof that the service wrote it.
     Unproven,
     /// The request is carried out, and the connection is closed without a response.
     LostReply,
-    /// The request is carried out, and the response comes after [`SLOW`].
+    /// The request is carried out, and the response is sent after [`SLOW`].
     Slow,
     /// The connection is reset; the request is not carried out.
     Reset,
@@ -43,13 +43,13 @@ pub const SLOW: Duration = Duration::from_millis(2500);
 /// The operations that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operations {
-    /// Every operation, such as creating a table too.
+    /// Every operation, including the creation of a table.
     All,
     /// Operations that read items or secrets.
     Reads,
     /// Operations that change items or secrets.
     Writes,
-    /// Operations that change an item or a secret, and whose body contains this text, such as an item's key.
+    /// Operations that change an item or a secret and whose body contains this text, such as an item's key.
     WritesOf(&'static str),
 }
 
@@ -108,7 +108,7 @@ impl AwsFault {
         }
     }
 
-    /// The response of a request that is not carried out. None for faults that carry it out.
+    /// The response if the request is not carried out, or `None` for faults that carry it out.
     pub(crate) async fn response(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
         Some(match self {
             Self::Unavailable => error(
@@ -147,7 +147,7 @@ pub(crate) fn error(status: StatusCode, error_type: &str, message: &str) -> Resp
     response(status, &body)
 }
 
-/// A response in the form of the AWS JSON protocols, with what proves that a service of AWS wrote it.
+/// A response in the form of the AWS JSON protocols, with the proof that an AWS service wrote it.
 pub(crate) fn response(status: StatusCode, body: &serde_json::Value) -> Response {
     let body = body.to_string();
     let headers = [

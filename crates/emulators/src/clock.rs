@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::sync::watch;
 
-/// The machine's clock, and how far a test has set it forward. Clones share the setting. It never goes back: a token's
-/// generation is its time, so that a caller would take an older token for a newer one.
+/// The machine's clock, and how far a test has set it forward. Clones share the setting. It never goes back:
+/// generations follow the time, so callers would take an older token for a newer one.
 #[derive(Debug, Clone)]
 pub struct Clock {
     ahead: Arc<watch::Sender<Duration>>,
@@ -35,7 +35,7 @@ impl Clock {
         millis(self.now())
     }
 
-    /// The present, as the header `Date` has it.
+    /// The present in the form of the header `Date`.
     pub(crate) fn http_date(&self) -> HeaderValue {
         let date = self.now().format(&Rfc2822).unwrap_or_default().replace("+0000", "GMT");
         HeaderValue::try_from(date).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -46,7 +46,7 @@ impl Clock {
         *self.ahead.borrow()
     }
 
-    /// Sets the clock forward, but not beyond [`Clock::FURTHEST`]. Returns whether it could.
+    /// Sets the clock forward, but not beyond [`Clock::FURTHEST`]. Returns whether it did.
     pub fn forward(&self, by: Duration) -> bool {
         self.ahead.send_if_modified(|ahead| {
             let next = ahead.saturating_add(by);
@@ -58,7 +58,7 @@ impl Clock {
         })
     }
 
-    /// Waits until this clock shows an instant that lies so far ahead, also if the clock is set meanwhile.
+    /// Waits until this clock has advanced by this span, even if the clock is set meanwhile.
     pub async fn sleep(&self, duration: Duration) {
         let until = self.now() + duration;
         let mut settings = self.ahead.subscribe();

@@ -74,14 +74,14 @@ pub(super) async fn empty_table(dynamodb: &Service, name: &str) -> Result<(), St
         for key in page.get("Items").and_then(Value::as_array).into_iter().flatten() {
             call(dynamodb, "DeleteItem", &json!({ "TableName": name, "Key": key })).await?;
         }
-        // What was found is gone, so the next scan begins with the rest.
+        // The items found are deleted, so the next scan starts with the rest.
         if page.get("LastEvaluatedKey").is_none() {
             return Ok(());
         }
     }
 }
 
-/// Sends an operation to the engine itself, in DynamoDB's JSON. It is not counted and meets no fault.
+/// Sends an operation to the engine itself, in DynamoDB's JSON, without counting it or applying a fault.
 pub async fn call(dynamodb: &Service, operation: &str, parameters: &Value) -> Result<Value, StartError> {
     dynamodb.call(&API, operation, parameters).await?.map_err(|reason| StartError::Engine { reason })
 }

@@ -25,8 +25,8 @@ impl<P, F> Default for Faults<P, F> {
 }
 
 impl<P: PartialEq, F: Clone> Faults<P, F> {
-    /// Injects `fault` at `place` from now on, so many times or until it is cleared. Replaces the fault that was planned
-    /// there.
+    /// Injects `fault` at `place` from now on, this many times or until it is cleared. Replaces the fault that was
+    /// planned there.
     pub fn set(&self, place: P, fault: F, times: Option<u32>) {
         let mut planned = self.lock();
         planned.retain(|other| other.place != place);
@@ -35,7 +35,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         }
     }
 
-    /// Injects `fault` at `place` until it is cleared, or clears what was planned there.
+    /// Injects `fault` at `place` until it is cleared, or clears the fault that was planned there.
     pub fn put(&self, place: P, fault: Option<F>) {
         match fault {
             Some(fault) => self.set(place, fault, None),
@@ -49,7 +49,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         planned.iter().find(|planned| planned.place == *place).map(|planned| planned.fault.clone())
     }
 
-    /// Clears all faults. Requests that hang already keep hanging.
+    /// Clears all faults. Requests that already hang keep hanging.
     pub fn clear(&self) {
         self.lock().clear();
     }
@@ -65,7 +65,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
         *self.injected.borrow()
     }
 
-    /// Waits until requests have met everything that was planned at `place`.
+    /// Waits until requests have met all faults planned at `place`.
     pub async fn met(&self, place: &P) {
         // The sender lives in `self`, so this ends only with the condition.
         let _ = self.injected.subscribe().wait_for(|_| self.planned(place).is_none()).await;
@@ -74,7 +74,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
     /// The fault for a request, if one is planned at a place for which `is_at` holds.
     pub(crate) fn next(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
         let fault = self.take(is_at)?;
-        // Not under the lock, which `met` takes when it is told.
+        // Not under the lock, which the waiters of `met` take when they wake.
         self.injected.send_modify(|count| *count += 1);
         Some(fault)
     }

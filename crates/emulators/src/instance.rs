@@ -1,5 +1,5 @@
-//! An instance of the function: a process under an emulated Runtime API. Made for tests: it panics if the process does not
-//! behave.
+//! An instance of the function: a process under an emulated Runtime API. Made for tests: it panics if the process
+//! misbehaves.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "made for tests, which fail by panicking")]
 
 use crate::runtime_api::{Invocation, RuntimeApi};
@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The timeout of the function, and a reserve for a busy machine.
+/// The function's timeout, plus a reserve for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A running instance. The process is killed when this is dropped.
@@ -87,12 +87,12 @@ impl Instance {
         self.process.kill().await.expect("the process dies");
     }
 
-    /// Freezes the process, as Lambda does between two invocations: it runs no instruction, and time passes.
+    /// Freezes the process, as Lambda does between two invocations: it runs no instruction while time passes.
     pub async fn freeze(&self) {
         self.signal("-STOP").await;
     }
 
-    /// Lets a frozen process go on.
+    /// Resumes a frozen process.
     pub async fn thaw(&self) {
         self.signal("-CONT").await;
     }
@@ -108,7 +108,7 @@ impl Instance {
         self.process.wait().await.expect("the process ends")
     }
 
-    /// Kills the process and returns everything that it has printed.
+    /// Kills the process and returns everything that it printed.
     pub async fn output(mut self) -> String {
         // Fails if the process has ended by itself.
         let _ = self.process.kill().await;

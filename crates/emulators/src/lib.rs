@@ -1,4 +1,4 @@
-//! The outside world, emulated on loopback. For development and tests; what ships never links it.
+//! The outside world, emulated on loopback, for development and tests. Nothing that ships links it.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -6,17 +6,17 @@
 //! | [`convirza`] | the upstream, V3 and V2 |
 //! | [`dynamodb`], `secrets_manager` | embedded engines of the two AWS services |
 //! | [`service`] | the front of an AWS service: counts operations and injects faults |
-//! | [`clock`] | the time of all of them, which a test can set forward |
+//! | [`clock`] | the time of all services, which a test can set forward |
 //! | [`aws`], [`faults`] | faults of the AWS services; the faults planned for any service |
 //! | [`runtime_api`], [`instance`] | the Lambda Runtime API; a process of the function under it |
-//! | [`fakes`] | what the clients talk to: the broker, an API, Lambda's Extensions API, raw connections |
+//! | [`fakes`] | scripted servers for the clients: the broker, an API, Lambda's Extensions API, raw connections |
 //! | [`server`] | an HTTP server that can cut its connections |
 //!
 //! Each service listens on 127.0.0.1, counts its requests, and takes faults while it runs. It stops and cuts its
 //! connections when its handle is dropped. Another emulator of AWS, such as moto, can replace the embedded engines.
 //!
-//! The feature `world` has all but `fakes` and `server`. The tests of the clients do without it, and so without an
-//! embedded database.
+//! The feature `world` has everything except `fakes` and `server`. The tests of the clients do not use it, and so need
+//! no embedded database.
 
 #[cfg(feature = "world")]
 pub mod aws;
@@ -49,7 +49,7 @@ pub use world::{Aws, DEFAULT_ACCOUNT, Ports, REGION, World, credentials_secret, 
 
 use std::{io, net::SocketAddr};
 
-/// Why a service could not start, or refused a request of the world itself.
+/// Why a service could not start, or refused a request from the world itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken, or not permitted.
@@ -68,8 +68,8 @@ pub enum StartError {
         /// The error.
         reason: String,
     },
-    /// DynamoDB or Secrets Manager is out of reach.
+    /// DynamoDB or Secrets Manager is unreachable.
     #[cfg(feature = "world")]
-    #[error("the emulated AWS is out of reach: {0}")]
+    #[error("the emulated AWS is unreachable: {0}")]
     HttpClient(#[from] reqwest::Error),
 }

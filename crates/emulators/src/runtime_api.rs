@@ -30,7 +30,7 @@ const TIMEOUT_MS: u64 = 30_000;
 const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:token-broker";
 
-/// The result of an invocation: the answer, or the function error.
+/// The result of an invocation: the answer or the function error.
 pub type Invocation = Result<Value, Value>;
 
 /// A Runtime API for one instance of the function.

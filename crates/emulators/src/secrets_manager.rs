@@ -35,7 +35,7 @@ pub(super) struct Embedded {
 #[derive(Debug, Default)]
 struct Vault {
     secrets: Mutex<HashMap<String, Secret>>,
-    /// What a reset restores.
+    /// The secrets that a reset restores.
     start: Mutex<HashMap<String, Secret>>,
 }
 
@@ -45,7 +45,7 @@ struct Secret {
     version_id: String,
     text: String,
     created_at_seconds: i64,
-    /// As in AWS, a deleted secret is kept for recovery. Here it is kept for ever.
+    /// As in AWS, a deleted secret is kept for recovery; here, forever.
     deleted: bool,
 }
 
@@ -56,7 +56,7 @@ impl Embedded {
         Ok(Self { server: Server::start(SERVICE, 0, routes).await?, vault })
     }
 
-    /// Makes the present secrets those that a reset restores.
+    /// Lets a reset restore the current secrets.
     pub(super) fn mark_start(&self) {
         self.vault.start().clone_from(&self.vault.lock());
     }

@@ -28,12 +28,12 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Where a server listens: always on 127.0.0.1, since programs accept plain HTTP there only.
+/// Where a server listens: always on 127.0.0.1, because programs accept plain HTTP only there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Listen {
-    /// The port. Zero stands for any free one.
+    /// The port. Zero means any free port.
     pub port: u16,
-    /// An address of this machine at which others reach it, too. 0.0.0.0 stands for all.
+    /// Another address of this machine, at which others reach it. 0.0.0.0 means all.
     pub also: Option<IpAddr>,
 }
 
@@ -47,11 +47,11 @@ impl Listen {
     /// Binds the port on 127.0.0.1, and the same one on the other address. Returns the address on 127.0.0.1.
     ///
     /// # Errors
-    /// The address that cannot be bound, and why.
+    /// The address that could not be bound, and why.
     pub async fn bind(self) -> Result<(Vec<TcpListener>, SocketAddr), (SocketAddr, io::Error)> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let addresses = match self.also {
-            // Includes loopback. Bound to both, the addresses would collide.
+            // This includes loopback, so binding both addresses would collide.
             Some(all) if all.is_unspecified() => vec![all],
             Some(also) if also != loopback => vec![loopback, also],
             _ => vec![loopback],
@@ -224,7 +224,7 @@ enum Ended {
     Reset,
 }
 
-/// The other end of the connection that a request came in on.
+/// The other end of a request's connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// The client's address.
@@ -233,8 +233,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Closes the connection without a response. The handler must return the response that this returns. It is never
-    /// sent.
+    /// Closes the connection without a response. The handler must return the response from this function, which is
+    /// never sent.
     pub fn close(&self) -> Response<Body> {
         self.end(Ended::Closed)
     }
@@ -264,7 +264,7 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        // Failing costs some latency.
+        // A failure only costs latency.
         let _ = tcp.set_nodelay(true);
         connections.add();
         let peer = Peer { address: client.ip(), ended: Arc::default() };
@@ -286,7 +286,7 @@ async fn serve(tcp: TcpStream, tls: Option<TlsAcceptor>, peer: Peer, routes: Rou
         }
         return;
     };
-    // A client that does not trust the certificate goes away.
+    // A client that does not trust the certificate disconnects.
     if let Ok(stream) = tls.accept(tcp).await {
         serve_http(stream, &peer, routes).await;
     }

@@ -26,7 +26,7 @@ const CONFLICT: &[u8] = b"ConditionalCheckFailedException";
 pub struct Engine {
     /// The engine's URL.
     pub url: String,
-    /// Whether it checks a condition and writes in one step. If not, the front passes on one write at a time.
+    /// Whether it checks a condition and writes atomically. If not, the front forwards one write at a time.
     pub writes_are_atomic: bool,
 }
 
@@ -65,7 +65,7 @@ struct Front {
 }
 
 impl Service {
-    /// Starts the front of an engine. `throttling_error` is the error type with which the service throttles.
+    /// Starts the front of an engine. `throttling_error` is the service's error type for throttling.
     pub async fn start(
         name: &'static str,
         listen: Listen,
@@ -114,7 +114,7 @@ impl Service {
         self.front.operations().clone()
     }
 
-    /// The faults to plan and to clear.
+    /// The planned faults.
     pub fn faults(&self) -> &AwsFaults {
         &self.front.faults
     }
@@ -133,8 +133,8 @@ impl Service {
         &self.front.engine.url
     }
 
-    /// Sends an operation to the engine itself, in the service's JSON. It is not counted and meets no fault. An error of
-    /// the engine is its text.
+    /// Sends an operation to the engine itself, in the service's JSON, without counting it or applying a fault. An
+    /// error is the engine's text.
     pub(crate) async fn call(
         &self,
         api: &Api,

@@ -77,7 +77,7 @@ impl World {
         Ok(world)
     }
 
-    /// Makes the present users, routes and secrets those that [`World::reset`] restores.
+    /// Lets [`World::reset`] restore the current users, routes and secrets.
     pub fn mark_start(&self) {
         self.convirza.mark_start();
         if let Some((_, secrets)) = &self.embedded {
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Back to the start: no sessions and no items, no faults, counters at zero. The time stays, requests that hang keep
+    /// Resets everything: no sessions, items or faults, and counters at zero. The time stays, hanging requests keep
     /// hanging, and another emulator's secrets stay as they are.
     pub async fn reset(&self) -> Result<(), StartError> {
         self.convirza.reset();
@@ -135,14 +135,14 @@ impl World {
             ("AWS_REGION", REGION.to_owned()),
             // boto3 and the AWS CLI read this one.
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
-            // Otherwise an SDK may wait for an instance metadata service that is not there.
+            // Otherwise an SDK may wait for an instance metadata service that does not exist.
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager.url()),
             ("BROKER_TABLE", self.table().to_owned()),
             ("BROKER_SECRET_PREFIX", self.secret_name("")),
             ("BROKER_API_URL", format!("{convirza_url}/v3")),
-            // Secrets name 127.0.0.1, also where the URLs of the settings name the same host otherwise.
+            // Secrets name 127.0.0.1, even if the URLs of the settings name the host differently.
             ("BROKER_UPSTREAM_HOSTS", format!("127.0.0.1:{port},localhost:{port}")),
             ("BROKER_OAUTH_URL", convirza_url),
         ]

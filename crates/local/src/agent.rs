@@ -1,6 +1,6 @@
 //! The agent beside the local broker, so that code that uses the agent runs unchanged.
 //!
-//! It fetches nothing ahead: only requests cause logins in the local stack.
+//! It fetches nothing ahead, so that only requests cause logins in the local stack.
 
 use crate::{clock::WorldClock, front::FUNCTION, wiring};
 use emulators::{World, server::Listen};
@@ -15,7 +15,7 @@ use token_broker_agent::{Agent, Listening, Settings};
 use token_broker_client::{BrokerClient, Environment, Limits, SystemClock, TokenSource, http::HttpClient};
 use tokio::sync::watch;
 
-/// The guard token of every local agent. It guards nothing but emulators.
+/// The guard token of every local agent. It guards only emulators.
 pub const GUARD_TOKEN: &str = "local-guard";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,8 +40,8 @@ impl LocalAgent {
 }
 
 /// Serves an agent that invokes the broker at this URL, and whose proxy talks to this world's Convirza. `port` is the
-/// text of `TOKEN_BROKER_PORT`; without it, the agent listens on its usual port. It listens on the address `also`, too,
-/// and then lets requests for any host in.
+/// text of `TOKEN_BROKER_PORT`; without it, the agent listens on its usual port. If `also` is given, it listens on that
+/// address too, and accepts requests for any host.
 pub async fn start(
     world: &World,
     broker_url: &str,

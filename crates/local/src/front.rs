@@ -1,7 +1,7 @@
 //! HTTP in front of the real handler, in two forms.
 //!
-//! As an HTTP API: a request becomes an event of payload version 2, signed by a local identity. As Lambda: an AWS SDK
-//! whose Lambda endpoint is this server invokes the function directly.
+//! As an HTTP API, it turns a request into an event of payload version 2, signed by a local identity. As Lambda, it
+//! serves AWS SDKs whose Lambda endpoint it is.
 
 use crate::clock::WorldClock;
 use axum::{
@@ -28,18 +28,18 @@ use token_broker::{inbound::Handler, outbound::SystemClock, ports::Clock};
 
 /// The identity of every local request.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";
-/// The function's name for direct invokes.
+/// The function's name for direct invocations.
 pub const FUNCTION: &str = "token-broker";
 /// The alias of the HTTP API.
 pub const HTTP_ALIAS: &str = "http";
 /// The alias of the schedule.
 pub const SCHEDULE_ALIAS: &str = "schedule";
-/// What the template publishes, and the version without an alias.
+/// The aliases that the template publishes, and the unqualified function.
 const QUALIFIERS: [&str; 5] = ["live", "operator", HTTP_ALIAS, SCHEDULE_ALIAS, "$LATEST"];
 /// The function's timeout, as the template sets it.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The function: one instance of the broker at a time.
+/// The function, with one instance of the broker at a time.
 pub struct Function {
     instance: RwLock<Handler>,
     clock: Box<dyn Clock>,
@@ -51,12 +51,12 @@ impl Function {
         Self { instance: RwLock::new(instance), clock: Box::new(clock) }
     }
 
-    /// Replaces the instance, and with it everything that it remembers. Its invocations go on.
+    /// Replaces the instance, and with it its memory. Its invocations continue.
     pub fn replace(&self, instance: Handler) {
         *self.instance.write().unwrap_or_else(PoisonError::into_inner) = instance;
     }
 
-    /// Runs an invocation on its own task. As in Lambda, it goes on if the client hangs up.
+    /// Runs an invocation on its own task. As in Lambda, it continues if the client hangs up.
     async fn run(&self, payload: Value, arn: String) -> Result<Value, Diagnostic> {
         let instance = self.instance.read().unwrap_or_else(PoisonError::into_inner).clone();
         let event = LambdaEvent::new(payload, invocation(self.clock.now(), arn));
@@ -119,7 +119,7 @@ async fn http_api(
     http_response(&answer).unwrap_or_else(|| Response::new(Body::from("the handler's response is malformed")))
 }
 
-/// Lambda's Invoke API. An error of the function has status 200 too; a header tells them apart.
+/// Lambda's Invoke API. A function error has status 200 too, and a header that distinguishes it.
 async fn invoke(
     State(function): State<Arc<Function>>,
     Path(name): Path<String>,
@@ -152,8 +152,8 @@ pub(crate) fn arn_of(alias: &str) -> String {
     format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}:{alias}")
 }
 
-/// The ARN that the function gets, from a name or an ARN, with or without an alias. An error is the ARN of a function or
-/// alias that does not exist.
+/// The function's ARN for a name or an ARN, with or without an alias. An error is the ARN of a function or alias that
+/// does not exist.
 fn function_arn(name: &str, qualifier: Option<&str>) -> Result<String, String> {
     let name = name.rsplit_once(":function:").map_or(name, |(_, name)| name);
     let (function, alias) =

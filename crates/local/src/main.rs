@@ -1,4 +1,4 @@
-//! `cargo local`: the broker on emulated services. It needs nothing but Rust.
+//! `cargo local`: the broker on emulated services. It needs only Rust.
 //!
 //! | module | contents |
 //! | --- | --- |

@@ -34,17 +34,17 @@ pub(crate) struct Options {
     /// port is TOKEN_BROKER_PORT, or 2774
     #[arg(long, default_value_t = 7070)]
     port: u16,
-    /// Opens all ports at this address of the machine, too, such as 172.17.0.1 for containers, or 0.0.0.0 for all
+    /// Also opens all ports at this address of the machine, such as 172.17.0.1 for containers, or 0.0.0.0 for all
     /// networks. Access needs no password
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<IpAddr>,
     /// Answers of the emulated API, a JSON list as for PUT /_emulator/routes
     #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
-    /// A further account, with a user at Convirza. May be given several times
+    /// Another account, with a user at Convirza. May be given several times
     #[arg(long = "account", value_name = "NAME[=EMAIL:PASSWORD]", value_parser = account)]
     accounts: Vec<NewAccount>,
-    /// A further user of Convirza, for secrets of your own. May be given several times
+    /// Another user of Convirza, for secrets that you create. May be given several times
     #[arg(long = "user", value_name = "EMAIL:PASSWORD", value_parser = user)]
     users: Vec<(String, String)>,
     /// How many logins a minute Convirza allows
@@ -111,7 +111,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     .await?;
     let mut events = stack.world.convirza.subscribe();
     print_welcome(&stack, &accounts, bind);
-    // The first process of a container gets no signal that it does not ask for.
+    // The first process of a container receives only signals that it handles.
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async {
         tokio::select! {
@@ -124,7 +124,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         tokio::select! {
             stopped = &mut stop => {
                 stopped?;
-                println!("\nStopped. Everything was in memory.");
+                println!("\nStopped. Nothing was stored.");
                 return Ok(ExitCode::SUCCESS);
             }
             event = events.recv() => match event {
@@ -141,7 +141,7 @@ fn print_welcome(stack: &Stack, accounts: &[String], bind: Option<IpAddr>) {
     let convirza_url = world.convirza.url();
     let open_to = match bind {
         Some(all) if all.is_unspecified() => ", and open to all networks of this machine".to_owned(),
-        Some(address) => format!(", and open to all who reach {address}"),
+        Some(address) => format!(", and open to everyone who can reach {address}"),
         None => String::new(),
     };
     println!(
@@ -170,9 +170,9 @@ fn print_welcome(stack: &Stack, accounts: &[String], bind: Option<IpAddr>) {
     println!("  curl -s {agent_url}/proxy/default/v3/users/list -H 'X-Token-Broker-Token: {GUARD_TOKEN}'\n");
     println!("Run the function itself on these services, such as with sam local:\n");
     for (name, value) in world.environment() {
-        // A container can be told that `localhost` is this machine, but 127.0.0.1 is always its own.
+        // In a container, `localhost` can be made this machine, but 127.0.0.1 is always the container.
         let is_url = value.starts_with("http");
         println!("  export {name}={}", if is_url { value.replace("127.0.0.1", "localhost") } else { value });
     }
-    println!("\nAnswers, and what they cost upstream: logins, refreshes and faults (UTC):");
+    println!("\nAnswers, and the logins, refreshes and faults upstream (UTC):");
 }

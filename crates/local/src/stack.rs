@@ -28,18 +28,18 @@ pub const V2_ACCOUNT: &str = "legacy";
 /// The account of `events/direct-token-with-options.json`.
 pub const SECOND_ACCOUNT: &str = "emea";
 
-/// How a stack starts. The default has any free ports of loopback, but the agent's usual one.
+/// How a stack starts. By default it has free ports of loopback, except the agent's usual port.
 #[derive(Default)]
 pub struct Options {
     /// The port of the broker and the console; the emulators take the next three. 0: any free ones.
     pub port: u16,
-    /// An address of this machine at which everything can be reached, too.
+    /// Another address of this machine at which everything can be reached.
     pub bind: Option<IpAddr>,
     /// The text of `TOKEN_BROKER_PORT`, the agent's port.
     pub agent_port: Option<String>,
     /// Convirza's limits.
     pub convirza: Settings,
-    /// The broker's own settings: names and values of variables.
+    /// The broker's settings: names and values of variables.
     pub broker: Vec<(String, String)>,
     /// Further accounts.
     pub accounts: Vec<NewAccount>,
@@ -109,7 +109,7 @@ impl Stack {
 
         let tokens = agent.tokens().clone();
         let resets = Arc::new(Resets { world: Arc::clone(&world), instances, function, console, tokens });
-        // Weak, since Convirza is a part of what is reset.
+        // Weak, because Convirza is among the reset services.
         let weak = Arc::downgrade(&resets);
         world.convirza.on_reset(Box::new(move || {
             let resets = weak.upgrade();
@@ -124,7 +124,7 @@ impl Stack {
     }
 }
 
-/// Everything that a reset begins anew.
+/// Everything that a reset restarts.
 struct Resets {
     world: Arc<World>,
     instances: Instances,
@@ -134,7 +134,7 @@ struct Resets {
 }
 
 impl Resets {
-    /// The caches come last, so that they cannot be filled with what is about to go.
+    /// The caches come last, so that they cannot be filled with outdated values.
     async fn reset(&self) -> Result<(), StartError> {
         self.world.reset().await?;
         self.function.replace(self.instances.function());
@@ -156,7 +156,7 @@ impl Instances {
         wiring::handler(&self.config, self.ports.clone())
     }
 
-    /// One for the front. It logs, and the aliases decide the way in.
+    /// The instance of the front. It logs, and the aliases decide the way in.
     fn function(&self) -> Handler {
         let (config, print) = (&self.config, Arc::clone(&self.print));
         let log =
@@ -164,14 +164,14 @@ impl Instances {
         self.fresh().behind(config.aliases.clone()).logging_to(log)
     }
 
-    /// Those of the console.
+    /// The instances of the console.
     fn callers(&self) -> impl Iterator<Item = Handler> {
         iter::repeat_with(|| self.fresh()).take(CALLERS)
     }
 }
 
-/// The settings of the broker: the template's rules and aliases, but the local identity, which all HTTP requests have,
-/// may do everything.
+/// The settings of the broker: the template's rules and aliases, except that the local identity, which all HTTP
+/// requests have, may do everything.
 fn settings(further: &[(String, String)]) -> Vec<(&str, String)> {
     let rules = json!([
         {"caller": "direct:live", "accounts": ["*"], "actions": ["token", "status"]},

@@ -63,7 +63,7 @@ pub fn handler(config: &Config, ports: Ports) -> Handler {
     Handler::new(Broker::new(config.policy, ports), config.callers.clone())
 }
 
-/// The table, read and written past the front, so that nothing is counted and no fault is met.
+/// The table without its front, so that operations are not counted and meet no faults.
 pub fn unobserved_table(world: &World, config: &Config) -> Result<Table, Box<dyn Error>> {
     let settings = sdk(world.dynamodb.engine_url().to_owned());
     let sdk = with_client(settings, Roots::default().tls_config()?)?;

@@ -34,7 +34,7 @@ fn with_arguments(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// A running `cargo local`, and what it says of itself.
+/// A running `cargo local`, and what it prints about itself.
 struct Local {
     _process: Child,
     broker: String,
@@ -51,7 +51,7 @@ impl Local {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time");
             welcome += &(line.expect("a pipe").expect("it runs") + "\n");
         }
-        // Goes on reading, since a full pipe would stop the program.
+        // Keeps reading, because a full pipe would stop the program.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let after = |text: &str| {
             let rest = welcome.split(text).nth(1).unwrap_or_else(|| panic!("{text} is missing:\n{welcome}"));
@@ -115,7 +115,7 @@ async fn a_client_of_the_agent_finds_it_by_its_own_variables() {
     }
 }
 
-/// What the program prints as it refuses to start.
+/// What the program prints when it refuses to start.
 async fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let output = with_arguments(arguments, variables).output();
     let output = tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("the program");

@@ -44,7 +44,7 @@ async fn agent_token(stack: &Stack) -> Value {
     token
 }
 
-/// What the emulated API says to this token.
+/// What the emulated API answers to this token.
 async fn call_api(stack: &Stack, method: Method, path: &str, token: &Value) -> (u16, Value) {
     let url = format!("{}{path}", stack.world.convirza.url());
     send(client().request(method, url).bearer_auth(token["access_token"].as_str().unwrap())).await
@@ -148,7 +148,7 @@ async fn time_set_forward_expires_tokens_everywhere() {
     assert_eq!(control(&stack, Method::POST, "clock?forward_seconds=99999999999", &Value::Null).await.0, 400);
 }
 
-/// What Lambda answers to an invoke of this function, by an operator's or a caller's payload.
+/// What Lambda answers to an invocation of this function, with an operator's or a caller's payload.
 async fn invoke(stack: &Stack, function: &str, payload: &Value) -> (u16, Value) {
     let url = format!("{}/2015-03-31/functions/{function}/invocations", stack.broker.url());
     send(client().post(url).body(payload.to_string())).await

@@ -1,4 +1,4 @@
-//! The emulated API: the answers that a test has set, by method and path.
+//! The emulated API: a test's answers, by method and path.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::response::Reply;
 
-/// The emulator answers beneath these paths itself.
+/// The emulator itself answers below these paths.
 const RESERVED: [&str; 4] = ["/_emulator/", "/oauth/", "/v2/oauth/", "/v3/auth/"];
 
-/// An answer of the emulated API to a live token.
+/// An answer of the emulated API to a request with a live token.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "RouteText")]
 pub struct Route {
     text: RouteText,
-    /// Every method without it.
+    /// Every method if there is none.
     method: Option<Method>,
     pattern: Regex,
     status: StatusCode,
@@ -26,20 +26,20 @@ pub struct Route {
     body: Vec<u8>,
 }
 
-/// A route as it is written.
+/// A route as written by the test.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteText {
-    /// `*` stands for every method.
+    /// `*` means every method.
     #[serde(default = "get")]
     method: String,
-    /// `*` stands for any text without a slash, `**` for any text. With a `?` in it, the query has to match too.
+    /// `*` matches any text without a slash, `**` any text. If it contains a `?`, the query has to match too.
     path: String,
     #[serde(default = "ok")]
     status: u16,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
-    /// A text is sent as it is, everything else as JSON.
+    /// A string is sent unchanged, everything else as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     body: Option<Value>,
 }
@@ -61,7 +61,7 @@ impl TryFrom<RouteText> for Route {
             return Err(wrong("the path has to begin with /"));
         }
         if let Some(reserved) = RESERVED.iter().find(|reserved| text.path.starts_with(*reserved)) {
-            return Err(wrong(&format!("the emulator answers beneath {reserved} itself")));
+            return Err(wrong(&format!("the emulator itself answers below {reserved}")));
         }
         let method = match text.method.as_str() {
             "*" => None,
@@ -114,7 +114,7 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// Adds routes. Of those that match a request, the one that was set last answers.
+    /// Adds routes. If several match a request, the latest answers.
     pub(super) fn set(&mut self, routes: Vec<Route>) {
         for route in routes {
             let key = |route: &Route| (route.text.method.clone(), route.text.path.clone());
@@ -215,8 +215,8 @@ mod tests {
     fn a_route_that_cannot_answer_is_refused_by_name() {
         for (route, reason) in [
             (json!({"path": "v3/calls"}), "begin with /"),
-            (json!({"path": "/oauth/token"}), "answers beneath /oauth/ itself"),
-            (json!({"path": "/_emulator/x"}), "answers beneath /_emulator/ itself"),
+            (json!({"path": "/oauth/token"}), "itself answers below /oauth/"),
+            (json!({"path": "/_emulator/x"}), "itself answers below /_emulator/"),
             (json!({"path": "/a", "method": "G ET"}), "not a method"),
             (json!({"path": "/a", "status": 99}), "from 200 to 599"),
             (json!({"path": "/a", "status": 101}), "from 200 to 599"),

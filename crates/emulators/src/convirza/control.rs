@@ -37,7 +37,7 @@ async fn help() -> Json<Value> {
     Json(json!({
         "GET /_emulator/observed": "the requests so far",
         "PUT /_emulator/faults": {
-            "does": "injects a fault, so many times or until it is cleared",
+            "does": "injects a fault, this many times or until it is cleared",
             "example": { "endpoint": "login", "fault": "rate_limited", "times": 3, "retry_after": "7" },
             "endpoints": endpoint_names(),
             "faults": fault_names(),
@@ -46,18 +46,18 @@ async fn help() -> Json<Value> {
         "POST /_emulator/revoke-sessions": "revokes all tokens; with ?access_only=true the refresh tokens stay usable",
         "GET /_emulator/routes": "the answers of the emulated API to a live token",
         "PUT /_emulator/routes": {
-            "does": "adds answers; of those that match, the one that was set last counts",
+            "does": "adds answers; if several match, the latest counts",
             "example": [
                 { "path": "/v3/calls/*", "body": { "id": 7 } },
                 { "method": "POST", "path": "/v3/calls", "status": 201, "headers": { "x-rate-limit": "5" } },
             ],
-            "path": "* stands for any text without a slash, ** for any text; with a ? in the path, the query counts too",
-            "method": "GET if it is missing, * for all",
-            "body": "a text is sent as it is, everything else as JSON",
+            "path": "* matches any text without a slash, ** any text; with a ? in the path, the query counts too",
+            "method": "GET if missing, * for all",
+            "body": "a string is sent unchanged, everything else as JSON",
         },
         "GET /_emulator/clock": "the time of this stack",
-        "POST /_emulator/clock?forward_seconds=3600": "sets the time of this stack forward, so that tokens expire; it never goes back",
-        "POST /_emulator/reset": "brings the stack to its start: tokens, caches, users, secrets, routes, faults, counters; the time stays ahead",
+        "POST /_emulator/clock?forward_seconds=3600": "moves the time of this stack forward, so that tokens expire; it never goes back",
+        "POST /_emulator/reset": "resets tokens, caches, users, secrets, routes, faults and counters; the time stays ahead",
     }))
 }
 
@@ -71,7 +71,7 @@ struct PlannedFault {
     endpoint: String,
     fault: String,
     times: Option<u32>,
-    /// A minute by default. Null leaves the header out.
+    /// A minute by default. Null omits the header.
     #[serde(default = "a_minute")]
     retry_after: Option<String>,
 }
@@ -157,7 +157,7 @@ async fn show_clock(State(emulator): State<Arc<Emulator>>) -> Response {
     Json(json!({ "now": now, "ahead_seconds": emulator.clock.ahead().as_secs() })).into_response()
 }
 
-/// Answers when everything is reset, so that a test can go on.
+/// Answers when everything is reset, so that a test can continue.
 async fn reset(State(emulator): State<Arc<Emulator>>) -> Response {
     match emulator.reset_all().await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

@@ -18,7 +18,7 @@ pub struct Event {
     pub endpoint: Endpoint,
     /// The arrival, or how the request ended.
     pub outcome: Outcome,
-    /// The fault that the request meets, also set in its arrival.
+    /// The fault that the request meets, already set at its arrival.
     pub fault: Option<Fault>,
 }
 

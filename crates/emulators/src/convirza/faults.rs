@@ -97,13 +97,13 @@ pub enum Fault {
     ExpirySecondsText,
     /// `expires_in` is an hour ago. The token is alive.
     ExpiryPast,
-    /// `expires_in` is a text that states no time.
+    /// `expires_in` is a text that is not a time.
     ExpiryGarbage,
-    /// `expires_in` is an instant in microseconds, which as milliseconds would be in 55 thousand years.
+    /// `expires_in` is an instant in microseconds, which read as milliseconds is 55 thousand years ahead.
     ExpiryMicroseconds,
-    /// The pair comes after a byte order mark, with line ends around its tokens, a field twice and text behind it.
+    /// The pair follows a byte order mark, with line ends around its tokens, a duplicate field, and text after it.
     Untidy,
-    /// The pair comes with `false` for a refresh token.
+    /// The pair has `false` as its refresh token.
     BadRefreshToken,
     /// The pair comes without a refresh token. A refresh leaves the sent one usable.
     NoRefreshToken,

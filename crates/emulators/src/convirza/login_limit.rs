@@ -1,4 +1,4 @@
-//! The login limit: so many logins per address in any 60 seconds. Refused logins count too.
+//! The login limit: the number of logins per address in any 60 seconds. Refused logins count too.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -21,8 +21,8 @@ impl LoginLimit {
         Self { limit_per_minute, arrivals: HashMap::new(), most_in_a_minute: 0 }
     }
 
-    /// Counts a login that arrives now. If it exceeds the limit, returns after how many seconds the next one may pass,
-    /// provided that none arrives before.
+    /// Counts a login that arrives now. If it exceeds the limit, returns the seconds until the next one may pass, if
+    /// none arrives before.
     pub(super) fn arrive(&mut self, address: IpAddr, now: OffsetDateTime) -> Option<u64> {
         let arrivals = self.arrivals.entry(address).or_default();
         while arrivals.front().is_some_and(|first| *first + WINDOW <= now) {

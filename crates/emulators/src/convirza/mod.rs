@@ -1,6 +1,6 @@
 //! Convirza's authentication, V3 and V2, as documented. All hosts share one port.
 //!
-//! [`Behaviour`] covers the cases in which the documentation is silent, [`Fault`] those in which the upstream fails.
+//! [`Behaviour`] covers what the documentation does not say, [`Fault`] how the upstream can fail.
 
 mod api;
 mod control;
@@ -41,7 +41,7 @@ pub const V2_CLIENT_ID: &str = "local-client";
 pub const V2_CLIENT_SECRET: &str = "local-client-only";
 
 const DAY: Duration = Duration::from_hours(24);
-/// Far more than a test lets pile up before it receives them.
+/// Far more events than a test leaves unread.
 const EVENTS_KEPT: usize = 4096;
 
 /// The settings that are fixed when the emulator starts.
@@ -53,7 +53,7 @@ pub struct Settings {
     pub refresh_lifetime: Duration,
     /// Logins that one address may send in any 60 seconds.
     pub login_limit_per_minute: u32,
-    /// How long every request takes. Half of it passes before the work is done, half after.
+    /// How long every request takes: half before the work is done, half after.
     pub latency: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Default for Settings {
     }
 }
 
-/// Choices where the documentation is silent. All are off at the start, and can be changed at any time.
+/// Choices that the documentation leaves open. All are off initially, and can be changed at any time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Behaviour {
     /// A refresh revokes the session's earlier access tokens at once.
@@ -92,8 +92,8 @@ pub struct Observed {
     pub most_logins_in_a_minute: usize,
     /// Refreshes that issued a new pair.
     pub refreshes: u64,
-    /// How often a refresh token arrived that had arrived before. Does not count if the token was returned again since,
-    /// or its sender was told to retry (429).
+    /// How many times a refresh token arrived again. Not counted if the token was returned again since, or its sender
+    /// was told to retry (429).
     pub refresh_tokens_sent_twice: u64,
     /// Revocations that were carried out.
     pub revocations: u64,
@@ -123,7 +123,7 @@ pub struct Convirza {
     emulator: Arc<Emulator>,
 }
 
-/// Resets Convirza and all that belongs to it.
+/// Resets Convirza and everything around it.
 type ResetAll = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> + Send + Sync;
 
 /// Shared by the request handlers.
@@ -206,7 +206,7 @@ impl Convirza {
         format!("{}/v2", self.url())
     }
 
-    /// The faults to plan and to clear.
+    /// The planned faults.
     pub fn faults(&self) -> &ConvirzaFaults {
         &self.emulator.faults
     }
@@ -216,7 +216,7 @@ impl Convirza {
         self.emulator.state().sessions.set_password(email, password);
     }
 
-    /// Sets the behaviour where the documentation is silent.
+    /// Sets the behaviour that the documentation leaves open.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         self.emulator.state().behaviour = behaviour;
     }
@@ -226,7 +226,7 @@ impl Convirza {
         self.emulator.revoke_all_sessions(which);
     }
 
-    /// Adds answers of the emulated API. Of those that match a request, the one that was set last answers.
+    /// Adds answers of the emulated API. If several match a request, the latest answers.
     pub fn set_routes(&self, routes: Vec<Route>) {
         self.emulator.state().routes.set(routes);
     }
@@ -236,13 +236,13 @@ impl Convirza {
         &self.emulator.clock
     }
 
-    /// Makes the present users and routes those that a reset restores.
+    /// Lets a reset restore the current users and routes.
     pub(crate) fn mark_start(&self) {
         let mut state = self.emulator.state();
         state.start = Start { passwords: state.sessions.passwords().clone(), routes: state.routes.clone() };
     }
 
-    /// Back to the start: sessions, users, routes, faults and counters. The time stays.
+    /// Resets sessions, users, routes, faults and counters. The time stays.
     pub(crate) fn reset(&self) {
         self.emulator.reset();
     }
@@ -260,7 +260,7 @@ impl Convirza {
         self.emulator.reset_all.get().is_some()
     }
 
-    /// What `POST /_emulator/reset` does, instead of resetting Convirza alone. Only the first call counts.
+    /// Sets what `POST /_emulator/reset` does instead of resetting only Convirza. Only the first call counts.
     pub fn on_reset(&self, reset_all: Box<ResetAll>) {
         let _ = self.emulator.reset_all.set(reset_all);
     }

@@ -46,14 +46,14 @@ impl Reply {
 
     fn try_later(status: StatusCode, message: &str, retry_after: Option<&str>) -> Self {
         let mut reply = Self::error(status, message);
-        // A text that is no valid header value stands for no header.
+        // A text that is not a valid header value means no header.
         if let Some(value) = retry_after.and_then(|text| HeaderValue::from_str(text).ok()) {
             reply.headers.push((RETRY_AFTER, value));
         }
         reply
     }
 
-    /// The response of a fault that keeps the work from being done.
+    /// The response of a fault that prevents the work.
     pub(super) fn instead_of_work(fault: &Fault) -> Option<Self> {
         Some(match fault {
             Fault::WrongPassword => Self::error(StatusCode::UNAUTHORIZED, "Unauthorized"),
@@ -94,7 +94,7 @@ impl Reply {
         })
     }
 
-    /// The response as a fault alters it, after the work is done.
+    /// The response after the work, altered by the fault.
     pub(super) fn altered_by(mut self, fault: &Fault) -> Self {
         match fault {
             Fault::Untidy => {
@@ -115,7 +115,7 @@ impl Reply {
         self
     }
 
-    /// A response as a test has set it. Of two headers with one name, the last counts.
+    /// A response that a test has set. If a header is given twice, the last one counts.
     pub(super) fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Vec<u8>) -> Self {
         Self { status, headers, body }
     }

@@ -33,7 +33,7 @@ pub(super) fn routes() -> Router<Arc<Emulator>> {
         .route("/oauth/revoke-token", post(revoke))
         .route("/v3/auth/profile", get(profile))
         .fallback(api)
-        // A test may upload what it likes.
+        // A test may upload a body of any length.
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -96,7 +96,7 @@ impl Emulator {
             state.observed.logins_limited += u64::from(over_limit.is_some());
             over_limit
         };
-        // The limit comes first: a login that it refuses meets no fault.
+        // The limit comes first: a login that it refuses does not meet a fault.
         let fault = match over_limit {
             Some(_) => None,
             None => emulator.fault_at(Endpoint::Login),
@@ -214,7 +214,7 @@ impl Emulator {
         self.faults.next(|planned| *planned == endpoint)
     }
 
-    /// A request that needs a live token for its answer. Without an answer, the token does not matter.
+    /// A request whose answer needs a live token. If there is no answer, the token does not matter.
     async fn use_token(
         &self,
         endpoint: Endpoint,
@@ -237,7 +237,7 @@ impl Emulator {
         .await
     }
 
-    /// Serves a request from its arrival to its end, with the fault that it meets.
+    /// Serves a request from arrival to end, with the fault that it meets.
     async fn serve(
         &self,
         endpoint: Endpoint,

@@ -33,7 +33,7 @@ struct RefreshToken {
     email: String,
     expires_at: OffsetDateTime,
     alive: bool,
-    /// It arrived since the client last had a reason to send it.
+    /// Whether it has arrived since the client last had a reason to send it.
     sent: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Pair {
     pub(super) refresh_expires_at: OffsetDateTime,
 }
 
-/// How a refresh treats the tokens before it.
+/// How a refresh treats earlier tokens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rotation {
     /// The refresh token stays usable and is returned again, instead of a new one.
@@ -93,7 +93,8 @@ impl Sessions {
         self.refresh_tokens.get_mut(token).is_some_and(|known| std::mem::replace(&mut known.sent, true))
     }
 
-    /// Allows the client to send this refresh token again, after it was returned again or the client was told to retry.
+    /// Allows the client to send this refresh token again, because it was returned again or the client was told to
+    /// retry.
     pub(super) fn allow_refresh_token(&mut self, token: &str) {
         if let Some(known) = self.refresh_tokens.get_mut(token) {
             known.sent = false;
@@ -146,7 +147,7 @@ impl Sessions {
         }
     }
 
-    /// Whether an access token is alive. Using it gives it its full lifetime again.
+    /// Whether an access token is alive. Use restores its full lifetime.
     pub(super) fn use_access_token(&mut self, token: &str, now: OffsetDateTime) -> bool {
         match self.access_tokens.get_mut(token) {
             Some(access) if access.expires_at > now => {
@@ -189,8 +190,8 @@ impl Sessions {
     }
 }
 
-/// An opaque token of the length of an encrypted session id. Standard base64, so it may contain `+`, `/` and `=`, which
-/// a client must not alter.
+/// An opaque token as long as an encrypted session id, in standard base64. It may contain `+`, `/` and `=`, which a
+/// client must not alter.
 fn random_token() -> String {
     let mut bytes = [0_u8; 64];
     fastrand::fill(&mut bytes);

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 /// How the API behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiMode {
-    /// It answers 200 to a good token, and 401 to another.
+    /// It answers 200 to a good token, and 401 to any other.
     Up,
-    /// It answers when the mode changes.
+    /// It answers only when the mode changes.
     Hanging,
     /// It reads the request and closes the connection.
     Closing,
@@ -33,7 +33,7 @@ pub struct Received {
     pub accepted: bool,
 }
 
-/// The API. It answers a good request with that request's body.
+/// The API. It answers a good request with the request's body.
 pub struct Api {
     server: Server,
     state: Arc<State>,

@@ -1,4 +1,4 @@
-//! The broker, behind both of its ways in.
+//! The broker, behind Lambda's Invoke API and the HTTP API.
 
 use super::{Body, Counter, Ending, Request, Server, respond};
 use axum::http::{HeaderMap, Response};
@@ -20,9 +20,9 @@ pub enum BrokerMode {
     Up,
     /// It closes each connection.
     Down,
-    /// It answers when the mode changes.
+    /// It answers only when the mode changes.
     Hanging,
-    /// It fails with a code, and a time to wait.
+    /// It fails with a code and a retry time.
     Failing(&'static str, Option<u64>),
 }
 
@@ -79,7 +79,7 @@ impl Broker {
         self.state.mode.send_replace(mode);
     }
 
-    /// The lifetime of the tokens of further answers, in seconds.
+    /// The lifetime of tokens from now on, in seconds.
     pub fn set_expires_in(&self, seconds: u64) {
         self.state.expires_in.store(seconds, Ordering::Relaxed);
     }
@@ -89,12 +89,12 @@ impl Broker {
         &self.state.called
     }
 
-    /// Headers and payloads of all calls. Those of the HTTP API carry their action as well.
+    /// Headers and payloads of all calls. Calls of the HTTP API also carry their action.
     pub fn calls(&self) -> Vec<(HeaderMap, Value)> {
         self.state.calls.lock().unwrap().clone()
     }
 
-    /// The most calls that were under way at a time.
+    /// The most calls that were in flight at once.
     pub fn most_under_way(&self) -> u64 {
         self.state.most_under_way.load(Ordering::Relaxed)
     }
@@ -112,7 +112,7 @@ impl Broker {
         sessions.iter().any(|(account, session)| session.alive && token == text(account, session.generation))
     }
 
-    /// A test of [`Broker::accepts`] that outlives a borrow of the broker.
+    /// Like [`Broker::accepts`], as a function that outlives a borrow of the broker.
     pub fn acceptance(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let state = Arc::clone(&self.state);
         move |token| {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 const IDENTIFIER: &str = "f3a5d3a2-0000-4000-8000-000000000000";
 
-/// The API, and what the extension did with it.
+/// The API, and what the extension did.
 pub struct Extensions {
     server: Server,
     state: Arc<State>,

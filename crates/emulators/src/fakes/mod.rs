@@ -1,4 +1,4 @@
-//! What the clients talk to, scripted, for their tests and benchmarks.
+//! Scripted servers for the tests and benchmarks of the clients.
 //!
 //! | type | stands for |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | [`Extensions`] | Lambda's Extensions API |
 //! | [`Server`] | any HTTP server, by a function |
 //!
-//! Every server counts what reaches it and lets a test await a count, so that no test has to sleep.
+//! Every server counts its requests and lets a test await a count, so that no test has to sleep.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -19,7 +19,7 @@ pub(super) struct Caller {
     instance: Handler,
     api: Arc<dyn Upstream>,
     clock: WorldClock,
-    /// Locked while the caller is at work.
+    /// Locked while the caller is working.
     held: tokio::sync::Mutex<Option<Held>>,
     shown: Mutex<Shown>,
 }
@@ -30,7 +30,7 @@ struct Held {
     until: Timestamp,
 }
 
-/// What the page shows of a caller.
+/// What the page shows for a caller.
 #[derive(Clone, Default, Serialize)]
 pub(super) struct Shown {
     generation: Option<u64>,
@@ -65,7 +65,7 @@ impl Caller {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Uses the API once, unless the last time has not ended.
+    /// Uses the API once, unless the previous use is still running.
     pub(super) async fn call(self: Arc<Self>) {
         let Ok(mut held) = self.held.try_lock() else { return };
         self.show(held.as_ref(), State::Busy, "waits".to_owned());

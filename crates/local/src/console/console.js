@@ -112,22 +112,22 @@ function whyFailed({ status, faults, callers, memory_ttl_seconds: remembered }) 
   const { cooldown, rejected_secret_version: rejected, reports_ignored_until: ignored, young_deaths: deaths } = account;
   const on = faults.filter(({ planned }) => planned).map(({ label, planned }) => `${label}: ${words(planned)}`);
   const mend = on.length ? `A fault is on (${on.join(", ")}): set it to “works”. ` : "";
-  if (account.unreadable) return "The stored record cannot be read. Reset begins anew.";
+  if (account.unreadable) return "The stored record cannot be read. Reset starts again.";
   if (rejected) {
     return `${mend}Convirza rejected the password. The broker does not send it again for hours, since that could lock the ` +
       "user out. Unblock, in the account's card, allows another attempt.";
   }
   if (cooldown?.reason === "login_budget_exhausted") {
     return `${mend}The account has used up its share of the broker's logins for now, so the broker waits ${left(cooldown.until)} ` +
-      "rather than exceed Convirza's limit. Reset begins anew.";
+      "rather than exceed Convirza's limit. Reset starts again.";
   }
   if (cooldown) {
     return `${mend}After ${words(cooldown.reason)}, the broker pauses for ${left(cooldown.until)}. Unblock, in the ` +
       "account's card, ends the pause.";
   }
   if (ignored) {
-    return `${mend}${deaths} generations in a row died within two hours. That may be callers whose 401 has another cause, so ` +
-      `for ${left(ignored)} the broker probes no report of this generation. Unblock, in the account's card, forgets the deaths.`;
+    return `${mend}${deaths} generations in a row died within two hours. Perhaps the callers' 401s have another cause, so ` +
+      `for ${left(ignored)} the broker ignores reports of this generation. Unblock, in the account's card, forgets the deaths.`;
   }
   if (!mend && callers.some(({ note }) => note === "API: unauthorized")) {
     return `Instances keep what they have read for up to ${remembered} s. A report after that replaces the pair.`;
@@ -146,7 +146,7 @@ function showCallers(state) {
   const ignored = state.status.accounts.find(({ account }) => account === "default")?.reports_ignored_until;
   const text = failed ? `${failed} failed. ${whyFailed(state)}`
     : healed ? `${healed} got a 401 and reported it. The first report replaced the pair; the others got the new one from the table.`
-    : ignored ? `After so many early deaths, a revocation now is healed in ${span(Date.parse(ignored) - Date.parse(state.status.now))} only.`
+    : ignored ? `After so many early deaths, the broker heals a revocation only after ${span(Date.parse(ignored) - Date.parse(state.status.now))}.`
     : "Let all use the API, revoke upstream, and let all use the API again: the first report heals all of them.";
   const hint = byId("hint");
   // A screen reader is told of a change only.

@@ -15,7 +15,7 @@ const UPSTREAM: [(Endpoint, &str); 3] = [
 const STORE: &str = "store";
 const SECRETS: &str = "secrets";
 
-/// Each place, the faults that fit, and the one that is on.
+/// Each place, its possible faults, and the one that is on.
 pub(super) fn state(world: &World) -> Vec<Value> {
     let aws = |place: &str, label: &str, planned: Option<AwsFault>| {
         let names = AwsFault::ALL.map(AwsFault::name);
@@ -40,7 +40,7 @@ pub(super) fn state(world: &World) -> Vec<Value> {
     places
 }
 
-/// Sets a place's fault, until another one or none is set.
+/// Sets a place's fault, until another or none is set.
 pub(super) fn set(world: &World, place: &str, name: Option<&str>) -> Result<(), &'static str> {
     const UNKNOWN: &str = "there is no such fault at this place";
     let aws = match place {

@@ -2,9 +2,9 @@
 //!
 //! | path | answers |
 //! | --- | --- |
-//! | `GET /` | the page; its script and style lie beside it |
+//! | `GET /` | the page; its script and style are beside it |
 //! | `GET /console.json` | the state, without tokens and credentials |
-//! | `POST /console.json` | carries out a command, then as above |
+//! | `POST /console.json` | executes a command, then answers as above |
 
 mod caller;
 mod faults;
@@ -43,7 +43,7 @@ use token_broker::{
 };
 use tokio::sync::{Semaphore, broadcast::error::RecvError};
 
-/// Callers on the page. More than Convirza's login limit, so logins of their own would exceed it.
+/// Callers on the page: more than Convirza's login limit, so that their own logins would exceed it.
 pub const CALLERS: usize = 12;
 const EVENTS_KEPT: usize = 30;
 
@@ -53,7 +53,7 @@ const POLICY: &str = "default-src 'self'; img-src data:; frame-ancestors 'none'"
 /// The console of one world.
 pub struct Console {
     world: Arc<World>,
-    /// Reads the table past the front, so that looking is neither counted nor disturbed by a fault.
+    /// Reads the table directly, not through the front, so that the reads are neither counted nor subject to faults.
     observer: Handler,
     api: Arc<dyn Upstream>,
     callers: RwLock<Vec<Arc<Caller>>>,
@@ -73,14 +73,14 @@ enum Command {
     Revoke,
     /// An operator unblocks an account.
     Unblock { account: String },
-    /// The whole stack begins anew.
+    /// The whole stack is reset.
     Reset,
-    /// A fault from now on, or none.
+    /// A fault, or none, from now on.
     Fault { place: String, fault: Option<String> },
 }
 
 impl Console {
-    /// A console for this world. Each of the handlers is an instance of the broker, and gets a caller.
+    /// A console for this world. Each handler is an instance of the broker, and gets a caller.
     pub fn new(
         world: &Arc<World>,
         config: &Config,
@@ -106,7 +106,7 @@ impl Console {
         Ok(console)
     }
 
-    /// Begins anew, with these instances.
+    /// Starts again with these instances.
     pub fn reset(&self, instances: impl IntoIterator<Item = Handler>) {
         let new = |instance| Arc::new(Caller::new(instance, Arc::clone(&self.api), self.clock.clone()));
         let callers = instances.into_iter().map(new).collect();
@@ -129,7 +129,7 @@ impl Console {
             .with_state(Arc::clone(self))
     }
 
-    /// How often the sessions were revoked with the button. Each time takes a login.
+    /// How many times the button revoked the sessions. Each time takes a login.
     pub fn revocations(&self) -> u64 {
         self.revocations.load(Ordering::Relaxed)
     }
@@ -157,7 +157,7 @@ impl Console {
         events.truncate(EVENTS_KEPT);
     }
 
-    /// Only of counters, the status answer and fixed texts, so no token can get in.
+    /// Built only from counters, the status answer and fixed texts, so it cannot contain a token.
     async fn state(&self) -> Value {
         let status = self.operate(json!({"action": "status"})).await;
         let mut status = status.unwrap_or_else(|error| json!({"error": error}));
@@ -190,7 +190,7 @@ impl Console {
         self.observer.handle(event).await.map(Value::from).map_err(|error| error.error_type)
     }
 
-    /// Until when the broker probes no report of this account's pair, because its predecessors died young. A dead pair
+    /// Until when the broker ignores reports on this account's pair, because its predecessors died young. A dead pair
     /// needs no report.
     fn reports_ignored_until(&self, account: &Value) -> Option<Timestamp> {
         if account.get("verdict")? == "dead" {
@@ -249,7 +249,7 @@ async fn state(State(console): State<Arc<Console>>) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(console.state().await)).into_response()
 }
 
-/// The extractor insists on the content type of JSON, so no page of another site can send a command.
+/// The extractor requires the JSON content type, so no page of another site can send a command.
 async fn command(State(console): State<Arc<Console>>, Json(command): Json<Command>) -> Response {
     match console.carry_out(command).await {
         Ok(()) => state(State(console)).await,

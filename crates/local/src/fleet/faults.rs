@@ -1,4 +1,4 @@
-//! The faults of a run, chosen by name or drawn from the seed.
+//! The faults of a run, named or drawn from the seed.
 
 use emulators::{
     World,
@@ -18,16 +18,16 @@ pub(super) enum Planned {
 /// The least time between two faults.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A permission that is missing for one request is no fault that happens.
+/// A permission that is missing for only one request is not a realistic fault.
 const STORE: [AwsFault; 5] =
     [AwsFault::Unavailable, AwsFault::Throttled, AwsFault::LostReply, AwsFault::Reset, AwsFault::Hang];
 
 /// The upstream faults that may be drawn. Others have to be named: those that stop an account for a minute, and those
-/// that hide the expiry, since the pair would outlast the run and nothing would be renewed any more.
+/// that hide the expiry, because the pair would outlast the run and would not be renewed.
 const DRAWN: [&str; 6] = ["server_error", "lost_reply", "reset", "hang", "truncated", "bad_gateway_html"];
 
-/// Each may cost a login. With the first, that makes the five that the budget of [`super::LOGIN_BUDGET`] gives an account
-/// in a minute. More faults would stop the run for the rest of it.
+/// Each fault may cost a login. With the first login, that makes the five per minute that [`super::LOGIN_BUDGET`] gives
+/// an account. More faults would stop the run for the rest of the minute.
 pub(super) const MOST_DRAWN_UPSTREAM: usize = 4;
 
 /// The faults of a run, or none if the options ask for the list of faults.
@@ -37,7 +37,7 @@ pub(super) fn choose(named: &[String], random: u32, seed: u64) -> Result<Option<
     }
     let mut chosen = named.iter().map(|name| parse(name)).collect::<Result<Vec<_>, _>>()?;
     let mut chance = fastrand::Rng::with_seed(seed);
-    // There is a login at the start, and after each refresh that failed.
+    // There is a login at the start, and after each failed refresh.
     let (mut logins, mut upstream) = (1, 0);
     for _ in 0..random {
         let place = match chance.u32(..4) {
@@ -71,13 +71,14 @@ pub(super) fn help() -> String {
     format!("login=: {login}\nrefresh=: {refresh}\nstore=: {}", STORE.map(AwsFault::name).join(" "))
 }
 
-/// Whether a fault can happen at this endpoint, and the fleet recovers without a person. Rejected credentials need one.
+/// Whether a fault can happen at this endpoint and the fleet recovers without a person, which rejected credentials
+/// need.
 fn ends(endpoint: Endpoint, fault: &Fault) -> bool {
     fault.fits(endpoint) && (endpoint, fault) != (Endpoint::Login, &Fault::WrongPassword)
 }
 
 fn parse(text: &str) -> Result<Planned, String> {
-    let unknown = || format!("there is no fault {text}; there are:\n{}", help());
+    let unknown = || format!("there is no fault {text}; the faults are:\n{}", help());
     let (place, what) = text.split_once('=').ok_or_else(unknown)?;
     if place == "store" {
         let fault = AwsFault::from_name(what).filter(|fault| STORE.contains(fault));
@@ -112,9 +113,9 @@ pub(super) fn injected(world: &World) -> u64 {
     world.convirza.faults().injected() + world.dynamodb.faults().injected()
 }
 
-/// Plans the faults. Each waits until a request has met the one before it at the same place. One at a login also waits for
-/// a login without a fault, since the cooldown doubles otherwise; those of the store are spread over the run. `met` is
-/// told when a fault was met.
+/// Plans the faults. Each waits until a request has met the previous one at the same place. A fault at a login also
+/// waits for a login without a fault, because the cooldown would double otherwise. Faults of the store are spread over
+/// the run. `met` is notified when a fault was met.
 pub(super) async fn inject(
     world: &World,
     faults: &[Planned],

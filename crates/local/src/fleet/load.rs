@@ -43,7 +43,7 @@ impl Clock for SeededClock {
     }
 }
 
-/// What the callers saw.
+/// The callers' results.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// One for each answer.
@@ -79,7 +79,7 @@ pub(super) async fn run(
     }
     let mut outcome = Outcome::default();
     while let Some(part) = tasks.join_next().await {
-        // The answers of a worker that panicked are missing, which the report tells.
+        // The answers of a worker that panicked are missing, and the report says so.
         let Ok(part) = part else { continue };
         outcome.latencies.extend(part.latencies);
         for (code, count) in part.failures {
@@ -91,8 +91,8 @@ pub(super) async fn run(
     outcome
 }
 
-/// Requests a token of every broker, again and again, until all faults were met and all brokers answer with a token. Gives up if
-/// that takes longer than `patience` without another fault.
+/// Requests a token from every broker repeatedly, until all faults were met and all brokers answer with a token. Gives
+/// up if that takes longer than `patience` without another fault.
 pub(super) async fn recover(handlers: &[Handler], faults_left: impl Fn() -> u64, patience: Duration) -> bool {
     let mut left = faults_left();
     let mut waiting_since = Instant::now();

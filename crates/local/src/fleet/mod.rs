@@ -25,8 +25,8 @@ pub(crate) struct Options {
     /// Requests, over all brokers
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// How long an access token lives: 8 if there are faults. If it is set, the load is spread over four lifetimes, so
-    /// that pairs have to be renewed
+    /// How long an access token lives: 8 if there are faults. If set, the load is spread over four lifetimes, so that
+    /// pairs have to be renewed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..=MAX_LIFETIME))]
     token_lifetime: Option<u64>,
     /// A fault to inject once, such as refresh=lost_reply or store=unavailable. May be given several times.
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Waits until the console is open in a browser, and keeps it open until Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// Makes a run repeatable, as far as the machine's timing allows
+    /// Makes a run repeatable, as far as the machine's timing permits
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -51,9 +51,9 @@ pub(crate) struct Options {
 const LIFETIMES: u32 = 4;
 /// Faults at a refresh need pairs that are renewed during the run.
 const LIFETIME_WITH_FAULTS: Duration = Duration::from_secs(8);
-/// The upstream's limit itself. Half of it is for one account, and each fault may cost a login.
+/// The upstream's limit. One account gets half of it, and each fault may cost a login.
 const LOGIN_BUDGET: usize = 10;
-/// The longest cooldown after a single fault, and some time.
+/// The longest cooldown after a single fault, plus a reserve.
 const PATIENCE: Duration = Duration::from_secs(80);
 
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
@@ -121,7 +121,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         never = faults::inject(&world, &faults, spread, |at| last_fault.set(Some(at))) => match never {},
         ended = running => ended,
     };
-    // A cooldown is about as long as the failures before it, and logins that are stopped are stopped for a minute.
+    // A cooldown is about as long as the failures before it, and logins are stopped for at most a minute.
     let upstream = faults.iter().filter(|fault| matches!(fault, Planned::Upstream(..))).count();
     let stops_logins = upstream > faults::MOST_DRAWN_UPSTREAM || faults.iter().any(Planned::stops_logins);
     let failures_end = last_fault.get().map(|met: Instant| {

@@ -5,20 +5,20 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use emulators::convirza::Observed;
 use std::{fmt::Write, process::ExitCode, time::Duration};
 
-/// What became of a run, apart from the answers.
+/// The result of a run, except the answers.
 pub(super) struct Run {
     pub(super) faults_chosen: u64,
     /// After the run, every broker answered with a token.
     pub(super) recovered: bool,
-    /// When the faults and the cooldowns that they cause were over, since the start of the run. None without a fault.
+    /// When the faults and their cooldowns were over, since the start of the run. `None` without a fault.
     pub(super) failures_end: Option<Duration>,
     /// How long a token lives in this run.
     pub(super) access_lifetime: Duration,
-    /// How often all sessions were revoked with the console's button.
+    /// How many times the console's button revoked all sessions.
     pub(super) revocations: u64,
 }
 
-/// Prints the table, and what is wrong with the run.
+/// Prints the table, and the complaints about the run.
 pub(super) fn print(world: &World, options: &Options, outcome: &Outcome, run: &Run) -> ExitCode {
     let upstream = world.convirza.observed();
     let store = world.dynamodb.counts();
@@ -108,13 +108,13 @@ fn complaints(
     run: &Run,
 ) -> Vec<&'static str> {
     let faults = upstream.faults_injected + store_faults;
-    // The first pair takes a login. Each fault and each revocation of all sessions may cost one more.
+    // The first pair takes a login. Each fault and each revocation of all sessions may take another.
     let needed = 1 + faults + run.revocations;
-    // A fault that was switched on in the console may last, and nobody knows when it was over.
+    // A fault that was switched on in the console may last, and its end is unknown.
     let by_hand = faults > run.faults_chosen;
     let all = [
         (upstream.logins_limited > 0, "the upstream's login limit was hit"),
-        (upstream.logins_arrived > needed, "a login was sent without need"),
+        (upstream.logins_arrived > needed, "a login was sent needlessly"),
         (upstream.refresh_tokens_sent_twice > 0, "a refresh token was sent twice"),
         (outcome.latencies.len() as u64 != requests, "requests were not answered"),
         (faults < run.faults_chosen, "not all faults were injected"),
@@ -161,7 +161,7 @@ mod tests {
         let limited = complaints_of(|upstream, _, _| upstream.logins_limited = 1);
         assert_eq!(limited, ["the upstream's login limit was hit"]);
         let needless = complaints_of(|upstream, _, _| upstream.logins_arrived = 3);
-        assert_eq!(needless, ["a login was sent without need"]);
+        assert_eq!(needless, ["a login was sent needlessly"]);
         let twice = complaints_of(|upstream, _, _| upstream.refresh_tokens_sent_twice = 1);
         assert_eq!(twice, ["a refresh token was sent twice"]);
         // A worker that panicked returns no answers.

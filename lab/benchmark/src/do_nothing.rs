@@ -1,4 +1,4 @@
-//! A function that does nothing, on the runtime that the broker has.
+//! A do-nothing function on the broker's runtime.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::IgnoredAny;

@@ -1,5 +1,5 @@
-//! A Lambda Runtime API on plain sockets, whose own share of a latency is small: one thread for each connection, no HTTP
-//! library, no allocation of note.
+//! A Lambda Runtime API on plain sockets, which adds little to a latency: one thread per connection, no HTTP library,
+//! hardly any allocation.
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ struct Event {
     answered: Sender<Answer>,
 }
 
-/// What the program did with an event.
+/// How the program handled an event.
 pub(crate) struct Answer {
     pub(crate) latency: Duration,
     pub(crate) at: Instant,
@@ -111,7 +111,7 @@ impl Drop for Function {
     }
 }
 
-/// What the program prints is read, as Lambda reads it.
+/// The program's output is read, as by Lambda.
 fn spawn(program: &Program, api: SocketAddr) -> Child {
     let (name, arguments) = program.command.split_first().expect("a command");
     let mut process = Command::new(name)
@@ -132,7 +132,7 @@ fn spawn(program: &Program, api: SocketAddr) -> Child {
     process
 }
 
-/// The events without an answer, by request id, and the number of all. The answer may come by another connection.
+/// The unanswered events, by request id, and the number of all events. An answer may come over another connection.
 #[derive(Default)]
 struct Sent {
     waiting: Mutex<HashMap<String, (Sender<Answer>, Instant)>>,
@@ -194,7 +194,7 @@ fn serve(
     }
 }
 
-/// Reads a request: when it arrived, the id of the event that it answers, if it does, and its body.
+/// Reads a request: when it arrived, the id of the event that it answers, if any, and its body.
 fn request(reader: &mut BufReader<TcpStream>) -> Option<(Instant, Option<String>, Vec<u8>)> {
     reader.fill_buf().ok()?;
     let arrived_at = Instant::now();

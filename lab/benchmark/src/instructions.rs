@@ -1,11 +1,11 @@
 //! The processor's instructions of a cold start and of warm invocations, counted by Callgrind. Unlike times they hardly
-//! depend on the machine, so that CI compares them with the numbers in `instructions.txt`.
+//! depend on the machine, so CI compares them with the numbers in `instructions.txt`.
 
 use crate::driver::{Function, Program};
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
-/// A change that adds or saves more than this has to change the numbers, too.
+/// A change that adds or saves more than this has to change the numbers too.
 const TOLERANCE_PERCENT: u64 = 3;
 const INVOCATIONS: u64 = 200;
 
@@ -37,7 +37,7 @@ pub(crate) fn check(broker: &Program, nothing: &Program, events: &[(&str, Arc<[u
     all_within
 }
 
-/// `gives_tokens`: each answer has to hold one.
+/// `gives_tokens`: whether each answer has to contain a token.
 fn measure<'a>(
     program: &Program,
     gives_tokens: bool,

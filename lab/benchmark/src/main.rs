@@ -1,8 +1,8 @@
-//! What the broker costs above the runtime: start, latency, throughput, memory, size.
+//! What the broker adds to the cost of the runtime: start, latency, throughput, memory, size.
 //!
-//! Every figure is compared with that of a function that does nothing, on the same runtime, alternately in the same run.
-//! Where Python with boto3 and Node with the AWS SDK are installed, functions that cache the token as one usually does are
-//! started as well. `cargo benchmark` prints the table of docs/PERFORMANCE.md; it has to be alone on the machine.
+//! Every figure is compared with that of a do-nothing function on the same runtime, alternately in the same run. If
+//! Python with boto3 and Node with the AWS SDK are installed, the usual functions that cache the token are started as
+//! well. `cargo benchmark` prints the table of docs/PERFORMANCE.md; it has to be alone on the machine.
 //! `cargo benchmark instructions` counts instructions instead, and compares them with `instructions.txt`.
 #![allow(
     clippy::unwrap_used,
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Builds the function as it is shipped, by itself: other packages would add features to its dependencies. The function that
-/// does nothing is built the same way, since what it is linked with counts.
+/// Builds the function as shipped, and alone, because other packages would add features to its dependencies. The
+/// do-nothing function is built the same way, because its linked libraries count.
 fn build() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     for (package, program) in [("token-broker-benchmark", "do-nothing"), ("token-broker", "token-broker")] {
@@ -95,7 +95,7 @@ fn token_of(body: &[u8]) -> bool {
     String::from_utf8_lossy(body).contains("access_token")
 }
 
-/// From exec to the first request for an event, and to the first answer, whose event waits already.
+/// From exec to the first request for an event, and to the first answer, whose event is already waiting.
 fn starts(report: &mut Report, broker: &Program, nothing: &Program) {
     let (mut requests, mut answers) = ([vec![], vec![]], [vec![], vec![]]);
     for _ in 0..STARTS {
@@ -112,7 +112,7 @@ fn starts(report: &mut Report, broker: &Program, nothing: &Program) {
     report.compare("start to the first answer, pair in the table", answers, "4.00");
 }
 
-/// Functions in other languages that cache the token as one usually does.
+/// The usual functions in other languages that cache the token.
 fn others(report: &mut Report, broker: &Program, table: &table::Table) {
     for (name, program) in table::others(table) {
         let Some(program) = program else {
@@ -129,7 +129,7 @@ fn others(report: &mut Report, broker: &Program, table: &table::Table) {
             }
         }
         report.row(
-            Ratio::of(&format!("{name}: start to the first token, against the broker's"), other, own),
+            Ratio::of(&format!("{name}: start to the first token, compared with the broker's"), other, own),
             "",
         );
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Requests of one measurement of throughput.
 pub(crate) const BURST: usize = 1_000;
 
-/// The latencies of a program, and of one that it is compared with.
+/// The latencies of a program, and of the program that it is compared with.
 pub(crate) struct Ratio {
     name: String,
     median: Duration,

@@ -1,4 +1,4 @@
-//! A table with one pair, on plain sockets, so that its own share of a latency is small.
+//! A table with one pair, on plain sockets, so that it adds little to a latency.
 
 use crate::driver::Program;
 use emulators::{Ports, World, convirza::Settings, dynamodb, instance::Instance};
@@ -19,7 +19,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Has the broker log in with the emulated upstream, and keeps the item that it stored.
+    /// Lets the broker log in to the emulated upstream, and keeps the item that it stored.
     pub(crate) fn start(broker: &Path) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let (item, environment) = runtime.block_on(async {
@@ -33,7 +33,7 @@ impl Table {
         });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        // The function believes a response only with its checksum, and reads the time from it.
+        // The function accepts a response only with its checksum, and reads the time from it.
         let checksum = crc32fast::hash(item.as_bytes());
         let head = format!("Content-Length: {}\r\nx-amz-crc32: {checksum}\r\n\r\n{item}", item.len());
         let response: Arc<str> = Arc::from(head);

@@ -35,7 +35,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// Splits a request. A head that no HTTP library accepts is none.
+/// Splits a request. A head that no HTTP library accepts does not count.
 fn parse(bytes: &[u8]) -> Option<(Parts, &[u8])> {
     let (head, body) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
         Some(end) => (bytes.get(..end)?, bytes.get(end + 2..)?),
@@ -63,7 +63,7 @@ fn check_proxied(base: &str, head: &Parts) {
     assert!(target.authority().is_none() && target.scheme().is_none(), "{target}");
     let target = target.to_string();
     assert!(target.starts_with('/') && target.starts_with(base), "{target}");
-    // As servers and proxies resolve it that are more lenient than this agent.
+    // As resolved by servers and proxies that are more lenient than this agent.
     let api = Url::parse("https://api.example").expect("a URL");
     for resolved in [Url::parse(&format!("https://api.example{target}")), api.join(&target)] {
         let resolved = resolved.expect("a target is a path");

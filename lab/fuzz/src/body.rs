@@ -33,12 +33,12 @@ pub(crate) fn check(bytes: &[u8]) {
     let text = std::str::from_utf8(body).ok();
     let encoded = BASE64_STANDARD.encode(body);
     let as_text = text.map_or((encoded.as_str(), true), |text| (text, false));
-    // By turns, so that each version sees both forms.
+    // Alternately, so that each version sees both forms.
     let forms =
         if body.len() % 2 == 0 { [(encoded.as_str(), true), as_text] } else { [as_text, (&encoded, true)] };
     let first = answer(&version_1(method, path, media_type, forms[0], text));
     let second = answer(&version_2(method, path, media_type, forms[1], text));
-    // A map of parameters has no order, so another wrong one may be named.
+    // A map of parameters has no order, so the error may name another wrong one.
     assert!(if method == "GET" { first.0 == second.0 } else { first == second }, "{first:?}, {second:?}");
     if body.len() % 4 == 3 {
         check_marked(method, path, body);

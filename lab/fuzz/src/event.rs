@@ -20,7 +20,7 @@ enum Shape {
     Direct(Value),
     /// Not JSON.
     Broken,
-    /// Nested too deeply, or with half a surrogate pair, for the parser of this oracle.
+    /// Nested too deeply, or with half a surrogate pair, which this oracle's parser rejects.
     Unknown,
 }
 
@@ -37,7 +37,7 @@ fn shape(payload: &[u8]) -> Shape {
 /// Checks one payload.
 pub(crate) fn check(payload: &[u8]) {
     let shape = shape(payload);
-    // One of the others suffices for each payload: none accepts an HTTP event, and most payloads come often.
+    // One of the others is enough for each payload: none accepts an HTTP event, and most payloads recur.
     let sum = payload.iter().fold(0, |sum: usize, byte| sum + usize::from(*byte));
     for alias in ["http", DIRECT[sum % DIRECT.len()]] {
         let (aliases, callers) = deployed();
@@ -131,7 +131,7 @@ fn check_by_shape(invocation: &Invocation, shape: &Shape) {
     }
 }
 
-/// The identity where API Gateway writes it. If a part is no object, it is anywhere in the context.
+/// The identity where API Gateway writes it. If a part is not an object, it may be anywhere in the context.
 fn identity(event: &Value) -> Vec<&str> {
     let context = &event["requestContext"];
     let (path, is_plain) = match &context["http"] {

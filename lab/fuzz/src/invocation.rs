@@ -48,7 +48,7 @@ pub(crate) fn deployed() -> (Aliases, Callers) {
     (aliases, Callers::Rules(rules))
 }
 
-/// Has the handler answer a payload that came through an alias. An empty name stands for none.
+/// Lets the handler answer a payload from an alias. An empty name means no alias.
 pub(crate) fn invoke(payload: &[u8], alias: &str, aliases: Aliases, callers: Callers) -> Invocation {
     let memory = Arc::new(Memory::default());
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -64,7 +64,7 @@ pub(crate) fn invoke(payload: &[u8], alias: &str, aliases: Aliases, callers: Cal
     context.invoked_function_arn =
         if alias.is_empty() { function.to_owned() } else { format!("{function}:{alias}") };
     let text = String::from_utf8_lossy(payload);
-    // As the runtime does it.
+    // As the runtime does.
     let mut json = serde_json::Deserializer::from_slice(payload);
     let payload = Payload::deserialize(&mut json).expect("every payload is accepted");
     let answer = handler.handle(LambdaEvent::new(payload, context));

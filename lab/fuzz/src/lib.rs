@@ -1,4 +1,4 @@
-//! Rules for any bytes from outside. Each target checks one parser, in the code that the function and the agent run.
+//! Rules for all input from outside. Each target checks one parser, in the code that the function and the agent run.
 //!
 //! | target | bytes |
 //! | --- | --- |
@@ -33,7 +33,7 @@ use serde_json::Value;
 
 /// A parser under test.
 pub struct Target {
-    /// Its name, which is that of its folder of seeds.
+    /// Its name, which is also the name of its folder of seeds.
     pub name: &'static str,
     /// Checks one input.
     ///
@@ -53,10 +53,10 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "agent", check: agent::check },
 ];
 
-/// Marks a value that must not appear in an answer or an error. It makes a value of the input wrong.
+/// Marks a value that must not appear in an answer or an error. The mark makes the value invalid.
 const MARK: &str = "Tell-Tale";
 
-/// Whether an input has the mark already, maybe where it is repeated: in the name of a field.
+/// Whether an input already has the mark, perhaps in a field's name, which answers may quote.
 fn has_mark(bytes: &[u8]) -> bool {
     bytes.windows(MARK.len()).any(|part| part == MARK.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! The seeds of each target, and changes of them that are random but the same each time.
+//! The seeds of each target, and random but reproducible changes of them.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};

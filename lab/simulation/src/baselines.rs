@@ -1,11 +1,10 @@
-//! Three common designs without the broker, each written with care. They live in the same world and make the same
-//! calls.
+//! Three common designs without the broker, each written with care. They run in the same world and make the same calls.
 //!
 //! All three keep the pair in memory until a minute before it expires, then send its refresh token. They log in if
 //! there is no refresh token, or if it was refused. After a 429 they wait as long as `Retry-After` says. Without
 //! `Retry-After`, and after any other failure of the upstream, they wait 1 s, doubled each time. Then they start over,
-//! and reread the table if they share one. They give up after three tries, or when the caller would be gone. An
-//! instance obeys a `Retry-After` in its later requests, too. A rejected token is renewed.
+//! and reread the table if they share one. They give up after three tries, or at the caller's deadline. An instance
+//! obeys a `Retry-After` in later requests too. A rejected token is renewed.
 //!
 //! | name | shared state | before a renewal | save |
 //! | --- | --- | --- | --- |
@@ -23,7 +22,7 @@ use protocol::{
 };
 use std::time::Duration;
 
-/// A token with less left is not handed out.
+/// A token with less time left is not handed out.
 pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -35,7 +34,7 @@ pub(crate) struct Baseline {
     strategy: Strategy,
     request: Request,
     cache: Cache,
-    /// Pair and lock as they were last read. Without sharing, the instance's own pair.
+    /// Pair and lock as last read. Without sharing, the instance's own pair.
     record: Account,
     state: State,
     tries: u32,
@@ -43,7 +42,7 @@ pub(crate) struct Baseline {
     refused: Option<Generation>,
     /// The version of the write that took the lock, while this request holds it.
     locked: Option<Version>,
-    /// Nothing is sent before, because of the last 429. The instance keeps it for its later requests.
+    /// Nothing is sent before this instant, because of the last 429. The instance keeps it for later requests.
     retry_until: Option<Timestamp>,
 }
 
@@ -154,7 +153,7 @@ impl Baseline {
             (State::Saving { pair }, Event::Written(WriteOutcome::Conflict)) => self.put(pair, ANY_VERSION),
             (State::Saving { pair }, Event::Written(_)) => answer(cx, &pair),
             (State::ReleasingLock { then }, Event::Written(_)) => self.go_on(then),
-            _ => fail(Failure::Defect("an event came that does not answer the last effect")),
+            _ => fail(Failure::Defect("an event does not answer the last effect")),
         }
     }
 
@@ -250,7 +249,7 @@ impl Baseline {
         if too_late { fail(failure) } else { Step::Perform(Effect::Pause { until }) }
     }
 
-    /// Releases the lock if this request holds it, and goes on. The write is conditional on the own version.
+    /// Releases the lock if this request holds it, and continues. The write is conditional on this request's version.
     fn release_lock(&mut self, cx: Context<'_>, then: Step) -> Step {
         let Some(expected) = self.locked.take() else { return self.go_on(then) };
         let next = Account { version: expected.next(cx.now), ..Account::default() };
@@ -263,7 +262,7 @@ impl Baseline {
         then
     }
 
-    /// Saves the pair in any case, since it would be lost otherwise. The same write releases the lock if this request
+    /// Saves the pair in any case, because it would be lost otherwise. The same write releases the lock if this request
     /// still holds it.
     fn save(
         &mut self,

@@ -1,5 +1,5 @@
-//! Requests of the broker: the production code of one process, over simulated ports, with what may happen to it. It is
-//! stopped, dies, its callers hang up, and its ports panic.
+//! Requests of the broker: the production code of one process over simulated ports. The process may be stopped or die,
+//! its callers may hang up, and its ports may panic.
 
 use crate::{
     executor::Polled,
@@ -14,7 +14,7 @@ use protocol::{Effect, Event, Failure, Intent, Outcome, Request, StoreError, mil
 use std::{panic::resume_unwind, sync::Arc};
 use token_broker::broker::Maintenance;
 
-/// What a task of a process ends with.
+/// How a task of a process ends.
 pub(crate) enum Ended {
     Request(Result<Outcome, Failure>),
     Maintenance(Result<Maintenance, StoreError>),
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Polls tasks until none is ready. Those of a stopped process are put off.
+    /// Polls tasks until none is ready. Tasks of a stopped process are deferred.
     pub(crate) fn run_ready_tasks(&mut self) {
         while let Some(task) = self.executor.next_ready(&mut self.rng) {
             let now_ms = self.now_ms;
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Takes up what a process has done. What it did after a stop happens later.
+    /// Applies what a process has done. Whatever it did after a stop happens later.
     fn follow_journal(&mut self, task: TaskId, journal: Vec<Entry>) {
         for Entry { stopped_ms, action } in journal {
             match action {
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// The account of an effect. The store's limiter and the upstream are not told.
+    /// The account of an effect. Effects of the limiter and the upstream do not state it.
     fn account_of(&mut self, task: TaskId, name: Option<&protocol::AccountName>, effect: &Effect) -> usize {
         if let Some(served) = self.served(task) {
             return served.account;
@@ -231,7 +231,7 @@ impl World {
         if is_effect && self.faults.strikes(Fault::Panics, 20, now_ms, &mut self.rng) {
             delivery = Delivery::Panic;
         }
-        // If the process has given the effect up, it does not matter what became of it.
+        // If the process has abandoned the effect, its result does not matter.
         let _ = reply.send(delivery);
         if self.faults.strikes(Fault::HangUps, 20, now_ms, &mut self.rng) {
             self.hang_up(task.process);

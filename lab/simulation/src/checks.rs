@@ -176,7 +176,7 @@ impl Checks {
         }
     }
 
-    /// A request waited for a token that was there when it arrived.
+    /// A request waited for a token that existed when it arrived.
     pub(crate) fn held_back(&mut self, wait_ms: u64) {
         self.tally.longest_hold_ms = self.tally.longest_hold_ms.max(wait_ms);
     }

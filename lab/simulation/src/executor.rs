@@ -1,15 +1,15 @@
 //! A deterministic executor: it polls one future per request, and draws the order of those that are ready.
 //!
-//! The broker needs no runtime of its own. Its waiting is channels, a mutex and timers, so an executor over the world's
-//! event queue suffices. The alternatives were:
+//! The broker needs no particular runtime. It waits on channels, a mutex and timers, so an executor over the world's
+//! event queue is enough. The alternatives were:
 //!
 //! | alternative | why not |
 //! | --- | --- |
-//! | `turmoil`, `madsim` | they bring a network, a clock and a runtime of their own. Here the event queue decides the fate of every effect, by true time, for the broker and the baselines alike |
+//! | `turmoil`, `madsim` | they bring their own network, clock and runtime. Here the event queue decides every effect by true time, for the broker and the baselines alike |
 //! | `shuttle` | it explores orders without time, and needs the broker built against its own mutexes and channels instead of tokio's |
 //! | tokio's paused clock | it polls in the order of waking, has one clock for all instances, and cannot stop or kill one of them |
 //!
-//! This one polls only what was woken, stops and kills single processes, and adds nothing to what a seed determines.
+//! This executor polls only woken tasks, can stop and kill single processes, and stays determined by the seed.
 
 use fastrand::Rng;
 use std::{
@@ -38,14 +38,14 @@ struct Task<I, T> {
     alarm: Arc<Alarm<I>>,
 }
 
-/// Puts its task among the ready ones, once until it is polled.
+/// Adds its task to the ready ones, once until it is polled.
 struct Alarm<I> {
     task: I,
     is_ready: AtomicBool,
     ready: ReadyTasks<I>,
 }
 
-/// What became of a task that was polled.
+/// The result of polling a task.
 pub enum Polled<T> {
     /// It waits for something.
     Pending,
@@ -77,7 +77,7 @@ impl<I: Copy + Ord + Send + Sync + 'static, T> Executor<I, T> {
         Some(task)
     }
 
-    /// Puts a task back that [`Self::next_ready`] gave, for later.
+    /// Returns a task from [`Self::next_ready`], for later.
     pub fn put_back(&mut self, task: I) {
         lock(&self.ready).insert(task);
     }

@@ -1,12 +1,12 @@
-//! What can go wrong, and when.
+//! Faults, and when they happen.
 
 use crate::HOUR;
 use fastrand::Rng;
 
-/// One thing that goes wrong during a window.
+/// One kind of fault, which lasts for a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// DynamoDB is out of reach.
+    /// DynamoDB is unreachable.
     StoreDown,
     /// DynamoDB refuses every other request, after the client's own retries.
     StoreThrottles,
@@ -17,11 +17,11 @@ pub(crate) enum Fault {
     StoreWritesDown,
     /// Writes of the login rate limiter take 2.1 to 3 s. The client gives up after 2.5 s, and they are carried out.
     LimiterSlow,
-    /// Secrets Manager is out of reach.
+    /// Secrets Manager is unreachable.
     SecretsDown,
     /// Connections to the upstream fail.
     UpstreamUnreachable,
-    /// The upstream answers 500. It has carried out one request in four all the same.
+    /// The upstream answers 500, but has carried out one request in four.
     UpstreamFails,
     /// The upstream never answers. Requests arrive late, and it carries out every other one.
     UpstreamHangs,
@@ -52,7 +52,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The faults that are drawn. The others need callers and settling times of their own.
+    /// The faults that may be drawn. The others need their own callers and settling times.
     pub(crate) const ALL: [Self; 18] = [
         Self::StoreDown,
         Self::StoreThrottles,
@@ -74,8 +74,8 @@ impl Fault {
         Self::HoldersDie,
     ];
 
-    /// How much longer than other faults this one is felt. A refused login is tried again after an hour at the latest,
-    /// and a tenth more. A pair whose predecessors died young is trusted for as long.
+    /// How much longer this fault has an effect than others. A refused login is tried again after at most an hour and a
+    /// tenth. A pair whose predecessors died young is trusted for that long.
     fn aftermath_ms(self) -> u64 {
         match self {
             Self::LoginsForbidden | Self::Rival | Self::Lies => HOUR + HOUR / 10,
@@ -109,12 +109,12 @@ impl Faults {
         self.windows.iter().any(|window| window.fault == fault && now(window))
     }
 
-    /// Whether a fault strikes that does so once in `one_in` times during its window.
+    /// Whether a fault strikes that does so one time in `one_in` during its window.
     pub(crate) fn strikes(&self, fault: Fault, one_in: u32, now_ms: u64, rng: &mut Rng) -> bool {
         self.lasts(fault, now_ms) && rng.u32(..one_in) == 0
     }
 
-    /// When the last fault is over, and felt no longer than any other.
+    /// When the last fault and its after-effects are over.
     pub(crate) fn end_ms(&self) -> u64 {
         self.windows.iter().map(|window| window.until_ms + window.fault.aftermath_ms()).max().unwrap_or(0)
     }

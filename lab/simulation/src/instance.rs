@@ -8,7 +8,8 @@ use fastrand::Rng;
 use protocol::{Policy, Timestamp, millis};
 
 pub(crate) struct Instance {
-    /// Differs for every instance that ever lived. It tells a message for a dead instance from one for its successor.
+    /// Unique for every instance that ever lived. It distinguishes a message for a dead instance from one for its
+    /// successor.
     pub(crate) life: u64,
     /// How far its clock is ahead of true time. Any two clocks differ by the tolerated margin at most.
     clock_ahead_ms: i64,
@@ -27,7 +28,7 @@ impl Instance {
         let clock_ahead_ms = rng.i64(-half_margin_ms..=half_margin_ms);
         let runs = match strategy {
             Strategy::Broker => {
-                // One instance in four keeps the right time.
+                // One instance in four has the right time.
                 let clock = match clocks {
                     Clocks::FarOff if !life.is_multiple_of(4) => OwnClock::FarOff(life),
                     Clocks::Step if !life.is_multiple_of(4) => OwnClock::Steps(life),

@@ -12,7 +12,7 @@ use std::{f64::consts::TAU, time::Duration};
 const ARRIVALS_PER_BURST: u32 = 500;
 
 pub(crate) struct Load {
-    /// What callers got last, by account.
+    /// What callers last received, by account.
     pub(crate) handed_out: Vec<Option<(Generation, Secret)>>,
     /// Every request so far, for the trace.
     pub(crate) arrivals: Vec<Arrival>,

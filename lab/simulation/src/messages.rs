@@ -1,4 +1,4 @@
-//! What happens to an effect on its way: latency, loss, delay, and replies that never come.
+//! What happens to an effect in transit: latency, loss, delay, and replies that never arrive.
 
 use crate::{
     SECOND,
@@ -15,11 +15,11 @@ const STORE_TIMEOUT_MS: u64 = 2_500;
 /// The longest time that the client of Secrets Manager tries.
 const SECRETS_TIMEOUT_MS: u64 = 4_000;
 
-/// An effect on its way.
+/// An effect in transit.
 pub(crate) struct Message {
     pub(crate) account: usize,
     pub(crate) effect: Effect,
-    /// Gets the reply. None once it got another event, or if the reply is lost.
+    /// Receives the reply. `None` after another event, or if the reply is lost.
     pub(crate) to: Option<ReplyTo>,
     /// If the reply is lost, that may cost a login.
     pub(crate) renews: bool,
@@ -37,7 +37,7 @@ pub(crate) enum ReplyFate {
     After(u64),
     /// It is lost. The instance gets another event.
     Lost,
-    /// It is lost, and the client sends the request once more. The reply to that arrives this much later.
+    /// It is lost, and the client sends the request again. The reply to that arrives this much later.
     SentAgain(u64),
     /// The upstream answers 500.
     Error { after_ms: u64, carried_out: bool },
@@ -46,7 +46,7 @@ pub(crate) enum ReplyFate {
 }
 
 impl World {
-    /// Sends an effect on its way. Its reply is of no use later than `time_left_ms` from now.
+    /// Sends an effect. Its reply is useless after `time_left_ms`.
     pub(crate) fn transmit(&mut self, mut message: Message, time_left_ms: u64) {
         match &message.effect {
             Effect::Send { call, .. } => {
@@ -90,8 +90,8 @@ impl World {
         let there_ms = if slow { self.rng.u64(2_100..3_000) } else { there_ms };
         let give_up_ms = STORE_TIMEOUT_MS.min(time_left_ms);
         if refused {
-            // A lost permission is refused at once, and a lease that was not taken costs nothing. Otherwise the client
-            // tries again for a while.
+            // A missing permission is refused at once, and a lease that was not taken costs nothing. Otherwise the
+            // client retries for a while.
             let takes_lease =
                 matches!(&message.effect, Effect::WriteAccount { next, .. } if next.lease.is_some());
             if !(forbidden && takes_lease) {
@@ -111,7 +111,7 @@ impl World {
             7..=8 => (there_ms, ReplyFate::SentAgain(SECOND + back_ms)),
             _ => (there_ms, ReplyFate::After(back_ms)),
         };
-        // The client gives a slow request up. Otherwise it waits for as long as its caller.
+        // The client gives up a slow request. Otherwise it waits as long as its caller.
         let patience_ms = if slow { give_up_ms } else { time_left_ms };
         let returns = match reply {
             ReplyFate::After(back_ms) | ReplyFate::SentAgain(back_ms) => there_ms + back_ms <= patience_ms,
@@ -135,7 +135,7 @@ impl World {
             let event = Event::Replied(UpstreamReply::NeverLeft);
             return self.reply_after(after_ms, &mut message, event);
         } else if self.faults.lasts(Fault::UpstreamHangs, now_ms) {
-            // The kernel may deliver it as long again after the call was given up.
+            // The kernel may deliver it for that long again after the call was given up.
             (self.rng.u64(..2 * timeout_ms), ReplyFate::Lost)
         } else if self.faults.lasts(Fault::UpstreamLosesReplies, now_ms) {
             (there_ms, ReplyFate::Lost)
@@ -217,7 +217,7 @@ impl World {
             return self.upstream.limit(call, &mut self.rng);
         }
         match call {
-            // A refused login is refused at the upstream's door. It costs another one later.
+            // The upstream refuses the login on arrival. It costs another one later.
             Call::Login(_) if self.faults.lasts(Fault::LoginsForbidden, now_ms) => {
                 self.checks.tally.losses += 1;
                 return UpstreamReply::Refused;
@@ -248,7 +248,7 @@ impl World {
     }
 }
 
-/// The event of an effect whose reply does not come.
+/// The event for an effect whose reply never arrives.
 fn without_reply(effect: &Effect) -> Event {
     match effect {
         Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),

@@ -31,7 +31,7 @@ pub struct Plan {
     pub(crate) varied_answers: bool,
     /// The schedule asks for maintenance every five minutes.
     pub(crate) maintained: bool,
-    /// All instances get a request at the instant at which a pair expires.
+    /// All instances get a request at the instant when a pair expires.
     pub(crate) herds: bool,
     /// A caller sometimes reports a token that is alive.
     pub(crate) false_reports: bool,
@@ -264,7 +264,7 @@ impl Plan {
     pub const CLOCKS_STEP: Self =
         Self { name: "clocks_are_far_off_and_step", clocks: Clocks::Step, ..Self::CLOCKS_OFF };
 
-    /// A herd that is small enough for the baselines to finish soon. Only for a test.
+    /// A herd that is small enough for the baselines to finish quickly. Only for a test.
     pub const SMALL_HERDS: Self =
         Self { name: "a_herd_without_the_broker_meets_the_limit", instances: 300, days: 1, ..Self::HERDS };
 

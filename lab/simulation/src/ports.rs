@@ -1,5 +1,5 @@
-//! The ports of one simulated process. They perform nothing: each call is noted in the process's journal, and waits for
-//! its reply. The world reads the journal after every poll.
+//! The ports of one simulated process. They perform nothing: each call is recorded in the process's journal, and waits
+//! for its reply. The world reads the journal after every poll.
 
 use async_trait::async_trait;
 use fastrand::Rng;
@@ -21,10 +21,10 @@ use tokio::sync::oneshot;
 const STOPS_ONE_IN: u32 = 10;
 /// A stop comes at one of the points up to this.
 const LAST_STOP: u32 = 5;
-/// The broker has checked when the call may leave.
+/// The broker has just checked whether the call may leave.
 const CHECKED: Timestamp = Timestamp::from_millis(u64::MAX);
 
-/// How far a clock that is far off may be ahead, in milliseconds.
+/// How far a wrong clock may be ahead, in milliseconds.
 const FAR_OFF_MS: [i64; 4] = [110 * 60_000, -110 * 60_000, 5 * 60_000, -5 * 60_000];
 /// How often a clock that steps does so.
 const STEP_MS: u64 = 37 * 60_000;
@@ -34,7 +34,7 @@ const STEP_MS: u64 = 37 * 60_000;
 pub enum OwnClock {
     /// Ahead of true time by milliseconds, within half of the tolerated margin.
     Right(i64),
-    /// Far off, by the number of the instance. The store's dates set it right.
+    /// Far off, depending on the instance's number. The store's dates correct it.
     FarOff(u64),
     /// The same, and it steps.
     Steps(u64),
@@ -62,7 +62,7 @@ impl OwnClock {
     }
 }
 
-/// What a process's ports and its world have in common: the time, random numbers, and the journal.
+/// What a process's ports share with its world: the time, random numbers, and the journal.
 pub struct Link {
     own_clock: OwnClock,
     state: Mutex<State>,
@@ -73,11 +73,11 @@ struct State {
     now_ms: u64,
     /// How long the process was stopped during the poll.
     stopped_ms: u64,
-    /// Sets a clock right that is far off. None of one that is right.
+    /// Corrects a wrong clock. `None` for a right one.
     store_clock: Option<StoreClock>,
     /// Points of this poll at which the process could be stopped.
     points: u32,
-    /// The process is stopped at this point, or before it asks store or secrets for something.
+    /// The process is stopped at this point, or before a request to store or secrets.
     stops_at: Option<u32>,
     rng: Rng,
     journal: Vec<Entry>,
@@ -101,7 +101,7 @@ pub enum Action {
     Requested {
         /// Names the effect.
         number: u64,
-        /// The account, where the port is told.
+        /// The account, if the port is told.
         account: Option<AccountName>,
         /// What it asks for.
         effect: Effect,
@@ -112,11 +112,11 @@ pub enum Action {
     List(Reply),
     /// It waits until an instant of true time, in milliseconds.
     Sleep(u64, Reply),
-    /// It waits for this effect no more.
+    /// It no longer waits for this effect.
     Ended {
         /// The effect.
         number: u64,
-        /// The reply has come. Otherwise the effect was given up.
+        /// Whether the reply has arrived. Otherwise the effect was abandoned.
         answered: bool,
     },
 }
@@ -127,7 +127,7 @@ pub type Reply = oneshot::Sender<Delivery>;
 /// The reply to a call of a port.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Delivery {
-    /// What became of an effect, or the end of a pause.
+    /// The result of an effect, or the end of a pause.
     Event(Event),
     /// All records.
     Accounts(Read<Vec<Listed>>),
@@ -135,11 +135,11 @@ pub enum Delivery {
     Panic,
 }
 
-/// The payload of a panic that the plan wants. Any other panic is a defect, and ends the run.
+/// The payload of a panic that the plan intends. Any other panic is a defect, and ends the run.
 pub struct PlannedPanic;
 
 impl Link {
-    /// A process with its clock and a random number generator of its own.
+    /// A process with its own clock and random number generator.
     pub fn new(own_clock: OwnClock, rng: Rng) -> Arc<Self> {
         let state = State {
             now_ms: 0,
@@ -172,13 +172,13 @@ impl Link {
         (state.now_ms, state.stopped_ms, state.points) = (now_ms, 0, 0);
     }
 
-    /// After that: what the process did, and how long it was stopped in all.
+    /// Afterwards: what the process did, and how long it was stopped in all.
     pub fn end(&self) -> (Vec<Entry>, u64) {
         let mut state = self.state();
         (std::mem::take(&mut state.journal), state.stopped_ms)
     }
 
-    /// The present, as the process takes it at an instant of true time.
+    /// The present, as the process sees it at an instant of true time.
     pub fn moment(&self, true_ms: u64) -> Moment {
         self.present_in(&mut self.state(), true_ms).moment()
     }
@@ -252,7 +252,7 @@ pub(crate) fn stop_ms(rng: &mut Rng) -> u64 {
 
 struct SimulatedPorts(Arc<Link>);
 
-/// An effect under way. Notes its end, also if the process gives it up.
+/// An effect in flight. Records its end, even if the process abandons it.
 struct UnderWay<'a> {
     link: &'a Link,
     number: u64,
@@ -417,7 +417,7 @@ impl Clock for SimulatedPorts {
             let left = until.since(self.0.present_in(&mut state, true_ms).now);
             state.note(Action::Sleep(true_ms.saturating_add(protocol::millis(left)), reply));
         }
-        // If the world is gone, it does not matter when the pause ends.
+        // If the world is gone, the end of the pause does not matter.
         let _ = delivery.await;
     }
 }

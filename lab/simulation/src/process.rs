@@ -9,7 +9,7 @@ use protocol::{Policy, Request};
 use std::{collections::BTreeMap, sync::Arc};
 use token_broker::broker::Broker;
 
-/// The requests that one process serves at the same time.
+/// The number of requests that one process serves at the same time.
 const CONCURRENT_REQUESTS: usize = 10;
 
 pub(crate) struct Process {
@@ -35,7 +35,7 @@ pub(crate) struct TaskId {
     pub(crate) number: u64,
 }
 
-/// What a task is for.
+/// The purpose of a task.
 pub(crate) enum Work {
     Request(Box<Served>),
     Maintenance { began_ms: u64 },
@@ -47,16 +47,16 @@ pub(crate) struct Served {
     pub(crate) request: Request,
     /// When the request arrived, by true time. It may have waited for an instance since.
     pub(crate) arrived_ms: u64,
-    /// When the caller is gone, by true time.
+    /// When the caller gives up, by true time.
     pub(crate) deadline_ms: u64,
-    /// The process knew no record of the account when the request came.
+    /// Whether the process knew no record of the account when the request arrived.
     pub(crate) began_cold: bool,
-    /// The process was stopped on the way, so the caller's wait says nothing about the protocol.
+    /// Whether the process was stopped meanwhile, so that the caller's wait says nothing about the protocol.
     pub(crate) stopped: bool,
 }
 
 pub(crate) struct EffectUnderWay {
-    /// None where the port is not told, and the task is for several.
+    /// `None` if the port does not know it, and the task is for several.
     account: Option<usize>,
     task: TaskId,
     /// If its reply is lost, that may cost a login.
@@ -109,8 +109,8 @@ impl Process {
         }
     }
 
-    /// Notes that an effect begins. Returns whether its flow is the only one of the account: no other effect is under
-    /// way, and no other request that has run a flow is still unanswered.
+    /// Records that an effect begins. Returns whether its flow is the only one of the account: no other effect is in
+    /// flight, and no other request that has run a flow is still unanswered.
     pub(crate) fn effect_begins(
         &mut self,
         number: u64,
@@ -135,7 +135,7 @@ impl Process {
         self.runners.retain(|_, runner| *runner != task);
     }
 
-    /// A task has ended, or was cut short. Returns what it was for, and the renewals that it did not end.
+    /// A task has ended, or was interrupted. Returns its purpose, and the renewals that it did not finish.
     pub(crate) fn task_ends(&mut self, task: TaskId) -> (Option<Work>, u64) {
         let renewals = self.renewals();
         self.renewing.retain(|_, renewer| *renewer != task);

@@ -1,4 +1,4 @@
-//! One request, from its arrival to its answer: what is checked, whatever runs on the instance.
+//! One request, from its arrival to its answer, and its checks, whatever strategy runs on the instance.
 
 use crate::{
     HOUR, SECOND, Strategy,
@@ -8,9 +8,9 @@ use crate::{
 use protocol::{Answer, Failure, Intent, Outcome, Request, millis};
 use std::time::Duration;
 
-/// Kept free for sending the answer. The function ends this long before its caller is gone.
+/// Reserved for sending the answer. The function ends this long before its caller's deadline.
 pub(crate) const ANSWER_RESERVE_MS: u64 = 300;
-/// A request over HTTP has 28 s, since API Gateway ends it after 29 s, less the reserve.
+/// A request over HTTP has 28 s, because API Gateway ends it after 29 s, less the reserve.
 pub(crate) const HTTP_TIME: Duration = Duration::from_millis(28_000 - ANSWER_RESERVE_MS);
 /// A direct invocation has the function's timeout of 30 s, less the reserve.
 pub(crate) const DIRECT_TIME: Duration = Duration::from_millis(30_000 - ANSWER_RESERVE_MS);
@@ -78,7 +78,7 @@ impl World {
         let half_ms = self.plan.token_life_ms.min(assumed_ms) / 2 - millis(self.policy.clock_margin);
         let wanted_ms = millis(min_ttl).min(half_ms);
         self.checks.hold("I4", answer.expires_in_seconds >= wanted_ms / SECOND, || {
-            format!("{} s, but {wanted_ms} ms were requested for", answer.expires_in_seconds)
+            format!("{} s, but {wanted_ms} ms were requested", answer.expires_in_seconds)
         });
         let alive = self.upstream.is_alive(&answer.access_token, now_ms);
         self.checks.tally.dead_tokens += u64::from(!alive);

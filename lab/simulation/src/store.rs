@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// The accounts that have a record, as a scan finds them.
+    /// The accounts with a record, as a scan finds them.
     pub(crate) fn list(&self, names: &[AccountName]) -> Vec<Listed> {
         let stored = names.iter().zip(&self.accounts).filter(|(_, record)| record.version != Version(0));
         stored.map(|(name, record)| (name.clone(), Ok(record.clone()))).collect()

@@ -8,7 +8,7 @@ use protocol::{AccountName, Pair, Policy, Timestamp};
 pub enum Strategy {
     /// The production code.
     Broker,
-    /// Every instance has a pair of its own.
+    /// Every instance has its own pair.
     EachForItself,
     /// The table holds one pair for all. An instance that finds it expired renews it and overwrites it.
     SharedCache,

@@ -29,7 +29,7 @@ pub struct Tally {
     pub(crate) conflicts: Vec<usize>,
     /// The longest wait of a request whose instance was not stopped.
     pub longest_wait_ms: u64,
-    /// The longest wait for a token that was there when the request arrived.
+    /// The longest wait for a token that existed when the request arrived.
     pub longest_hold_ms: u64,
     /// The longest waits of failed requests, by error code.
     pub(crate) longest_failures_ms: BTreeMap<&'static str, u64>,
@@ -112,7 +112,7 @@ fn count(times_ms: &[Vec<u64>], account: usize, from_ms: u64, until_ms: u64) -> 
     times_ms.get(account).map_or(0, |times| times.iter().filter(within).count())
 }
 
-/// The number of each account, or the sum where there are many accounts.
+/// The number of each account, or the sum if there are many accounts.
 fn by_account(numbers: &[u64]) -> String {
     match numbers.len() {
         0..10 => format!("{numbers:?}"),

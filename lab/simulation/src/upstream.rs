@@ -39,7 +39,7 @@ struct Refresh {
     account: usize,
     consumed: bool,
     revoked: bool,
-    /// It arrived since it was last issued, in a call that was not answered 429.
+    /// Whether it has arrived since it was last issued, in a call that was not answered with 429.
     arrived: bool,
 }
 
@@ -57,7 +57,7 @@ impl Upstream {
         }
     }
 
-    /// Notes the arrival of a refresh token. Returns whether it has arrived before (I2).
+    /// Records the arrival of a refresh token. Returns whether it has arrived before (I2).
     pub(crate) fn receive_refresh_token(&mut self, call: &Call) -> bool {
         let Call::Refresh(IssuedToken { token, .. }, _) = call else { return false };
         std::mem::replace(&mut self.refresh[number(token)].arrived, true)

@@ -39,7 +39,7 @@ pub(crate) struct World {
     pub(crate) instances: Vec<Instance>,
     /// The requests that processes of the broker serve.
     pub(crate) executor: Executor<TaskId, Ended>,
-    /// The tasks that there ever were.
+    /// The number of tasks so far.
     pub(crate) tasks: u64,
     /// The instances that have ever lived.
     lives: u64,
@@ -59,11 +59,11 @@ pub struct Trace {
 
 /// An event in the queue.
 pub(crate) enum Occurrence {
-    /// The load brings its next arrival.
+    /// The load generates its next arrival.
     Load,
     /// A request arrives, or tries again to find an idle instance.
     Arrival(Arrival),
-    /// The schedule's five minutes are over.
+    /// The schedule's next five minutes are over.
     Maintenance,
     /// Every instance gets a request, if the pair still has that generation.
     Herd {
@@ -119,7 +119,7 @@ pub(crate) struct InstanceId {
     pub(crate) life: u64,
 }
 
-/// A request as the load brings it.
+/// A request as the load generates it.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) account: usize,
@@ -257,7 +257,7 @@ impl World {
         self.update_settled_time();
     }
 
-    /// After the last fault, a message may be on its way for a minute. Then a lease, a cooldown after a 429 (a tenth
+    /// After the last fault, a message may be in transit for a minute. Then a lease, a cooldown after a 429 (a tenth
     /// longer than a minute) or the permits may remain. If the budget is too small for all accounts at once, they log
     /// in one after another.
     fn update_settled_time(&mut self) {

@@ -1,5 +1,5 @@
-//! The simulated fleet goes through each plan, and the tally of each run is checked. The library checks the invariants
-//! at every step.
+//! Runs the simulated fleet through each plan and checks the tally of each run. The library checks the invariants at
+//! every step.
 //!
 //! `SIMULATION_SEED=7` runs that seed, `SIMULATION_SEEDS=20` the seeds from 1 to 20. The test of a plan has the plan's name.
 
@@ -40,8 +40,8 @@ fn number_from_environment(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a seed is a number"))
 }
 
-/// The first login, and one after an hour of failures: a try ahead of time may cost a login, and with a day left the next
-/// one comes an hour later.
+/// The first login, and one after an hour of failures: an early try may cost a login, and with a day left the next one
+/// comes an hour later.
 const LOGINS_WITH_A_FAILURE: u64 = 2;
 
 fn available(checks: &Checks) {
@@ -55,7 +55,7 @@ fn served_from_cache(checks: &Checks) {
     checks.require(failed == 0, || format!("{failed} requests failed on instances that knew the account"));
 }
 
-/// No account needed more logins than this.
+/// The most logins that an account may need.
 fn logins(checks: &Checks, most: u64) {
     let logins = &checks.tally.logins_by_account;
     checks.require(logins.iter().all(|number| *number <= most), || format!("logins: {logins:?}"));
@@ -216,8 +216,8 @@ fn renewals(checks: &Checks, account: usize, broken_ms: u64) -> [usize; 2] {
         .map(|(from_ms, until_ms)| checks.tally.renewals(account, from_ms, until_ms))
 }
 
-/// The first deaths are believed at once, the later ones after growing pauses. A pair that is older than two hours has
-/// not died young, so its death comes before the ones that count.
+/// The first deaths are believed at once, later ones after growing pauses. A pair that is older than two hours has not
+/// died young, so its death does not count.
 fn damped(checks: &Checks, account: usize) {
     for (broken_ms, most) in [(Plan::BREAKS_AGAIN_AT, 4), (Plan::BREAKS_AT, 5)] {
         let [soon, later] = renewals(checks, account, broken_ms);
@@ -231,7 +231,7 @@ fn damped(checks: &Checks, account: usize) {
 fn the_table_refuses_writes_for_two_hours() {
     run(Plan::WRITES_REFUSED, |checks| {
         let waits_ms = [checks.tally.longest_hold_ms, checks.tally.longest_failure_ms("store_unavailable")];
-        checks.require(waits_ms[0] <= 4_000, || format!("a usable token was held back: {waits_ms:?} ms"));
+        checks.require(waits_ms[0] <= 4_000, || format!("a usable token was withheld: {waits_ms:?} ms"));
         checks.require(waits_ms[1] <= 8_000, || format!("a failure took long: {waits_ms:?} ms"));
         logins(checks, 1);
         // A request without a usable token tries for 2.5 s. The next ones of the instance do not.
@@ -251,7 +251,7 @@ fn the_login_limiter_is_slow_for_an_hour() {
         };
         let (soon, later) = (permits(30 * SECOND), permits(HOUR));
         checks.require(soon.iter().sum::<usize>() <= 5, || format!("permits in 30 s: {soon:?}"));
-        // Each try costs one, and soon the tries are half a minute apart.
+        // Each try costs a permit, and soon the tries are half a minute apart.
         checks
             .require(later.iter().all(|permits| *permits <= 90), || format!("permits in an hour: {later:?}"));
     });
@@ -324,7 +324,7 @@ fn compare(plan: Plan, check: impl Fn(Strategy, &Checks)) {
             let replayed = tally.requests;
             checks
                 .require(replayed == requests, || format!("{replayed} requests, the broker had {requests}"));
-            // A few may not have ended when the plan does.
+            // A few may not have ended when the plan ends.
             let ended = figures.waits_ms.len() as u64 + tally.failed();
             let all_ended = (requests - 5..=requests).contains(&ended);
             checks.require(all_ended, || format!("{ended} of {requests} requests ended"));
@@ -371,7 +371,7 @@ fn a_lock_without_a_fence_does_not_outlast_a_pause() {
     });
 }
 
-/// Wrong clocks break no invariant, which the library checks, and callers notice nothing.
+/// Wrong clocks break no invariant, as the library checks, and callers notice nothing.
 #[test]
 fn clocks_are_far_off() {
     run(Plan::CLOCKS_OFF, |checks| unnoticed(checks, 2));

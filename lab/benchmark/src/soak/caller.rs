@@ -14,18 +14,18 @@ use std::{
 
 const ACCOUNTS: [&str; 2] = ["default", "emea"];
 
-/// What all callers saw.
+/// The results of all callers.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
-    /// Requests whose process was killed meanwhile, or that took longer than the function may.
+    /// Requests whose process was killed meanwhile, or that exceeded the function's timeout.
     pub(crate) cut_short: u64,
     pub(crate) failures: BTreeMap<String, u64>,
     pub(crate) reports: u64,
     pub(crate) kills: u64,
     pub(crate) freezes: u64,
-    /// Tokens that were handed out after their life, by the time at which they were first seen.
+    /// Tokens that were handed out after they expired, counted from when they were first seen.
     pub(crate) expired: u64,
     /// Answers with a lower generation than this process gave before.
     pub(crate) fallen: u64,
@@ -64,7 +64,7 @@ impl Caller {
         self
     }
 
-    /// Whether the process answers with a token for each account before this.
+    /// Whether the process answers with a token for each account before this instant.
     pub(crate) async fn serves_again(&mut self, until: Instant) -> bool {
         for account in 0..ACCOUNTS.len() {
             while !self.request(account, None, false).await {

@@ -1,8 +1,9 @@
-//! `cargo soak [SECONDS [SEED]]`: four processes of the function on one table, with faults at random and clocks that step.
+//! `cargo soak [SECONDS [SEED]]`: four processes of the function on one table, with random faults and clocks that step.
 //!
-//! One process has the right time. The others' clocks are off, and step every half a minute. Calls fail, requests are cut
-//! short by a kill or a freeze, sessions are revoked. Callers try their token at the API, and report it if it is dead. Tokens
-//! live for 20 s. At the end, faults cease, clocks stay wrong, and every process has to serve again. Needs a C compiler.
+//! One process has the right time. The other clocks are wrong, and step every half minute. Calls fail, kills and
+//! freezes interrupt requests, and sessions are revoked. Callers try their token at the API, and report it if it is
+//! dead. Tokens live for 20 s. At the end, the faults stop, the clocks stay wrong, and every process has to serve
+//! again. Needs a C compiler.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,7 +52,7 @@ const OFFSETS: [i64; 7] = [0, 3, -3, 600, -600, 6_600, -6_600];
 /// The longest cooldown, and time for a login.
 const RECOVERY: Duration = Duration::from_secs(90);
 
-/// What went on beside the requests.
+/// The events besides the requests.
 #[derive(Default)]
 struct Disturbances {
     clock_steps: u64,

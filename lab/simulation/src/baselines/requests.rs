@@ -30,13 +30,13 @@ pub(crate) struct Invocation {
     baseline: Baseline,
     /// When the request arrived, by true time. It may have waited for an instance since.
     arrived_ms: u64,
-    /// When the caller is gone, by true time.
+    /// When the caller gives up, by true time.
     deadline_ms: u64,
     /// A loss may cost a login from now on.
     renews: bool,
-    /// The cache held nothing of the account when the request came.
+    /// Whether the cache held nothing about the account when the request arrived.
     began_cold: bool,
-    /// The instance was stopped on the way, so the caller's wait says nothing about the strategy.
+    /// Whether the instance was stopped meanwhile, so that the caller's wait says nothing about the strategy.
     stopped: bool,
 }
 
@@ -187,7 +187,7 @@ impl World {
 }
 
 impl BaselineInstance {
-    /// Keeps what a request has learned, but nothing of an account without a record.
+    /// Keeps what a request has learned, except about an account without a record.
     fn keep(&mut self, account: usize, cache: &Cache) {
         if cache.record.as_ref().is_some_and(|cached| cached.account.version.0 != 0) {
             self.caches.insert(account, cache.clone());

@@ -1,4 +1,4 @@
-//! Dependencies that half work: reads without writes, writes that take too long, verdicts and refusals that are wrong.
+//! Partial failures: reads without writes, writes that take too long, wrong verdicts and refusals.
 
 use super::{Incident, Plan, PlannedFault, Start};
 use crate::{DAY, HOUR, MINUTE, faults::Fault};
@@ -6,7 +6,8 @@ use crate::{DAY, HOUR, MINUTE, faults::Fault};
 impl Plan {
     /// When the faults of these plans begin.
     pub const BREAKS_AT: u64 = 6 * HOUR;
-    /// When those begin again that make pairs die young. Here the pair is half an hour old, there it was six hours old.
+    /// When the faults that make pairs die young begin again. This time the pair is half an hour old; before, it was
+    /// six hours old.
     pub const BREAKS_AGAIN_AT: u64 = 12 * HOUR;
 
     /// The table refuses writes for two hours. Tokens live for an hour, so the pair runs out meanwhile. Every other

@@ -4,9 +4,9 @@ use super::{Plan, PlannedFault, Start};
 use crate::{DAY, HOUR, faults::Fault};
 
 impl Plan {
-    /// The table is down for the hour in which the pair is due. Instances answer from their caches meanwhile, and one
-    /// that is born in that hour cannot answer at all. So these instances live for a day, and each gets a request every
-    /// few minutes.
+    /// The table is down for the hour in which the pair is due. Meanwhile, instances answer from their caches, and an
+    /// instance that starts in that hour cannot answer at all. So these instances live for a day, and each gets a
+    /// request every few minutes.
     pub const TABLE_DOWN: Self = Self {
         name: "the_table_is_down_for_an_hour",
         accounts: 1,
@@ -31,7 +31,7 @@ impl Plan {
     };
 
     /// A large fleet loses its table at the busiest time of day. These instances live for half a day. Many have had no
-    /// request before the outage, or are born in it.
+    /// request before the outage, or start during it.
     pub const TABLE_DOWN_AT_NOON: Self = Self {
         name: "the_table_is_down_at_noon",
         accounts: 1,

@@ -85,7 +85,7 @@ impl Bench {
         }
     }
 
-    /// A bench whose table has a pair that is due and usable. The process knows nothing yet.
+    /// A bench whose table has a due and usable pair. The process knows nothing yet.
     pub(crate) fn with_a_pair_that_is_due(seed: u64) -> Self {
         let mut bench = Self::new(seed);
         let task = bench.request_a_token();
@@ -139,7 +139,7 @@ impl Bench {
         }
     }
 
-    /// Takes up what a request has done. No two flows of an account run at a time.
+    /// Applies what a request has done. No two flows of an account run at the same time.
     pub(crate) fn follow(&mut self, task: Task) {
         let (journal, stopped_ms) = self.link.end();
         for Entry { stopped_ms, action } in journal {
@@ -221,7 +221,7 @@ impl Bench {
         self.timers.iter().map(|(at_ms, _)| *at_ms).min()
     }
 
-    /// Carries an effect out and answers it.
+    /// Performs an effect and answers it.
     pub(crate) fn answer(&mut self, index: usize) {
         let UnderWay { effect, reply, account, .. } = self.under_way.swap_remove(index);
         let event = self.carry_out(&account, effect);
@@ -229,7 +229,7 @@ impl Bench {
         self.run();
     }
 
-    /// Carries an effect out or not, and loses the reply.
+    /// Performs an effect or not, and loses the reply.
     pub(crate) fn lose(&mut self, index: usize) {
         let UnderWay { effect, reply, account, .. } = self.under_way.swap_remove(index);
         let event = match &effect {
@@ -256,12 +256,12 @@ impl Bench {
         self.under_way.iter().position(|effect| effect.effect.name() == name)
     }
 
-    /// Answers effects until nothing is under way, and passes pauses meanwhile.
+    /// Answers effects until none is in flight, and skips pauses.
     pub(crate) fn answer_all(&mut self) {
         self.answer_until("nothing");
     }
 
-    /// Answers effects until one of this name is under way. Returns whether it came to that.
+    /// Answers effects until one of this name is in flight. Returns whether one was.
     pub(crate) fn answer_until(&mut self, name: &str) -> bool {
         for _ in 0..10_000 {
             if self.find(name).is_some() {

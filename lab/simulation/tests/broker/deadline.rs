@@ -40,7 +40,7 @@ fn ends_a_waiter_whose_holder_is_not_done() {
     bench.request_a_token();
     bench.advance_to(START_MS + 10_000);
     let waiter = bench.request_a_token();
-    // The holder's deadline is earlier. The waiter shares what the holder has learned: the store did not answer.
+    // The holder's deadline is earlier. The waiter shares the holder's result: the store did not answer.
     bench.advance_to(START_MS + 29_000);
     let (_, result) = &bench.ended[&waiter];
     assert_eq!(*result, Err(Failure::StoreUnavailable { retry_after: protocol::STORE_RETRY }));

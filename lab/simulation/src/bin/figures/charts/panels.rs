@@ -14,7 +14,7 @@ type Label<'a> = &'a dyn Fn(f64) -> String;
 
 /// The parts into which a run is divided. More would make the file larger, and no clearer.
 const PARTS: u64 = 150;
-/// The axis ends at one request in a million. Fewer are drawn as none.
+/// The axis ends at one request in a million. Smaller fractions are drawn as zero.
 const NONE: f64 = -6.0;
 /// Exponents of the waits on the axis, in seconds.
 const SHORTEST_WAIT: f64 = -3.0;

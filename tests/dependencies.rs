@@ -23,7 +23,7 @@ fn manifests() -> Vec<PathBuf> {
     folders.into_iter().map(|folder| folder.join("Cargo.toml")).filter(|manifest| manifest.exists()).collect()
 }
 
-/// The lines of a manifest, each with the table that it is in.
+/// The lines of a manifest, each with its table.
 fn lines(manifest: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut table = "";
     manifest.lines().filter_map(move |line| {
@@ -51,14 +51,14 @@ fn own_crates() -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether what a table lists ends up in the program or takes part in its build.
+/// Whether the dependencies of a table are linked into the program or take part in its build.
 fn lists_dependencies(table: &str) -> bool {
     assert!(!table.starts_with("dependencies."), "[{table}]: a dependency is one line under [dependencies]");
     let kind = table.rsplit('.').next();
     matches!(kind, Some("dependencies" | "build-dependencies")) && table != "workspace.dependencies"
 }
 
-/// What the manifests say.
+/// The dependencies in the manifests.
 fn declared() -> Dependencies {
     let own = own_crates();
     let mut declared = Dependencies::new();
@@ -76,7 +76,7 @@ fn declared() -> Dependencies {
     declared
 }
 
-/// What the table has a reason for: crate, dependency, reason.
+/// The rows of the table: crate, dependency, reason.
 fn documented() -> Dependencies {
     let table = fs::read_to_string(root().join("docs/dependencies.csv")).unwrap();
     let mut documented = Dependencies::new();

@@ -44,7 +44,7 @@ fn source_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
 fn the_table_names_exactly_the_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = fs::read_to_string(root.join("docs/known_failures.csv")).unwrap();
-    // The tests are the last column, with a space between two of them.
+    // The tests are in the last column, separated by spaces.
     let documented = names(&table.replace(',', " "), " ");
     let tested: BTreeSet<String> =
         source_folders(root).flat_map(|folder| names_in_sources(&folder)).collect();

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_told_from_a_version() {
+    fn a_version_is_not_an_alias() {
         let arn = "arn:aws:lambda:eu-central-1:123456789012:function:token-broker";
         assert_eq!(alias_of(&format!("{arn}:live")), Some("live"));
         for none in

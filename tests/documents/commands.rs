@@ -1,7 +1,7 @@
-//! Commands that a document marks as runnable run, and print what it says.
+//! Commands that a document marks as runnable do run, and print what the document says.
 //!
-//! The mark is a comment before the block: `<!-- runs: local; prints: "access_token" -->`. Each block runs in a shell of
-//! its own against a new local stack, as if `cargo local` were running.
+//! The mark is a comment before the block: `<!-- runs: local; prints: "access_token" -->`. Each block runs in its own
+//! shell against a new local stack, as if `cargo local` were running.
 
 use crate::page::pages;
 use local::stack::{Options, Stack};
@@ -33,7 +33,7 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// The script, with the addresses of this stack for those of the documents.
+/// The script, with the addresses of this stack instead of the documents'.
 fn addressed(script: &str, stack: &Stack) -> String {
     script
         .replace("http://127.0.0.1:7070", &stack.broker.url())

@@ -1,4 +1,4 @@
-//! The modules of the function depend on each other as docs/ARCHITECTURE.md draws it.
+//! The modules of the function depend on each other as docs/ARCHITECTURE.md says.
 
 use crate::page::{files, read};
 

@@ -1,4 +1,4 @@
-//! Each page has one reader, and no more text than that reader reads.
+//! Every page has a limit of length.
 
 use crate::page::{files, page, root};
 
@@ -15,20 +15,20 @@ const WORDS: [(&str, usize); 8] = [
 ];
 
 #[test]
-fn pages_are_no_longer_than_their_reader_is_patient() {
+fn pages_stay_within_their_word_limits() {
     let lengths = WORDS.map(|(path, most)| (path, page(path).words(), most));
     let too_long: Vec<_> = lengths.iter().filter(|(_, words, most)| words > most).collect();
     assert!(too_long.is_empty(), "page, words, at most: {too_long:?}");
 }
 
 #[test]
-fn the_readme_has_150_lines_at_most() {
+fn the_readme_has_at_most_150_lines() {
     let lines = page("README.md").text.lines().count();
     assert!(lines <= 150, "{lines} lines");
 }
 
 #[test]
-fn pictures_have_150_kb_at_most() {
+fn pictures_have_at_most_150_kb() {
     let sizes: Vec<_> = files("docs", "png")
         .into_iter()
         .map(|path| (std::fs::metadata(root().join(&path)).unwrap().len(), path))

@@ -1,4 +1,4 @@
-//! The documents say what the code, the template and the local stack do.
+//! The documents agree with the code, the template and the local stack.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Every name in the documents is one of the code or the template, and the documents have every name that matters.
+//! Every name in the documents exists in the code or the template, and the documents have every name that matters.
 //!
 //! A table is found by the head of its first column: variable, setting, action, code, metric, alarm, parameter.
 
@@ -18,7 +18,7 @@ fn documented(head: &str) -> Names {
     names(rows(head).into_iter().map(|row| row.name))
 }
 
-/// The words of a text that begin with a prefix, as names of environment variables do.
+/// The words of a text that begin with a prefix, such as names of environment variables.
 fn words(text: &str, prefix: &str) -> Names {
     let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
     names(words.filter(|word| word.starts_with(prefix) && word.len() > prefix.len()))
@@ -65,7 +65,7 @@ fn a_variable_that_is_mentioned_exists() {
     }
 }
 
-/// The value that a cell states, without its backticks. None if it says that there is no value.
+/// The value in a cell, without its backticks. `None` if the cell says that there is none.
 fn stated(cell: &str) -> Option<&str> {
     Some(cell.trim_matches('`')).filter(|value| !["required", "unset", "empty", ""].contains(value))
 }
@@ -139,7 +139,7 @@ fn section(name: &str) -> Vec<String> {
     lines
 }
 
-/// The key of a line that is indented by two, as those of parameters, resources and outputs are.
+/// The key of a line that is indented by two, like those of parameters, resources and outputs.
 fn key(line: &str) -> Option<&str> {
     let (name, _) = line.strip_prefix("  ")?.split_once(':')?;
     name.starts_with(char::is_alphabetic).then_some(name)
@@ -165,7 +165,7 @@ fn properties(of: &str, property: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_parameter_has_a_row_with_its_default() {
-    // A parameter that sets a variable stands in the variable's row, before the default of both.
+    // A parameter that sets a variable is in the variable's row, before their common default.
     let of_variables = rows("variable").into_iter().flat_map(|Row { cells, .. }| {
         quoted(&cells[0]).into_iter().map(move |name| (name, cells[1].clone()))
     });
@@ -189,7 +189,7 @@ fn the_deployment_settings_name_parameters() {
 }
 
 #[test]
-fn outputs_that_are_named_exist_and_all_are_named() {
+fn named_outputs_exist_and_every_output_is_named() {
     let outputs = keys("Outputs");
     let configuration = page("docs/CONFIGURATION.md").text;
     let missing: Vec<_> =

@@ -72,7 +72,7 @@ impl Page {
         self.lines().filter_map(|line| if let Line::Prose(text) = line { Some(text) } else { None })
     }
 
-    /// Words as a reader counts them: what has a letter or a digit. Generated diagrams do not count.
+    /// Words with a letter or a digit. Generated diagrams do not count.
     pub(crate) fn words(&self) -> usize {
         let written = match (self.text.split_once("<!-- generated"), self.text.split_once("end -->")) {
             (Some((before, _)), Some((_, after))) => format!("{before}{after}"),
@@ -105,7 +105,7 @@ impl Page {
         text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
     }
 
-    /// The names by which links reach its headings.
+    /// The anchors of its headings.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         headings.map(|heading| anchor(heading.trim_start_matches('#').trim())).collect()
@@ -129,12 +129,12 @@ fn cells(row: &str) -> Vec<String> {
     cells.iter().map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// What a text has in backticks.
+/// The parts of a text in backticks.
 pub(crate) fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub derives from a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|character| character.is_alphanumeric() || " -_".contains(*character));
     kept.map(|character| if character == ' ' { '-' } else { character.to_ascii_lowercase() }).collect()

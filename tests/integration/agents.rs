@@ -11,7 +11,7 @@ use std::sync::{
 const AGENTS: usize = 4;
 const CALLERS: usize = 200;
 const REQUESTS_EACH: usize = 5;
-/// The request before which the session is revoked: each agent has its token by then, and uses it.
+/// The session is revoked before this request. By then, each agent has its token and uses it.
 const REVOKED_AT: u64 = 500;
 
 /// Lists the users through an agent's proxy, and returns the status and the generation that was used.
@@ -23,11 +23,11 @@ async fn list_users(client: &reqwest::Client, agent: &str) -> (u16, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_revoked_behind_200_callers_is_healed_once() {
+async fn a_revocation_behind_200_callers_is_healed_once() {
     let world = Arc::new(world().await);
     let (mut brokers, mut agents) = (Vec::new(), Vec::new());
     for _ in 0..AGENTS {
-        // An instance of the broker for each agent. They share the table only.
+        // One instance of the broker for each agent. They share only the table.
         let broker = front(&world).await;
         agents.push(agent::start(&world, &broker.url(), Some("0"), None).await.expect("an agent"));
         brokers.push(broker);

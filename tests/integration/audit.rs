@@ -65,7 +65,7 @@ async fn every_answer_has_a_line_with_the_tokens_fingerprint() {
     assert_eq!(line["caller"], "arn:aws:iam::123456789012:role/call-reporting");
 }
 
-/// The sizes that the costs in `docs/OPERATIONS.md` rest on.
+/// The sizes on which the costs in `docs/OPERATIONS.md` rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_are_short() {
     let world = world().await;
@@ -272,7 +272,7 @@ async fn a_failing_table_is_in_the_log_with_operation_and_code() {
     assert!(failure.contains("GetItem") && failure.contains("AccessDeniedException"), "{failure}");
 }
 
-/// What an instance logs for an event with these headers beside those that every event has. It has to end.
+/// What an instance logs for an event with these additional headers. The instance has to end.
 async fn log_of_the_end(headers: &'static [(&str, &str)], workers: &str) -> String {
     let world = world().await;
     let event = move || async move {

@@ -1,4 +1,4 @@
-//! What a caller can cause and learn is bounded.
+//! Limits on what a caller can cause and learn.
 
 use crate::{instance, world};
 use emulators::convirza::{Endpoint, Fault};

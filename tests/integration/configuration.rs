@@ -40,7 +40,7 @@ fn the_program_checks_a_configuration_outside_lambda() {
     assert!(!is_valid && printed.contains("BROKER_CALLERS rule 1: `actions`"), "{printed}");
 }
 
-/// The report itself must not need what is wrong.
+/// The report itself must not depend on the wrong setting.
 #[tokio::test(flavor = "multi_thread")]
 async fn unusable_certificates_are_reported_at_start() {
     let world = world().await;

@@ -10,13 +10,13 @@ const README: &str = include_str!("../../README.md");
 const API_PAGE: &str = include_str!("../../docs/API.md");
 const TEMPLATE: &str = include_str!("../../template.yaml");
 const ANSWERS: u64 = 5;
-/// The page may round a line's length up by so much.
+/// How far the page may round up a line's length.
 const ROUNDING: f64 = 25.0;
 
-/// What a million answers may cost from memory, by direct invocation.
+/// The most that a million answers from memory may cost, by direct invocation.
 const TARGET: f64 = 0.45;
 
-/// The table after a heading of its first column: the name in each row, and its other cells as numbers.
+/// The table whose first column has this heading: the name in each row, and its other cells as numbers.
 fn table(head: &str) -> BTreeMap<String, Vec<f64>> {
     let start = format!("| {head} |");
     let rows = PAGE.lines().skip_while(|line| !line.starts_with(&start)).skip(2);
@@ -30,6 +30,12 @@ fn table(head: &str) -> BTreeMap<String, Vec<f64>> {
         .collect();
     assert!(!table.is_empty(), "a table whose first column is {head}");
     table
+}
+
+/// The list prices, in dollars, by name.
+fn prices() -> BTreeMap<&'static str, f64> {
+    let rows = include_str!("../../docs/prices.csv").lines().skip(1).map(|row| row.split(','));
+    rows.map(|mut row| (row.next().unwrap(), row.next().unwrap().parse().unwrap())).collect()
 }
 
 /// A row of the table of answers.
@@ -162,8 +168,8 @@ async fn with_changes_answers_from_memory_write_no_line() {
 
 #[test]
 fn the_arithmetic_of_the_page_is_right() {
-    let prices = table("price");
-    let price = |name: &str| prices.get(name).unwrap_or_else(|| panic!("a price {name}"))[0];
+    let prices = prices();
+    let price = |name: &str| *prices.get(name).unwrap_or_else(|| panic!("a price {name}"));
     let quoted = |name: &str| TEMPLATE.split(name).nth(1).and_then(|rest| rest.split("Default: ").nth(1));
     let default = |name: &str| -> f64 {
         let text = quoted(&format!("\n  {name}:\n")).and_then(|rest| rest.lines().next());
@@ -246,18 +252,18 @@ async fn a_month_costs_what_the_page_says() {
     );
     assert_eq!(counts("metrics that alarms watch"), [number(watched); 2]);
 
-    let prices = table("price");
-    let fixed = number(watched) * prices["alarm"][0] + prices["key"][0] + prices["secret"][0];
-    let dollars = [&idle, &busy].map(|series| number(series.len()) * prices["metric"][0] + fixed);
+    let prices = prices();
+    let fixed = number(watched) * prices["alarm"] + prices["key"] + prices["secret"];
+    let dollars = [&idle, &busy].map(|series| number(series.len()) * prices["metric"] + fixed);
     for (dollars, stated) in dollars.iter().zip(counts("dollars")) {
         assert!((dollars - stated).abs() < 0.005, "{dollars}");
     }
     // 200 instances that ask every ten minutes.
     let whole = dollars[1] + 200.0 * 6.0 * 24.0 * 30.0 / 1e6 * row("direct, from memory").dollars;
     assert!(README.contains(&format!("About ${whole:.0} a month")), "{whole}");
-    let metrics = number(busy.len()) * prices["metric"][0];
+    let metrics = number(busy.len()) * prices["metric"];
     assert!(README.contains(&format!("metrics are ${metrics:.0}")), "{metrics}");
     let by_account = idle.iter().filter(|name| name.contains("Account")).count();
-    let further = format!("${:.2}", number(by_account) * prices["metric"][0] + prices["secret"][0]);
+    let further = format!("${:.2}", number(by_account) * prices["metric"] + prices["secret"]);
     assert!(PAGE.contains(&further) && README.contains(&further), "{further}");
 }

@@ -61,7 +61,7 @@ async fn f20_a_rotated_secret_is_used_within_a_minute_by_one_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_refused_during_rotation_tries_the_new_version() {
-    // A slow upstream, so that the secret is rotated while the login is on its way.
+    // A slow upstream, so that the secret is rotated during the login.
     let settings = Settings { latency: Duration::from_secs(2), ..Settings::default() };
     let world = world_with(settings).await;
     let mut events = world.convirza.subscribe();
@@ -75,7 +75,7 @@ async fn a_login_refused_during_rotation_tries_the_new_version() {
     assert_eq!(world.convirza.observed().logins_arrived, 2);
 }
 
-/// What a firewall or a maintenance page answers says nothing about the password.
+/// The answer of a firewall or a maintenance page says nothing about the password.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_refused_with_400_or_403_rejects_no_secret() {
     for fault in [Fault::BadRequest, Fault::Forbidden] {

@@ -1,4 +1,4 @@
-//! Direct invokes of one instance: answers, errors and accounts as the contract has them.
+//! Direct invocations of one instance: answers, errors and accounts follow the contract.
 
 use crate::{instance, world};
 use emulators::convirza::{Endpoint, Fault};

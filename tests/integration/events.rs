@@ -1,11 +1,11 @@
-//! Every file in `events/` gets the answer that its name promises.
+//! Every file in `events/` gets the answer that its name says.
 
 use crate::{front::context, handler, world};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The answer to each event without a caller policy: the HTTP status; of a direct invoke 200, or its error code.
+/// The answer to each event without a caller policy: the HTTP status; for a direct invocation 200, or its error code.
 const EVENTS: [(&str, &str); 17] = [
     ("direct-token", "200"),
     ("direct-token-with-options", "200"),

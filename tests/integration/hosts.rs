@@ -1,4 +1,4 @@
-//! Tokens and passwords go to known hosts only, whatever a secret or a stored item says.
+//! Tokens and passwords go only to known hosts, whatever a secret or a stored item says.
 
 use crate::{instance, items, lines, world};
 use emulators::{World, convirza::Settings};

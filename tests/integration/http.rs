@@ -1,4 +1,4 @@
-//! The HTTP routes: through the front of the local stack, and with events as API Gateway makes them.
+//! The HTTP routes: through the front of the local stack, and with events like API Gateway's.
 
 use crate::{events, front, front::context, handler, http_client, json_of, world};
 use contract::Action;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use std::path::Path;
 
-/// Settings with short timeouts, so that faults end soon.
+/// Settings with short timeouts, so that faults end quickly.
 pub(crate) const QUICK: [(&str, &str); 3] =
     [("BROKER_UPSTREAM_TIMEOUT_MS", "1000"), ("BROKER_LEASE_MS", "3000"), ("BROKER_CLOCK_MARGIN_MS", "500")];
 /// Settings for a slow upstream: long timeouts, which no busy machine exceeds.
@@ -28,7 +28,7 @@ pub(crate) async fn start_many_with(world: &World, count: usize, settings: &[(&s
     join_all((0..count).map(|_| start(world, settings))).await
 }
 
-/// Starts an instance with these variables and Lambda's own, and no others.
+/// Starts an instance with only these variables and Lambda's own.
 pub(crate) async fn start_with<'a>(environment: impl IntoIterator<Item = (&'a str, String)>) -> Instance {
     Instance::start_program(Path::new(env!("CARGO_BIN_EXE_token-broker")), &[], environment).await
 }

@@ -13,7 +13,7 @@ async fn invoke(front: &Server, function: &str, payload: &str) -> Response {
     http_client().post(url).body(payload.to_owned()).send().await.expect("an answer")
 }
 
-/// Allows only direct invokes through the alias `live`.
+/// Allows only direct invocations through the alias `live`.
 fn handler_for_the_alias(world: &World) -> Handler {
     let rules = json!([{"caller": "direct:live", "accounts": ["*"], "actions": ["token"]}]).to_string();
     let config = wiring::config(world, &[("BROKER_CALLERS", rules)]).expect("a valid configuration");

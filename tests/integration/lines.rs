@@ -20,7 +20,7 @@ pub(crate) fn invocations(output: &str) -> Vec<Value> {
     lines.filter(|line| line["request_id"].is_string()).collect()
 }
 
-/// The lines without those of the accounts that the schedule looked after.
+/// The lines, except those of the accounts that the schedule maintained.
 pub(crate) fn answers(output: &str) -> Vec<Value> {
     let lines = invocations(output).into_iter();
     lines.filter(|line| line["action"] != "maintain" || line["account"].is_null()).collect()

@@ -1,5 +1,5 @@
 //! The broker against emulated services: the real adapters through the real AWS SDK, and the real binary under an
-//! emulated Runtime API. Nothing has to be installed.
+//! emulated Runtime API. Nothing needs to be installed.
 //!
 //! `BROKER_TEST_AWS_ENDPOINT` names another AWS emulator, such as moto, to use instead of the embedded one.
 

@@ -13,7 +13,7 @@ async fn renews_due_pairs_and_finishes_pending_revocations() {
     let settings = Settings { access_lifetime: Duration::from_secs(20), ..Settings::default() };
     let world = world_with(settings).await;
     world.add_account("emea", "emea@example.invalid", "local-emea").await.expect("an account");
-    // With a maximum TTL of a second, callers accept the pair for long after it is due. Only the schedule renews it.
+    // With a maximum TTL of a second, callers accept the pair long after it is due. Only the schedule renews it.
     let instance = instance::start(&world, &[("BROKER_MAX_TTL_SECONDS", "1")]).await;
     instance.invoke(json!({})).await.expect("a token");
     let emea = instance.invoke(json!({"account": "emea"})).await.expect("a token");
@@ -52,7 +52,7 @@ async fn renews_due_pairs_and_finishes_pending_revocations() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_schedules_renew_once() {
-    // A slow upstream, so that the schedules do overlap.
+    // A slow upstream, so that the runs overlap.
     let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
     let world = world_with(settings).await;
     let instances = start_many_with(&world, 4, &PATIENT).await;

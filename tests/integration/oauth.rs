@@ -60,7 +60,7 @@ async fn a_token_is_obtained_cached_and_renewed() {
     let front = front(&world).await;
     let mut program = Program { client: client(&front), token: None, requests: 0 };
     let first = program.token(Duration::ZERO).await;
-    // The broker replaces the pair, and the program does not know.
+    // The broker replaces the pair without the program's knowledge.
     let invoke = format!("{}/2015-03-31/functions/token-broker/invocations", front.url());
     let refresh = http::Request::post(invoke).body(br#"{"action":"refresh"}"#.to_vec()).expect("a request");
     assert_eq!(send(refresh).await.expect("an answer").status(), 200);

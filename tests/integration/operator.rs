@@ -38,7 +38,7 @@ mod refresh {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn several_at_once_replace_the_pair_once() {
-        // A slow upstream, so that the requests do overlap.
+        // A slow upstream, so that the requests overlap.
         let settings = Settings { latency: Duration::from_millis(600), ..Settings::default() };
         let world = world_with(settings).await;
         let instances = start_many_with(&world, 4, &PATIENT).await;
@@ -152,7 +152,7 @@ mod unknown_accounts {
     async fn are_those_without_a_secret_and_without_a_record() {
         let world = world().await;
         let instance = instance::start(&world, &[]).await;
-        // A secret, and no record yet.
+        // A secret, but no record yet.
         for action in ["status", "unblock", "revoke"] {
             instance
                 .invoke(json!({"action": action, "account": "default"}))

@@ -1,4 +1,4 @@
-//! A panic is answered as `internal` without its text, and the instance goes on.
+//! A panic becomes `internal` without its text, and the instance continues.
 
 use crate::{config, events, front::context, instance, lines, ports, world};
 use emulators::instance::Instance;
@@ -120,7 +120,7 @@ async fn its_text_is_not_logged_but_its_place_is() {
     );
 }
 
-/// The runtime's own panics, too. This one would say that the variable is not a number.
+/// The same for the runtime's own panics. This one would say that the variable is not a number.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_at_start_does_not_show_its_text() {
     let world = world().await;

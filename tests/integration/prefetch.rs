@@ -13,7 +13,7 @@ async fn world_with_pair() -> emulators::World {
     world
 }
 
-/// Where the first answer of an instance comes from, and the reads of the table until then.
+/// The source of an instance's first answer, and the reads of the table until then.
 async fn first_answer(world: &emulators::World, settings: &[(&str, &str)]) -> (Value, u64) {
     let reads_before = world.dynamodb.counts().reads;
     let instance = instance::start(world, settings).await;
@@ -28,7 +28,7 @@ async fn the_first_answer_of_an_instance_comes_from_memory() {
         (vec![], "memory", 1),
         (vec![("BROKER_PREFETCH", "")], "table", 1),
         (vec![("BROKER_PREFETCH", "emea")], "table", 2),
-        // With a memory TTL of zero, what was read at the start is already too old.
+        // With a memory TTL of zero, the record read at the start is already too old.
         (vec![("BROKER_MEMORY_TTL_SECONDS", "0")], "table", 2),
     ] {
         assert_eq!(first_answer(&world, &settings).await, (json!(source), reads), "{settings:?}");

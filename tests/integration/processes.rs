@@ -61,7 +61,7 @@ async fn f08_f09_a_holder_killed_in_its_call_costs_others_one_lease() {
     let unanswered = holder.begin(json!({}));
     arrival(&mut events, Endpoint::Login).await;
     holder.kill().await;
-    // Within the lease on a machine that is not busy. The number of logins is the promise.
+    // On an idle machine, within the lease. The promise is the number of logins.
     let limit = Duration::from_secs(25);
     let answers = tokio::time::timeout(limit, invoke_all(&instances, 10, &json!({}))).await;
 
@@ -75,8 +75,8 @@ async fn f08_f09_a_holder_killed_in_its_call_costs_others_one_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_frozen_in_its_call_does_not_replace_the_newer_pair() {
-    // The holder has half of the latency to be frozen before its refresh token is consumed, and all of it before the
-    // answer arrives.
+    // The holder must be frozen within half of the latency, before its refresh token is consumed, and stay frozen until
+    // after the answer.
     let settings = Settings { latency: Duration::from_millis(1500), ..Settings::default() };
     let world = world_with(settings).await;
     let mut events = world.convirza.subscribe();
@@ -100,7 +100,7 @@ async fn a_holder_frozen_in_its_call_does_not_replace_the_newer_pair() {
     );
     holder.thaw().await;
 
-    // The holder finds the answer to its refresh, but its lease is over.
+    // The holder receives the answer to its refresh, but its lease has lapsed.
     drop(late.await.expect("an answer"));
     for instance in [&holder, &other] {
         let answer = instance.invoke(json!({})).await.expect("a token");
@@ -118,7 +118,7 @@ async fn f01_an_expiring_pair_is_refreshed_once_by_the_fleet() {
     let mut events = world.convirza.subscribe();
     let instances = start_many(&world, 4).await;
     invoke_all(&instances, 1, &json!({})).await;
-    // Requests go on until the pair has been refreshed twice.
+    // Requests continue until the pair has been refreshed twice.
     let mut refreshes = 0;
     while refreshes < 2 {
         let answers = invoke_all(&instances, 1, &json!({})).await;
@@ -154,8 +154,8 @@ async fn an_instance_waits_for_a_runtime_api_that_does_not_listen_yet() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let address = socket.local_addr().expect("an address").to_string();
-    // Nothing tells that a connection was refused. But the instance, which has one thread, connects to the Runtime API
-    // before its prefetch has sent a read to the table.
+    // Nothing reports that a connection was refused. But the instance has one thread, and connects to the Runtime API
+    // before its prefetch sends a read to the table.
     world.dynamodb.faults().set(Operations::Reads, AwsFault::Unavailable, Some(1));
     let _instance = instance::start(&world, &[("AWS_LAMBDA_RUNTIME_API", &address)]).await;
     let prefetched = world.dynamodb.faults().met(&Operations::Reads);

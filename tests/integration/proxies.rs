@@ -1,4 +1,4 @@
-//! Calls to AWS follow the environment's proxy, as those of every AWS SDK do. Calls to the upstream never do: the login limit
+//! Calls to AWS follow the environment's proxy, as in every AWS SDK. Calls to the upstream never do: the login limit
 //! counts by address, so a proxy would change which logins count together.
 
 use crate::{http_client, instance, world};
@@ -16,10 +16,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// The hosts that requests were sent to through the proxy.
+/// The hosts to which requests went through the proxy.
 type Hosts = Arc<Mutex<BTreeSet<String>>>;
 
-/// Passes a request on to the host that it names.
+/// Forwards a request to the host that it names.
 async fn pass_on(
     State(hosts): State<Hosts>,
     uri: Uri,

@@ -114,7 +114,7 @@ async fn a_token_that_dies_with_its_refresh_is_replaced_without_another() {
     assert_eq!(calls, (0, 1, 1), "the table has the answer");
 }
 
-/// The documentation says that a refresh consumes its token, and has an example in which it returns the same one.
+/// The documentation says that a refresh consumes its token, but has an example in which it returns the same one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_that_is_returned_again_is_used_again() {
     let settings = Settings { access_lifetime: Duration::from_secs(6), ..Settings::default() };

@@ -1,4 +1,4 @@
-//! Nothing secret is shown: not in logs, answers, errors or metrics, at the most detailed level and on every path.
+//! No secret appears in logs, answers, errors or metrics, at the most detailed level and on every path.
 
 use crate::{events, instance, items, lines, panics::start_panicking, world};
 use emulators::{
@@ -16,10 +16,10 @@ use std::{collections::BTreeSet, fs};
 const UPSTREAM_BODIES: [&str; 4] = ["Bad Gateway", "frontend_token", "role_id", "org_unit_id"];
 const TELL_TALE: &str = "tell-tale-4711";
 const EVERYTHING: (&str, &str) = ("BROKER_LOG", "trace");
-/// All accounts have one OAuth host, V2's included, and so one budget.
+/// All accounts, including V2's, have one OAuth host, and so one budget.
 const WHOLE_LIMIT: (&str, &str) = ("BROKER_LOGIN_BUDGET", "10");
 
-/// One test's world, and everything that came out of the function in it.
+/// One test's world, and all output of the function in it.
 struct Observed {
     world: World,
     secrets: BTreeSet<String>,
@@ -44,7 +44,7 @@ impl Observed {
         Self { world, secrets, shown: Vec::new(), outcomes: BTreeSet::new() }
     }
 
-    /// Invokes the function. The token itself is what a token answer is for, so it is not part of what is shown.
+    /// Invokes the function. The token in a token answer is intended, so it does not count as shown.
     async fn invoke(&mut self, instance: &Instance, payload: impl ToString) {
         let mut answer = instance.invoke_through(None, payload).await;
         self.remember_stored_tokens().await;

@@ -22,7 +22,7 @@ async fn a_secret_is_read_with_its_version() {
 }
 
 #[tokio::test]
-async fn missing_bad_and_unreachable_secrets_are_told_apart() {
+async fn missing_bad_and_unreachable_secrets_are_distinguished() {
     let world = world().await;
     let secrets = ports(&world).secrets;
     let emea = AccountName::parse("emea").unwrap();

@@ -87,7 +87,7 @@ fn full_limiter() -> LoginLimiter {
     LoginLimiter { version: Version(3), permits: permits.to_vec(), blocked_until: Some(AT) }
 }
 
-/// Writes every attribute that there is, except those that exclude each other.
+/// Writes every attribute, except those that exclude each other.
 pub(crate) async fn write_everything(store: &dyn Store) {
     let mut account = full_account();
     account.pair.as_mut().unwrap().verdict = Verdict::Alive { at: AT };
@@ -299,7 +299,7 @@ mod outages {
         world.dynamodb.faults().set(Operations::Writes, AwsFault::EmptySuccess, None);
         invoke(&handler(&world), json!({})).await.expect_err("no token");
         assert_eq!(world.convirza.observed().logins_arrived, 0, "no lease was taken");
-        // Each write is carried out, which a read shows.
+        // A read shows that each write was carried out.
         world.dynamodb.faults().set(Operations::Writes, AwsFault::Unproven, None);
         invoke(&handler(&world), json!({})).await.expect("a token");
         assert_eq!(world.convirza.observed().logins_arrived, 1);
@@ -328,7 +328,7 @@ mod outages {
         let error = invoke(&cold, request.clone()).await.expect_err("no token");
         assert_eq!(error.error_type, "store_unavailable");
         assert_eq!(invoke(&warm, request.clone()).await.expect("a token")["served_from"], "memory");
-        // Only the table can answer a report of a later generation. So this request meets the outage first.
+        // Only the table can answer a report of a later generation, so this request notices the outage first.
         let report = json!({"rejected_generation": u64::MAX});
         assert_eq!(invoke(&warm, report).await.expect("a token")["served_from"], "memory");
         assert_eq!(world.convirza.observed().logins_arrived, 1);

@@ -1,4 +1,4 @@
-//! What becomes of idle connections that died while the process was frozen: the first request is served all the same.
+//! Idle connections may die while the process is frozen. The first request is still served.
 
 use crate::world;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -21,18 +21,18 @@ use tokio::{
 /// More than the SDK has attempts.
 const IDLE: usize = 6;
 
-/// What a connection does with the bytes of the client, once it is dead.
+/// How a dead connection handles the client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Death {
     Reset,
     Silence,
 }
 
-/// Passes connections on to the table, until they die.
+/// Forwards connections to the table, until they die.
 struct Gate {
     address: SocketAddr,
     connections: watch::Receiver<usize>,
-    /// So many connections are dead.
+    /// The number of dead connections.
     dead: Arc<watch::Sender<usize>>,
     accepting: JoinHandle<()>,
 }
@@ -73,7 +73,7 @@ async fn serve(
     mut count: watch::Receiver<usize>,
     mut dead: watch::Receiver<usize>,
 ) {
-    // The first ones wait for each other, so that the requests that come together open a connection each.
+    // The first ones wait for each other, so that simultaneous requests open one connection each.
     count.wait_for(|count| *count >= IDLE).await.expect("the gate runs");
     let mut server = TcpStream::connect(table).await.expect("the table");
     let died = dead.wait_for(|dead| number <= *dead);

@@ -1,7 +1,7 @@
-//! Two builds on one table. `stored/` has the items as each form of them was written.
+//! Two builds on one table. `stored/` has the items in each form that was ever written.
 //!
-//! A build ignores attributes that it does not know, and drops them with its next write. It refuses an item that lacks a
-//! required attribute or has a value that it does not know, and leaves it as it is.
+//! A build ignores unknown attributes, and drops them with its next write. It refuses an item that lacks a required
+//! attribute or has an unknown value, and leaves it unchanged.
 
 use crate::{front::context, handler, instance, items, world};
 use emulators::{World, convirza::Revoke, instance::Instance};
@@ -67,7 +67,7 @@ fn keep(item: &mut Value, names: &[&str]) {
 mod forms {
     use super::*;
 
-    /// If this fails, what is stored has changed: add a file with the new form, keep the one before, and say in
+    /// If this fails, the stored form has changed: add a file with the new form, keep the previous one, and say in
     /// CHANGELOG.md which versions can read which.
     #[tokio::test]
     async fn are_what_this_build_writes() {
@@ -86,7 +86,7 @@ mod forms {
         let later = u64::MAX.to_string();
         for (name, mut item) in stored("account") {
             let world = world().await;
-            // The form is that of the file, the times are not: a pair and a lease of then have ended.
+            // The form is that of the file, with new times: the file's pair and lease have expired.
             item["pair"]["M"]["expires_at_ms"]["N"] = json!("4000000000000");
             item.as_object_mut().expect("a map").remove("rejected_secret");
             item["version"]["N"] = json!(later);
@@ -208,7 +208,7 @@ mod a_newer_item {
         }
         let observed = world.convirza.observed();
         assert_eq!((observed.logins_arrived, observed.refreshes), (1, 0));
-        // After the rollback is rolled back, the newer build finds its item as it left it.
+        // When the rollback is undone, the newer build finds its item unchanged.
         items::put(&world, &good).await;
         assert_eq!(invoke(&world, json!({})).await.expect("a token")["served_from"], "table");
     }
@@ -218,10 +218,10 @@ mod a_newer_item {
 mod two_builds {
     use super::*;
 
-    /// A new instance of this build, or of the other one. It has an empty memory, so it reads what is stored.
+    /// A new instance of this build, or of the other one. Its memory is empty, so it reads the stored items.
     async fn start(world: &World, is_this_build: bool) -> Instance {
         if is_this_build {
-            // What it reads at its start would be served from memory.
+            // Otherwise it would answer from memory with what it read at its start.
             return instance::start(world, &[("BROKER_PREFETCH", "")]).await;
         }
         #[expect(clippy::disallowed_methods, reason = "a switch of this test, read only here")]

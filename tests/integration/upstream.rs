@@ -184,7 +184,7 @@ async fn retry_after_is_read_in_every_form() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_left_is_told_apart() {
+async fn a_request_that_never_left_is_distinguished() {
     // Bound without listening, so that no other process can take the port.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");

@@ -1,4 +1,4 @@
-//! Random items: of any form, and damaged ones.
+//! Random items: of any form, or damaged.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use proptest::{
@@ -9,7 +9,7 @@ use proptest::{
 };
 use token_broker::outbound::dynamodb::item::Item;
 
-/// Stands for a token that must not appear in an error.
+/// A token that must not appear in an error.
 pub(crate) const TELL_TALE: &str = "tell-tale";
 
 const NAMES: [&str; 14] = [
@@ -42,7 +42,7 @@ pub(crate) fn wild_item() -> impl Strategy<Value = Item> {
     })
 }
 
-/// The item with one attribute, at any depth, removed or replaced by another value.
+/// The item with one attribute, at any depth, removed or replaced.
 pub(crate) fn damaged(item: Item) -> impl Strategy<Value = Item> {
     let replacement = option::of(value("[a-z_]{1,8}".boxed()));
     (vec(any::<Index>(), 1..=3), replacement).prop_map(move |(path, replacement)| {

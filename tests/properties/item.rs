@@ -1,4 +1,4 @@
-//! Stored items: the broker reads what it writes, and names the attribute of every other item that it refuses.
+//! Stored items: the broker reads what it writes, and names the attribute of every item that it refuses.
 
 use crate::{
     any_item::{TELL_TALE, damaged, wild_item},

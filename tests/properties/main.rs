@@ -1,4 +1,4 @@
-//! Property tests of the function's formats: whatever comes in is parsed, or refused without a panic.
+//! Property tests of the function's formats: any input is parsed, or refused without a panic.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -14,7 +14,7 @@ mod rfc3339;
 
 use proptest::prelude::ProptestConfig;
 
-/// Failures are printed, and not written to a file.
+/// Failures are printed, not written to a file.
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }

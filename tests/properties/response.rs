@@ -1,4 +1,4 @@
-//! Responses of the upstream: every body is parsed or refused, and an expiry never lies in the past.
+//! Responses of the upstream: every body is parsed or refused, and an expiry is never in the past.
 
 use crate::config;
 use proptest::{collection::vec, option, prelude::*};

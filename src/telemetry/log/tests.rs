@@ -230,7 +230,7 @@ fn the_line_of_an_account_has_what_maintenance_found() {
 }
 
 #[test]
-fn a_failed_maintenance_is_no_refused_answer() {
+fn failed_maintenance_is_not_a_refused_answer() {
     let lines: Arc<Mutex<String>> = Arc::default();
     let written = Arc::clone(&lines);
     let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {

@@ -1,4 +1,4 @@
-//! An HTTP client for the AWS SDK that gives scripted responses, and keeps every request and setting.
+//! An HTTP client for the AWS SDK that returns scripted responses, and records every request and setting.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{
@@ -20,13 +20,13 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What a service does with a request.
+/// How a service handles a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
     Respond(u16, Value),
     /// A success with this body and these headers.
     Forge(&'static str, &'static [(&'static str, &'static str)]),
-    /// A 400 with this body, and without a proof that the service wrote it.
+    /// A 400 with this body, without proof that the service wrote it.
     ForgeError(&'static str),
     Reset,
     Hang,
@@ -52,7 +52,7 @@ struct State {
 pub(crate) struct Received {
     pub(crate) target: String,
     pub(crate) body: Value,
-    /// Since the service was started.
+    /// Time since the service was started.
     pub(crate) after: Duration,
 }
 
@@ -96,7 +96,7 @@ impl HttpClient for Service {
     }
 }
 
-/// As DynamoDB states it.
+/// In DynamoDB's form.
 pub(crate) fn checksum(body: &str) -> String {
     crc32fast::hash(body.as_bytes()).to_string()
 }

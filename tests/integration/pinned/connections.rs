@@ -104,10 +104,10 @@ async fn every_request_has_a_new_connection() {
     assert_eq!((host.requests().len(), host.connections()), (5, 5), "a probe sends two requests");
 }
 
-/// Otherwise the kernel would keep delivering a request that the client has given up.
+/// Otherwise the kernel would continue to deliver a request that the client has given up.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_kernel_gives_a_request_up_with_the_client() {
+async fn the_kernel_drops_a_request_with_the_client() {
     let timeout = Duration::from_millis(61_234);
     let host = Host::start([]).await;
     let client = client(&host.url(), timeout);
@@ -118,7 +118,7 @@ async fn the_kernel_gives_a_request_up_with_the_client() {
     sent.abort();
 }
 
-/// A copy of this process's socket with this address. No library hands out the sockets of its connections.
+/// A copy of this process's socket with this address. No library exposes the sockets of its connections.
 #[cfg(target_os = "linux")]
 fn socket_of(address: std::net::SocketAddr) -> std::os::fd::OwnedFd {
     use rustix::process::{ForeignRawFd, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -137,7 +137,7 @@ fn socket_of(address: std::net::SocketAddr) -> std::os::fd::OwnedFd {
 #[tokio::test]
 async fn no_proxy_of_the_environment_is_used() {
     let (world, proxy) = (world().await, Host::start([]).await);
-    // `NO_PROXY` exempts the emulators of AWS, and not the upstream.
+    // `NO_PROXY` exempts the AWS emulators, but not the upstream.
     let upstream = world.convirza.url().replace("127.0.0.1", "localhost");
     let url = proxy.url();
     let settings = [

@@ -1,4 +1,4 @@
-//! An HTTP host that gives scripted responses, and keeps every request.
+//! An HTTP host that returns scripted responses, and records every request.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,10 +13,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What the host does with a request. Without a script it never responds.
+/// How the host handles a request. Without a script it never responds.
 pub(crate) enum Script {
     Respond(String),
-    /// Sends this much, and then nothing.
+    /// Sends this, and then nothing.
     Stall(String),
     /// Waits until the paused clock reaches this, lets the clock run again, and responds.
     RespondAfter(Duration, String),
@@ -126,7 +126,7 @@ async fn serve(mut stream: TcpStream, client: SocketAddr, shared: Arc<Shared>) {
     }
 }
 
-/// The next request of a connection; none if it ends.
+/// The next request of a connection, or `None` if it ends.
 async fn receive(stream: &mut TcpStream, client: SocketAddr) -> Option<Received> {
     const END: &[u8] = b"\r\n\r\n";
     let mut head = Vec::new();

@@ -1,7 +1,7 @@
 //! Pins what the adapters send, how they read each response, and how long they wait.
 //!
-//! These tests repeat settings of `src/outbound` on purpose: a setting that nobody compares can be changed unnoticed.
-//! No test waits in real time. The clock is paused while a request hangs.
+//! These tests deliberately repeat settings of `src/outbound`, so that no setting changes unnoticed. No test waits in
+//! real time: the clock is paused while a request hangs.
 
 mod aws;
 mod connections;

@@ -115,6 +115,6 @@ async fn an_attempt_takes_1500_ms_and_an_operation_four_seconds() {
     let elapsed = service.elapsed().as_millis();
     assert!((4000..4020).contains(&elapsed), "{elapsed}");
     let second = service.requests()[1].after.as_millis();
-    // The SDK pauses for up to a second in between.
+    // The SDK pauses for up to a second between attempts.
     assert!((1500..2520).contains(&second), "{second}");
 }

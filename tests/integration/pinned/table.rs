@@ -13,7 +13,7 @@ use token_broker::{
 
 const ATTEMPTS: usize = 3;
 
-/// Errors that the SDK does not try again.
+/// Errors that the SDK does not retry.
 const FINAL: [(u16, &str); 7] = [
     (400, "AccessDeniedException"),
     (400, "UnrecognizedClientException"),
@@ -23,9 +23,9 @@ const FINAL: [(u16, &str); 7] = [
     (400, "ValidationException"),
     (400, "ItemCollectionSizeLimitExceededException"),
 ];
-/// Errors that another instance may not meet, or not later.
+/// Errors that may not affect another instance, or a later request.
 const PASSING: [&str; 3] = ["ExpiredTokenException", "InvalidSignatureException", "ResourceInUseException"];
-/// Errors that it tries again.
+/// Errors that the SDK retries.
 const TRANSIENT: [(u16, &str); 5] = [
     (400, "ProvisionedThroughputExceededException"),
     (400, "ThrottlingException"),
@@ -210,7 +210,7 @@ mod errors {
 mod proof {
     use super::*;
 
-    /// Responses that DynamoDB did not write, or not like that.
+    /// Responses that DynamoDB did not write, or not in this form.
     fn strangers() -> [Script; 6] {
         [
             Script::Forge("", &[]),

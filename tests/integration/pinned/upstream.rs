@@ -231,7 +231,7 @@ mod statuses {
     const REFUSALS: [u16; 11] = [300, 304, 400, 403, 404, 405, 409, 410, 415, 422, 499];
     const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
-    /// The reply to one response, which is the only one: a second request would hang.
+    /// The reply to the only response: a second request would hang.
     async fn reply(call: &Call, script: Script) -> UpstreamReply {
         let host = Host::start([script]).await;
         let reply = send(&host, call).await;
@@ -313,7 +313,7 @@ mod statuses {
         }
     }
 
-    /// Each status has this reply. A second request would hang.
+    /// Each status leads to this reply. A second request would hang.
     async fn assert_all(call: &Call, statuses: &[u16], expected: &UpstreamReply) {
         let host = Host::start(statuses.iter().map(|status| respond(*status, &[], GRANT))).await;
         // One client, because a new one takes a while.
@@ -418,7 +418,7 @@ mod bodies {
     #[tokio::test]
     async fn are_read_up_to_one_mib() {
         let before = LIMIT - GRANT.len();
-        // One more, and the end of the object is missing behind the tokens.
+        // With one more byte, the end of the object is missing after the tokens.
         for (blanks, expected) in
             [(before, granted()), (before + 1, granted()), (LIMIT, UpstreamReply::UNEXPECTED)]
         {

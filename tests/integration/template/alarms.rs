@@ -20,7 +20,7 @@ const OF_AWS: [(&str, &str, &[&str]); 14] = [
     ("AWS/ApiGateway", "5XXError", &["ApiName", "Stage"]),
 ];
 
-/// The alarms, each with its page, the treatment of missing data, and whom it calls.
+/// The alarms, each with its page, its treatment of missing data, and its severity.
 const ALARMS: [(&str, &str, &str, &str); 14] = [
     ("ApiErrorsAlarm", "api-errors", "notBreaching", "page"),
     ("ApiRefusalsAlarm", "api-refusals", "notBreaching", "ticket"),
@@ -106,7 +106,7 @@ fn each_watches_metrics_that_are_published() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn each_names_its_runbook_and_treats_silence_as_it_should() {
+fn each_names_its_runbook_and_handles_missing_data() {
     let stack = Stack::read(DEFAULTS);
     let alarms = stack.all("AWS::CloudWatch::Alarm");
     let expected: BTreeMap<_, _> =
@@ -116,7 +116,7 @@ fn each_names_its_runbook_and_treats_silence_as_it_should() {
         let (page, missing, calls) = expected[name];
         let description = text(&alarm["AlarmDescription"]);
         assert!(description.starts_with(&format!("{calls}: token-broker: ")), "{description}");
-        // A new stack has no data yet, and would fire an alarm that takes that for a fault.
+        // A new stack has no data yet, which would fire an alarm on missing data.
         let waits = stack.0[name]["DependsOn"] == "FirstMaintenance";
         assert_eq!(waits, missing == "breaching", "{name}");
         assert!(description.ends_with(&format!(" Runbook: docs/runbooks/{page}.md")), "{description}");
@@ -136,7 +136,7 @@ fn each_names_its_runbook_and_treats_silence_as_it_should() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn the_topic_is_told_of_alarms_and_of_their_end() {
+fn the_topic_gets_alarms_and_their_recovery() {
     let topic = json!(["arn:aws:sns:us-east-1:123456789012:alarms"]);
     for (name, alarm) in Stack::read(EVERYTHING).all("AWS::CloudWatch::Alarm") {
         assert_eq!((&alarm["AlarmActions"], &alarm["OKActions"]), (&topic, &topic), "{name}");

@@ -1,4 +1,4 @@
-//! The keys of table and logs, and who may use them.
+//! Who may use the keys of table and logs.
 
 use super::{BTreeSet, DEFAULTS, EVERYTHING, Stack, Value, json, many, text};
 
@@ -8,7 +8,7 @@ fn statements(stack: &Stack) -> Vec<&Value> {
     many(&stack.resource("Key")["KeyPolicy"]["Statement"])
 }
 
-/// Whether a statement lets its principal see what the key protects, or pass that on.
+/// Whether a statement lets its principal decrypt, or grant that to others.
 fn opens(statement: &Value) -> bool {
     let actions = many(&statement["Action"]).into_iter().map(text);
     let opening = ["kms:*", "kms:Decrypt", "kms:ReEncrypt*", "kms:CreateGrant", "kms:GenerateDataKey*"];
@@ -37,7 +37,7 @@ fn only_the_function_reads_the_table_with_its_key() {
                     == json!({"aws:CalledVia": "cloudformation.amazonaws.com"});
                 assert!(is_the_function || through_cloudformation, "{statement}");
             }
-            // The logs' own use of the key opens no table.
+            // The logs' use of the key does not open the table.
             Some("logs.us-east-1.amazonaws.com") => {}
             _ => {
                 assert_eq!(statement["Principal"], json!({"Service": "logs.us-east-1.amazonaws.com"}));

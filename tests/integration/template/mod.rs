@@ -220,7 +220,7 @@ fn every_variable_of_the_code_is_set_or_left_to_it() {
 #[ignore = "tests/system.sh template runs it"]
 fn its_defaults_are_the_codes_and_its_extremes_are_accepted() {
     let stack = Stack::read(DEFAULTS);
-    // The template's own: it knows the table, the aliases and the AWS account.
+    // Set by the template itself: the table, the aliases and the AWS account.
     let own = ["BROKER_TABLE", "BROKER_CALLERS", "BROKER_HTTP_ALIAS", "BROKER_SCHEDULE_ALIAS"];
     let mut variables = stack.environment();
     variables.retain(|(name, _)| own.contains(name));
@@ -308,7 +308,7 @@ fn each_way_in_has_its_alias() {
             |wanted: &str| environment.iter().find(|(name, _)| *name == wanted).expect("a value").1.as_str();
         assert_eq!((variable("BROKER_HTTP_ALIAS"), variable("BROKER_SCHEDULE_ALIAS")), ("http", "schedule"));
 
-        // API Gateway may invoke `http`, for each route of this stage and for no other.
+        // API Gateway may invoke `http` for the routes of this stage only.
         let mut permissions = stack.all("AWS::Lambda::Permission");
         permissions.remove("InvokeFromOrganization");
         let sources: BTreeSet<_> = permissions
@@ -317,7 +317,7 @@ fn each_way_in_has_its_alias() {
                 assert_eq!(permission["Action"], "lambda:InvokeFunction");
                 assert_eq!(permission["FunctionName"], "${HttpAlias}");
                 assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
-                // API Gateway need not send it, and the ARN has the account.
+                // API Gateway does not have to send it, and the ARN has the account.
                 assert!(permission["SourceAccount"].is_null());
                 text(&permission["SourceArn"])
             })

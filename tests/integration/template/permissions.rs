@@ -4,7 +4,7 @@ use super::*;
 
 const TABLE: &str = "as-the-template-makes-it";
 
-/// The operations that each way in leads to, in the order of `WAYS`.
+/// The operations that each way in causes, in the order of `WAYS`.
 const CALLS: [(&str, &[&str]); 4] = [
     ("live", &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "secretsmanager:GetSecretValue"]),
     ("http", &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "secretsmanager:GetSecretValue"]),
@@ -12,7 +12,7 @@ const CALLS: [(&str, &[&str]); 4] = [
     ("schedule", &["dynamodb:GetItem", "dynamodb:Scan"]),
 ];
 
-/// The payloads that come through an alias. `{}` has to be answered first.
+/// The payloads for an alias. `{}` has to be answered first.
 fn payloads(alias: &str) -> Vec<Value> {
     match alias {
         "live" => vec![json!({}), json!({"rejected_generation": 1}), json!({"action": "status"})],
@@ -45,7 +45,7 @@ async fn the_role_allows_exactly_what_the_ways_in_call() {
         called.extend(calls);
     }
 
-    // What Lambda itself does with this role: it writes the logs, and sends the outcome of maintenance.
+    // Lambda itself uses this role to write the logs, and to send the outcome of maintenance.
     let logs = ["events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents"].map(str::to_owned);
     let expected: BTreeSet<_> = called
         .into_iter()
@@ -69,7 +69,7 @@ async fn the_role_allows_exactly_what_the_ways_in_call() {
     }
 }
 
-/// The operations of AWS that an instance calls for the payloads of one way in, on a table of the template.
+/// The AWS operations that an instance calls for the payloads of one way in, on the template's table.
 async fn calls_through(stack: &Stack, alias: &str) -> BTreeSet<String> {
     let world = crate::world().await;
     create_table(&world, stack.resource("TokenTable")).await;
@@ -80,7 +80,7 @@ async fn calls_through(stack: &Stack, alias: &str) -> BTreeSet<String> {
     ]);
     let instance = instance::start_with(environment).await;
     for payload in payloads(alias) {
-        // Also an error makes its calls.
+        // An error makes calls too.
         drop(instance.invoke_through(Some(alias), payload).await);
     }
     if alias == "live" {

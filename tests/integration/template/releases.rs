@@ -1,15 +1,15 @@
-//! A version is published exactly if code or settings change, and all aliases move to it.
+//! A version is published if and only if code or settings change, and all aliases move to it.
 
 use super::{BTreeMap, DEFAULTS, EVERYTHING, Stack, fs, json, many, text};
 
-/// What `CloudFormation` compares to find out whether it has to publish a version: the resource's name, and its
-/// description with the number of the settings, which is another one exactly if their content is.
+/// What `CloudFormation` compares to decide whether to publish a version: the resource's name, and its description with
+/// a number that changes if and only if the settings change.
 fn version(stack: &Stack) -> (String, String, String) {
     let (name, version) = stack.all("AWS::Lambda::Version").pop_first().expect("a version");
     let settings = text(&stack.resource("Settings")["Content"]);
     let number = "${Settings.VersionNumber}";
     let resolved = |value| text(value).replace(number, &settings);
-    // Lambda publishes nothing for a function that is as it was, so the function has to change as well.
+    // Lambda publishes nothing for an unchanged function, so the function has to change as well.
     let function = resolved(&stack.resource("BrokerFunction")["Description"]);
     assert!(function.contains(&settings));
     (name.to_owned(), resolved(&version["Description"]), function)
@@ -36,7 +36,7 @@ fn another_parameter_or_other_code_makes_a_new_version() {
     for (change, stack) in changes {
         let after = version(&stack);
         assert_ne!((&after.0, &after.1), (&before.0, &before.1), "{change}");
-        // Only code has another name: SAM does not see the values of parameters.
+        // Only code changes the name: SAM does not see the values of parameters.
         assert_eq!(after.0 != before.0, change == "code", "{change}");
     }
     assert_eq!(version(&Stack::read(DEFAULTS)), before, "the same again makes no version");
@@ -50,7 +50,7 @@ fn all_aliases_stand_on_the_one_published_version() {
         let versions = stack.all("AWS::Lambda::Version");
         let names: Vec<_> = versions.keys().collect();
         let [version] = names.as_slice() else { panic!("{names:?}") };
-        // Otherwise there would be none to go back to after a change of a parameter.
+        // Otherwise there would be no version to go back to after a change of a parameter.
         assert_eq!(stack.0[**version]["UpdateReplacePolicy"], "Retain");
         for (name, alias) in stack.all("AWS::Lambda::Alias") {
             assert_eq!(alias["FunctionVersion"], format!("${{{version}.Version}}"), "{name}");
@@ -61,7 +61,7 @@ fn all_aliases_stand_on_the_one_published_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "tests/system.sh template runs it"]
-async fn no_alias_of_callers_moves_before_the_version_has_answered() {
+async fn callers_aliases_wait_until_the_version_has_answered() {
     for stack in [DEFAULTS, EVERYTHING] {
         let stack = Stack::read(stack);
         for alias in stack.all("AWS::Lambda::Alias").into_keys().filter(|name| !name.ends_with("candidate")) {
@@ -83,7 +83,7 @@ async fn no_alias_of_callers_moves_before_the_version_has_answered() {
         );
     }
 
-    // What it sends, and the one answer that says that the function has started.
+    // Its payload, and the only answer that means that the function has started.
     let check = Stack::read(DEFAULTS).resource("VersionCheck").clone();
     let world = crate::world().await;
     let instance = crate::instance::start(&world, &[("BROKER_SCHEDULE_ALIAS", "schedule")]).await;
@@ -123,7 +123,7 @@ fn the_template_of_a_release_deploys_the_same_stack() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn a_canary_moves_callers_and_is_taken_back_on_alarms() {
+fn a_canary_moves_callers_and_is_undone_on_alarms() {
     let stack = Stack::read(EVERYTHING);
     for (alias, group) in [("LiveAlias", "LiveReleases"), ("HttpAlias", "HttpReleases")] {
         let policy = &stack.0[alias]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"];
@@ -140,7 +140,7 @@ fn a_canary_moves_callers_and_is_taken_back_on_alarms() {
             assert!(known.contains_key(name.trim_start_matches("${").trim_end_matches('}')), "{name}");
         }
     }
-    // The schedule moves after the callers, so only if their canary was good.
+    // The schedule moves after the callers, so only after a successful canary.
     assert_eq!(stack.0["ScheduleAlias"]["DependsOn"], json!(["LiveAlias", "HttpAlias"]));
     let provisioned = |stack: &Stack| {
         ["LiveAlias", "HttpAlias"].map(|alias| {

@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_is_the_agents_word() {
+    fn only_the_agent_sets_the_generation() {
         let mut response = headers(&[("x-token-broker-generation", "99")]);
         for_caller(&mut response, Generation(7));
         assert_eq!(response.get_all(&GENERATION).iter().collect::<Vec<_>>(), ["7"]);
     }
 
     #[test]
-    fn a_token_with_a_line_break_is_no_header() {
+    fn a_token_with_a_line_break_is_not_sent() {
         assert!(bearer(&Secret::from("a\r\nHost: x")).is_none());
         assert!(bearer(&Secret::from("abc")).unwrap().is_sensitive());
     }

@@ -281,7 +281,7 @@ async fn without_keys_the_error_says_where_they_were_sought() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_no_url_is_an_error() {
+async fn an_endpoint_that_is_not_a_url_is_an_error() {
     let broker = Broker::start().await;
     for url in ["", "lambda", "http://lambda.example.com"] {
         let aws =

@@ -254,7 +254,7 @@ async fn an_account_may_have_an_api_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_path_without_account_says_which_name_it_took_for_one() {
+async fn a_path_without_account_names_the_segment_that_it_used() {
     let world = World::start().await;
     world.broker.set_mode(BrokerMode::Failing("unknown_account", None));
     let answer = world.agent.get("/proxy/v3/calls").await;

@@ -32,7 +32,7 @@ async fn a_reset_is_an_error_and_the_request_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_api_that_is_not_there_is_an_error_that_invites_to_try_again() {
+async fn an_absent_api_is_an_error_worth_retrying() {
     let broker = Broker::start().await;
     let api = format!("http://127.0.0.1:{}", unused_port().await);
     let agent = Agent::serve(by_invoke(&broker.url(), &api)).await;

@@ -33,7 +33,7 @@ async fn with_few_files(broker: &Broker) -> Agent {
 }
 
 #[tokio::test]
-async fn without_the_token_keep_nobody_out() {
+async fn without_the_token_block_no_one() {
     let broker = Broker::start().await;
     let mut agent = with_few_files(&broker).await;
     let mut idle = Vec::new();
@@ -203,7 +203,7 @@ async fn one_transient_answer_of_lambda_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_not_there_is_no_reason_to_try_again() {
+async fn a_missing_function_is_not_retried() {
     let lambda = Server::script(async |_| {
         let mut response =
             http::Response::new(emulators::fakes::Body::from(r#"{"Message":"Function not found"}"#));
@@ -275,7 +275,7 @@ async fn a_port_that_kubernetes_injects_is_ignored_with_a_warning() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_http_is_refused_in_the_contracts_form() {
+async fn bytes_that_are_not_http_get_the_contracts_error() {
     let world = World::start().await;
     for bytes in
         ["GET /v1/token HTTP/1.1\r\nHost : x\r\n\r\n", "GET / x HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"]

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_runtime_is_no_answer_of_the_broker() {
+    fn a_runtime_fault_is_not_an_answer_of_the_broker() {
         for (body, named) in [
             (r#"{"errorType":"Runtime.ExitError","errorMessage":"exit status 1"}"#, "Runtime.ExitError"),
             (
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_aws_is_told_from_one_of_the_broker() {
+    fn an_error_of_aws_is_not_taken_for_one_of_the_broker() {
         let denied = headers(&[("x-amzn-errortype", "AccessDeniedException:http://internal/")]);
         let error = http(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
         let reason = "AccessDeniedException no".to_owned();

@@ -83,7 +83,7 @@ async fn a_post_from_before_a_redirect_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_fragment_is_no_redirect() {
+async fn a_fragment_is_not_a_redirect() {
     let (broker, api, client) = start().await;
     let url = format!("{}/x#part", api.server().url());
     client.get(&url).send().await.unwrap();

@@ -129,7 +129,7 @@ async fn what_aws_refuses_did_not_reach_the_broker() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_is_out_of_reach() {
+async fn an_absent_broker_is_unreachable() {
     let url = format!("http://127.0.0.1:{}", unused_port().await);
     let source = by_invoke(&url);
     let error = source.get(&AccountName::default()).await.unwrap_err();

@@ -109,7 +109,7 @@ impl Fields<'_> {
     fn optional_text(&mut self, name: &str) -> Result<Option<Secret>, String> {
         match self.fields.remove(name) {
             Some(Value::String(text)) if !text.is_empty() => Ok(Some(Secret::new(text))),
-            Some(_) => Err(format!("`{name}` has to be a text that is not empty")),
+            Some(_) => Err(format!("`{name}` has to be a non-empty string")),
             None => Ok(None),
         }
     }
@@ -130,7 +130,7 @@ impl Fields<'_> {
         parse: impl Fn(&str) -> Result<UpstreamUrl, InvalidUrl>,
     ) -> Result<Option<UpstreamUrl>, String> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a text"))?;
+        let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a string"))?;
         let url = parse(text).map_err(|error| format!("`{name}` {error}"))?;
         if !self.hosts.allow(&url) {
             return Err(format!(
@@ -208,8 +208,8 @@ mod tests {
             ("\"tell-tale\"", "it has to be a JSON object"),
             ("{}", "`email` is missing"),
             (r#"{"email":"tell-tale"}"#, "`password` is missing"),
-            (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a text that is not empty"),
-            (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a text that is not empty"),
+            (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a non-empty string"),
+            (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a non-empty string"),
             (
                 r#"{"email":"e","password":"p","dialect":"tell-tale"}"#,
                 "`dialect` has to be convirza-v3, convirza-v2 or oauth2",

@@ -9,7 +9,7 @@
 # `lab/fuzz` has the targets, their checks, and the seeds. The corpus grows in `lab/fuzz/libfuzzer/corpus/TARGET`, is
 # then reduced to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in
 # `lab/fuzz/libfuzzer/crash-…`; put it into `lab/fuzz/seeds/TARGET` with the fix, and `cargo test` runs it from then on.
-# Needs a C++ compiler. The last line of each target is a row of the table in docs/EVIDENCE.md.
+# Needs a C++ compiler. The last line of each target is a row of docs/fuzzing.csv.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,4 +1,5 @@
-# The standard library for arm64, if this machine is not arm64. shellcheck shell=bash
+# The standard library for arm64, if this machine is not arm64.
+# shellcheck shell=bash
 
 ARM64=aarch64-unknown-linux-gnu
 

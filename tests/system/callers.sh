@@ -1,5 +1,6 @@
 # The callers that docs/API.md shows: a Lambda in Python and one in Node.js that invoke the broker directly, and curl
-# with a signed request. shellcheck shell=bash
+# with a signed request.
+# shellcheck shell=bash
 
 callers=tests/system/callers
 need "installing boto3" venv callers boto3==1.44.5

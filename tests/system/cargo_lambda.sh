@@ -1,4 +1,5 @@
-# cargo-lambda: its emulator of Lambda, and the package that it builds for deployment. shellcheck shell=bash
+# cargo-lambda: its emulator of Lambda, and the package that it builds for deployment.
+# shellcheck shell=bash
 
 . tests/system/arm64_std.sh
 

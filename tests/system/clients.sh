@@ -1,5 +1,6 @@
 # Stock OAuth 2.0 clients against `POST /token`, given only the URL. They require an id and a secret, which the broker
-# ignores: in the deployed API, IAM identifies the caller. shellcheck shell=bash
+# ignores: in the deployed API, IAM identifies the caller.
+# shellcheck shell=bash
 
 clients=tests/system/clients
 need "installing Authlib and requests-oauthlib" oauth_clients_in_python

@@ -1,4 +1,5 @@
-# Shared by the parts of tests/system.sh: counting, installing, and starting and ending processes. shellcheck shell=bash
+# Shared by the parts of tests/system.sh: counting, installing, and starting and ending processes.
+# shellcheck shell=bash
 
 SYSTEM_DIR=$PWD/target/system   # tools, logs and other files; may be deleted at any time
 RESULTS=$SYSTEM_DIR/results     # a line for each check: passed, failed or skipped, a tab, and its name

@@ -1,5 +1,6 @@
 # Deploys the whole stack with the README's commands to someone else's AWS emulator. It enforces IAM, and runs the
-# function as a process, which uses TLS with an emulated Convirza. shellcheck shell=bash
+# function as a process, which uses TLS with an emulated Convirza.
+# shellcheck shell=bash
 
 DEPLOYMENT=$SYSTEM_DIR/deployment
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }

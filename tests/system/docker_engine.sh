@@ -1,4 +1,5 @@
-# A Docker engine, and the image in which the SAM CLI runs functions. shellcheck shell=bash
+# A Docker engine, and the image in which the SAM CLI runs functions.
+# shellcheck shell=bash
 
 engine_runs() { docker version; }
 

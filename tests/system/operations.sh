@@ -1,5 +1,6 @@
 # Runs the commands of docs/OPERATIONS.md and docs/runbooks unchanged against the local stack. Those that need AWS are
-# marked bash there, the others sh. shellcheck shell=bash
+# marked bash there, the others sh.
+# shellcheck shell=bash
 
 need "installing the AWS CLI" aws_cli
 need "starting the local stack" start_local

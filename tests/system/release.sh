@@ -1,4 +1,5 @@
-# The archives of a release: built twice in unrelated places, with identical bytes. shellcheck shell=bash
+# The archives of a release: built twice in unrelated places, with identical bytes.
+# shellcheck shell=bash
 
 RELEASE=$SYSTEM_DIR/release
 CRATES=${CARGO_HOME:-$HOME/.cargo}

@@ -1,5 +1,5 @@
-# The SAM CLI: the function from `sam build`, on the SAM CLI's emulators of Lambda and API Gateway. shellcheck
-# shell=bash
+# The SAM CLI: the function from `sam build`, on the SAM CLI's emulators of Lambda and API Gateway.
+# shellcheck shell=bash
 
 . tests/system/docker_engine.sh
 

@@ -1,5 +1,6 @@
 # docs/TESTING.md, unchanged: services of a few lines in Python and Node, tested against the local stack. Containers are
-# network namespaces here, with the names, arguments and variables of the page's compose file. shellcheck shell=bash
+# network namespaces here, with the names, arguments and variables of the page's compose file.
+# shellcheck shell=bash
 
 PAGE=docs/TESTING.md
 HERE=$SYSTEM_DIR/testing-page

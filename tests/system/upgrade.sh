@@ -1,6 +1,6 @@
 # Upgrade and rollback: this build of the function and an earlier one, on one table. The earlier one is the commit of
-# UPGRADE_FROM, or of the last tag, or otherwise the one before the last change of the stored items' form. shellcheck
-# shell=bash
+# UPGRADE_FROM, or of the last tag, or otherwise the one before the last change of the stored items' form.
+# shellcheck shell=bash
 
 form=src/outbound/dynamodb/item.rs
 from=${UPGRADE_FROM:-$(git describe --tags --abbrev=0 2>/dev/null || git log -1 --skip=1 --format=%h -- $form)}

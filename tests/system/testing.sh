@@ -1,19 +1,12 @@
-# docs/TESTING.md, unchanged: services of a few lines in Python and Node, tested against the local stack. Containers are
-# network namespaces here, with the names, arguments and variables of the page's compose file.
+# examples/testing, unchanged: services of a few lines in Python and Node, tested against the local stack. Containers are
+# network namespaces here, with the names, arguments and variables of the compose file.
 # shellcheck shell=bash
 
-PAGE=docs/TESTING.md
-HERE=$SYSTEM_DIR/testing-page
+HERE=$SYSTEM_DIR/testing-examples
 STACK=token-broker-stack-$$ WORKER=token-broker-worker-$$
 
-# block LANGUAGE TEXT FILE: writes a block of the page to a file.
-block() { document_block "$1" "$2" "$PAGE" >"$HERE/$3" && [ -s "$HERE/$3" ]; }
-
-blocks() {
-    rm -rf "$HERE" && mkdir -p "$HERE/release" && block python 'def name_of' service.py &&
-        block python 'def test_callers' test_service.py && block js 'export const nameOf' service.mjs &&
-        block js 'node:test' service.test.mjs && block yaml 'services:' compose.yaml && block yaml 'actions/checkout' steps.yaml &&
-        echo '[{"path": "/v3/from-the-file"}]' >"$HERE/routes.json"
+examples() {
+    rm -rf "$HERE" && cp -R examples/testing "$HERE" && echo '[{"path": "/v3/from-the-file"}]' >"$HERE/routes.json"
 }
 
 python_tools() { venv testing httpx==0.28.1 pytest==9.0.2 PyYAML==6.0.3; }
@@ -23,7 +16,7 @@ node_tools() {
     mkdir -p "$HERE/node_modules" && cp -R clients/node "$HERE/node_modules/token-broker"
 }
 
-# of_compose EXPRESSION: prints a part of the page's compose file, such as a service's variables as lines NAME=value.
+# of_compose EXPRESSION: prints a part of the compose file, such as a service's variables as lines NAME=value.
 of_compose() { "$SYSTEM_DIR/testing/bin/python" -c "
 import sys, yaml
 services = yaml.safe_load(open(sys.argv[1]))['services']
@@ -95,7 +88,7 @@ workflow_steps() {
     ln -sfn "$PWD" "$HERE/token-broker" && "$SYSTEM_DIR/testing/bin/python" - "$HERE" <<'PYTHON'
 import os, pathlib, subprocess, sys, yaml
 here = pathlib.Path(sys.argv[1])
-start, test = [step for step in yaml.safe_load((here / "steps.yaml").read_text()) if "run" in step]
+start, test = [step for step in yaml.safe_load((here / "github.yaml").read_text()) if "run" in step]
 variables = {**os.environ, **test["env"]}
 variables.pop("TOKEN_BROKER_PORT", None)
 script = f"set -e\n{start['run']}\n{sys.executable} -m {test['run']} -q -p no:cacheprovider test_service.py; kill %1"
@@ -107,7 +100,7 @@ in_a_network_of_its_own() {
         bash -c "$(declare -p SYSTEM_DIR HERE); $(declare -f workflow_steps); workflow_steps"
 }
 
-need "the blocks of the page" blocks
+need "the examples" examples
 need "Python's tools" python_tools
 need "Node and its client" node_tools
 if [ "$(id -u)" != 0 ] || ! networks >"$LOGS/networks.log" 2>&1; then
@@ -117,8 +110,8 @@ if [ "$(id -u)" != 0 ] || ! networks >"$LOGS/networks.log" 2>&1; then
 fi
 trap 'no_networks; end_started' EXIT
 need "the stack in a network of its own" start_container
-check "testing: a service in Python is tested as the page says" python_service
-check "testing: a service in Node is tested as the page says" node_service
+check "testing: a service in Python is tested as in the example" python_service
+check "testing: a service in Node is tested as in the example" node_service
 check "testing: a container beside it reaches every port" worker_reaches_every_port
 need "the stack anew" inside "$STACK" service curl -fsS -X POST http://127.0.0.1:7071/_emulator/reset
 check "testing: a container beside it gets the file's routes through the proxy" worker_uses_the_proxy

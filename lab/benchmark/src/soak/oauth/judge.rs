@@ -232,7 +232,7 @@ impl Judge<'_> {
                 Err(code) => match self.usable_token(observation) {
                     None => verdict.refused += 1,
                     Some(token) => {
-                        verdict.broken.push(format!("{account}: {code}, though {token} was usable"));
+                        verdict.broken.push(format!("{account}: {code}, though {token}"));
                     }
                 },
             }
@@ -246,7 +246,8 @@ impl Judge<'_> {
         let (known, answer) =
             answers.max_by_key(|(known, answer)| (answer.generation, known.sent_at + answer.expires_in))?;
         let is_dead = self.record.dead.get(&answer.token).is_some_and(|at| *at <= refused.at);
-        (!is_dead && known.sent_at + answer.expires_in > refused.at).then(|| answer.token.to_string())
+        let left = (known.sent_at + answer.expires_in).saturating_duration_since(refused.at);
+        (!is_dead && !left.is_zero()).then(|| format!("{} was usable for {} s", answer.token, left.as_secs()))
     }
 }
 

@@ -222,7 +222,11 @@ fn report(record: &Record, tallies: &[Tally], verdict: &Verdict, recovery: Durat
     println!("grants lost where nothing could keep them: {}", verdict.grants_lost);
     println!("calls without a token while none was usable: {}", verdict.refused);
     println!("broken rules: {}", verdict.broken.len());
-    for broken in &verdict.broken {
-        println!("  {broken}");
+    let mut broken: BTreeMap<&str, usize> = BTreeMap::new();
+    for rule in &verdict.broken {
+        *broken.entry(rule).or_default() += 1;
+    }
+    for (rule, times) in broken {
+        println!("  {times} times: {rule}");
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Kind {
 const TRANSIT: Duration = Duration::from_millis(250);
 /// A call starts only if this is left before the deadline of its request, beside the call itself.
 const COMMIT_RESERVE: Duration = Duration::from_secs(1);
+/// The shortest life that is handed out.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
 /// A reply is saved within this time, if nothing befalls its process.
 const SAVING: Duration = Duration::from_secs(3);
 
@@ -247,7 +249,8 @@ impl Judge<'_> {
             answers.max_by_key(|(known, answer)| (answer.generation, known.sent_at + answer.expires_in))?;
         let is_dead = self.record.dead.get(&answer.token).is_some_and(|at| *at <= refused.at);
         let left = (known.sent_at + answer.expires_in).saturating_duration_since(refused.at);
-        (!is_dead && !left.is_zero()).then(|| format!("{} was usable for {} s", answer.token, left.as_secs()))
+        (!is_dead && left >= SHORTEST_TTL)
+            .then(|| format!("{} was usable for {} s", answer.token, left.as_secs()))
     }
 }
 

@@ -37,9 +37,11 @@ const MOST_ACCOUNTS = 1_000;
 class Token {
     // A private field: no inspection, serialisation or copy shows it.
     #accessToken;
+    #extra;
 
-    constructor(accessToken, generation, account, requestedAt, expiresAt) {
+    constructor(accessToken, generation, account, requestedAt, expiresAt, extra) {
         this.#accessToken = accessToken;
+        this.#extra = extra;
         this.generation = generation;
         this.account = account;
         this.requestedAt = requestedAt;
@@ -49,6 +51,10 @@ class Token {
 
     get accessToken() {
         return this.#accessToken;
+    }
+
+    get extra() {
+        return this.#extra;
     }
 
     get authorization() {
@@ -313,11 +319,13 @@ function check(account, minTtl) {
 }
 
 function parse(answer, account, requestedAt) {
-    const { access_token: accessToken, expires_in: expiresIn, generation, account: named = account } = answer ?? {};
+    const { access_token: accessToken, expires_in: expiresIn, generation, account: named = account, extra } = answer ?? {};
     const isToken = typeof accessToken === "string" && SENDABLE.test(accessToken) && named === account;
     const isLifetime = Number.isInteger(expiresIn) && expiresIn > 0 && expiresIn <= MAX_LIFETIME_SECONDS;
     if (!isToken || !isLifetime || !Number.isInteger(generation)) {
         return { error: brokerError("broker_unavailable", "the response is not a token answer") };
     }
-    return { token: new Token(accessToken, generation, account, requestedAt, requestedAt + expiresIn * 1000) };
+    const fields = Object.freeze(extra instanceof Object && !Array.isArray(extra) ? { ...extra } : {});
+    const expiresAt = requestedAt + expiresIn * 1000;
+    return { token: new Token(accessToken, generation, account, requestedAt, expiresAt, fields) };
 }

@@ -7,6 +7,8 @@ export class FakeBroker implements Transport {
     constructor(options?: { expiresIn?: number });
     /** How many seconds each answer lets a caller keep its token; 900 by default. */
     expiresIn: number;
+    /** The fields of the upstream's answer that each answer includes as `extra`. */
+    extra: Record<string, unknown>;
     /** The requests received, with the broker's field names. */
     readonly requests: Record<string, string | number>[];
     /** The time of `source`, in milliseconds. */

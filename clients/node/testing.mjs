@@ -5,6 +5,7 @@ import { createTokenSource } from "./source.mjs";
 import { fields } from "./transports.mjs";
 
 export class FakeBroker {
+    extra = {};
     requests = [];
     now = 1_800_000_000_000;
     #generations = new Map();
@@ -54,6 +55,7 @@ export class FakeBroker {
             account,
             generation,
             served_from: "memory",
+            ...(Object.keys(this.extra).length > 0 && { extra: this.extra }),
         };
     }
 

@@ -98,6 +98,7 @@ test("the codes are the contract's", async () => {
 test("the fields and the rule of a name are the contract's", async () => {
     const { fields, answer_fields, served_from, names } = readJson("crates/contract/contract.json");
     const broker = new FakeBroker();
+    broker.extra = { instance_url: "https://x.example" };
     const answer = await broker.fetch({ account: "default", minTtlSeconds: 60, rejectedGeneration: 7 });
     const parameters = fields.filter(({ parameter }) => parameter).map(({ name }) => name);
     assert.deepEqual([...Object.keys(broker.requests[0]), "client"], parameters);
@@ -105,7 +106,11 @@ test("the fields and the rule of a name are the contract's", async () => {
     assert.deepEqual(Object.keys(answer), written);
     assert.ok(served_from.includes(answer.served_from));
     // A source that reads another name finds no token.
-    assert.ok((await new FakeBroker().source().get()).accessToken);
+    const token = await broker.source().get();
+    assert.ok(token.accessToken);
+    assert.deepEqual(token.extra, broker.extra);
+    broker.extra = ["no object"];
+    assert.deepEqual((await broker.source().get()).extra, {});
     const { rule } = names.find((name) => name.of === "account");
     await assert.rejects(broker.source().get({ account: "No" }), {
         code: "invalid_request",

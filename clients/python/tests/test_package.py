@@ -57,11 +57,17 @@ def test_an_invalid_account_is_told_the_contracts_rule() -> None:
 def test_the_fields_are_the_contracts() -> None:
     sent = {*_transports._fields("default", 60, 7), "client"}
     assert sent == {field["name"] for field in CONTRACT["fields"] if field["parameter"]}
-    answer = FakeBroker().fetch("default", None, None)
+    broker = FakeBroker()
+    broker.extra = {"instance_url": "https://x.example"}
+    answer = broker.fetch("default", None, None)
     assert list(answer) == [name for name in CONTRACT["answer_fields"] if name != "expires_at"]
     assert answer["served_from"] in CONTRACT["served_from"]
     # The parser needs these names: without one of them, there is no token.
     for name in ("access_token", "expires_in", "generation"):
         assert name in CONTRACT["answer_fields"]
         assert _source._parse({**answer, name: None}, "default", 0.0) is None
-    assert _source._parse(answer, "default", 0.0) is not None
+    token = _source._parse(answer, "default", 0.0)
+    assert token is not None and token.extra == broker.extra
+    for other in (None, [], "text"):
+        token = _source._parse({**answer, "extra": other}, "default", 0.0)
+        assert token is not None and token.extra == {}

@@ -42,7 +42,7 @@ pub use broker::{BoxFuture, Broker};
 pub use client::BrokerClient;
 pub use clock::{Clock, SystemClock, within};
 pub use contract::{
-    AccountName, Action, Call, ClientErrorCode, DEFAULT_MIN_TTL, Draw, ErrorCode, Generation, Secret,
+    AccountName, Action, Call, ClientErrorCode, DEFAULT_MIN_TTL, Draw, ErrorCode, Extra, Generation, Secret,
     ServedFrom, Timestamp,
 };
 pub use environment::{Environment, GuardTokenError};

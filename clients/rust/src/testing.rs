@@ -4,7 +4,7 @@ use crate::{
     AccountName, BoxFuture, Broker, Call, Clock, Draw, Error, Generation, Limits, Reply, ServedFrom,
     Timestamp, TokenSource,
 };
-use contract::{Secret, TokenAnswer};
+use contract::{Extra, Secret, TokenAnswer};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,6 +18,7 @@ pub struct FakeBroker(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     expires_in: Duration,
+    extra: Option<Extra>,
     now: Timestamp,
     generations: HashMap<AccountName, u64>,
     refused: BTreeSet<String>,
@@ -29,6 +30,7 @@ impl Default for FakeBroker {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(State {
             expires_in: Duration::from_mins(15),
+            extra: None,
             now: Timestamp::from_millis(1_800_000_000_000),
             generations: HashMap::new(),
             refused: BTreeSet::new(),
@@ -47,6 +49,11 @@ impl FakeBroker {
     /// How long each answer lets a caller keep its token; initially 15 minutes.
     pub fn set_expires_in(&self, expires_in: Duration) {
         self.lock().expires_in = expires_in;
+    }
+
+    /// The fields of the upstream's answer that each answer hands on.
+    pub fn set_extra(&self, extra: Option<Extra>) {
+        self.lock().extra = extra;
     }
 
     /// Lets time pass. Tokens are renewed from two thirds of their life on.
@@ -113,7 +120,7 @@ impl State {
             account,
             generation: Generation(generation),
             served_from: ServedFrom::Memory,
-            extra: None,
+            extra: self.extra.clone(),
         };
         Ok(Reply::new(serde_json::to_vec(&answer).unwrap_or_default()))
     }

@@ -16,7 +16,14 @@ pub(crate) fn check(bytes: &[u8]) {
         append(&mut value, MARK);
         // The version and the hosts remain those of the secret, so that the later checks are reached.
         let original = serde_json::from_str::<Value>(text).unwrap_or_default();
-        for kept in [&[][..], &["dialect"], &["dialect", "oauth_url"], &["dialect", "oauth_url", "api_url"]] {
+        for kept in [
+            &[][..],
+            &["dialect"],
+            &["dialect", "oauth_url"],
+            &["dialect", "oauth_url", "api_url"],
+            &["dialect", "token_url", "revoke_url", "probe_url"],
+            &["dialect", "token_url", "revoke_url", "probe_url", "grant", "client_auth"],
+        ] {
             let mut marked = value.clone();
             if let (Some(fields), Some(original)) = (marked.as_object_mut(), original.as_object()) {
                 fields.extend(
@@ -41,29 +48,43 @@ fn parse(text: &str) -> Result<Credentials, String> {
 
 fn check_accepted(credentials: &Credentials, value: &Value) {
     let field = |name: &str| value[name].as_str();
-    let (user, password) = match &credentials.login {
-        Login::Convirza { email, password } => (email, password),
-        Login::OAuth2 { grant: GrantType::Password { username, password }, .. } => (username, password),
-        Login::OAuth2 { .. } => panic!("not with an email"),
-    };
-    assert_eq!(field("email"), Some(user.expose()));
-    assert_eq!(field("password"), Some(password.expose()));
-    assert!(!user.expose().is_empty() && !password.expose().is_empty());
-    assert_eq!(credentials.client().is_some(), field("dialect") == Some("convirza-v2"));
-    let Origin::Convirza { oauth_url, api_url, .. } = &credentials.origin else { panic!("not Convirza's") };
-    for (name, url) in [("oauth_url", oauth_url), ("api_url", api_url)] {
-        assert_eq!(value.get(name).is_some(), url.is_some(), "a URL is not dropped");
-        if let Some(url) = url {
-            let url = url::Url::parse(url.as_str()).expect("a URL");
-            let host = (url.host_str().unwrap_or_default(), url.port());
-            let known = [
-                ("oauth.example", None),
-                ("api.example", None),
-                ("apicfa.convirza.com", None),
-                ("further.example", Some(8443)),
-            ];
-            assert!(url.scheme() == "https" && known.contains(&host), "{url}");
-            assert!(url.username().is_empty() && url.password().is_none() && url.query().is_none());
+    let texts = match &credentials.login {
+        Login::Convirza { email, password } => vec![("email", email), ("password", password)],
+        Login::OAuth2 { client, grant } => {
+            let user = if field("dialect") == Some("oauth2") { "username" } else { "email" };
+            let grant = match grant {
+                GrantType::Password { username, password } => vec![(user, username), ("password", password)],
+                GrantType::RefreshToken { bootstrap } => vec![("refresh_token", bootstrap)],
+                GrantType::ClientCredentials => Vec::new(),
+            };
+            let secret = client.secret.iter().map(|secret| ("client_secret", secret));
+            [("client_id", &client.id)].into_iter().chain(secret).chain(grant).collect()
         }
+    };
+    for (name, text) in texts {
+        assert_eq!(field(name), Some(text.expose()), "{name}");
+        assert!(!text.expose().is_empty(), "{name}");
+    }
+    let dialect = field("dialect").unwrap_or("convirza-v3");
+    assert_eq!(credentials.client().is_some(), dialect != "convirza-v3");
+    assert_eq!(matches!(credentials.origin, Origin::OAuth2(_)), dialect == "oauth2");
+    let names = match credentials.origin {
+        Origin::Convirza { .. } => &["oauth_url", "api_url"][..],
+        Origin::OAuth2(_) => &["token_url", "revoke_url", "probe_url"],
+    };
+    let named = names.iter().filter(|name| value.get(**name).is_some()).count();
+    assert_eq!(credentials.origin.urls().count(), named, "a URL is not dropped");
+    for url in credentials.origin.urls() {
+        let url = url::Url::parse(url.as_str()).expect("a URL");
+        let host = (url.host_str().unwrap_or_default(), url.port());
+        let known = [
+            ("oauth.example", None),
+            ("api.example", None),
+            ("apicfa.convirza.com", None),
+            ("further.example", Some(8443)),
+        ];
+        assert!(url.scheme() == "https" && known.contains(&host), "{url}");
+        assert!(url.username().is_empty() && url.password().is_none() && url.fragment().is_none());
+        assert!(dialect == "oauth2" || url.query().is_none(), "{url}");
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ._errors import InvalidRequest, TokenBrokerError
@@ -35,6 +36,8 @@ class Token:
     requested_at: float
     #: When the caller must stop using it, by the wall clock.
     expires_at: float
+    #: Fields of the upstream's answer that the broker hands on, such as the host of the account's API.
+    extra: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def authorization(self) -> str:

@@ -284,7 +284,9 @@ def _parse(answer: object, account: str, requested_at: float) -> Token | None:
         return None
     if answer.get("account", account) != account:
         return None
-    return Token(access_token, generation, account, requested_at, requested_at + expires_in)
+    extra = answer.get("extra")
+    extra = extra if isinstance(extra, Mapping) else {}
+    return Token(access_token, generation, account, requested_at, requested_at + expires_in, extra)
 
 
 _sources: weakref.WeakSet[TokenSource] = weakref.WeakSet()

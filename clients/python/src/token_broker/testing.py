@@ -22,6 +22,8 @@ class FakeBroker:
     def __init__(self, *, expires_in: int = 900) -> None:
         #: How many seconds each answer lets a caller keep its token.
         self.expires_in = expires_in
+        #: The fields of the upstream's answer that each answer includes as `extra`.
+        self.extra: dict[str, object] = {}
         #: The requests received, with the broker's field names.
         self.requests: list[dict[str, str | int]] = []
         #: The time of `source`, in seconds.
@@ -72,6 +74,7 @@ class FakeBroker:
                 "account": account,
                 "generation": self._generations[account],
                 "served_from": "memory",
+                **({"extra": self.extra} if self.extra else {}),
             }
 
     def _token(self, account: str) -> str:

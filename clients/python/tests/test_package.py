@@ -68,6 +68,7 @@ def test_the_fields_are_the_contracts() -> None:
         assert _source._parse({**answer, name: None}, "default", 0.0) is None
     token = _source._parse(answer, "default", 0.0)
     assert token is not None and token.extra == broker.extra
-    for other in (None, [], "text"):
+    others: list[object] = [None, [], "text"]
+    for other in others:
         token = _source._parse({**answer, "extra": other}, "default", 0.0)
         assert token is not None and token.extra == {}

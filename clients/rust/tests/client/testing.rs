@@ -1,7 +1,7 @@
 //! The README's section about tests.
 
 use std::time::Duration;
-use token_broker_client::{AccountName, Error, ErrorCode, Extra, testing::FakeBroker};
+use token_broker_client::{AccountName, Error, ErrorCode, testing::FakeBroker};
 
 #[tokio::test]
 async fn a_refused_token_is_replaced() {
@@ -42,7 +42,7 @@ async fn the_caller_learns_when_to_come_back() {
 #[tokio::test]
 async fn fields_of_the_upstreams_answer_come_with_the_token() {
     let broker = FakeBroker::default();
-    let extra = Extra::parse(r#"{"instance_url":"https://x.example"}"#);
+    let extra = token_broker_client::Extra::parse(r#"{"instance_url":"https://x.example"}"#);
     broker.set_extra(extra.clone());
     let token = broker.source().get(&AccountName::default()).await.unwrap();
     assert_eq!(token.extra, extra);

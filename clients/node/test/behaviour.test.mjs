@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { brokerFetch, createTokenSource } from "token-broker";
-import { readJson } from "./fakes.mjs";
+import { readJson, startFakes } from "./fakes.mjs";
 
 const CASES = readJson("crates/contract/behaviour.json");
 const { brokerErrorOf, serviceAndRegion } = await internals();
@@ -147,6 +147,16 @@ describe("of a request is that of every client:", () => {
             if (error) await assert.rejects(request, { code: error });
             else assert.equal((await request).status, api.at(-1));
             assert.deepEqual(seen, { sent, reported });
+        });
+    }
+});
+
+describe("of an answer is that of every client:", () => {
+    for (const { of, status, body, times = 1, min_ttl_seconds: minTtlSeconds, code } of CASES.answers) {
+        test(of, async (t) => {
+            const fakes = await startFakes(t);
+            fakes.broker.raw = [status, body.repeat(times)];
+            await assert.rejects(createTokenSource({ transport: fakes.agent }).get({ minTtlSeconds }), { code });
         });
     }
 });

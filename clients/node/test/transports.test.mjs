@@ -21,7 +21,7 @@ import {
     UnavailableError,
     UnknownAccountError,
 } from "token-broker";
-import { AWS, closedPort, fault, GUARD, readJson, startFakes } from "./fakes.mjs";
+import { AWS, closedPort, fault, GUARD, startFakes } from "./fakes.mjs";
 
 const run = promisify(execFile);
 const sdk = await import("@aws-sdk/client-lambda").catch(() => undefined);
@@ -150,19 +150,6 @@ for (const [name, skip, make] of TRANSPORTS) {
         }
     });
 }
-
-// What every client makes of these answers; see docs/API.md.
-const CODES = readJson("clients/codes.json");
-
-describe("the code of every client", () => {
-    for (const { of, status, body, times = 1, min_ttl_seconds: minTtlSeconds, code } of CODES) {
-        test(`of ${of}`, async (t) => {
-            const fakes = await startFakes(t);
-            fakes.broker.raw = [status, body.repeat(times)];
-            await assert.rejects(createTokenSource({ transport: fakes.agent }).get({ minTtlSeconds }), { code });
-        });
-    }
-});
 
 describe("agent", () => {
     for (const variables of [

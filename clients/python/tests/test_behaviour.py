@@ -10,10 +10,11 @@ from typing import Any, Callable
 import httpx
 import pytest
 import requests
+from fakes import GUARD, Fakes
 
 import token_broker.httpx
 import token_broker.requests
-from token_broker import Token, TokenBrokerError, TokenSource
+from token_broker import Agent, Token, TokenBrokerError, TokenSource
 from token_broker._cache import Demand
 from token_broker._source import _Account, _Call
 from token_broker._transports import _service_and_region
@@ -192,6 +193,14 @@ def test_of_a_request_is_that_of_every_client(case: Step, send: Any) -> None:
     except TokenBrokerError as error:
         assert error.code == case["error"]
     assert (listed.sent, listed.reported) == (case["sent"], case["reported"])
+
+
+@pytest.mark.parametrize("case", CASES["answers"], ids=lambda case: case["of"])
+def test_of_an_answer_is_that_of_every_client(fakes: Fakes, case: Step) -> None:
+    fakes.broker.raw = (case["status"], (case["body"] * case.get("times", 1)).encode())
+    with pytest.raises(TokenBrokerError) as caught:
+        TokenSource(Agent(port=fakes.port, token=GUARD)).get(min_ttl_seconds=case.get("min_ttl_seconds"))
+    assert caught.value.code == case["code"]
 
 
 @pytest.mark.parametrize("case", CASES["hosts"], ids=lambda case: case["host"])

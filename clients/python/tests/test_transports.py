@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import pickle
 import subprocess
@@ -176,10 +175,6 @@ class TestClientField:
         assert fakes.broker.requests == [{"account": "default"}]
 
 
-#: What every client makes of these answers; see docs/API.md.
-CODES = json.loads((Path(__file__).parents[2] / "codes.json").read_text())
-
-
 class TestCodes:
     @pytest.mark.parametrize("value", ["9" * 5000, "9" * 10, "-1", "soon", "\u00b2"])
     def test_is_not_hidden_by_a_malformed_time_to_wait(self, fakes: Fakes, value: str) -> None:
@@ -194,13 +189,6 @@ class TestCodes:
         ):
             assert isinstance(answer, TokenBrokerError)
             assert (answer.code, answer.retry_after) == ("store_unavailable", None)
-
-    @pytest.mark.parametrize("case", CODES, ids=lambda case: case["of"])
-    def test_is_that_of_every_client(self, fakes: Fakes, case: dict[str, Any]) -> None:
-        fakes.broker.raw = (case["status"], (case["body"] * case.get("times", 1)).encode())
-        with pytest.raises(TokenBrokerError) as caught:
-            TokenSource(Agent(port=fakes.port, token=GUARD)).get(min_ttl_seconds=case.get("min_ttl_seconds"))
-        assert caught.value.code == case["code"]
 
 
 class TestAgent:

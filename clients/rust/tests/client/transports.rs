@@ -187,7 +187,12 @@ async fn another_refusal_is_not_repeated() {
     assert_eq!(broker.calls()[0].1["client"], "billing");
 }
 
-/// `clients/codes.json`: what every client makes of these answers.
+#[derive(serde::Deserialize)]
+struct Behaviour {
+    answers: Vec<Case>,
+}
+
+/// What every client makes of an answer.
 #[derive(serde::Deserialize)]
 struct Case {
     of: String,
@@ -200,8 +205,10 @@ struct Case {
 }
 
 #[tokio::test]
-async fn codes_are_those_of_every_client() {
-    let cases: Vec<Case> = serde_json::from_str(include_str!("../../../codes.json")).unwrap();
+async fn the_code_of_an_answer_is_that_of_every_client() {
+    let behaviour: Behaviour =
+        serde_json::from_str(include_str!("../../../../crates/contract/behaviour.json")).unwrap();
+    let cases = behaviour.answers;
     assert!(cases.len() > 10);
     for Case { of, status, body, times, min_ttl_seconds, code } in cases {
         let body = body.repeat(times.unwrap_or(1));

@@ -11,7 +11,7 @@ use crate::{
 use contract::Action;
 use protocol::{AccountName, Policy, UpstreamUrl};
 use serde::Deserialize;
-use std::{cell::RefCell, fmt, time::Duration};
+use std::{fmt, time::Duration};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The checked configuration.
@@ -82,7 +82,7 @@ impl Config {
     ///
     /// # Errors
     /// Every variable that is wrong.
-    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    pub fn from_environment(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut read = Reader { lookup, errors: Vec::new() };
         let table = read.required("BROKER_TABLE");
         let secret_prefix = read.secret_prefix("BROKER_SECRET_PREFIX", "token-broker/");
@@ -121,16 +121,9 @@ impl Config {
     }
 }
 
-/// The variables that begin with `BROKER_` but that nothing reads: misspelt, or from another release.
-pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known = RefCell::new(Vec::new());
-    // Records which variables are read; their values do not matter.
-    let _ = Config::from_environment(|name| {
-        known.borrow_mut().push(name.to_owned());
-        None
-    });
-    let known = known.into_inner();
-    names.filter(|name| name.starts_with("BROKER_") && !known.contains(name)).collect()
+/// The variables that begin with `BROKER_` but were not read: misspelt, or from another release.
+pub fn unknown_variables(names: impl Iterator<Item = String>, read: &[&str]) -> Vec<String> {
+    names.filter(|name| name.starts_with("BROKER_") && !read.contains(&name.as_str())).collect()
 }
 
 struct Reader<L> {
@@ -138,7 +131,7 @@ struct Reader<L> {
     errors: Vec<ConfigError>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
+impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
     fn policy(&mut self) -> Policy {
         const DEFAULT: Policy = Policy::DEFAULT;
         const DAY: u64 = 86_400;
@@ -175,7 +168,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         name
     }
 
-    fn get(&self, variable: &str) -> Option<String> {
+    fn get(&self, variable: &'static str) -> Option<String> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
     }
 

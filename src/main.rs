@@ -1,7 +1,7 @@
 //! The function's entry point: wiring only.
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use std::{error::Error, io, process::ExitCode, sync::Arc, time::Duration};
+use std::{cell::RefCell, error::Error, io, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
     broker::Broker,
     config::{self, Config},
@@ -34,7 +34,11 @@ async fn main() -> ExitCode {
 async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
     let lookup = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match Config::from_environment(lookup) {
+    let read = RefCell::new(Vec::new());
+    let config = match Config::from_environment(|name| {
+        read.borrow_mut().push(name);
+        lookup(name)
+    }) {
         Ok(config) => config,
         Err(errors) => {
             report_init_error(lookup("AWS_LAMBDA_RUNTIME_API"), &errors).await;
@@ -53,7 +57,7 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     }
     telemetry::start(config.log);
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    for variable in config::unknown_variables(names) {
+    for variable in config::unknown_variables(names, &read.into_inner()) {
         tracing::warn!(variable, "no setting has this name; it has no effect");
     }
     telemetry::hide_panic_texts(|| SystemClock.now());

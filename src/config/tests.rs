@@ -1,6 +1,7 @@
 //! Which settings are accepted, and how errors describe the others.
 
 use super::*;
+use std::cell::RefCell;
 
 fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::from_environment(|name| {
@@ -165,6 +166,11 @@ fn the_log_filter_reaches_the_brokers_own_code_only() {
 #[test]
 fn a_variable_that_nothing_reads_is_unknown() {
     let names = ["BROKER_TABLE", "BROKER_LEASE_MS", "BROKER_LOGIN_BUGDET", "BROKER_", "AWS_REGION", "PATH"];
-    let unknown = unknown_variables(names.into_iter().map(str::to_owned));
+    let read = RefCell::new(Vec::new());
+    let _errors = Config::from_environment(|name| {
+        read.borrow_mut().push(name);
+        None
+    });
+    let unknown = unknown_variables(names.into_iter().map(str::to_owned), &read.into_inner());
     assert_eq!(unknown, ["BROKER_LOGIN_BUGDET", "BROKER_"]);
 }

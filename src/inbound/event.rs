@@ -4,10 +4,10 @@ use super::http::{HttpEvent, HttpRequest};
 use contract::{Call, CallError};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// The text of an event. The handler parses it, so that a malformed event gets the contract's answer.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl Event {
     }
 }
 
+/// A key, borrowed from the text unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The keys of an event. Each value is read once; those of HTTP events by type, so that long headers are skipped.
 #[derive(Default)]
 struct Keys {
@@ -80,9 +84,15 @@ impl<'de> Deserialize<'de> for Keys {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut keys = Keys::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    if !keys.http.read(&key, &mut map)? {
-                        keys.others.insert(key, map.next_value()?);
+                while let Some(Key(key)) = map.next_key()? {
+                    if keys.http.read(&key, &mut map)? {
+                        continue;
+                    }
+                    if keys.http.is_empty() {
+                        keys.others.insert(key.into_owned(), map.next_value()?);
+                    } else {
+                        // Only a direct payload needs it, and this is none, or an odd one that is parsed again.
+                        map.next_value::<IgnoredAny>()?;
                     }
                 }
                 Ok(keys)

@@ -45,7 +45,7 @@ impl Agent {
 
     /// Answers a request. The longer answers box their state, because each connection reserves room for the largest.
     /// Everything except `/ping` needs the guard token, in its header or as an OAuth client secret.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, visit: &Visit) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Incoming>, visit: &Arc<Visit>) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(refusal) = gate::check_origin(&head, self.any_host) {
             return reply::refused(refusal);

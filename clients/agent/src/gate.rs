@@ -14,7 +14,7 @@ pub(crate) const GUARD_HEADERS: [&str; 2] = ["x-token-broker-token", "x-aws-para
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The request line names a host, as requests to a forward proxy do.
     NotOriginForm,
     /// A proxy passed the request on.
@@ -24,7 +24,10 @@ pub(crate) enum Refusal {
 }
 
 /// Whether a request comes directly from a process on this machine, or any host is allowed.
-pub(crate) fn check_origin(head: &Parts, any_host: bool) -> Result<(), Refusal> {
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_origin(head: &Parts, any_host: bool) -> Result<(), Refusal> {
     let uri = &head.uri;
     if uri.authority().is_some() || uri.scheme().is_some() || !uri.path().starts_with('/') {
         return Err(Refusal::NotOriginForm);
@@ -46,13 +49,13 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Whether a header carries the guard token.
-pub(crate) fn is_guarded(headers: &HeaderMap, guard: &Secret) -> bool {
+pub fn is_guarded(headers: &HeaderMap, guard: &Secret) -> bool {
     let values = GUARD_HEADERS.iter().flat_map(|name| headers.get_all(*name));
     values.fold(false, |found, value| found | is_same(value.as_bytes(), guard))
 }
 
 /// Whether the client of an OAuth 2.0 request presents the guard token as its secret, by HTTP Basic or in the form.
-pub(crate) fn is_client(headers: &HeaderMap, secret_in_form: Option<&str>, guard: &Secret) -> bool {
+pub fn is_client(headers: &HeaderMap, secret_in_form: Option<&str>, guard: &Secret) -> bool {
     let in_form = secret_in_form.is_some_and(|secret| is_same(secret.as_bytes(), guard));
     let basic =
         headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(basic_secret);

@@ -16,22 +16,19 @@
 //! | `agent`, `server`, `stream`, `visitors` | handle a request; accept connections; limit unauthenticated ones |
 //! | `extension` | Lambda's Extensions API |
 //! | `cli`, `operator` | the command line; the commands that call broker or agent once |
-//! | `fuzzing` | the pure parts, for `lab/fuzz` |
 
 mod agent;
 pub mod cli;
 mod extension;
-#[doc(hidden)]
-pub mod fuzzing;
-mod gate;
+pub mod gate;
 mod guard;
 mod log;
 mod oauth;
 mod operator;
-mod proxy;
+pub mod proxy;
 mod query;
 mod reply;
-mod route;
+pub mod route;
 mod run;
 mod server;
 mod settings;

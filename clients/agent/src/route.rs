@@ -5,27 +5,35 @@ use http::Method;
 
 /// Where a request leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Route<'a> {
+pub enum Route<'a> {
+    /// `/ping`
     Ping,
+    /// `/readyz`
     Ready,
+    /// `/v1/token`
     Token,
+    /// `/oauth/token`
     OAuth,
-    /// The rest of the path begins with a slash, or is empty.
+    /// `/proxy/{account}{rest}`
     Proxy {
+        /// Whose token the request gets.
         account: AccountName,
+        /// Begins with a slash, or is empty.
         rest: &'a str,
     },
     /// The first segment after `/proxy/` is not an account.
     NoAccount,
     /// The path needs another method.
     Wrong {
+        /// The methods of the path.
         allow: &'static str,
     },
+    /// No route has this path.
     Unknown,
 }
 
 /// Routes by method and undecoded path.
-pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
+pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     let only = |allowed: &Method, allow, route| {
         if method == allowed { route } else { Route::Wrong { allow } }
     };

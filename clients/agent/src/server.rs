@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How long a connection may wait for the end of a request's head. Clients keep idle connections for less.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// How long a response in the agent's buffer may take when the agent ends.
+/// How long a response in the agent's buffer, or the last request, may take when the agent ends.
 const LAST_WRITE: Duration = Duration::from_millis(100);
 
 /// An open port. Connections wait in the system's queue until it is served.
@@ -122,12 +122,8 @@ async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut s
         _ = connection.as_mut() => {}
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
-            if visit.is_busy() {
-                let _ = connection.await;
-            } else {
-                // An incomplete request may never become complete.
-                let _ = tokio::time::timeout(LAST_WRITE, connection).await;
-            }
+            // An incomplete request may never become complete.
+            while tokio::time::timeout(LAST_WRITE, connection.as_mut()).await.is_err() && visit.is_busy() {}
         }
     }
 }

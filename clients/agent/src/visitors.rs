@@ -19,6 +19,8 @@ const MOST_DESCRIPTORS: u64 = 4096;
 const FEW_STRANGERS: usize = 128;
 /// Above that number, a connection has this long to present the token: a burst of callers must not look like an attack.
 const TIME_TO_SHOW: Duration = Duration::from_secs(2);
+/// An upload that pauses for longer has stalled.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many connections are accepted. Of the process's file descriptors, half are kept for calls to broker and API.
 pub(crate) fn most_connections() -> usize {
@@ -84,7 +86,13 @@ impl Strangers {
         known.last += 1;
         let number = known.last;
         let strangers = Arc::clone(self);
-        let visit = Visit { number, strangers, is_admitted: AtomicBool::new(false), busy: Arc::new(()) };
+        let visit = Visit {
+            number,
+            strangers,
+            is_admitted: AtomicBool::new(false),
+            busy: Arc::new(()),
+            upload_waits: Mutex::new(None),
+        };
         known.oldest_first.insert(number, (now, spawn(visit)));
     }
 }
@@ -95,6 +103,8 @@ pub(crate) struct Visit {
     strangers: Arc<Strangers>,
     is_admitted: AtomicBool,
     busy: Arc<()>,
+    /// Since when the caller owes the next part of its request's body.
+    upload_waits: Mutex<Option<Instant>>,
 }
 
 impl Visit {
@@ -105,14 +115,21 @@ impl Visit {
         }
     }
 
-    /// Held from the complete request until its response has left. Meanwhile the connection is not closed at once when
-    /// the agent ends.
+    /// Held while a request is uploaded and answered. Meanwhile the connection is not closed at once when the agent ends.
     pub(crate) fn busy(&self) -> Arc<()> {
         Arc::clone(&self.busy)
     }
 
+    /// Notes whether the caller owes a part of its body.
+    pub(crate) fn upload_waits(&self, waits: bool) {
+        let mut since = self.upload_waits.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = waits.then(|| since.unwrap_or_else(Instant::now));
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
-        Arc::strong_count(&self.busy) > 1
+        let waits = *self.upload_waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stalled = waits.is_some_and(|since| since.elapsed() > LONGEST_PAUSE);
+        Arc::strong_count(&self.busy) > 1 && !is_stalled
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) enum Lookup {
 
 /// The cache of one account.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
+pub(crate) struct CachedAccount {
     cached: Option<Cached>,
     failure: Option<Failed>,
 }
@@ -97,7 +97,7 @@ struct Failed {
     in_a_row: u32,
 }
 
-impl Entry {
+impl CachedAccount {
     /// Answers a demand from the cache, if it can.
     pub(crate) fn look_up(&self, demand: Demand, now: Timestamp) -> Lookup {
         if let Some(cached) = self.cached.as_ref().filter(|cached| cached.answers(demand, now)) {

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Broker, Call, Clock, Error, SystemClock, Token,
-    cache::{CLOCK_STEP, Demand, Entry, Lookup, is_of_the_request},
+    cache::{CLOCK_STEP, CachedAccount, Demand, Lookup, is_of_the_request},
     clock::{unless_frozen, within},
 };
 use contract::{AccountName, Generation, Timestamp};
@@ -56,7 +56,7 @@ struct Shared {
 
 #[derive(Default)]
 struct AccountState {
-    entry: Entry,
+    cache: CachedAccount,
     flight: Option<Flight>,
     flights: u64,
 }
@@ -156,7 +156,7 @@ impl TokenSource {
     pub async fn keep_fresh(&self, account: AccountName, mut observe: impl FnMut(&Result<Token, Error>)) {
         loop {
             let now = self.0.clock.now();
-            let due = self.0.lock().entry(account.clone()).or_default().entry.next_renewal(now);
+            let due = self.0.lock().entry(account.clone()).or_default().cache.next_renewal(now);
             if due.is_none_or(|due| due <= now) {
                 let result = self.0.start_or_join(&account, Demand::default());
                 if let Ended::With(result) = settled(result).await {
@@ -233,7 +233,7 @@ impl Shared {
     fn longest_wait(&self, account: &AccountName, demand: Demand) -> Duration {
         let now = self.clock.now();
         let accounts = self.lock();
-        let exists = accounts.get(account).is_some_and(|state| state.entry.expires_at() > now);
+        let exists = accounts.get(account).is_some_and(|state| state.cache.expires_at() > now);
         if exists && demand.rejected.is_none() { self.limits.wait } else { self.limits.login_wait }
     }
 
@@ -244,7 +244,7 @@ impl Shared {
             make_room(&mut accounts);
         }
         let state = accounts.entry(account.clone()).or_default();
-        match state.entry.look_up(demand, now) {
+        match state.cache.look_up(demand, now) {
             Lookup::Answer { token, renew } => {
                 if renew {
                     self.join(state, account, Demand::default(), now);
@@ -321,10 +321,10 @@ impl Shared {
         let state = accounts.entry(account.clone()).or_default();
         let flight = state.flight.take_if(|flight| flight.number == number);
         match ended {
-            Ended::With(Ok(token)) => state.entry.store(demand, token.clone(), now, draw),
+            Ended::With(Ok(token)) => state.cache.store(demand, token.clone(), now, draw),
             // A call that another one replaced says nothing about the next one.
             Ended::With(Err(error)) if flight.is_some_and(|flight| flight.has_sane_age(now)) => {
-                state.entry.fail(demand, error, now, draw);
+                state.cache.fail(demand, error, now, draw);
             }
             Ended::With(Err(_)) | Ended::Frozen => {}
         }
@@ -338,7 +338,7 @@ fn make_room(accounts: &mut HashMap<AccountName, AccountState>) {
         return;
     }
     let idle = accounts.iter().filter(|(_, state)| state.flight.is_none());
-    let mut idle: Vec<_> = idle.map(|(name, state)| (state.entry.expires_at(), name.clone())).collect();
+    let mut idle: Vec<_> = idle.map(|(name, state)| (state.cache.expires_at(), name.clone())).collect();
     idle.sort_unstable();
     for (_, name) in idle.iter().take(excess) {
         accounts.remove(name);

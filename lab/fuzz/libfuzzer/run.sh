@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fuzzes everything that reads input from outside, guided by coverage: libFuzzer on the stable toolchain.
 #
-#     lab/fuzz/libfuzzer/run.sh item                              # 10 million executions of one target
+#     lab/fuzz/libfuzzer/run.sh body                              # 10 million executions of one target
 #     lab/fuzz/libfuzzer/run.sh all 100000                        # every target, this many executions each
-#     lab/fuzz/libfuzzer/run.sh item 10000000 -max_total_time=720 # options of libFuzzer
-#     lab/fuzz/libfuzzer/run.sh item 0 crash-…                    # this input only
+#     lab/fuzz/libfuzzer/run.sh body 10000000 -max_total_time=720 # options of libFuzzer
+#     lab/fuzz/libfuzzer/run.sh body 0 crash-…                    # this input only
 #
 # `lab/fuzz` has the targets, their checks, and the seeds. The corpus grows in `lab/fuzz/libfuzzer/corpus/TARGET`, is
 # then reduced to the inputs that add coverage, and is not checked in. An input that breaks a rule is left in

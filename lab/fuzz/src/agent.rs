@@ -5,7 +5,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use contract::{AccountName, Action, Call, CallError, Unknown};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 use protocol::Secret;
-use token_broker_agent::fuzzing::{headers_for_api, is_client, is_guarded, is_local, proxied};
+use token_broker_agent::{
+    gate::{check_origin, is_client, is_guarded},
+    proxy,
+    route::{Route, route},
+};
 use url::Url;
 
 const GUARD: &str = "guard";
@@ -18,7 +22,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let name = host.split(|byte| *byte == b':').next().unwrap_or_default();
         name == b"127.0.0.1" || name.eq_ignore_ascii_case(b"localhost")
     };
-    if is_local(&head) {
+    if check_origin(&head, false).is_ok() {
         let hosts: Vec<_> = head.headers.get_all(header::HOST).iter().collect();
         assert!(hosts.len() == 1 && is_loopback_host(hosts[0].as_bytes()), "{hosts:?}");
         assert!(!head.headers.contains_key("x-forwarded-for"));
@@ -57,7 +61,8 @@ fn parse(bytes: &[u8]) -> Option<(Parts, &[u8])> {
 
 /// The request goes to the configured server, and stays below its path.
 fn check_proxied(base: &str, head: &Parts) {
-    let Some((account, Ok(target))) = proxied(base, &head.method, &head.uri) else { return };
+    let Route::Proxy { account, rest } = route(&head.method, head.uri.path()) else { return };
+    let Ok(target) = proxy::target(base, rest, &head.method, &head.uri) else { return };
     assert_ne!(head.method, Method::CONNECT);
     assert!(head.uri.path().starts_with(&format!("/proxy/{account}")));
     assert!(target.authority().is_none() && target.scheme().is_none(), "{target}");
@@ -96,7 +101,7 @@ fn check_guard(head: &Parts, body: &[u8]) {
 
 /// The API gets neither the caller's credentials nor the guard token, and no header of this connection.
 fn check_headers(head: &Parts) {
-    let sent = headers_for_api(head.headers.clone());
+    let sent = proxy::headers::for_api(head.headers.clone());
     let dropped = [
         "authorization",
         "host",

@@ -5,10 +5,10 @@
 //! | `event` | payloads of Lambda, through every alias |
 //! | `body` | bodies and queries of HTTP requests: OAuth 2.0 forms, JSON |
 //! | `response` | responses of the upstream |
-//! | `item` | stored items: accounts and the login rate limiter |
 //! | `secret` | the accounts' secrets |
-//! | `configuration` | the function's environment |
 //! | `agent` | requests to the agent |
+//!
+//! Property tests of the function (`tests/properties`) check stored items, and its unit tests the configuration.
 //!
 //! `lab/fuzz/libfuzzer/run.sh` searches for a counterexample by coverage. The test `fixed_seed` runs the seeds and random changes of
 //! them.
@@ -21,10 +21,8 @@
 
 mod agent;
 mod body;
-mod configuration;
 mod event;
 mod invocation;
-mod item;
 mod ports;
 mod response;
 mod secret;
@@ -43,13 +41,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "event", check: event::check },
     Target { name: "body", check: body::check },
     Target { name: "response", check: response::check },
-    Target { name: "item", check: item::check },
     Target { name: "secret", check: secret::check },
-    Target { name: "configuration", check: configuration::check },
     Target { name: "agent", check: agent::check },
 ];
 

@@ -69,7 +69,7 @@ fn run(name: &str) {
 #[test]
 fn every_target_is_run() {
     let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
-    assert_eq!(names, ["event", "body", "response", "item", "secret", "configuration", "agent"]);
+    assert_eq!(names, ["event", "body", "response", "secret", "agent"]);
 }
 
 #[test]
@@ -88,18 +88,8 @@ fn responses() {
 }
 
 #[test]
-fn items() {
-    run("item");
-}
-
-#[test]
 fn secrets() {
     run("secret");
-}
-
-#[test]
-fn configurations() {
-    run("configuration");
 }
 
 #[test]

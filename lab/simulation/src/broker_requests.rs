@@ -5,7 +5,7 @@ use crate::{
     executor::Polled,
     faults::Fault,
     messages::{Message, ReplyTo},
-    ports::{Action, Delivery, Entry, PlannedPanic, Reply, stop_ms},
+    ports::{Action, Delivery, JournalLine, PlannedPanic, Reply, stop_ms},
     process::{Process, Served, TaskId, Work},
     requests::{ANSWER_RESERVE_MS, DIRECT_TIME, HTTP_TIME},
     world::{Arrival, InstanceId, Occurrence, World},
@@ -124,8 +124,8 @@ impl World {
     }
 
     /// Applies what a process has done. Whatever it did after a stop happens later.
-    fn follow_journal(&mut self, task: TaskId, journal: Vec<Entry>) {
-        for Entry { stopped_ms, action } in journal {
+    fn follow_journal(&mut self, task: TaskId, journal: Vec<JournalLine>) {
+        for JournalLine { stopped_ms, action } in journal {
             match action {
                 Action::Requested { number, account, effect, reply } => {
                     let account = self.account_of(task, account.as_ref(), &effect);

@@ -80,14 +80,14 @@ struct State {
     /// The process is stopped at this point, or before a request to store or secrets.
     stops_at: Option<u32>,
     rng: Rng,
-    journal: Vec<Entry>,
+    journal: Vec<JournalLine>,
     requested: u64,
     draws: u64,
     known: BTreeSet<AccountName>,
 }
 
 /// Something that the process did during a poll.
-pub struct Entry {
+pub struct JournalLine {
     /// How long it had been stopped during the poll by then.
     pub stopped_ms: u64,
     /// What it did.
@@ -173,7 +173,7 @@ impl Link {
     }
 
     /// Afterwards: what the process did, and how long it was stopped in all.
-    pub fn end(&self) -> (Vec<Entry>, u64) {
+    pub fn end(&self) -> (Vec<JournalLine>, u64) {
         let mut state = self.state();
         (std::mem::take(&mut state.journal), state.stopped_ms)
     }
@@ -240,7 +240,7 @@ impl State {
     }
 
     fn note(&mut self, action: Action) {
-        self.journal.push(Entry { stopped_ms: self.stopped_ms, action });
+        self.journal.push(JournalLine { stopped_ms: self.stopped_ms, action });
     }
 }
 

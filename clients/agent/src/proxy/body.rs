@@ -1,8 +1,9 @@
 //! Request bodies, kept for a retry if they are small.
 
+use crate::visitors::Visit;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt, Collected, Full};
+use http_body_util::{BodyExt, BodyStream, Collected, Full, StreamBody};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
@@ -40,8 +41,8 @@ enum State {
     TooLong,
 }
 
-/// Splits a body into the body to send and its copy.
-pub(crate) async fn take(body: Incoming) -> Result<(Body, Kept), hyper::Error> {
+/// Splits a body into the body to send and its copy. A body that is passed on as it arrives tells the visit when it waits.
+pub(crate) async fn take(body: Incoming, visit: &Arc<Visit>) -> Result<(Body, Kept), hyper::Error> {
     if body.is_end_stream() {
         return Ok((empty(), Kept::Whole(Bytes::new())));
     }
@@ -50,11 +51,11 @@ pub(crate) async fn take(body: Incoming) -> Result<(Body, Kept), hyper::Error> {
             let bytes = body.collect().await.map(Collected::to_bytes)?;
             Ok((full(bytes.clone()), Kept::Whole(bytes)))
         }
-        Some(_) => Ok((body.map_err(BoxError::from).boxed_unsync(), Kept::Nothing)),
+        Some(_) => Ok((Upload { body, recording: None, visit: Arc::clone(visit) }.boxed_unsync(), Kept::Nothing)),
         None => {
             let recording = Arc::<Mutex<Recording>>::default();
-            let recorded = Recorded { body, recording: Arc::clone(&recording) };
-            Ok((recorded.boxed_unsync(), Kept::Recorded(recording)))
+            let upload = Upload { body, recording: Some(Arc::clone(&recording)), visit: Arc::clone(visit) };
+            Ok((upload.boxed_unsync(), Kept::Recorded(recording)))
         }
     }
 }
@@ -104,17 +105,19 @@ impl Recording {
         let data = Full::new(Bytes::copy_from_slice(&self.frames)).map_err(|never| match never {});
         let trailers = self.trailers.clone().map(Ok);
         // Without a declared length, as received: a body with trailers cannot declare its length.
-        Some(Undeclared(data.with_trailers(std::future::ready(trailers))).boxed_unsync())
+        let body = BodyStream::new(data.with_trailers(std::future::ready(trailers)));
+        Some(StreamBody::new(body).boxed_unsync())
     }
 }
 
-/// A body that is copied while it passes.
-struct Recorded {
+/// A body that is passed on while it comes, and copied if its length was not declared.
+struct Upload {
     body: Incoming,
-    recording: Arc<Mutex<Recording>>,
+    recording: Option<Arc<Mutex<Recording>>>,
+    visit: Arc<Visit>,
 }
 
-impl http_body::Body for Recorded {
+impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -122,38 +125,26 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
-        match &frame {
-            Some(Ok(frame)) => recording.add(frame),
-            Some(Err(_)) => {}
-            None => recording.end(),
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.visit.upload_waits(polled.is_pending());
+        let frame = ready!(polled);
+        if let Some(recording) = &self.recording {
+            let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);
+            match &frame {
+                Some(Ok(frame)) => recording.add(frame),
+                Some(Err(_)) => {}
+                None => recording.end(),
+            }
         }
-        drop(recording);
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
-}
-
-/// A body without a declared length.
-struct Undeclared<B>(B);
-
-impl<B: http_body::Body + Unpin> http_body::Body for Undeclared<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
-    }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        self.body.size_hint()
     }
 }
 

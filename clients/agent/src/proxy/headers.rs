@@ -24,7 +24,7 @@ pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
 }
 
 /// The headers of a request, on their way to the API.
-pub(crate) fn for_api(mut headers: HeaderMap) -> HeaderMap {
+pub fn for_api(mut headers: HeaderMap) -> HeaderMap {
     // Each hop has to state anew that it accepts trailers.
     let takes_trailers = list(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     drop_length_of_chunks(&mut headers);

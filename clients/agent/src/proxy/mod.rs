@@ -1,7 +1,7 @@
 //! Passes requests on to the API, with the account's token.
 
 mod body;
-pub(crate) mod headers;
+pub mod headers;
 mod location;
 mod path;
 mod retry;
@@ -14,16 +14,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use token_broker_client::{
     Token, TokenSource,
     http::{BaseUrl, Body, BoxError, HttpClient, SendError, Sent, collect},
 };
+use tower_http::timeout::TimeoutBody;
 
 /// How much of a refusal's body is read, so that its connection can be reused.
 const MOST_DRAINED: usize = 16 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
-/// How long the API may take to begin its response.
+/// How long the API may take to begin its response, and to go on with it.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The proxy. For each account, it talks to only one server.
@@ -69,7 +70,7 @@ impl Proxy {
         account: &AccountName,
         rest: &str,
         request: Request<Incoming>,
-        visit: &Visit,
+        visit: &Arc<Visit>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let api = self.apis.get(account).unwrap_or(&self.api);
@@ -83,7 +84,7 @@ impl Proxy {
             Ok(token) => token,
             Err(error) => return reply::no_proxied_token(&error, account),
         };
-        let Ok((body, kept)) = body::take(body).await else {
+        let Ok((body, kept)) = body::take(body, visit).await else {
             return reply::malformed(&CallError::Invalid("the request's body ended early".to_owned()));
         };
         let busy = visit.busy();
@@ -102,8 +103,8 @@ impl Proxy {
                 if let Err(elsewhere) = urls.keep_on_agent(head.status, &mut head.headers) {
                     return failed(&Failed::Redirect(elsewhere));
                 }
-                let body = body.map_err(BoxError::from).map_frame(move |frame| {
-                    // The visit is busy until the body has been sent, or dropped.
+                // The visit is busy until the body has been sent, or dropped.
+                let body = without_silence(body).map_frame(move |frame| {
                     std::convert::identity(&busy);
                     frame
                 });
@@ -157,6 +158,11 @@ impl Proxy {
     }
 }
 
+/// Breaks a response off in which the API falls silent.
+fn without_silence<B: http_body::Body<Error: Into<BoxError>>>(body: B) -> TimeoutBody<B> {
+    TimeoutBody::new(LONGEST_SILENCE, body)
+}
+
 async fn in_time(sent: impl Future<Output = Result<Sent, SendError>>) -> Result<Sent, Failed> {
     let sent = tokio::time::timeout(LONGEST_SILENCE, sent).await;
     sent.map_or(Err(Failed::Silence), |sent| sent.map_err(Failed::Send))
@@ -173,8 +179,11 @@ enum Failed {
     Token,
 }
 
-/// The request target for the API.
-pub(crate) fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Result<Uri, CallError> {
+/// The request target for the API. `rest` is the path after the account.
+///
+/// # Errors
+/// The path leaves `base`, or the API has no such target.
+pub fn target(base: &str, rest: &str, method: &Method, uri: &Uri) -> Result<Uri, CallError> {
     let invalid = |what: &str| CallError::Invalid(what.to_owned());
     let target = path::target(base, rest, uri.query()).map_err(|error| invalid(error.description()))?;
     let target = target.parse().ok().filter(|_| *method != Method::CONNECT);
@@ -220,5 +229,14 @@ mod tests {
         let response = failed(&sent.err().unwrap());
         assert_eq!(response.status(), 504);
         assert!(!response.headers().contains_key("retry-after"), "it may have acted on the request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_stalls_is_broken_off() {
+        let (mut sender, body) = http_body_util::Channel::<bytes::Bytes, BoxError>::new(1);
+        let mut body = Box::pin(without_silence(body));
+        sender.send_data("part".into()).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "part");
+        assert!(body.frame().await.unwrap().is_err());
     }
 }

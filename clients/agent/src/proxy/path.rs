@@ -3,6 +3,8 @@
 //! The configuration fixes the server, so no path leads to another one. These rules prevent a path from leaving the
 //! configured base path, or from being read as a host by a lenient server.
 
+use percent_encoding::percent_decode;
+
 /// How often to decode; no server decodes more often.
 const MOST_DECODINGS: usize = 4;
 
@@ -45,7 +47,7 @@ pub(crate) fn check(rest: &str) -> Result<(), PathError> {
         if path.split(|byte| *byte == b'/').any(is_dots) {
             return Err(PathError::Dots);
         }
-        let decoded = decode(&path);
+        let decoded: Vec<u8> = percent_decode(&path).collect();
         if decoded == path {
             return Ok(());
         }
@@ -58,32 +60,6 @@ pub(crate) fn check(rest: &str) -> Result<(), PathError> {
 fn is_dots(segment: &[u8]) -> bool {
     let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
     name == b"." || name == b".."
-}
-
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, others)) = rest.split_first() {
-        let escaped = if *first == b'%' { others.get(..2).and_then(hex) } else { None };
-        match escaped {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = others.get(2..).unwrap_or_default();
-            }
-            None => {
-                decoded.push(*first);
-                rest = others;
-            }
-        }
-    }
-    decoded
-}
-
-fn hex(digits: &[u8]) -> Option<u8> {
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ async fn a_request_that_has_not_come_whole_does_not_delay_the_end() {
     for unfinished in [
         "GET /v1/token HTTP/1.1\r\nHost: loc".to_owned(),
         format!("POST /proxy/default/x HTTP/1.1\r\n{head}Content-Length: 100\r\n\r\nabc"),
+        format!("POST /proxy/default/x HTTP/1.1\r\n{head}Content-Length: 100000\r\n\r\nabc"),
+        format!("POST /proxy/default/x HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
         "POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: 100\r\n\r\ngrant_type="
             .to_owned(),

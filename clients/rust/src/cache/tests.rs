@@ -26,8 +26,8 @@ fn token(generation: u64, lifetime: u64, at: Timestamp) -> Token {
     }
 }
 
-fn holding(generation: u64, lifetime: u64) -> Entry {
-    let mut entry = Entry::default();
+fn holding(generation: u64, lifetime: u64) -> CachedAccount {
+    let mut entry = CachedAccount::default();
     entry.store(Demand::default(), token(generation, lifetime, START), START, LATEST);
     entry
 }

@@ -15,7 +15,7 @@ use token_broker::{broker::Broker, work::Work};
 use token_broker_simulation::{
     START_MS,
     executor::{Executor, Polled},
-    ports::{Action, Delivery, Entry, Link, OwnClock, PlannedPanic, Reply},
+    ports::{Action, Delivery, JournalLine, Link, OwnClock, PlannedPanic, Reply},
 };
 
 pub(crate) const POLICY: Policy = Policy::DEFAULT;
@@ -142,7 +142,7 @@ impl Bench {
     /// Applies what a request has done. No two flows of an account run at the same time.
     pub(crate) fn follow(&mut self, task: Task) {
         let (journal, stopped_ms) = self.link.end();
-        for Entry { stopped_ms, action } in journal {
+        for JournalLine { stopped_ms, action } in journal {
             match action {
                 Action::Requested { number, effect, reply, .. } => {
                     let account = self.requests[task as usize].account.clone();

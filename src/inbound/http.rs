@@ -255,7 +255,7 @@ pub(super) fn respond(result: Result<Reply, RequestError>, form: HttpForm, reque
             (200, response::text(&Reply::Token(TokenAnswer { expires_at: None, ..answer })))
         }
         Ok(reply) => (200, response::text(&reply)),
-        Err(error) => (error.status(), error.body(request_id).to_string()),
+        Err(error) => (error.status(), error.answer(Some(request_id)).to_json()),
     };
     let cookies = form.is_version_2.then_some([]);
     HttpResponse { status_code, headers, body, is_base64_encoded: false, cookies }

@@ -2,7 +2,7 @@
 
 use super::aliases::Denial;
 use crate::broker::{Maintenance, MaintenanceOutcome};
-use contract::{AccountName, Action, CallError, ErrorCode, TokenAnswer};
+use contract::{AccountName, Action, CallError, ErrorAnswer, ErrorCode, TokenAnswer};
 use lambda_runtime::Diagnostic;
 use protocol::{Failure, StoreError};
 use serde::{Serialize, Serializer};
@@ -47,9 +47,8 @@ impl From<StoreError> for RequestError {
 /// The error of a direct invocation, in a form that Step Functions can match in `ErrorEquals`.
 impl From<RequestError> for Diagnostic {
     fn from(error: RequestError) -> Self {
-        let retry_after = error.retry_after_seconds();
-        let suffix = retry_after.map(|seconds| format!(" (retry_after={seconds})")).unwrap_or_default();
-        Self { error_type: error.code().as_str().to_owned(), error_message: error.description() + &suffix }
+        let answer = error.answer(None);
+        Self { error_message: answer.to_message(), error_type: answer.code }
     }
 }
 
@@ -121,17 +120,14 @@ impl RequestError {
         }
     }
 
-    /// The body of an HTTP error.
-    pub(super) fn body(&self, request_id: &str) -> Value {
-        let mut body = json!({
-            "error": self.code().as_str(),
-            "error_description": self.description(),
-            "request_id": request_id,
-        });
-        if let (Some(seconds), Value::Object(fields)) = (self.retry_after_seconds(), &mut body) {
-            fields.insert("retry_after".to_owned(), seconds.into());
+    /// The error as the caller reads it. A direct invoke has the request's id already.
+    pub(super) fn answer(&self, request_id: Option<&str>) -> ErrorAnswer {
+        ErrorAnswer {
+            code: self.code().as_str().to_owned(),
+            description: self.description(),
+            retry_after_seconds: self.retry_after_seconds(),
+            request_id: request_id.map(str::to_owned),
         }
-        body
     }
 }
 
@@ -273,17 +269,9 @@ mod tests {
                 (status, code, retry),
                 "{error:?}"
             );
-            let mut body = json!({
-                "error": code,
-                "error_description": error.description(),
-                "request_id": "id",
-            });
-            if let Some(retry) = retry {
-                body["retry_after"] = json!(retry);
-            }
-            assert_eq!(error.body("id"), body);
-            let suffix = retry.map(|retry| format!(" (retry_after={retry})")).unwrap_or_default();
-            let expected = (code.to_owned(), error.description() + &suffix);
+            let answer = error.answer(Some("id"));
+            assert_eq!((answer.code.as_str(), answer.retry_after_seconds), (code, retry));
+            let expected = (code.to_owned(), answer.to_message());
             let direct = Diagnostic::from(error);
             assert_eq!((direct.error_type, direct.error_message), expected);
         }

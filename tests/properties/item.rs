@@ -14,7 +14,11 @@ use token_broker::outbound::dynamodb::item::{
 fn is_parsed_or_refused_by_name(item: &Item) -> TestCaseResult {
     if let Ok(account) = to_account(item) {
         let name = account_of(item).unwrap_or_default();
-        prop_assert_eq!(to_account(&from_account(&name, &account)), Ok(account), "it is written as it was read");
+        prop_assert_eq!(
+            to_account(&from_account(&name, &account)),
+            Ok(account),
+            "it is written as it was read"
+        );
     }
     if let Ok(limiter) = to_login_limiter(item) {
         prop_assert_eq!(to_login_limiter(&from_login_limiter(None, &limiter)), Ok(limiter));

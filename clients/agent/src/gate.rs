@@ -5,12 +5,9 @@
 //! host name resolves to 127.0.0.1.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use contract::Secret;
+use contract::{Secret, agent::GUARD_HEADERS};
 use http::{HeaderMap, header, request::Parts};
 use subtle::ConstantTimeEq;
-
-/// The headers that may carry the guard token. The second is the one of AWS's own extension.
-pub(crate) const GUARD_HEADERS: [&str; 2] = ["x-token-broker-token", "x-aws-parameters-secrets-token"];
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

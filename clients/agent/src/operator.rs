@@ -4,7 +4,7 @@ use crate::{
     log::{Level, log},
     settings,
 };
-use contract::{Action, Call, Secret, TokenAnswer};
+use contract::{Action, Call, Secret, TokenAnswer, agent::GUARD_HEADERS};
 use serde_json::Value;
 use std::{ffi::OsString, io::Write, os::unix::process::CommandExt as _, process::ExitCode, time::Duration};
 use token_broker_client::{
@@ -68,7 +68,7 @@ async fn ask_agent(environment: &Environment, ready: bool) -> Result<(), String>
     let mut request = http::Request::get(if ready { "/readyz" } else { "/ping" });
     if ready {
         let guard = environment.guard_token().map_err(|error| error.to_string())?;
-        request = request.header("x-token-broker-token", guard.expose());
+        request = request.header(GUARD_HEADERS[0], guard.expose());
     }
     let request = request.body(empty()).map_err(|_| "the guard token cannot be sent in a header")?;
     let http = HttpClient::new(SystemClock, environment.roots(), LONGEST_HEALTH);

@@ -2,9 +2,8 @@
 
 use crate::gate::Refusal;
 use bytes::Bytes;
-use contract::{AccountName, CallError, ErrorCode, Timestamp, TokenAnswer};
+use contract::{AccountName, CallError, ErrorAnswer, ErrorCode, Timestamp, TokenAnswer};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::json;
 use std::time::Duration;
 use token_broker_client::{
     Code, Error, Token,
@@ -42,25 +41,23 @@ fn with_request_id(
     request_id: String,
 ) -> Response<Body> {
     let seconds = retry_after.map(|span| contract::seconds_rounded_up(span).max(1));
-    let mut response = json(status, full(error_body(&code.into(), description, seconds, &request_id)));
+    let mut response = json(status, full(error_body(&code.into(), description, seconds, request_id)));
     if let Some(seconds) = seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
-fn error_body(code: &Code, description: &str, seconds: Option<u64>, request_id: &str) -> String {
-    let mut fields = json!({"error": code.as_str(), "error_description": description, "request_id": request_id});
-    if let Some(seconds) = seconds {
-        fields["retry_after"] = seconds.into();
-    }
-    fields.to_string()
+fn error_body(code: &Code, description: &str, seconds: Option<u64>, request_id: String) -> String {
+    let (code, description, request_id) =
+        (code.as_str().to_owned(), description.to_owned(), Some(request_id));
+    ErrorAnswer { code, description, retry_after_seconds: seconds, request_id }.to_json()
 }
 
 /// The body of the answer to bytes that are not a request.
 pub(crate) fn not_http() -> String {
     let description = "the request is not HTTP/1.1, or its head is too long";
-    error_body(&ErrorCode::InvalidRequest.into(), description, None, &request_id())
+    error_body(&ErrorCode::InvalidRequest.into(), description, None, request_id())
 }
 
 /// The broker's code for a failed call. The client's own codes are never answers of a broker.

@@ -1,11 +1,10 @@
 //! The environment, parsed once, so that all errors are reported together.
 
 use crate::Guard;
-use contract::AccountName;
+use contract::{AccountName, agent::PORT};
 use std::{collections::HashMap, fmt, sync::Arc};
 use token_broker_client::{BrokerClient, Environment, Error, http::BaseUrl};
 
-const DEFAULT_PORT: u16 = 2774;
 const DEFAULT_API: &str = "https://platform-api.convirza.com";
 
 /// The settings of a serving agent.
@@ -88,13 +87,13 @@ pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, Settings
 /// It is not a port.
 pub(crate) fn port(environment: &Environment, warnings: &mut Vec<String>) -> Result<u16, String> {
     match environment.get("TOKEN_BROKER_PORT").map(str::trim) {
-        None => Ok(DEFAULT_PORT),
+        None => Ok(PORT),
         Some(url) if url.contains("://") => {
             warnings.push(format!(
                 "TOKEN_BROKER_PORT is a URL, as Kubernetes injects it for a Service named token-broker; it is ignored, \
-                 and the port is {DEFAULT_PORT}"
+                 and the port is {PORT}"
             ));
-            Ok(DEFAULT_PORT)
+            Ok(PORT)
         }
         Some(text) => text.parse().map_err(|_| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned()),
     }

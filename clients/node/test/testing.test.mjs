@@ -73,6 +73,7 @@ test("the codes are the contract's", async () => {
     const {
         errors,
         client_errors: own,
+        agent: [agent],
         default_min_ttl_seconds,
         longest_lifetime_seconds,
         names,
@@ -92,6 +93,8 @@ test("the codes are the contract's", async () => {
     assert.ok(source.includes(`DEFAULT_MIN_TTL_SECONDS = ${default_min_ttl_seconds};`));
     assert.equal(longest_lifetime_seconds, 7 * 86_400);
     assert.ok(source.includes("MAX_LIFETIME_SECONDS = 7 * 86_400;"));
+    const transports = await inPackage("transports.mjs");
+    assert.ok(transports.includes(`: ${agent.port};`) && transports.includes(`"${agent.guard_headers[0]}"`));
     assert.ok(source.includes(`ACCOUNT = /${names.find((name) => name.of === "account").pattern}/`));
 });
 

@@ -48,6 +48,13 @@ def test_the_limits_are_the_contracts() -> None:
     assert pattern == f"^{_source._ACCOUNT.pattern}$"
 
 
+def test_the_agent_is_asked_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOKEN_BROKER_PORT", raising=False)
+    (agent,) = CONTRACT["agent"]
+    assert _transports._port_of_environment() == str(agent["port"])
+    assert f'"{agent["guard_headers"][0]}"' in Path(_transports.__file__).read_text().lower()
+
+
 def test_an_invalid_account_is_told_the_contracts_rule() -> None:
     rule = next(name["rule"] for name in CONTRACT["names"] if name["of"] == "account")
     with pytest.raises(InvalidRequest, match=re.escape(f"`account` has to be {rule}")):

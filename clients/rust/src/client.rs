@@ -28,8 +28,6 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 #[cfg(feature = "aws")]
 const PAUSE: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Where the agent listens unless told otherwise.
-const AGENT_PORT: &str = "2774";
 
 /// The broker, by one of three transports.
 pub struct BrokerClient {
@@ -71,10 +69,9 @@ impl BrokerClient {
     pub fn agent(environment: &Environment) -> Result<Self, Error> {
         // Kubernetes injects a URL of this name for a Service named token-broker.
         let port = environment.get("TOKEN_BROKER_PORT").filter(|port| !port.contains("://"));
-        let port = port.unwrap_or(AGENT_PORT);
-        if !port.parse().is_ok_and(|port: u16| port > 0) {
-            return Err(Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()));
-        }
+        let port = port.map_or(Ok(contract::agent::PORT), str::parse).ok().filter(|port| *port > 0);
+        let port =
+            port.ok_or_else(|| Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()))?;
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
         Agent::guard(environment)?;
         let agent = Agent { target: base.target, environment: environment.clone() };

@@ -6,11 +6,12 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `account` | account names and generations |
+//! | [`agent`] | its port, and the headers of its guard token |
 //! | `action` | the actions of a call |
 //! | `answer` | the token answer |
 //! | `call` | a call: its fields, their one parser and their one writer |
 //! | `client` | the caller's own name |
-//! | `error` | error codes, each with its HTTP status |
+//! | `error`, `error_answer` | error codes, each with its HTTP status; an error as callers read it |
 //! | `extra` | fields of the upstream's answer that callers get |
 //! | `secret` | the one type that holds a token or a password |
 //! | `time`, [`rfc3339`] | instants and random numbers; instants as text |
@@ -19,10 +20,12 @@
 
 mod account;
 mod action;
+pub mod agent;
 mod answer;
 mod call;
 mod client;
 mod error;
+mod error_answer;
 mod extra;
 pub mod rfc3339;
 mod secret;
@@ -34,6 +37,7 @@ pub use answer::{LONGEST_LIFETIME_SECONDS, ServedFrom, TokenAnswer};
 pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters};
 pub use client::ClientName;
 pub use error::{ClientErrorCode, ErrorCode};
+pub use error_answer::ErrorAnswer;
 pub use extra::Extra;
 pub use secret::Secret;
 pub use time::{Draw, Timestamp, millis, seconds_rounded_up};

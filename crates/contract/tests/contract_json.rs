@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use token_broker_contract::{
     AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorCode, Extra, Field, Generation,
-    LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer,
+    LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer, agent,
 };
 
 fn answer_fields() -> Vec<String> {
@@ -33,7 +33,7 @@ fn kind(field: Field) -> &'static str {
 }
 
 /// The contract's parts, each with its entries, one per line.
-fn parts() -> [(&'static str, Vec<Value>); 7] {
+fn parts() -> [(&'static str, Vec<Value>); 8] {
     let actions = Action::ALL.map(|action| {
         let route = action.method().map(|method| format!("{method} /{}", action.name()));
         json!({"name": action.name(), "route": route})
@@ -66,6 +66,7 @@ fn parts() -> [(&'static str, Vec<Value>); 7] {
                 json!({"of": "client", "pattern": ClientName::PATTERN, "rule": ClientName::RULE}),
             ],
         ),
+        ("agent", vec![json!({"port": agent::PORT, "guard_headers": agent::GUARD_HEADERS})]),
     ]
 }
 

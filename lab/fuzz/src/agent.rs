@@ -2,7 +2,7 @@
 
 use crate::MARK;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use contract::{AccountName, Action, Call, CallError, Unknown};
+use contract::{AccountName, Action, Call, CallError, Unknown, agent::GUARD_HEADERS};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 use protocol::Secret;
 use token_broker_agent::{
@@ -13,7 +13,6 @@ use token_broker_agent::{
 use url::Url;
 
 const GUARD: &str = "guard";
-const GUARD_HEADERS: [&str; 2] = ["x-token-broker-token", "x-aws-parameters-secrets-token"];
 
 /// Checks one request.
 pub(crate) fn check(bytes: &[u8]) {

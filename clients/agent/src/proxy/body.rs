@@ -51,7 +51,9 @@ pub(crate) async fn take(body: Incoming, visit: &Arc<Visit>) -> Result<(Body, Ke
             let bytes = body.collect().await.map(Collected::to_bytes)?;
             Ok((full(bytes.clone()), Kept::Whole(bytes)))
         }
-        Some(_) => Ok((Upload { body, recording: None, visit: Arc::clone(visit) }.boxed_unsync(), Kept::Nothing)),
+        Some(_) => {
+            Ok((Upload { body, recording: None, visit: Arc::clone(visit) }.boxed_unsync(), Kept::Nothing))
+        }
         None => {
             let recording = Arc::<Mutex<Recording>>::default();
             let upload = Upload { body, recording: Some(Arc::clone(&recording)), visit: Arc::clone(visit) };

@@ -1,7 +1,7 @@
 //! Which headers pass. Pure.
 
-use crate::{gate::GUARD_HEADERS, reply::GENERATION};
-use contract::{Generation, Secret};
+use crate::reply::GENERATION;
+use contract::{Generation, Secret, agent::GUARD_HEADERS};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of one connection (RFC 9110 §7.6.1). `Trailer` is not among them, because trailers are passed on.

@@ -2,6 +2,7 @@
 
 use super::Outgoing;
 use crate::{Action, Call, Environment, Error, http::Target};
+use contract::agent::GUARD_HEADERS;
 use http::{HeaderName, HeaderValue, Method};
 
 /// An agent, and the environment that names its guard token.
@@ -28,7 +29,7 @@ impl Agent {
         Ok(Outgoing {
             method: Method::GET,
             path_and_query: format!("/v1/token{}", call.to_query()),
-            headers: vec![(HeaderName::from_static("x-token-broker-token"), Self::guard(&self.environment)?)],
+            headers: vec![(HeaderName::from_static(GUARD_HEADERS[0]), Self::guard(&self.environment)?)],
             body: Vec::new(),
         })
     }

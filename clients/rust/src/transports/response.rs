@@ -1,9 +1,9 @@
 //! Parses the responses of the transports.
 
 use crate::{Code, Error, Reply, error::cut};
+use contract::ErrorAnswer;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
-use serde_json::Value;
 use std::time::Duration;
 
 #[cfg(feature = "aws")]
@@ -26,19 +26,20 @@ pub(crate) fn http(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Re
     if status == StatusCode::OK {
         return Ok(Reply::new(body));
     }
-    // Each field separately, so that a malformed one does not hide the code.
-    let fields: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    let Some(code) = text("error").and_then(Code::parse) else {
+    let answer = ErrorAnswer::read(&body);
+    let Some((code, answer)) = answer.and_then(|answer| Some((Code::parse(&answer.code)?, answer))) else {
         return Err(intercepted(status, headers, &body));
     };
-    let seconds = fields.get("retry_after").and_then(Value::as_u64);
-    Err(Error::Refused {
+    Err(refused(code, answer, retry_after(headers)))
+}
+
+fn refused(code: Code, answer: ErrorAnswer, retry_after: Option<Duration>) -> Error {
+    Error::Refused {
         code,
-        description: cut(text("error_description").unwrap_or_default()),
-        retry_after: seconds.map(Duration::from_secs).or_else(|| retry_after(headers)),
-        request_id: text("request_id").map(str::to_owned),
-    })
+        description: cut(&answer.description),
+        retry_after: answer.retry_after_seconds.map(Duration::from_secs).or(retry_after),
+        request_id: answer.request_id,
+    }
 }
 
 /// A function error of Lambda's Invoke API.
@@ -52,18 +53,7 @@ pub(super) fn function_error(payload: &[u8], request_id: Option<String>) -> Erro
         let own = if error.error_type.is_empty() { &error.error_message } else { &error.error_type };
         return Error::Crashed(cut(own));
     };
-    let (description, retry_after) = split_retry_after(&error.error_message);
-    Error::Refused { code, description: cut(description), retry_after, request_id }
-}
-
-/// A function error carries the number at the end of its message: ` (retry_after=12)`.
-#[cfg(feature = "aws")]
-fn split_retry_after(message: &str) -> (&str, Option<Duration>) {
-    let split = message.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (retry_after="));
-    match split.and_then(|(rest, seconds)| Some((rest, seconds.parse().ok()?))) {
-        Some((rest, seconds)) => (rest, Some(Duration::from_secs(seconds))),
-        None => (message, None),
-    }
+    refused(code, ErrorAnswer::read_message(error.error_type, &error.error_message, request_id), None)
 }
 
 fn intercepted(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
@@ -117,10 +107,6 @@ mod tests {
             (ErrorCode::RefreshInProgress.into(), "being renewed")
         );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
-        for odd in ["", ")", "(retry_after=3)", "x (retry_after=)", "x (retry_after=-1)", "x (retry_after=3"]
-        {
-            assert_eq!(split_retry_after(odd), (odd, None));
-        }
     }
 
     #[test]

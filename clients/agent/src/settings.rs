@@ -86,17 +86,13 @@ pub(crate) fn broker(environment: &Environment) -> Result<BrokerClient, Settings
 /// # Errors
 /// It is not a port.
 pub(crate) fn port(environment: &Environment, warnings: &mut Vec<String>) -> Result<u16, String> {
-    match environment.get("TOKEN_BROKER_PORT").map(str::trim) {
-        None => Ok(PORT),
-        Some(url) if url.contains("://") => {
-            warnings.push(format!(
-                "TOKEN_BROKER_PORT is a URL, as Kubernetes injects it for a Service named token-broker; it is ignored, \
-                 and the port is {PORT}"
-            ));
-            Ok(PORT)
-        }
-        Some(text) => text.parse().map_err(|_| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned()),
+    if environment.get("TOKEN_BROKER_PORT").is_some_and(|port| port.contains("://")) {
+        warnings.push(format!(
+            "TOKEN_BROKER_PORT is a URL, as Kubernetes injects it for a Service named token-broker; it is ignored, and \
+             the port is {PORT}"
+        ));
     }
+    environment.agent_port().ok_or_else(|| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned())
 }
 
 fn apis(environment: &Environment) -> Result<HashMap<AccountName, BaseUrl>, String> {

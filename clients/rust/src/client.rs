@@ -67,9 +67,7 @@ impl BrokerClient {
     /// # Errors
     /// There is no guard token, or the port is malformed.
     pub fn agent(environment: &Environment) -> Result<Self, Error> {
-        // Kubernetes injects a URL of this name for a Service named token-broker.
-        let port = environment.get("TOKEN_BROKER_PORT").filter(|port| !port.contains("://"));
-        let port = port.map_or(Ok(contract::agent::PORT), str::parse).ok().filter(|port| *port > 0);
+        let port = environment.agent_port().filter(|port| *port > 0);
         let port =
             port.ok_or_else(|| Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()))?;
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;

@@ -3,7 +3,7 @@
 use crate::http::Roots;
 #[cfg(feature = "aws")]
 use contract::ClientName;
-use contract::Secret;
+use contract::{Secret, agent};
 use std::{collections::HashMap, fmt};
 
 /// Why there is no guard token.
@@ -83,6 +83,15 @@ impl Environment {
         match text.trim() {
             "" => Err(GuardTokenError::Unreadable(format!("{file} is empty"))),
             token => Ok(Secret::from(token)),
+        }
+    }
+
+    /// The agent's port: `TOKEN_BROKER_PORT`, or the usual one. A URL, which Kubernetes injects for a Service named
+    /// token-broker, is ignored. None if it is no port.
+    pub fn agent_port(&self) -> Option<u16> {
+        match self.get("TOKEN_BROKER_PORT").map(str::trim) {
+            Some(text) if !text.contains("://") => text.parse().ok(),
+            _ => Some(agent::PORT),
         }
     }
 

@@ -100,7 +100,7 @@ async fn measure() {
         starts.push(start(&lambda, &mut as_agent(agent, &environment, unused_port().await)).await.0);
         floor.push(start(&lambda, &mut as_nothing(&lambda, unused_port().await)).await.0);
     }
-    compare("exec to registered, p50", starts, floor, "15 ms and 1.50");
+    compare("exec to registered, p50", starts, floor, "25 ms and 1.50");
 
     let (agent_port, nothing_port) = (unused_port().await, unused_port().await);
     let (_, agent_process) = start(&lambda, &mut as_agent(agent, &environment, agent_port)).await;
@@ -117,7 +117,7 @@ async fn measure() {
             floor.push(floor_latency);
         }
     }
-    compare("GET /v1/token, p50", latencies, floor, "2.00");
+    compare("GET /v1/token, p50", latencies, floor, "1.20");
     println!("{:<30} {:>8.2} MB", "resident, one connection", megabytes(resident(&agent_process)));
 
     let http = Arc::new(http);

@@ -23,11 +23,6 @@ impl Target {
         self.tls
     }
 
-    /// Whether scheme, host and port are the same.
-    pub fn is_same_origin(&self, other: &Self) -> bool {
-        (self.tls, &self.host, self.port) == (other.tls, &other.host, other.port)
-    }
-
     /// Whether connections do not leave this machine.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<IpAddr>();

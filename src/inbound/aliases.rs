@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn each_refusal_says_what_is_wrong() {
         for (wrong, what) in [
-            (Denial::HttpElsewhere, "HTTP request"),
+            (Denial::HttpElsewhere, "HTTP event"),
             (Denial::DirectAtHttp, "direct payload"),
             (Denial::MaintainElsewhere, "maintain"),
         ] {

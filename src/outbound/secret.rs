@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 const DAY_SECONDS: u64 = 86_400;
-/// What a token request has by itself.
+/// The parameters that the broker sends itself.
 const OWN_PARAMETERS: [&str; 7] =
     ["grant_type", "client_id", "client_secret", "username", "password", "refresh_token", "scope"];
 /// What never leaves the broker under `extra`.
 const NOT_FOR_CALLERS: [&str; 2] = ["access_token", "refresh_token"];
 const MOST_ANSWER_FIELDS: usize = 32;
 
-/// Parses the JSON of a secret. An error names the field that is missing or of another form, and never its value.
+/// Parses the JSON of a secret. An error names the missing or malformed field, and never its value.
 ///
 /// # Errors
 /// The first rule that the text breaks.
@@ -95,7 +95,7 @@ fn bare_client(id: Secret) -> Client {
     }
 }
 
-/// The fields of a secret. A field that was read is taken out.
+/// The fields of a secret. Reading a field removes it.
 struct Fields<'a> {
     fields: Map<String, Value>,
     hosts: &'a UpstreamHosts,

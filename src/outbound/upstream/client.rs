@@ -1,4 +1,4 @@
-//! The HTTP client. Nothing of a response but its status gets into a log.
+//! The HTTP client. Only the status of a response gets into a log.
 
 use super::retry_after::retry_after;
 use crate::ports::{Clock, Upstream};
@@ -12,14 +12,14 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Far above the size of any documented response of these endpoints. Of a longer one, only this much is read.
+/// Far above the size of any documented response. Of a longer one, only this much is read.
 const LONGEST_BODY_BYTES: usize = 1024 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
 
 /// The client of the upstream.
 pub struct HttpUpstream {
     tls: ClientConfig,
-    /// Built with the first call: most instances send none.
+    /// Built for the first call, because most instances send none.
     http: OnceLock<reqwest::Client>,
     pub(super) oauth_url: UpstreamUrl,
     pub(super) api_url: UpstreamUrl,
@@ -63,14 +63,14 @@ impl HttpUpstream {
             .timeout(timeout)
             .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
             .redirect(reqwest::redirect::Policy::none())
-            // A retry that the protocol does not know of could send a refresh token twice.
+            // A retry that the protocol does not control could send a refresh token twice.
             .retry(reqwest::retry::never())
             // Calls are days apart, so a pooled connection would be dead.
             .pool_max_idle_per_host(0)
             // The login limit counts by address, so a proxy would change which logins count together.
             .no_proxy()
             .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
-            // A response whose head cannot be read would lose the pair in it.
+            // An unreadable head would lose the pair in the response.
             .http1_max_headers(1000)
             .http1_ignore_invalid_headers_in_responses(true)
             .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -89,7 +89,7 @@ impl HttpUpstream {
         Ok(response)
     }
 
-    /// What a status says without the body; none of a success, and of a refusal that the body may explain.
+    /// The reply that a status alone determines; `None` for a success, and for a refusal that the body may explain.
     pub(super) fn by_status(&self, response: &Response) -> Option<UpstreamReply> {
         match response.status() {
             StatusCode::TOO_MANY_REQUESTS => Some(UpstreamReply::RateLimited(self.pause(response))),
@@ -145,7 +145,7 @@ impl Upstream for HttpUpstream {
     }
 }
 
-/// The protocol's replies do not tell a wrong path from an outage. The log does.
+/// The protocol's replies do not distinguish a wrong path from an outage, but the log does.
 fn log_refusal(response: &Response) {
     if !response.status().is_success() {
         let (status, url) = (response.status().as_u16(), loggable(Some(response.url())));
@@ -158,7 +158,7 @@ fn loggable(url: Option<&reqwest::Url>) -> String {
     url.map(|url| url.as_str().split('?').next().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
-/// The reply that stands for a request without a response.
+/// The reply for a request without a response.
 pub(super) fn failed(error: &reqwest::Error) -> UpstreamReply {
     let url = loggable(error.url());
     // Name resolution, connect and the TLS handshake all count as connect errors.
@@ -174,7 +174,7 @@ pub(super) fn failed(error: &reqwest::Error) -> UpstreamReply {
     reply
 }
 
-/// The body of a response, as far as it arrives: what is missing may stand behind the tokens.
+/// The body of a response, as far as it arrives: the missing part may come after the tokens.
 pub(super) async fn read(mut response: Response) -> Zeroizing<Vec<u8>> {
     let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
     // Reserved at once: growing the buffer would leave copies of the tokens in freed memory.

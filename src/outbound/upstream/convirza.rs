@@ -1,5 +1,6 @@
-//! Convirza's own calls. Decisions rest on the HTTP status alone, because Convirza documents no error body: the body of a
-//! refusal is not read. The one exception is a success: its body may hold no token, and V2 reports some refusals there.
+//! Convirza's own calls. Decisions rest on the HTTP status alone, because Convirza documents no error body, so the body
+//! of a refusal is not read. The only exception is a success: its body may hold no token, and V2 reports some refusals
+//! there.
 
 use super::{
     client::{HttpUpstream, read},
@@ -72,8 +73,8 @@ impl HttpUpstream {
         self.post_json(&revocation.origin, "/oauth/revoke-token", &body).await.map(|_| UpstreamReply::Revoked)
     }
 
-    /// Requests what needs a token. Only 401 means that the token is dead. At Convirza that is the profile, or one user
-    /// if that path does not exist: the cheapest such requests.
+    /// Makes a request that needs a token. Only 401 means that the token is dead. At Convirza the cheapest such request
+    /// is the profile, or one user if that path does not exist.
     pub(super) async fn probe(
         &self,
         access_token: &Secret,
@@ -100,7 +101,7 @@ impl HttpUpstream {
         Err(UpstreamReply::UNEXPECTED)
     }
 
-    /// The response of a success; none if the path does not exist.
+    /// The response of a success, or `None` if the path does not exist.
     async fn probe_at(&self, url: &str, access_token: &Secret) -> Result<Option<Response>, UpstreamReply> {
         let response = self.send_once(self.http()?.get(url).bearer_auth(access_token.expose())).await?;
         match response.status() {
@@ -127,7 +128,7 @@ impl HttpUpstream {
             .await
     }
 
-    /// The response of a success, or what the status says.
+    /// The response of a success, or the reply for the status.
     async fn send_request(&self, request: RequestBuilder) -> Result<Response, UpstreamReply> {
         let response = self.send_once(request).await?;
         match (self.by_status(&response), response.status()) {

@@ -1,4 +1,4 @@
-//! Reads the fields of a JSON object from a body in which not everything is as it should be.
+//! Reads the fields of a JSON object from a partly malformed body.
 
 use serde::{
     Deserializer,
@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 /// A body as text. The text may hold tokens, so it is wiped.
 pub(super) struct Body {
     text: Zeroizing<String>,
-    /// Whether it is JSON as a whole. Otherwise only what stands before the first error is readable.
+    /// Whether the whole text is JSON. Otherwise only the part before the first error is readable.
     pub(super) is_json: bool,
 }
 
-/// Bounds the work on a body of nothing but braces.
+/// Limits the work on a body that consists of braces.
 const MOST_OBJECTS: usize = 16;
 
 /// The fields of an object, in their order.
@@ -41,7 +41,7 @@ impl Body {
         Self { text, is_json }
     }
 
-    /// The fields of the first objects, also of one within another, each as far as it can be read.
+    /// The fields of the first objects, including nested ones, each as far as it can be read.
     pub(super) fn objects(&self) -> impl Iterator<Item = Fields<'_>> {
         let starts = self.text.match_indices('{').take(MOST_OBJECTS);
         starts.filter_map(|(start, _)| Some(Fields::read(self.text.get(start..)?)))

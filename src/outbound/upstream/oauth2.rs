@@ -1,4 +1,4 @@
-//! OAuth 2.0: token requests (RFC 6749) and revocations (RFC 7009), with what servers do beside them: an error in a
+//! OAuth 2.0: token requests (RFC 6749) and revocations (RFC 7009), with what servers do beyond them: an error in a
 //! success, a refusal without a code, a limit without 429.
 
 use super::{
@@ -11,12 +11,12 @@ use protocol::{
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use std::time::Duration;
 
-/// What a call presents.
+/// The credentials of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presents {
     /// The stored credentials: 401 refuses them.
     Credentials,
-    /// A token: only `invalid_grant` says that it is dead.
+    /// A token, which only `invalid_grant` declares dead.
     Token,
 }
 
@@ -81,7 +81,7 @@ impl HttpUpstream {
         }
     }
 
-    /// What a response without success says.
+    /// The reply for a response that is not a success.
     async fn refusal(&self, response: Response, presents: Presents) -> UpstreamReply {
         if let Some(reply) = self.by_status(&response) {
             return reply;
@@ -92,7 +92,7 @@ impl HttpUpstream {
     }
 }
 
-/// What a refusal says by its code, or by its status where it has none that is known.
+/// The reply for a refusal, by its code, or by its status if it has no known code.
 fn explained(
     code: Option<Code>,
     status: StatusCode,

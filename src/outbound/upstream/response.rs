@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 const LARGEST_SPAN_SECONDS: f64 = 315_360_000.0;
 /// An instant above this is in milliseconds, not in seconds.
 const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
-/// A longer field is not handed on to callers: it would be stored with the pair.
+/// A longer field is not passed to callers, because it would be stored with the pair.
 const LONGEST_EXTRA_BYTES: usize = 4096;
 
-/// What the body of a success holds.
+/// The contents of a success's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantBody {
     /// A usable access token, and what else can be used.
@@ -26,9 +26,9 @@ pub enum GrantBody {
 }
 
 /// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
-/// as the frontend token and the user. Only the access token is required, in the body's object or one within it. What
-/// cannot be used is logged and dropped; of a field that comes twice the last one counts. `answer_fields` are those that
-/// callers get.
+/// as the frontend token and the user. Only the access token is required, in the body's object or one within it.
+/// Unusable fields are logged and dropped; if a field is given twice, the last one counts. `answer_fields` are those
+/// that callers get.
 pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
     let body = Body::new(body);
     let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
@@ -74,16 +74,16 @@ pub fn has_field(body: &[u8], (name, value): (&str, &str)) -> bool {
     found.is_some_and(|found| found.expose() == value)
 }
 
-/// What a refusal says by its `error` (RFC 6749, section 5.2).
+/// The meaning of a refusal's `error` (RFC 6749, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// `invalid_grant`: the token or the password is not accepted.
     Grant,
-    /// The client, or what it asks for, is refused whatever the grant.
+    /// The client or its request is refused, whatever the grant.
     Client,
     /// Too many requests.
     Limited,
-    /// The server is in trouble.
+    /// The server is failing.
     Unavailable,
 }
 
@@ -98,7 +98,7 @@ impl Code {
     }
 }
 
-/// Parses a refusal. None if it has no code, or none that is known.
+/// Parses a refusal. `None` if it has no known code.
 pub fn parse_code(body: &[u8]) -> Option<Code> {
     let body = Body::new(body);
     let fields = body.objects().next()?;
@@ -128,12 +128,12 @@ fn extra(fields: &Fields<'_>, answer_fields: &[String]) -> Option<Extra> {
     let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) =
         named.partition(|(_, value)| value.get().len() <= LONGEST_EXTRA_BYTES);
     for name in long.keys() {
-        tracing::warn!(name, "a field of the upstream's answer is too long to be handed on");
+        tracing::warn!(name, "a field of the upstream's answer is too long to be passed on");
     }
     Extra::new(&short)
 }
 
-/// Whether a value certainly is no token.
+/// Whether a value certainly is not a token.
 fn is_empty(value: &RawValue) -> bool {
     matches!(value.get(), "null" | "false" | "\"\"")
 }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_refresh_token_is_told_from_none() {
+    fn an_unusable_refresh_token_differs_from_none() {
         for (value, expected) in [
             ("null", NewRefreshToken::Absent),
             ("false", NewRefreshToken::Unusable),

@@ -1,4 +1,4 @@
-//! The pause that a response asks for.
+//! The pause that a response requests.
 
 use contract::rfc3339;
 use protocol::Timestamp;
@@ -10,7 +10,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     headers.get_all(RETRY_AFTER).iter().filter_map(|value| parse(value.to_str().ok()?, now)).max()
 }
 
-/// Seconds, also with a fraction; or a date. A pause that is over, or negative, is none.
+/// Seconds, perhaps with a fraction, or a date. A past or negative pause counts as none.
 fn parse(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first)) {

@@ -16,9 +16,9 @@ use crate::{
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use log::{log_call, log_notice};
 use protocol::{
-    Account, AccountName, Cache, Context, Draw, Effect, Event, Failure, Flow, LimiterName, LoginLimiter,
-    Lookup, Moment, Notice, Outcome, Policy, Read, Request, SecretError, Step, StoreError, Timestamp,
-    UpstreamReply, Version, WriteOutcome,
+    Account, AccountName, Budget, Cache, Context, Draw, Effect, Event, Failure, Flow, LimiterName,
+    LoginLimiter, LoginLimits, Lookup, Moment, Notice, Outcome, Policy, Read, Request, SecretError, Step,
+    StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::{
     collections::HashMap,
@@ -33,6 +33,7 @@ const ACCOUNTS_KEPT: usize = 256;
 /// The broker of one process.
 pub struct Broker {
     policy: Policy,
+    limits: LoginLimits,
     ports: Ports,
     flights: Mutex<HashMap<AccountName, Arc<SingleFlight>>>,
 }
@@ -47,7 +48,18 @@ struct SingleFlight {
 impl Broker {
     /// A broker with an empty cache.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, flights: Mutex::default() }
+        Self { policy, limits: LoginLimits::NONE, ports, flights: Mutex::default() }
+    }
+
+    /// With limits of other hosts, and what the hosts are called.
+    #[must_use]
+    pub fn limited_by(self, limits: LoginLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The logins that the configured host takes.
+    pub fn login_budget(&self) -> Budget {
+        self.limits.budget_of(&self.policy, &LimiterName::default())
     }
 
     /// The policy that the operator configured.
@@ -123,7 +135,7 @@ impl Broker {
                 Step::Perform(effect) => effect,
                 Step::Done(result) => break result,
             };
-            let performing = Performing::of(&effect, &self.policy, self.moment());
+            let performing = Performing::of(&effect, self.login_budget(), self.moment());
             let event = self.perform_before(request.ends(self.context(draw)), &request.account, effect).await;
             work.add(performing, &event, clock.present().uptime);
             step = flow.step(self.context(clock.draw()), event);
@@ -193,7 +205,8 @@ impl Broker {
     }
 
     fn context(&self, draw: Draw) -> Context<'_> {
-        Context::at_present(&self.policy, self.ports.clock.present(), draw)
+        let limits = &self.limits;
+        Context { limits, ..Context::at_present(&self.policy, self.ports.clock.present(), draw) }
     }
 
     fn flight(&self, account: &AccountName) -> Arc<SingleFlight> {

@@ -9,9 +9,9 @@ use crate::{
     telemetry::Audit,
 };
 use contract::Action;
-use protocol::{AccountName, Policy, UpstreamUrl};
+use protocol::{AccountName, Counts, LoginLimit, LoginLimits, Per, Policy, UpstreamUrl};
 use serde::Deserialize;
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The checked configuration.
@@ -31,6 +31,8 @@ pub struct Config {
     pub policy: Policy,
     /// `BROKER_UPSTREAM_HOSTS`: the hosts to which tokens and passwords may be sent.
     pub upstream_hosts: UpstreamHosts,
+    /// `BROKER_LOGIN_LIMITS`: the limits of login hosts that differ from the policy's.
+    pub login_limits: LoginLimits,
     /// `BROKER_CALLERS`: who may do what.
     pub callers: Callers,
     /// `BROKER_HTTP_ALIAS` and `BROKER_SCHEDULE_ALIAS`: the alias of each way in.
@@ -91,6 +93,7 @@ impl Config {
         let revoke_field = read.field_name("BROKER_REVOKE_FIELD", "token");
         let policy = read.policy();
         let further_hosts = read.hosts("BROKER_UPSTREAM_HOSTS");
+        let login_limits = read.login_limits("BROKER_LOGIN_LIMITS");
         let aliases = read.aliases();
         let callers = read.callers("BROKER_CALLERS", &aliases);
         let prefetch = read.prefetch("BROKER_PREFETCH");
@@ -107,6 +110,7 @@ impl Config {
                     api_url,
                     revoke_field,
                     policy,
+                    login_limits: upstream_hosts.login_limits(login_limits),
                     upstream_hosts,
                     callers,
                     aliases,
@@ -222,18 +226,20 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
     fn hosts(&mut self, variable: &'static str) -> Vec<String> {
         let text = self.get(variable).unwrap_or_default();
         let named = text.split(',').map(str::trim).filter(|host| !host.is_empty());
-        let hosts = named.map(|host| {
-            let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
-            // Normalises the host as a URL would.
-            let url = UpstreamUrl::parse(&format!("https://{host}")).ok().filter(|_| is_plain)?;
-            url.host().eq_ignore_ascii_case(host).then(|| url.host().to_owned())
-        });
-        hosts.collect::<Option<_>>().unwrap_or_else(|| {
+        named.map(parse_host).collect::<Option<_>>().unwrap_or_else(|| {
             self.wrong(
                 variable,
                 "has to list hosts, each with its port if that is not 443, separated by commas",
             );
             Vec::new()
+        })
+    }
+
+    fn login_limits(&mut self, variable: &'static str) -> BTreeMap<String, LoginLimit> {
+        let Some(text) = self.get(variable) else { return BTreeMap::new() };
+        parse_login_limits(&text).unwrap_or_else(|rule| {
+            self.wrong(variable, rule);
+            BTreeMap::new()
         })
     }
 
@@ -291,6 +297,66 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
             Targets::new()
         })
     }
+}
+
+/// A host, normalised as a URL would.
+fn parse_host(host: &str) -> Option<String> {
+    let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
+    let url = UpstreamUrl::parse(&format!("https://{host}")).ok().filter(|_| is_plain)?;
+    url.host().eq_ignore_ascii_case(host).then(|| url.host().to_owned())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitText {
+    requests: usize,
+    seconds: u64,
+    #[serde(default = "logins")]
+    counts: String,
+    #[serde(default = "host")]
+    per: String,
+}
+
+fn logins() -> String {
+    "logins".to_owned()
+}
+
+fn host() -> String {
+    "host".to_owned()
+}
+
+fn parse_login_limits(text: &str) -> Result<BTreeMap<String, LoginLimit>, String> {
+    let limits: BTreeMap<String, LimitText> = serde_json::from_str(text).map_err(|error| {
+        format!(
+            "has to be a JSON object of hosts, each with {{\"requests\":...,\"seconds\":...,\"counts\":...,\"per\":...}} (line {}, column {})",
+            error.line(),
+            error.column()
+        )
+    })?;
+    let limits = limits.into_iter().enumerate().map(|(index, (name, limit))| {
+        let wrong = |rule: &str| format!("host {}: {rule}", index + 1);
+        let name =
+            parse_host(&name).ok_or_else(|| wrong("has to be a host, with its port if that is not 443"))?;
+        if !(1..=100).contains(&limit.requests) {
+            return Err(wrong("`requests` has to be a whole number from 1 to 100"));
+        }
+        if !(1..=3_600).contains(&limit.seconds) {
+            return Err(wrong("`seconds` has to be a whole number from 1 to 3600"));
+        }
+        let counts = match limit.counts.as_str() {
+            "logins" => Counts::Logins,
+            "all" => Counts::All,
+            _ => return Err(wrong("`counts` has to be logins or all")),
+        };
+        let per = match limit.per.as_str() {
+            "host" => Per::Host,
+            "account" => Per::Account,
+            _ => return Err(wrong("`per` has to be host or account")),
+        };
+        let window = Duration::from_secs(limit.seconds);
+        Ok((name, LoginLimit { requests: limit.requests, window, counts, per }))
+    });
+    limits.collect()
 }
 
 #[derive(Deserialize)]

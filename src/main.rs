@@ -84,9 +84,10 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         clock,
     };
     let log = InvocationLog::new(&config.function, config.audit, Style::Json, telemetry::write_to_stdout);
-    let handler = Handler::new(Broker::new(config.policy, ports), config.callers)
-        .behind(config.aliases)
-        .logging_to(log);
+    let handler =
+        Handler::new(Broker::new(config.policy, ports).limited_by(config.login_limits), config.callers)
+            .behind(config.aliases)
+            .logging_to(log);
     let prefetching = handler.clone();
     tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
     for _ in 0..CONNECT_TRIES {

@@ -1,6 +1,6 @@
 //! The work that a request took, for the log and the metrics.
 
-use protocol::{Call, Effect, Event, LimiterName, Moment, Policy, UpstreamReply, Uptime, WriteOutcome};
+use protocol::{Budget, Call, Effect, Event, LimiterName, Moment, UpstreamReply, Uptime, WriteOutcome};
 use std::time::Duration;
 
 /// The work that a request took.
@@ -36,14 +36,14 @@ pub(crate) enum Performing {
 }
 
 impl Performing {
-    pub(crate) fn of(effect: &Effect, policy: &Policy, at: Moment) -> Self {
+    pub(crate) fn of(effect: &Effect, budget: Budget, at: Moment) -> Self {
         match effect {
             Effect::Send { call: Call::Login(_), .. } => Self::Login,
             Effect::Send { call: Call::Refresh(..), .. } => Self::Refresh,
             Effect::Send { call: Call::Probe(_), .. } => Self::Probe,
             Effect::Pause { .. } => Self::Pause { since: at.uptime },
             Effect::WriteLimiter { name, next, .. } if *name == LimiterName::default() => {
-                Self::Permit { left: permits_left(policy, next.counting(at.wall).count()) }
+                Self::Permit { left: permits_left(budget, next.counting(at.wall).count()) }
             }
             _ => Self::Other,
         }
@@ -68,14 +68,16 @@ impl Work {
 }
 
 /// Logins that the budget still allows.
-pub(crate) fn permits_left(policy: &Policy, acquired: usize) -> u64 {
-    u64::try_from(policy.login_budget.saturating_sub(acquired)).unwrap_or(u64::MAX)
+pub(crate) fn permits_left(budget: Budget, acquired: usize) -> u64 {
+    u64::try_from(budget.requests.saturating_sub(acquired)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{IssuedToken, LoginLimiter, Origin, Permit, Secret, StoreError, Timestamp, Version};
+    use protocol::{
+        IssuedToken, LoginLimiter, Origin, Permit, Policy, Secret, StoreError, Timestamp, Version,
+    };
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
     const MS: Duration = Duration::from_millis(1);
@@ -97,7 +99,7 @@ mod tests {
         let mut work = Work::default();
         for (effect, event) in effects {
             let at = Moment::of_agreeing_clocks(NOW);
-            let performing = Performing::of(effect, &Policy::DEFAULT, at);
+            let performing = Performing::of(effect, (&Policy::DEFAULT).into(), at);
             work.add(performing, event, at.uptime.plus(MS));
         }
         work
@@ -149,6 +151,6 @@ mod tests {
         let oauth_url = protocol::UpstreamUrl::parse("https://x.example").ok();
         let other = LimiterName::of(&protocol::testing::origin_at(oauth_url));
         assert_eq!(left(other, WriteOutcome::Applied), None);
-        assert_eq!(permits_left(&Policy::DEFAULT, 9), 0);
+        assert_eq!(permits_left((&Policy::DEFAULT).into(), 9), 0);
     }
 }

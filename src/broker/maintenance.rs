@@ -87,7 +87,7 @@ impl Broker {
             biased;
             limiter = self.ports.store.read_login_limiter(&limiter_name) => {
                 let permits = |limiter: LoginLimiter| limiter.counting(self.now()).count();
-                limiter.ok().map(|limiter| permits_left(&self.policy, permits(limiter)))
+                limiter.ok().map(|limiter| permits_left(self.login_budget(), permits(limiter)))
             }
             () = self.ports.clock.sleep_until(self.context(Draw(0)).ends(arrived, deadline)) => None,
         };

@@ -137,6 +137,30 @@ fn a_further_host_is_a_name_and_maybe_a_port() {
 }
 
 #[test]
+fn a_login_limit_names_a_host_and_its_numbers() {
+    let limits = |text: &str| wrong(&[("BROKER_LOGIN_LIMITS", text)]).is_empty();
+    let all = r#"{"accounts.zoho.com":{"requests":10,"seconds":600,"counts":"all","per":"account"}}"#;
+    assert!(limits("") && limits("{}") && limits(all));
+    assert!(limits(
+        r#"{"X.example:8443":{"requests":100,"seconds":3600},"[::1]:1":{"requests":1,"seconds":1}}"#
+    ));
+    for bad in [
+        "[]",
+        r#"{"https://x.example":{"requests":1,"seconds":1}}"#,
+        r#"{"x.example":{"requests":0,"seconds":1}}"#,
+        r#"{"x.example":{"requests":101,"seconds":1}}"#,
+        r#"{"x.example":{"requests":1,"seconds":0}}"#,
+        r#"{"x.example":{"requests":1,"seconds":3601}}"#,
+        r#"{"x.example":{"requests":1}}"#,
+        r#"{"x.example":{"requests":1,"seconds":1,"counts":"refreshes"}}"#,
+        r#"{"x.example":{"requests":1,"seconds":1,"per":"user"}}"#,
+        r#"{"x.example":{"requests":1,"seconds":1,"burst":1}}"#,
+    ] {
+        assert!(!limits(bad), "{bad}");
+    }
+}
+
+#[test]
 fn the_default_account_is_prefetched_if_no_list_is_given() {
     let prefetched = |value: Option<&str>| {
         let variables = value.map(|value| ("BROKER_PREFETCH", value));

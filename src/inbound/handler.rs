@@ -119,8 +119,9 @@ impl Handler {
             Action::Unblock => Intent::Unblock,
             Action::Status => {
                 let (records, limiter) = self.broker.status(call.account.as_ref()).await?;
-                let (policy, now) = (self.broker.policy(), self.broker.now());
-                return Ok(Reply::Other(status::answer(&records, &limiter, policy, now)));
+                let (policy, budget) = (self.broker.policy(), self.broker.login_budget());
+                let answer = status::answer(&records, &limiter, policy, budget, self.broker.now());
+                return Ok(Reply::Other(answer));
             }
             Action::Maintain => {
                 let maintenance = self.broker.maintain(arrived, deadline).await?;

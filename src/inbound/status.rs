@@ -3,7 +3,7 @@
 use crate::ports::Listed;
 use contract::{ErrorCode, rfc3339};
 use protocol::{
-    Account, AccountName, Failure, Grant, LoginDelay, LoginLimiter, Policy, Read, Timestamp, Verdict,
+    Account, AccountName, Budget, Failure, Grant, LoginDelay, LoginLimiter, Policy, Read, Timestamp, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ pub(super) fn answer(
     records: &[Listed],
     limiter: &Read<LoginLimiter>,
     policy: &Policy,
+    budget: Budget,
     now: Timestamp,
 ) -> Value {
     let accounts = records.iter().map(|(name, record)| match record {
@@ -22,7 +23,7 @@ pub(super) fn answer(
         "now": rfc3339::format(now),
         "accounts": accounts.collect::<Vec<_>>(),
         "login_limiter": match limiter {
-            Ok(limiter) => limiter_status(limiter, policy, now),
+            Ok(limiter) => limiter_status(limiter, budget, now),
             Err(error) => json!({"unreadable": error.to_string()}),
         },
     })
@@ -69,15 +70,15 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
     })
 }
 
-fn limiter_status(limiter: &LoginLimiter, policy: &Policy, now: Timestamp) -> Value {
-    let (next_login_at, delayed_by) = match limiter.delay(policy, now) {
+fn limiter_status(limiter: &LoginLimiter, budget: Budget, now: Timestamp) -> Value {
+    let (next_login_at, delayed_by) = match limiter.delay(budget, now) {
         None => (None, None),
         Some(LoginDelay::BudgetExhausted(at)) => (Some(at), Some(ErrorCode::LoginBudgetExhausted)),
         Some(LoginDelay::Blocked(at)) => (Some(at), Some(ErrorCode::UpstreamRateLimited)),
     };
     json!({
         "permits": limiter.counting(now).count(),
-        "login_budget": policy.login_budget,
+        "login_budget": budget.requests,
         "next_login_at": next_login_at.map(rfc3339::format),
         "delayed_by": delayed_by.map(ErrorCode::as_str),
     })
@@ -117,7 +118,7 @@ mod tests {
 
     fn of(account: Account) -> Value {
         let records = [(AccountName::default(), Ok(account))];
-        let mut answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, NOW);
+        let mut answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, (&POLICY).into(), NOW);
         answer["accounts"][0].take()
     }
 
@@ -177,7 +178,7 @@ mod tests {
     fn an_unreadable_record_is_reported() {
         let records =
             [(AccountName::default(), Err(StoreError::Unreadable("attribute `pair` is missing".to_owned())))];
-        let answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, NOW);
+        let answer = answer(&records, &Ok(LoginLimiter::default()), &POLICY, (&POLICY).into(), NOW);
         assert_eq!(
             answer["accounts"],
             json!([{"account": "default", "unreadable": "attribute `pair` is missing"}])
@@ -186,8 +187,9 @@ mod tests {
 
     #[test]
     fn the_limiter_says_when_and_why_a_login_is_delayed() {
-        let of =
-            |limiter: &LoginLimiter| answer(&[], &Ok(limiter.clone()), &POLICY, NOW)["login_limiter"].clone();
+        let of = |limiter: &LoginLimiter| {
+            answer(&[], &Ok(limiter.clone()), &POLICY, (&POLICY).into(), NOW)["login_limiter"].clone()
+        };
         let mut limiter = LoginLimiter::default();
         let free = json!({"permits": 0, "login_budget": 5, "next_login_at": null, "delayed_by": null});
         assert_eq!(of(&limiter), free);

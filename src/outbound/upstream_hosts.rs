@@ -1,7 +1,8 @@
 //! The hosts to which tokens and passwords may be sent.
 
 use super::upstream::V2;
-use protocol::{Account, LimiterName, Origin, UpstreamUrl};
+use protocol::{Account, LoginLimit, LoginLimits, Origin, UpstreamUrl};
+use std::collections::BTreeMap;
 
 /// The hosts of the settings. A secret or a stored item may name only these, so that write access to either is not
 /// enough to have tokens or passwords sent elsewhere.
@@ -35,14 +36,9 @@ impl UpstreamHosts {
         pair.chain(revocations).all(|origin| self.allow_origin(origin))
     }
 
-    /// The host whose logins a limiter counts, or `None` for the configured one. A secret may also name the configured
-    /// host or V2's, and two limiters for one host would allow twice its budget.
-    pub(super) fn limited_by<'a>(&'a self, name: &'a LimiterName) -> Option<&'a str> {
-        let host = match name.key()? {
-            LimiterName::V2 => self.v2.as_deref()?,
-            host => host,
-        };
-        (self.hosts.first().map(String::as_str) != Some(host)).then_some(host)
+    /// These limits by host, and the hosts that an origin need not spell out.
+    pub fn login_limits(&self, by_host: BTreeMap<String, LoginLimit>) -> LoginLimits {
+        LoginLimits::new(self.hosts.first().cloned().unwrap_or_default(), self.v2.clone(), by_host)
     }
 
     fn allow_origin(&self, origin: &Origin) -> bool {
@@ -89,22 +85,18 @@ mod tests {
         }
     }
 
+    /// The protocol's tests of `LoginLimits` say which name is whose.
     #[test]
-    fn a_host_has_one_limiter_by_whatever_name() {
+    fn limits_know_the_hosts_that_origins_do_not_spell_out() {
         let hosts = UpstreamHosts::new(&url("https://a.example"), &url("https://b.example"), vec![]);
-        let limited_by = |api_version, oauth_url: Option<&str>| {
-            let oauth_url = oauth_url.map(url);
-            let origin = Origin::Convirza { api_version, oauth_url, api_url: None };
-            hosts.limited_by(&LimiterName::of(&origin)).map(str::to_owned)
+        let limits = hosts.login_limits(BTreeMap::new());
+        let of = |api_version, oauth_url: Option<&str>| {
+            limits
+                .host_of(&Origin::Convirza { api_version, oauth_url: oauth_url.map(url), api_url: None })
+                .key()
         };
-        for version in [ApiVersion::V3, ApiVersion::V2] {
-            assert_eq!(limited_by(version, Some("https://A.example:443/other")), None);
-            let v2 = limited_by(version, Some("https://apicfa.convirza.com"));
-            assert_eq!(v2.as_deref(), Some("apicfa.convirza.com"));
-            assert_eq!(limited_by(version, Some("https://b.example")).as_deref(), Some("b.example"));
-        }
-        assert_eq!(limited_by(ApiVersion::V3, None), None);
-        assert_eq!(limited_by(ApiVersion::V2, None).as_deref(), Some("apicfa.convirza.com"));
+        assert_eq!(of(ApiVersion::V3, Some("https://a.example")), None);
+        assert_eq!(of(ApiVersion::V2, None).as_deref(), Some("apicfa.convirza.com"));
     }
 
     #[test]

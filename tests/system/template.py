@@ -38,6 +38,7 @@ EVERYTHING = {
     "Dashboard": "true",
     "DeploymentRoleArn": "arn:aws:iam::123456789012:role/deployment",
     "LogKeyArn": KEY + "logs",
+    "LoginLimits": '{"login.example.invalid":{"requests":10,"seconds":600}}',
     "OrganizationId": "o-0123456789",
     "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
     "ProvisionedConcurrency": 2,

@@ -60,7 +60,8 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
 
 /// The handler of one instance: an empty cache, and the caller policy of this configuration.
 pub fn handler(config: &Config, ports: Ports) -> Handler {
-    Handler::new(Broker::new(config.policy, ports), config.callers.clone())
+    let broker = Broker::new(config.policy, ports).limited_by(config.login_limits.clone());
+    Handler::new(broker, config.callers.clone())
 }
 
 /// The table without its front, so that operations are not counted and meet no faults.

@@ -3,8 +3,8 @@
 #![allow(clippy::large_enum_variant, reason = "one of each exists at a time, and is taken apart at once")]
 
 use crate::{
-    Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, Moment, Outcome,
-    Policy, Present, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
+    Account, Call, Credentials, Draw, Failure, Generation, LimiterName, LoginLimiter, LoginLimits, Moment,
+    Outcome, Policy, Present, SecretVersion, Timestamp, UpstreamReply, Uptime, Version, policy::STORE_RETRY,
 };
 
 /// The context of one step: everything that a decision may depend on besides the request and the record.
@@ -12,6 +12,8 @@ use crate::{
 pub struct Context<'a> {
     /// The policy that the operator configured.
     pub policy: &'a Policy,
+    /// The limits of other hosts.
+    pub limits: &'a LoginLimits,
     /// The present, in the store's time as the instance knows it.
     pub now: Timestamp,
     /// The same, for the beginning of a pause: see [`Present`].
@@ -33,7 +35,7 @@ impl<'a> Context<'a> {
     /// The surroundings at the present of a process.
     pub fn at_present(policy: &'a Policy, present: Present, draw: Draw) -> Self {
         let Present { now, steady, uptime, is_trusted: clock_is_trusted } = present;
-        Self { policy, now, steady, uptime, clock_is_trusted, draw }
+        Self { policy, limits: const { &LoginLimits::NONE }, now, steady, uptime, clock_is_trusted, draw }
     }
 
     pub(crate) fn moment(&self) -> Moment {

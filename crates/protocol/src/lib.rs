@@ -11,6 +11,7 @@
 //! | `url` | addresses that may get tokens and passwords |
 //! | `record` | the shared record of one account: pair, lease, cooldown |
 //! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
+//! | `login_limits` | the limits of other hosts, as an operator set them |
 //! | `policy` | what the operator configures, and the arithmetic of times |
 //! | `request` | what a caller asks for and gets |
 //! | `failure` | why a request failed |
@@ -30,6 +31,7 @@ mod effects;
 mod failure;
 mod flow;
 mod login_limiter;
+mod login_limits;
 mod maintenance;
 mod policy;
 mod record;
@@ -52,6 +54,7 @@ pub use effects::{
 pub use failure::Failure;
 pub use flow::Flow;
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
+pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY};
 pub use record::{

@@ -1,21 +1,26 @@
 //! The fleet's login rate limiter: a sliding-window log of permits, shared by all accounts.
 
 use crate::{
-    AccountName, ApiVersion, Holder, Origin, Policy, Timestamp, Version,
-    policy::{Kind, lies_ahead},
+    AccountName, ApiVersion, Budget, Holder, Origin, Timestamp, Version,
+    login_limits::Share,
+    policy::{Kind, LOGIN_WINDOW, lies_ahead},
 };
-use std::fmt;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-/// Names the limiter of one upstream. The upstream counts logins by host, so each host has its own. One host may have
-/// several names here: only the store knows the configured host, and keeps one limiter for all of them.
+/// Names one limiter: of a host, or of one account at a host that counts each account for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LimiterName(Option<String>);
+pub struct LimiterName {
+    /// None: the configured host.
+    pub(crate) host: Option<String>,
+    pub(crate) account: Option<AccountName>,
+}
 
 impl LimiterName {
     /// The limiter of V2's own host.
     pub const V2: &str = "convirza-v2";
 
-    /// The limiter of the upstream that issues an account's pairs.
+    /// The limiter of the host that an origin names. One host may have several names: [`LoginLimits`](crate::LoginLimits)
+    /// knows which.
     pub fn of(origin: &Origin) -> Self {
         let host = match origin {
             Origin::Convirza { oauth_url: Some(url), .. } => Some(url.host()),
@@ -23,25 +28,27 @@ impl LimiterName {
             Origin::Convirza { api_version: ApiVersion::V3, .. } => None,
             Origin::OAuth2(endpoints) => Some(endpoints.token_url.host()),
         };
-        Self(host.map(str::to_owned))
+        Self { host: host.map(str::to_owned), account: None }
     }
 
-    /// The host, or [`V2`](Self::V2); none for the configured upstream.
-    pub fn key(&self) -> Option<&str> {
-        self.0.as_deref()
+    /// What tells it apart in the store: host and account; none for the configured host.
+    pub fn key(&self) -> Option<String> {
+        let account = self.account.iter().map(|account| format!("#{}", account.as_str()));
+        let key: String = self.host.iter().cloned().chain(account).collect();
+        (!key.is_empty()).then_some(key)
     }
 }
 
 impl fmt::Display for LimiterName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.key().unwrap_or("default"))
+        formatter.write_str(self.key().as_deref().unwrap_or("default"))
     }
 }
 
 /// The right to send one login, whether or not it was then sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Permit {
-    /// One account may hold at most half of the permits, rounded up.
+    /// One account may hold a part of the permits only.
     pub account: AccountName,
     /// By the clock of the instance that acquired it. Its login leaves soon after this or not at all.
     pub acquired_at: Timestamp,
@@ -52,7 +59,7 @@ pub struct Permit {
 }
 
 /// Keeps the fleet below the upstream's login limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoginLimiter {
     /// Every write is conditional on it. Zero: there is no limiter yet.
     pub version: Version,
@@ -60,6 +67,14 @@ pub struct LoginLimiter {
     pub permits: Vec<Permit>,
     /// The upstream answered 429: no login before this instant, whatever the account.
     pub blocked_until: Option<Timestamp>,
+    /// The span over which the last writer counted. Permits that it took for lapsed may count over a longer one.
+    pub window: Duration,
+}
+
+impl Default for LoginLimiter {
+    fn default() -> Self {
+        Self { version: Version(0), permits: Vec::new(), blocked_until: None, window: LOGIN_WINDOW }
+    }
 }
 
 /// Why no login may be sent now.
@@ -79,29 +94,45 @@ impl LoginLimiter {
     /// Why no login may be sent now, and until when.
     pub fn try_acquire(
         &self,
-        policy: &Policy,
+        budget: impl Into<Budget>,
         account: &AccountName,
         holder: Holder,
         now: Timestamp,
     ) -> Result<Self, LoginDelay> {
+        let budget = budget.into();
         let others = self.counting(now).filter(|permit| permit.holder != holder).cloned().collect();
-        let mut next = Self { version: self.version.next(now), permits: others, ..self.clone() };
+        let (version, window) = (self.version.next(now), budget.window);
+        let mut next = Self { version, permits: others, window, ..self.clone() };
         let own = next.permits.iter().filter(|permit| permit.account == *account);
-        let share = policy.login_budget.div_ceil(2);
-        if let Some(delay) = next.delay(policy, now).or_else(|| free_at(own, share)) {
+        let share = match budget.share {
+            Share::Half => budget.requests.div_ceil(2),
+            Share::ByNeed => {
+                let names = next.permits.iter().map(|permit| &permit.account).chain([account]);
+                budget.requests.div_ceil(names.collect::<BTreeSet<_>>().len())
+            }
+        };
+        if let Some(delay) = next.delay(budget, now).or_else(|| free_at(own, share)) {
             return Err(delay);
         }
-        let counts_until = now.plus(policy.permit_window());
+        let counts_until = now.plus(budget.permit_lasts);
         next.permits.push(Permit { account: account.clone(), acquired_at: now, counts_until, holder });
         Ok(next)
     }
 
     /// What keeps the next login of the fleet from being sent, if anything does.
-    pub fn delay(&self, policy: &Policy, now: Timestamp) -> Option<LoginDelay> {
+    pub fn delay(&self, budget: impl Into<Budget>, now: Timestamp) -> Option<LoginDelay> {
         if let Some(until) = self.blocked_until.filter(|until| lies_ahead(Kind::Pause, *until, now)) {
             return Some(LoginDelay::Blocked(until));
         }
-        free_at(self.counting(now), policy.login_budget)
+        free_at(self.counting(now), budget.into().requests)
+    }
+
+    /// How long all logins have to be blocked, since the window has grown: permits that were dropped as lapsed may count
+    /// over the longer one.
+    pub(crate) fn block_for_growth(&self, budget: Budget, now: Timestamp) -> Option<Duration> {
+        let written_at = Timestamp::from_millis(self.version.0);
+        let lately = self.version > Version(0) && now.since(written_at) < budget.permit_lasts;
+        (lately && self.window < budget.window).then_some(budget.permit_lasts)
     }
 
     /// The limiter with all logins blocked until an instant, as after a 429. A block is never shortened.
@@ -135,8 +166,7 @@ fn free_at<'a>(permits: impl Iterator<Item = &'a Permit>, limit: usize) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LOGIN_WINDOW;
-    use std::time::Duration;
+    use crate::Policy;
 
     const START: Timestamp = Timestamp::from_millis(1_000_000);
     const POLICY: Policy = Policy::DEFAULT;
@@ -158,7 +188,7 @@ mod tests {
             limiter = acquired(&limiter, START.plus(Duration::from_secs(second)));
         }
         let full = START.plus(Duration::from_secs(10));
-        let free_at = START.plus(POLICY.permit_window());
+        let free_at = START.plus(POLICY.permit_window(LOGIN_WINDOW));
         let exhausted = Err(LoginDelay::BudgetExhausted(free_at));
         assert_eq!(limiter.try_acquire(&POLICY, &account("a"), Holder(2), full), exhausted);
         let almost = free_at.minus(Duration::from_millis(1));
@@ -172,7 +202,7 @@ mod tests {
         // Two logins that arrive within one minute of each other: the first was delayed as long as possible, the
         // second not at all, and their clocks differ by the margin.
         let first_arrives_by = START.plus(POLICY.permit_freshness()).plus(POLICY.upstream_timeout * 2);
-        let second_acquires_at = START.plus(POLICY.permit_window());
+        let second_acquires_at = START.plus(POLICY.permit_window(LOGIN_WINDOW));
         let second_arrives_at = second_acquires_at.minus(POLICY.clock_margin);
         assert!(second_arrives_at.since(first_arrives_by) >= LOGIN_WINDOW);
     }
@@ -180,8 +210,7 @@ mod tests {
     #[test]
     fn a_block_holds_for_every_attempt_and_is_never_shortened() {
         let long = START.plus(Duration::from_secs(300));
-        let limiter =
-            LoginLimiter::default().block(long, START).block(START.plus(Duration::from_secs(60)), START);
+        let limiter = LoginLimiter::default().block(long, START).block(START.plus(LOGIN_WINDOW), START);
         assert_eq!(
             limiter.try_acquire(&POLICY, &account("a"), Holder(1), START),
             Err(LoginDelay::Blocked(long))
@@ -209,7 +238,7 @@ mod tests {
     #[test]
     fn each_write_has_its_own_version_and_keeps_the_rest() {
         let first = acquired(&LoginLimiter::default(), START);
-        let blocked = first.block(START.plus(Duration::from_secs(60)), START);
+        let blocked = first.block(START.plus(LOGIN_WINDOW), START);
         assert!(first.version > Version(0) && blocked.version > first.version);
         assert_eq!(blocked.permits, first.permits);
         let unblocked = blocked.blocked_until.unwrap();
@@ -229,7 +258,7 @@ mod tests {
         for number in 0..3 {
             limiter = limiter.try_acquire(&POLICY, &greedy, Holder(number), second(number)).unwrap();
         }
-        let free_at = START.plus(POLICY.permit_window());
+        let free_at = START.plus(POLICY.permit_window(LOGIN_WINDOW));
         let refused = limiter.try_acquire(&POLICY, &greedy, Holder(9), second(3));
         assert_eq!(refused, Err(LoginDelay::BudgetExhausted(free_at)));
         limiter = limiter.try_acquire(&POLICY, &account("a"), Holder(10), second(4)).unwrap();

@@ -23,11 +23,13 @@ pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// The longest lease that can be set.
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
-/// A permit counts for at most a minute, its freshness, the clock margin and two upstream calls, at their longest.
-const LONGEST_PERMIT: Duration = Duration::from_secs(60 + 60 + 60 + 2 * 25);
+/// A permit counts for at most the longest window, its freshness, the clock margin and two upstream calls, at their longest.
+const LONGEST_PERMIT: Duration = Duration::from_secs(3600 + 60 + 60 + 2 * 25);
 /// The largest clock margin that can be set.
 const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
+/// The same with the tenth by which a pause is stretched.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3600 + 360);
 const FIRST_SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SECRET_RETRY: Duration = Duration::from_secs(24 * 3600);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -170,11 +172,11 @@ impl Policy {
         self.clock_margin.max(Duration::from_secs(1))
     }
 
-    /// How long a permit counts. Longer than a minute, because the upstream counts arrivals: a login may leave while
-    /// its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long again after the
+    /// How long a permit counts. Longer than the window of the limit, because the upstream counts arrivals: a login may
+    /// leave while its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long again after the
     /// call was given up, and be dated by a clock that is off by the margin.
-    pub fn permit_window(&self) -> Duration {
-        LOGIN_WINDOW + self.permit_freshness() + self.clock_margin + self.upstream_timeout * 2
+    pub fn permit_window(&self, window: Duration) -> Duration {
+        window + self.permit_freshness() + self.clock_margin + self.upstream_timeout * 2
     }
 
     /// The cooldown after so many failures in a row. After a refused login, a minute, doubled each time up to an hour,
@@ -264,7 +266,7 @@ pub(crate) fn lies_too_far(kind: Kind, until: Timestamp, now: Timestamp) -> bool
     let longest = match kind {
         Kind::Lease => LONGEST_LEASE,
         Kind::Permit => LONGEST_PERMIT,
-        Kind::Pause => LONGEST_RATE_LIMIT + LONGEST_RATE_LIMIT / 10,
+        Kind::Pause => LONGEST_PAUSE,
         Kind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
     };
     until.since(now) > longest + LONGEST_MARGIN

@@ -2,7 +2,7 @@
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
-//! | `pk` | S | `account#NAME`, `login_limiter`, or `login_limiter#HOST` for an upstream of an account's own |
+//! | `pk` | S | `account#NAME`, `login_limiter`, or `login_limiter#HOST` for another host, with `#ACCOUNT` if it counts each account for itself |
 //! | `version` | N | every write is conditional on it |
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
 //! | `pair` | M | the current pair, see below |
@@ -18,6 +18,7 @@
 //! | `early_refresh_after_ms` | N | no renewal ahead of time before |
 //! | `permits` | L of M | of the limiter: `account`, `acquired_at_ms`, `counts_until_ms`, `holder` |
 //! | `blocked_until_ms` | N | of the limiter: no login before, after a 429 |
+//! | `window_seconds` | N | of the limiter: the span over which its writer counted, unless 60 |
 //!
 //! | attribute of a pair | type | meaning |
 //! | --- | --- | --- |

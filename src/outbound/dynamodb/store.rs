@@ -115,7 +115,7 @@ impl Store for Table {
     }
 
     async fn read_login_limiter(&self, name: &LimiterName) -> Result<LoginLimiter, StoreError> {
-        let key = item::limiter_key(self.hosts.limited_by(name));
+        let key = item::limiter_key(name);
         match self.get(key.clone()).await? {
             Some(item) => item::to_login_limiter(&item).map_err(|error| {
                 // Deleting the limiter forgets permits that still count.
@@ -132,7 +132,7 @@ impl Store for Table {
         expected: Version,
         next: &LoginLimiter,
     ) -> WriteOutcome {
-        self.put(item::from_login_limiter(self.hosts.limited_by(name), next), expected).await
+        self.put(item::from_login_limiter(name, next), expected).await
     }
 
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {

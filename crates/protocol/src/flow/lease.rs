@@ -2,7 +2,7 @@
 
 use super::{
     Flow,
-    state::{Attempt, Ending, Held, LeaseAttempt, Next, Purpose, State},
+    state::{Attempt, Ending, Held, LeaseAttempt, Next, Permitted, Purpose, State},
 };
 use crate::{
     Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice,
@@ -148,10 +148,12 @@ impl Flow {
         let not_after = self.latest_send(cx, &held);
         match purpose {
             Purpose::Refresh(token, secret) => {
-                let client = secret.as_ref().and_then(|secret| secret.client_at(&token.origin)).cloned();
-                Next::Send(State::Refreshing(held, secret), Call::Refresh(token, client), not_after)
+                if cx.limits.counts_refreshes(&cx.limits.host_of(&token.origin)) {
+                    return Next::AcquirePermit(held, Permitted::Refresh(token, secret));
+                }
+                Self::send_refresh(held, token, secret, not_after)
             }
-            Purpose::LogIn(credentials) => Next::AcquirePermit(held, credentials),
+            Purpose::LogIn(credentials) => Next::AcquirePermit(held, Permitted::Login(credentials)),
             // No call can find out.
             Purpose::Probe(token) if token.origin.believes_reports() => {
                 self.probed(cx, held, &UpstreamReply::Unauthorized)

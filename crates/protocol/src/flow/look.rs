@@ -89,8 +89,7 @@ impl Flow {
             (Some(lease), true) => self.wait(cx, lease.until),
             (None, true) => self.discard_orphan(cx).unwrap_or(Next::Decide),
             (_, false) if self.request.intent == Intent::Unblock => {
-                let origin = account.pair.as_ref().map(|pair| &pair.origin);
-                Next::ReadLimiter(origin.map(LimiterName::of).unwrap_or_default())
+                Next::ReadLimiter(self.limiter_of(cx, account))
             }
             (_, false) => Next::Done(Ok(Outcome::Report {
                 renewed: self.renewed,
@@ -99,14 +98,20 @@ impl Flow {
         }
     }
 
+    /// The limiter of the account's logins, as far as the record says where they go.
+    fn limiter_of(&self, cx: Context<'_>, account: &Account) -> LimiterName {
+        let origin = account.pair.as_ref().map(|pair| pair.origin.clone()).unwrap_or_default();
+        cx.limits.name_of(&origin, &self.request.account)
+    }
+
     /// Reports to the operator what still holds a renewal of the unblocked account back.
     pub(super) fn read_limiter(&self, cx: Context<'_>, read: Read<LoginLimiter>) -> Next {
-        let lease = self.account(cx).active_lease(cx.now);
+        let account = self.account(cx);
+        let budget = cx.limits.budget_of(cx.policy, &self.limiter_of(cx, &account));
+        let lease = account.active_lease(cx.now);
         let held_by = match (lease, read) {
             (Some(lease), _) => Some(Failure::in_progress(lease.until, cx.now)),
-            (None, Ok(limiter)) => {
-                limiter.delay(cx.policy, cx.now).map(|delay| Failure::delayed(delay, cx.now))
-            }
+            (None, Ok(limiter)) => limiter.delay(budget, cx.now).map(|delay| Failure::delayed(delay, cx.now)),
             (None, Err(error)) => Some(error.into()),
         };
         Next::Done(Ok(Outcome::Unblocked { held_by }))

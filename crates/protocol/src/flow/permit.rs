@@ -2,16 +2,21 @@
 
 use super::{
     Flow,
-    state::{Attempt, BlockAttempt, Held, Next, PermitAttempt, State},
+    state::{Attempt, BlockAttempt, Held, Next, PermitAttempt, Permitted, State},
 };
 use crate::{
-    Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, LimiterName, LoginDelay,
-    LoginLimiter, Notice, Timestamp, UpstreamFault, policy::STORE_RETRY,
+    Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, IssuedToken, LoginDelay,
+    LoginLimiter, Notice, Timestamp, UpstreamFault,
+    policy::{LONGEST_PAUSE, STORE_RETRY},
 };
 
 impl BlockAttempt {
-    pub(super) fn write(self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
+    /// Also where the window has grown: the block lasts for at least one window then.
+    pub(super) fn write(mut self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
+        let budget = cx.limits.budget_of(cx.policy, &self.name);
+        self.pause = self.pause.max(limiter.block_for_growth(budget, cx.now).unwrap_or_default());
         let next = limiter.block(self.held.rate_limited(cx, self.pause).until, cx.now);
+        let next = LoginLimiter { window: budget.window, ..next };
         let effect = Effect::WriteLimiter { name: self.name.clone(), expected: limiter.version, next };
         Next::Write(Attempt::Block(self), effect)
     }
@@ -22,13 +27,23 @@ impl BlockAttempt {
     }
 }
 
+impl PermitAttempt {
+    /// The lease, without a call: a refresh token that was marked for it has not left.
+    pub(super) fn give_up(mut self) -> Held {
+        if matches!(self.permitted, Permitted::Refresh(..)) {
+            self.held.account.mark_refresh_token(false);
+        }
+        self.held
+    }
+}
+
 impl Flow {
     /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
-    pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, credentials: Credentials) -> Next {
+    pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, permitted: Permitted) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
-        let name = LimiterName::of(&credentials.origin);
+        let name = cx.limits.name_of(permitted.origin(), &self.request.account);
         let (acquired_at, redated, tries) = (cx.now, false, 0);
-        let attempt = PermitAttempt { held, name, credentials, permit, acquired_at, redated, tries };
+        let attempt = PermitAttempt { held, name, permitted, permit, acquired_at, redated, tries };
         Next::ReadBack(Attempt::Permit(attempt))
     }
 
@@ -43,30 +58,35 @@ impl Flow {
                 return Next::ReadBack(Attempt::Permit(attempt));
             }
             self.notices.push(Notice::ClockOff);
-            return Next::fail(attempt.held, Failure::ClockOff);
+            return Next::fail(attempt.give_up(), Failure::ClockOff);
         }
         if cx.now > self.latest_send(cx, &attempt.held) {
-            return Next::fail(attempt.held, Failure::TooLittleTime);
+            return Next::fail(attempt.give_up(), Failure::TooLittleTime);
+        }
+        let budget = cx.limits.budget_of(cx.policy, &attempt.name);
+        if let Some(pause) = limiter.block_for_growth(budget, cx.now) {
+            let name = attempt.name.clone();
+            return BlockAttempt { held: attempt.give_up(), pause, name, tries: 0 }.write(cx, limiter);
         }
         // An earlier try may have been applied, and its reply lost.
         if let Some(permit) = limiter.permit_of(attempt.permit) {
             if cx.now <= fresh_until(cx, permit.acquired_at) {
-                return self.send_login(cx, attempt, permit.acquired_at);
+                return self.send_permitted(cx, attempt, permit.acquired_at);
             }
             // A permit of another date is one that a conflict kept from being dated anew.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
-                return self.too_slow(cx, attempt.held);
+                return self.too_slow(cx, attempt.give_up());
             }
             attempt.redated = true;
         }
-        match limiter.try_acquire(cx.policy, &self.request.account, attempt.permit, cx.now) {
+        match limiter.try_acquire(budget, &self.request.account, attempt.permit, cx.now) {
             Ok(next) => {
                 attempt.acquired_at = cx.now;
                 let effect =
                     Effect::WriteLimiter { name: attempt.name.clone(), expected: limiter.version, next };
                 Next::Write(Attempt::Permit(attempt), effect)
             }
-            Err(delay) => self.delay_login(cx, attempt.held, delay),
+            Err(delay) => self.delay_login(cx, attempt.give_up(), delay),
         }
     }
 
@@ -74,7 +94,7 @@ impl Flow {
     pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt) -> Next {
         let acquired_at = attempt.acquired_at;
         if cx.now <= fresh_until(cx, acquired_at) {
-            return self.send_login(cx, attempt, acquired_at);
+            return self.send_permitted(cx, attempt, acquired_at);
         }
         Next::ReadBack(Attempt::Permit(attempt))
     }
@@ -91,7 +111,7 @@ impl Flow {
             LoginDelay::BudgetExhausted(until) => (until, CooldownReason::BudgetExhausted),
             LoginDelay::Blocked(until) => (until, CooldownReason::RateLimited),
         };
-        let until = cx.steady.plus(cx.draw.stretched(until.since(cx.now)));
+        let until = cx.steady.plus(cx.draw.stretched(until.since(cx.now)).min(LONGEST_PAUSE));
         let cooldown = Cooldown { until, reason, failures: held.account.failures() };
         self.cool_down(cx, held, cooldown)
     }
@@ -106,12 +126,27 @@ impl Flow {
         self.cool_down(cx, held, cooldown)
     }
 
-    /// Sends a login while its permit is fresh, or not at all.
-    fn send_login(&self, cx: Context<'_>, attempt: PermitAttempt, acquired_at: Timestamp) -> Next {
-        let PermitAttempt { held, credentials, .. } = attempt;
+    /// Sends a call while its permit is fresh, or not at all.
+    fn send_permitted(&self, cx: Context<'_>, attempt: PermitAttempt, acquired_at: Timestamp) -> Next {
+        let PermitAttempt { held, permitted, .. } = attempt;
         let not_after = self.latest_send(cx, &held).min(fresh_until(cx, acquired_at));
-        let call = Call::Login(credentials.clone());
-        Next::Send(State::LoggingIn(held, credentials), call, not_after)
+        match permitted {
+            Permitted::Login(credentials) => {
+                let call = Call::Login(credentials.clone());
+                Next::Send(State::LoggingIn(held, credentials), call, not_after)
+            }
+            Permitted::Refresh(token, secret) => Self::send_refresh(held, token, secret, not_after),
+        }
+    }
+
+    pub(super) fn send_refresh(
+        held: Held,
+        token: IssuedToken,
+        secret: Option<Credentials>,
+        not_after: Timestamp,
+    ) -> Next {
+        let client = secret.as_ref().and_then(|secret| secret.client_at(&token.origin)).cloned();
+        Next::Send(State::Refreshing(held, secret), Call::Refresh(token, client), not_after)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::{
     Flow,
-    state::{Attempt, BlockAttempt, Ending, Held, Next},
+    state::{Attempt, BlockAttempt, Ending, Held, Next, Permitted},
 };
 use crate::{
-    Context, Cooldown, Credentials, Failure, Granted, LimiterName, Notice, RejectedSecret, Renewal,
-    SecretError, Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, Credentials, Failure, Granted, Notice, RejectedSecret, Renewal, SecretError, Unclear,
+    UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -21,10 +21,17 @@ impl Flow {
     ) -> Next {
         let not_sent = matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate);
         let unused = matches!(reply, UpstreamReply::RateLimited(_) | UpstreamReply::ClientRefused);
-        match renewal {
-            Renewal::Login(_) if !not_sent => self.unsent_permit = None,
-            Renewal::Refresh(_) if not_sent || unused => held.account.mark_refresh_token(false),
-            _ => {}
+        let origin = match &renewal {
+            Renewal::Login(credentials) => Some(&credentials.origin),
+            Renewal::Refresh(_) => held.account.pair.as_ref().map(|pair| &pair.origin),
+        };
+        let name = origin.map(|origin| cx.limits.name_of(origin, &self.request.account)).unwrap_or_default();
+        let is_refresh = matches!(renewal, Renewal::Refresh(_));
+        if !not_sent && (!is_refresh || cx.limits.counts_refreshes(&name)) {
+            self.unsent_permit = None;
+        }
+        if is_refresh && (not_sent || unused) {
+            held.account.mark_refresh_token(false);
         }
         match (reply, renewal) {
             (UpstreamReply::Granted(granted), renewal) => self.granted(cx, held, granted, renewal),
@@ -59,12 +66,7 @@ impl Flow {
                 let cooldown = held.next_cooldown(cx, UpstreamFault::Refused, None);
                 self.cool_down(cx, held, cooldown)
             }
-            (UpstreamReply::RateLimited(retry_after), renewal) => {
-                let origin = match &renewal {
-                    Renewal::Login(credentials) => Some(&credentials.origin),
-                    Renewal::Refresh(_) => held.account.pair.as_ref().map(|pair| &pair.origin),
-                };
-                let name = origin.map(LimiterName::of).unwrap_or_default();
+            (UpstreamReply::RateLimited(retry_after), _) => {
                 let pause = cx.policy.rate_limit_pause(retry_after, cx.draw);
                 Next::ReadBack(Attempt::Block(BlockAttempt { held, pause, name, tries: 0 }))
             }
@@ -107,7 +109,7 @@ impl Flow {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
         let failure = match (read, self.rejected_version.clone()) {
             (Ok(credentials), _) if !self.is_rejected(cx, &held.account, &credentials.version) => {
-                return Next::AcquirePermit(held, credentials);
+                return Next::AcquirePermit(held, Permitted::Login(credentials));
             }
             (_, Some(version)) => Failure::CredentialsRejected(version),
             (Ok(credentials), None) => Failure::CredentialsRejected(credentials.version),

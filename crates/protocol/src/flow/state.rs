@@ -3,7 +3,8 @@
 
 use crate::{
     Account, AccountWrite, Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Generation,
-    Holder, IssuedToken, Lease, LimiterName, Moment, Notice, Outcome, Revocation, Timestamp, UpstreamFault,
+    Holder, IssuedToken, Lease, LimiterName, Moment, Notice, Origin, Outcome, Revocation, Timestamp,
+    UpstreamFault,
 };
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(super) enum Next {
     CheckSecret,
     Acquire(Purpose),
     RereadSecret(Held),
-    AcquirePermit(Held, Credentials),
+    AcquirePermit(Held, Permitted),
     /// Read the secret, with which the client authenticates, then revoke.
     ReadClient(Held),
     RevokePending(Held, Option<Credentials>, Vec<Revocation>),
@@ -158,12 +159,28 @@ pub(super) struct SaveAttempt {
     pub(super) tries: u32,
 }
 
-/// A permit that is being acquired for one login.
+/// What needs a permit: a login, or a refresh where the host counts these, too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Permitted {
+    Login(Credentials),
+    Refresh(IssuedToken, Option<Credentials>),
+}
+
+impl Permitted {
+    pub(super) fn origin(&self) -> &Origin {
+        match self {
+            Self::Login(credentials) => &credentials.origin,
+            Self::Refresh(token, _) => &token.origin,
+        }
+    }
+}
+
+/// A permit that is being acquired for one call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PermitAttempt {
     pub(super) held: Held,
     pub(super) name: LimiterName,
-    pub(super) credentials: Credentials,
+    pub(super) permitted: Permitted,
     pub(super) permit: Holder,
     /// When the permit of the last try was dated.
     pub(super) acquired_at: Timestamp,

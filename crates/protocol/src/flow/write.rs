@@ -84,7 +84,9 @@ impl Flow {
             }
             (write @ Attempt::Save(_), Event::Account(_)) => self.retry(cx, write),
             (Attempt::Permit(permit), Event::Limiter(Ok(limiter))) => self.write_permit(cx, permit, &limiter),
-            (Attempt::Permit(permit), Event::Limiter(Err(error))) => Next::fail(permit.held, error.into()),
+            (Attempt::Permit(permit), Event::Limiter(Err(error))) => {
+                Next::fail(permit.give_up(), error.into())
+            }
             (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
             (Attempt::Block(block), Event::Limiter(Err(_))) => self.blocked(cx, block),
@@ -102,10 +104,10 @@ impl Flow {
         match write {
             Attempt::Save(save) if !save.is_retried(until, deadline) => self.not_saved(cx, save),
             Attempt::Permit(permit) if tries >= LIMITER_TRIES => {
-                Next::fail(permit.held, self.not_written(STORE_RETRY))
+                Next::fail(permit.give_up(), self.not_written(STORE_RETRY))
             }
             Attempt::Permit(permit) if until > self.latest_send(cx, &permit.held) => {
-                Next::fail(permit.held, Failure::TooLittleTime)
+                Next::fail(permit.give_up(), Failure::TooLittleTime)
             }
             Attempt::Block(block)
                 if tries >= LIMITER_TRIES || until.plus(COMMIT_RESERVE) > block.ends(deadline) =>

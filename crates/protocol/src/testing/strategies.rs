@@ -113,8 +113,14 @@ pub fn limiter() -> impl Strategy<Value = LoginLimiter> {
             holder: Holder(holder),
         },
     );
-    (version(), vec(permit, 0..12), option::of(instant()))
-        .prop_map(|(version, permits, blocked_until)| LoginLimiter { version, permits, blocked_until })
+    (version(), vec(permit, 0..12), option::of(instant()), 1..=3_600_u64).prop_map(
+        |(version, permits, blocked_until, window)| LoginLimiter {
+            version,
+            permits,
+            blocked_until,
+            window: Duration::from_secs(window),
+        },
+    )
 }
 
 /// Requests of every intent, for the default account.

@@ -4,7 +4,9 @@ use crate::config;
 use proptest::prelude::*;
 use std::time::Duration;
 use token_broker_protocol::testing::strategies::{instant, limiter, policy};
-use token_broker_protocol::{AccountName, Holder, LoginLimiter};
+use token_broker_protocol::{
+    AccountName, Counts, Holder, LimiterName, LoginLimit, LoginLimiter, LoginLimits, Per,
+};
 
 proptest! {
     #![proptest_config(config())]
@@ -31,5 +33,29 @@ proptest! {
             prop_assert!(limiter.counting(now).count() <= policy.login_budget.max(before));
             prop_assert!(of(&limiter, &account, now) <= share.max(own_before));
         }
+    }
+
+    /// In any window, by the dates of the permits; a host that counts all asks for one before a refresh, too.
+    #[test]
+    fn a_limit_is_kept_in_any_window(
+        requests in 1..=100_usize, seconds in 1..=3_600_u64, policy in policy(), now in instant(),
+        steps in proptest::collection::vec((0..5_u8, 0..300_000_u64), 1..200)
+    ) {
+        let window = Duration::from_secs(seconds);
+        let limit = LoginLimit { requests, window, counts: Counts::All, per: Per::Host };
+        let by_host = [("a.example".to_owned(), limit)].into();
+        let limits = LoginLimits::new("a.example".to_owned(), None, by_host);
+        let budget = limits.budget_of(&policy, &LimiterName::default());
+        let (mut limiter, mut now, mut acquired) = (LoginLimiter::default(), now, Vec::new());
+        for ((account, step), holder) in steps.into_iter().zip(0..) {
+            now = now.plus(Duration::from_millis(step));
+            let account = AccountName::parse(&format!("a-{account}")).expect("a name");
+            if let Ok(next) = limiter.try_acquire(budget, &account, Holder(holder), now) {
+                (limiter, _) = (next, acquired.push(now));
+            }
+        }
+        let kept = acquired.windows(requests + 1).all(|some| some[requests].since(some[0]) >= window);
+        prop_assert!(kept, "{acquired:?}");
+        prop_assert!(!acquired.is_empty());
     }
 }

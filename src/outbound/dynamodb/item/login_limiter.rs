@@ -6,15 +6,16 @@ use super::{
         get_instant, get_maps, get_number, get_text, instant, list, number, optional, required, text,
     },
 };
-use protocol::{AccountName, Holder, LoginLimiter, Permit, Version};
+use protocol::{AccountName, Holder, LOGIN_WINDOW, LimiterName, LoginLimiter, Permit, Version};
+use std::time::Duration;
 
-/// The partition key of the limiter for the configured upstream, or for another host.
-pub fn limiter_key(host: Option<&str>) -> String {
-    host.map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |host| format!("{LOGIN_LIMITER_KEY}#{host}"))
+/// The partition key of a limiter: of the configured host, or of another host or account.
+pub fn limiter_key(name: &LimiterName) -> String {
+    name.key().map_or_else(|| LOGIN_LIMITER_KEY.to_owned(), |key| format!("{LOGIN_LIMITER_KEY}#{key}"))
 }
 
 /// The limiter as an item.
-pub fn from_login_limiter(host: Option<&str>, limiter: &LoginLimiter) -> Item {
+pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
     let permits = limiter.permits.iter().map(|permit| {
         Item::from([
             text("account", permit.account.as_str()),
@@ -24,11 +25,14 @@ pub fn from_login_limiter(host: Option<&str>, limiter: &LoginLimiter) -> Item {
         ])
     });
     let mut item = Item::from([
-        text("pk", limiter_key(host)),
+        text("pk", limiter_key(name)),
         number("version", limiter.version.0),
         list("permits", permits),
     ]);
     item.extend(limiter.blocked_until.map(|until| instant("blocked_until_ms", until)));
+    // Earlier releases know this one only.
+    let other = (limiter.window != LOGIN_WINDOW).then(|| limiter.window.as_secs());
+    item.extend(other.map(|seconds| number("window_seconds", seconds)));
     item
 }
 
@@ -42,6 +46,7 @@ pub fn to_login_limiter(item: &Item) -> Result<LoginLimiter, ItemError> {
         permits: permits.collect::<Result<_, _>>()?,
         version: Version(required(item, "version", get_number)?),
         blocked_until: optional(item, "blocked_until_ms", get_instant)?,
+        window: optional(item, "window_seconds", get_number)?.map_or(LOGIN_WINDOW, Duration::from_secs),
     })
 }
 

@@ -4,6 +4,7 @@ mod clocks;
 mod expiry_herd;
 mod lease;
 mod life_cycle;
+mod limits;
 mod logins;
 mod oauth2;
 mod operator;
@@ -19,9 +20,9 @@ mod transitions;
 use super::{state::*, *};
 use crate::{
     Account, AccountName, Answer, ApiVersion, Call, Cooldown, CooldownReason, Credentials, Draw, Expiry,
-    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, NewRefreshToken, Origin, Outcome,
-    Policy, Revocation, STORE_RETRY, Secret, SecretError, StoreError, Task, TokenKind, UpstreamReply,
-    Verdict, Version, WriteOutcome, testing,
+    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, LoginLimits, NewRefreshToken, Origin,
+    Outcome, Policy, Revocation, STORE_RETRY, Secret, SecretError, StoreError, Task, TokenKind,
+    UpstreamReply, Verdict, Version, WriteOutcome, testing,
 };
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ struct World {
     report: Option<Outcome>,
     /// Whether every request is selected for early refresh of a due pair, or none.
     eager: bool,
+    limits: &'static LoginLimits,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             draws: 0,
             report: None,
             eager: false,
+            limits: const { &LoginLimits::NONE },
         }
     }
 
@@ -129,9 +132,10 @@ impl World {
         // Each draw differs, as holders have to.
         self.draws += 1;
         let draw = Draw(if self.eager { self.draws } else { u64::MAX - self.draws });
+        let cx = Context { limits: self.limits, ..cx(self.now, draw) };
         match event {
-            None => flow.begin(cx(self.now, draw)),
-            Some(event) => flow.step(cx(self.now, draw), event),
+            None => flow.begin(cx),
+            Some(event) => flow.step(cx, event),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use protocol::testing::strategies::{account, limiter};
-use protocol::{Account, AccountName};
+use protocol::{Account, AccountName, LimiterName};
 use token_broker::outbound::dynamodb::item::{
     Item, account_of, from_account, from_login_limiter, to_account, to_login_limiter,
 };
@@ -43,7 +43,7 @@ proptest! {
 
     #[test]
     fn the_login_limiter_survives_a_round_trip(limiter in limiter()) {
-        prop_assert_eq!(to_login_limiter(&from_login_limiter(None, &limiter)), Ok(limiter));
+        prop_assert_eq!(to_login_limiter(&from_login_limiter(&LimiterName::default(), &limiter)), Ok(limiter));
     }
 
     #[test]
@@ -54,7 +54,7 @@ proptest! {
     #[test]
     fn a_damaged_item_is_parsed_or_refused_by_name(
         account in account().prop_flat_map(|account| damaged(from_account(&AccountName::default(), &account))),
-        limiter in limiter().prop_flat_map(|limiter| damaged(from_login_limiter(None, &limiter)))
+        limiter in limiter().prop_flat_map(|limiter| damaged(from_login_limiter(&LimiterName::default(), &limiter)))
     ) {
         is_parsed_or_refused_by_name(&account)?;
         is_parsed_or_refused_by_name(&limiter)?;

@@ -21,7 +21,10 @@ fn is_parsed_or_refused_by_name(item: &Item) -> TestCaseResult {
         );
     }
     if let Ok(limiter) = to_login_limiter(item) {
-        prop_assert_eq!(to_login_limiter(&from_login_limiter(None, &limiter)), Ok(limiter));
+        prop_assert_eq!(
+            to_login_limiter(&from_login_limiter(&LimiterName::default(), &limiter)),
+            Ok(limiter)
+        );
     }
     for error in [to_account(item).err(), to_login_limiter(item).err()].into_iter().flatten() {
         let text = error.to_string();

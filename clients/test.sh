@@ -59,8 +59,9 @@ run_python() {
     install_python "$venv" >>"$LOG" 2>&1 ||
         { cat "$LOG"; skip python "the packages that its tests need cannot be installed"; return; }
     local dist=$WORK/dist/python clean=$WORK/clean-python
-    rm -rf "$dist"
-    (cd clients/python && "$venv/bin/python" -m hatchling build --directory "$dist") >>"$LOG" 2>&1 ||
+    rm -rf "$dist" "$WORK/staged-python"
+    (python3 scripts/release.py stage python "$WORK/staged-python" && cd "$WORK/staged-python" &&
+        "$venv/bin/python" -m hatchling build --directory "$dist") >>"$LOG" 2>&1 ||
         { fail python "the package cannot be built"; return; }
     install=(-m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall "$dist"/*.whl)
     "$venv/bin/python" "${install[@]}" >>"$LOG" 2>&1 || { fail python "the wheel cannot be installed"; return; }
@@ -102,8 +103,9 @@ run_node() {
         { cat "$LOG"; skip node "the packages that its tests need cannot be installed"; return; }
     rm -rf "$work/test" "$work/node_modules/token-broker"
     local dist=$WORK/dist/node clean=$WORK/clean-node
-    rm -rf "$dist" "$clean" && mkdir -p "$dist" "$clean"
-    (cd clients/node && npm pack --silent --pack-destination "$dist") >>"$LOG" 2>&1 ||
+    rm -rf "$dist" "$clean" "$WORK/staged-node" && mkdir -p "$dist" "$clean"
+    (python3 scripts/release.py stage node "$WORK/staged-node" && cd "$WORK/staged-node" &&
+        npm pack --silent --pack-destination "$dist") >>"$LOG" 2>&1 ||
         { fail node "the package cannot be built"; return; }
     local install=(npm install --offline --no-save --no-package-lock --no-audit --no-fund --loglevel=error --prefix)
     "${install[@]}" "$work" "$dist"/*.tgz >>"$LOG" 2>&1 && cp -R clients/node/test "$work/test" ||

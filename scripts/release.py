@@ -2,8 +2,9 @@
 
     release.py version PACKAGE          its version, from the output of `cargo metadata`
     release.py notes VERSION CHANGELOG  this version's part of the changelog
-    release.py zip ZIP NAME PROGRAM     a zip with this program under this name
+    release.py zip ZIP NAME FILE...     a zip with this file under this name, and the next under the next
     release.py sbom FILE PACKAGE TARGET the components of a program (CycloneDX)
+    release.py stage python|node FOLDER the sources of a client's package
 
 Nothing in a zip or an SBOM depends on the machine or the time: SOURCE_DATE_EPOCH is the time in both.
 """
@@ -13,6 +14,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -33,13 +35,31 @@ def notes(version, changelog):
     sys.exit(1) if not found or not found[1].strip() else print(found[1].strip())
 
 
-def pack(archive, name, program):
-    entry = zipfile.ZipInfo(name, when().timetuple()[:6])
-    entry.create_system = 3  # Unix permissions: a file that everyone may run
-    entry.external_attr = 0o100755 << 16
-    entry.compress_type = zipfile.ZIP_DEFLATED
+def pack(archive, *files):
     with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr(entry, pathlib.Path(program).read_bytes(), compresslevel=9)
+        for name, program in zip(files[::2], files[1::2], strict=True):
+            entry = zipfile.ZipInfo(name, when().timetuple()[:6])
+            entry.create_system = 3  # Unix permissions: everyone may run programs, and read other files
+            entry.external_attr = (0o100755 if os.access(program, os.X_OK) else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            zipped.writestr(entry, pathlib.Path(program).read_bytes(), compresslevel=9)
+
+
+def stage(client, folder):
+    """A copy of the client, with the licences and the repository's URL, which Cargo.toml alone has."""
+    folder = pathlib.Path(folder)
+    repository = tomllib.loads(pathlib.Path("Cargo.toml").read_text())["workspace"]["package"]["repository"]
+    shutil.copytree(f"clients/{client}", folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    for licence in pathlib.Path().glob("LICENSE-*"):
+        shutil.copy(licence, folder)
+    if client == "python":
+        with (folder / "pyproject.toml").open("a") as project:
+            project.write(f'\n[project.urls]\nRepository = "{repository}"\n')
+    else:
+        manifest = json.loads((folder / "package.json").read_text())
+        manifest["homepage"] = repository
+        manifest["repository"] = {"type": "git", "url": f"git+{repository}.git", "directory": "clients/node"}
+        (folder / "package.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 class Tree:
@@ -93,7 +113,7 @@ def sbom(file, package, target):
             "hashes": [{"alg": "SHA-256", "content": checksums[key]}] if key in checksums else None,
             # To Cargo, a slash between licences means "or", since before SPDX.
             "licenses": [{"expression": known["license"].replace("/", " OR ")}] if known["license"] else None,
-            # Only for crates of the registry: the workspace's own crates are not published.
+            # Only for crates of the registry, not for the workspace's own.
             "purl": reference(key) if key in checksums else None,
         }
         return {name: value for name, value in given.items() if value}
@@ -116,5 +136,5 @@ def sbom(file, package, target):
     pathlib.Path(file).write_text(json.dumps(bill, indent=1, ensure_ascii=False) + "\n")
 
 
-COMMANDS = {"version": version, "notes": notes, "zip": pack, "sbom": sbom}
+COMMANDS = {"version": version, "notes": notes, "zip": pack, "sbom": sbom, "stage": stage}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -3,6 +3,10 @@
 #
 #   token-broker-ARCH.zip          the function: one program, `bootstrap`
 #   token-broker-agent-ARCH.zip    the layer with the agent: `extensions/token-broker-agent`
+#   token-broker-local-ARCH.zip    the local stack, with all libraries linked in, and the Containerfile that copies it
+#   *.whl, token_broker-*.tar.gz   the client in Python
+#   token-broker-*.tgz             the client in Node.js
+#   *.crate                        the client in Rust, and the crate that it needs
 #   *.template.yaml                CloudFormation for each of them
 #   *.cdx.json                     the components of each program (CycloneDX)
 #   SHA256SUMS                     of all of these
@@ -12,16 +16,15 @@
 #   scripts/release.sh --tag v1.2.3     both, if this is version 1.2.3 everywhere; also its part of the changelog
 #
 # The same commit and tools give the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
-# The tools are the toolchain of rust-toolchain.toml, and those that this installs by version: cargo-lambda, Zig as the linker
-# and C compiler, cargo-auditable, and SAM's translator.
+# The tools are the toolchain of rust-toolchain.toml with its standard libraries for musl, npm, and those that this
+# installs by version: cargo-lambda, Zig as the linker and C compiler, cargo-auditable, hatchling, and SAM's translator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/system/common.sh
 . tests/system/arm64_std.sh
 
 # The function first, then what else is shipped: NAME, and its name in the zip.
-programs=("token-broker bootstrap")
-[ ! -e clients/agent/Cargo.toml ] || programs+=("token-broker-agent extensions/token-broker-agent")
+programs=("token-broker bootstrap" "token-broker-agent extensions/token-broker-agent")
 
 if [ "${1:-}" = --tag ]; then
     tag=$2
@@ -78,6 +81,77 @@ compile() (
     done
 )
 
+# compile_local ARCH TARGET: the local stack, as $build/local/TARGET/release/token-broker-local. Zig compiles the C code
+# only: a caught panic aborts a program that Zig links. No link-time optimization: nobody waits for this program.
+compile_local() (
+    local target=$2 zig=$build/local/$1-zig
+    rustup target add "$target" || exit
+    mkdir -p "$zig"
+    printf '#!/bin/sh\nexec cargo-lambda zig %s\n' "cc -- -target ${target/-unknown/} \"\$@\"" >"$zig/cc"
+    printf '#!/bin/sh\nexec cargo-lambda zig %s\n' 'ar -- "$@"' >"$zig/ar"
+    chmod +x "$zig/cc" "$zig/ar"
+    declare -x "CC_${target//-/_}=$zig/cc" "AR_${target//-/_}=$zig/ar"
+    declare -x "CFLAGS_${target//-/_}=$(prefixes -ffile-prefix-map)"
+    RUSTFLAGS="-Clinker=rust-lld -Clink-self-contained=yes $(prefixes --remap-path-prefix)"
+    export RUSTFLAGS CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$build/local
+    cargo auditable build --locked --release --target "$target" --package token-broker-local
+)
+
+# try_local ARCH: the local stack answers a token as it is packed, and in the container.
+try_local() (
+    local arch=$1 runner=() tried=$build/local/tried log=$build/local/tried.log image=token-broker-local:release container
+    rm -rf "$tried" && python3 -m zipfile -e "$dist/token-broker-local-$arch.zip" "$tried"
+    chmod +x "$tried/token-broker-local"
+    if [ "$arch" != "$host" ]; then
+        runner=("qemu-${arch/arm64/aarch64}")
+        command -v "${runner[0]}" >/dev/null || { not_tried "token-broker-local-$arch.zip takes qemu-user" && return; }
+    fi
+    "${runner[@]}" "$tried/token-broker-local" --port 0 >"$log" 2>&1 </dev/null &
+    trap 'kill $!; wait $! || true' EXIT
+    wait_for 60 grep -q '(UTC):$' "$log" || fail "token-broker-local for $arch does not start: $(cat "$log")"
+    answers_a_token "$arch" "$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")"
+    if [ "$arch" != "$host" ]; then return; fi
+    docker version >"$log" 2>&1 || { not_tried "the Containerfile takes a container engine" && return; }
+    docker build --quiet --tag "$image" --file "$tried/Containerfile" "$tried"
+    container=$(docker run --detach "$image")
+    answers_a_token "$arch in a container" \
+        "http://$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$container"):7070"
+    docker rm --force "$container" >/dev/null && docker image rm "$image" >/dev/null
+)
+
+not_tried() { echo "release: NOT TRIED: $*"; }
+
+# answers_a_token NAME URL
+answers_a_token() {
+    curl -fsS --noproxy '*' --retry 20 --retry-connrefused -X POST "$2/token" | grep -q '"token_type":"Bearer"' ||
+        fail "token-broker-local for $1 answers no token"
+    echo "release: token-broker-local for $1 answers a token"
+}
+
+# local_stack ARCH TARGET: the archive with the local stack, and the list of its components.
+local_stack() {
+    local arch=$1 target=$2
+    compile_local "$arch" "$target"
+    python3 scripts/release.py zip "$dist/token-broker-local-$arch.zip" \
+        token-broker-local "$build/local/$target/release/token-broker-local" Containerfile crates/local/Containerfile
+    python3 scripts/release.py sbom "$dist/token-broker-local-$arch.cdx.json" token-broker-local "$target"
+    try_local "$arch"
+}
+
+# package_clients: what registries take.
+package_clients() {
+    local staged
+    staged=$(mktemp -d)
+    python3 scripts/release.py stage python "$staged/python"
+    (cd "$staged/python" && "$SYSTEM_DIR/hatch/bin/python" -m hatchling build --directory "$dist")
+    python3 scripts/release.py stage node "$staged/node"
+    (cd "$staged/node" && npm pack --silent --pack-destination "$dist")
+    rm -rf "$staged"
+    cargo package --quiet --locked --no-verify --package token-broker-contract --package token-broker-client \
+        --target-dir "$build/crates"
+    cp "$build"/crates/package/token-broker-{contract,client}-"$version".crate "$dist/"
+}
+
 # pack ARCH TARGET: the archives, and the list of components of each.
 pack() {
     local arch=$1 target=$2 name
@@ -88,12 +162,18 @@ pack() {
     done
 }
 
+case $(uname -m) in
+    aarch64 | arm64) host=arm64 ;;
+    *) host=x86_64 ;;
+esac
 cargo_tool cargo-auditable 0.7.7
+venv hatch hatchling==1.27.0
+command -v npm >/dev/null || { may_install && apt_install nodejs npm; }
 cargo_lambda_tools
 template_tools
 cargo fetch --quiet --locked # so that all of prefixes() is there
 mkdir -p "$dist"
-rm -f "$dist"/*.zip "$dist"/*.json "$dist"/*.yaml "$dist/SHA256SUMS" "$dist/NOTES.md"
+rm -f "$dist"/{*.zip,*.json,*.yaml,*.whl,*.tar.gz,*.tgz,*.crate,SHA256SUMS,NOTES.md}
 same_version
 export SOURCE_DATE_EPOCH
 for arch in "$@"; do
@@ -102,9 +182,11 @@ for arch in "$@"; do
         x86_64) cpu=haswell target=x86_64-unknown-linux-gnu ;;
         *) fail "there is no processor $arch" ;;
     esac
+    local_stack "$arch" "${target%gnu}musl"
     compile "$arch" "$cpu" "$target"
     pack "$arch" "$target"
 done
 "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$dist" "$version" "$@"
 cp clients/agent/template.yaml "$dist/token-broker-agent.template.yaml"
-(cd "$dist" && sha256sum -- *.zip *.json *.yaml | tee SHA256SUMS)
+package_clients
+(cd "$dist" && sha256sum -- *.zip *.json *.yaml *.whl *.tar.gz *.tgz *.crate | tee SHA256SUMS)

@@ -1,6 +1,6 @@
 //! Links lead somewhere.
 
-use crate::page::{Page, pages, quoted, root};
+use crate::page::{Page, page, pages, quoted, read, root};
 use std::path::Path;
 
 /// Why a relative link leads nowhere.
@@ -46,4 +46,20 @@ fn paths_of_the_repository_exist() {
         }
     }
     assert!(missing.is_empty(), "paths that do not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn commands_name_the_repository_of_cargo_toml() {
+    let manifest = read("Cargo.toml");
+    let repository =
+        manifest.lines().find_map(|line| line.strip_prefix("repository = \"https://github.com/"));
+    let repository = repository.and_then(|rest| rest.strip_suffix('"'));
+    let mut found = 0;
+    for page in pages().into_iter().chain([page("examples/testing/github.yaml")]) {
+        for rest in page.text.split(" --repo ").skip(1) {
+            assert_eq!(rest.split_whitespace().next(), repository, "{}", page.path.display());
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the documents have such commands");
 }

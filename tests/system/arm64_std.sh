@@ -1,4 +1,4 @@
-# The standard library for arm64, if this machine is not arm64.
+# Builds and runs programs for arm64, if this machine is not arm64.
 # shellcheck shell=bash
 
 ARM64=aarch64-unknown-linux-gnu
@@ -57,4 +57,13 @@ rust_source() {
         cd "$apt/archives" && apt-get download "rust-src=$package" && dpkg-deb -x rust-src_*.deb "$apt/unpacked"
     ) || return
     rm -rf "$2" && mkdir -p "$(dirname "$2")" && mv "$apt/unpacked/usr/src/rustc-$1" "$2" && rm -rf "$apt"
+}
+
+# Sets EMULATOR to the command that runs a program for arm64, empty on such a machine.
+emulate_arm64() {
+    EMULATOR=
+    [ "$(uname -m)" = aarch64 ] && return
+    EMULATOR="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    { command -v qemu-aarch64 && [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ]; } ||
+        { may_install && apt_install qemu-user libc6-arm64-cross; }
 }

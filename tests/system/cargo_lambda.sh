@@ -73,19 +73,12 @@ check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin
 
 # The program of the zip itself, on an emulated processor if necessary.
 start_package() {
-    local runner=()
-    if [ "$(uname -m)" != aarch64 ]; then runner=(qemu-aarch64 -L /usr/aarch64-linux-gnu); fi
     start_emulator package-emulator --only-lambda-apis || return
     python3 -m zipfile -e "$PACKAGE" "$SYSTEM_DIR/package" && chmod +x "$SYSTEM_DIR/package/bootstrap" || return
-    # shellcheck disable=SC2016,SC2046 # $LATEST is a name, and the values have no blanks
+    # shellcheck disable=SC2016,SC2046,SC2086 # $LATEST is a name, and the values have no blanks
     background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="http://127.0.0.1:$EMULATOR/.rt" \
         AWS_LAMBDA_FUNCTION_NAME=token-broker AWS_LAMBDA_FUNCTION_VERSION='$LATEST' AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 \
-        "${runner[@]}" "$SYSTEM_DIR/package/bootstrap"
-}
-
-emulate_arm64() {
-    [ "$(uname -m)" = aarch64 ] || { command -v qemu-aarch64 && [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ]; } ||
-        { may_install && apt_install qemu-user libc6-arm64-cross; }
+        $EMULATOR "$SYSTEM_DIR/package/bootstrap"
 }
 
 if emulate_arm64 >"$LOGS/qemu.log" 2>&1; then

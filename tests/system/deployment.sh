@@ -3,24 +3,27 @@
 # shellcheck shell=bash
 
 DEPLOYMENT=$SYSTEM_DIR/deployment
+. tests/system/arm64_std.sh
+. tests/system/deployment/terraform.sh
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 
-# The folder of a release for this machine's processor: the one that the part `release` has made in this run; or with
-# the function as cargo builds it for the tests.
+# The folder of a release, with the zip for arm64 that the part `cargo_lambda` has made in this run and run on the
+# processor of EMULATOR; or with the function as cargo builds it for the tests.
 release_folder() {
-    ARCHITECTURE=x86_64
-    if [ "$(uname -m)" = aarch64 ]; then ARCHITECTURE=arm64; fi
-    VERSION=$(cargo metadata --locked --no-deps --format-version 1 | python3 scripts/release.py version token-broker)
-    rm -rf "$DEPLOYMENT" && mkdir -p "$DEPLOYMENT/release" || return
-    if grep -q $'^passed\trelease: build the archives' "$RESULTS" && [ $ARCHITECTURE = x86_64 ]; then
-        cp "$SYSTEM_DIR"/release/here/dist/* "$DEPLOYMENT/release/"
-        return
+    local folder=$DEPLOYMENT/release
+    rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
+    if grep -q $'^passed\tcargo lambda: the program of the zip answers a token' "$RESULTS"; then
+        ARCHITECTURE=arm64
+        emulate_arm64 && cp "$SYSTEM_DIR/lambda/token-broker/bootstrap.zip" "$folder/token-broker-arm64.zip" || return
+    else
+        ARCHITECTURE=x86_64 EMULATOR=
+        if [ "$(uname -m)" = aarch64 ]; then ARCHITECTURE=arm64; fi
+        cargo build --quiet --locked --bin token-broker && strip -o "$DEPLOYMENT/bootstrap" target/debug/token-broker &&
+            SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python3 scripts/release.py zip \
+                "$folder/token-broker-$ARCHITECTURE.zip" bootstrap "$DEPLOYMENT/bootstrap" || return
     fi
-    cargo build --quiet --locked --bin token-broker && strip -o "$DEPLOYMENT/bootstrap" target/debug/token-broker &&
-        SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python3 scripts/release.py zip \
-            "$DEPLOYMENT/release/token-broker-$ARCHITECTURE.zip" bootstrap "$DEPLOYMENT/bootstrap" &&
-        "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$DEPLOYMENT/release" "$VERSION" $ARCHITECTURE &&
-        (cd "$DEPLOYMENT/release" && sha256sum -- * >SHA256SUMS)
+    "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$folder" 0.1.0 $ARCHITECTURE &&
+        (cd "$folder" && sha256sum -- * >SHA256SUMS)
 }
 
 start_upstream() {
@@ -37,7 +40,7 @@ start_aws() {
     # Python functions run with the first python3 of the PATH. What is not said otherwise ends up in the functions'
     # environment, such as the authority.
     background aws env BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" AUTH=true MINISTACK_ACCOUNT_ID=123456789012 \
-        SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
+        EMULATOR="$EMULATOR" SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
         "$SYSTEM_DIR/ministack/bin/python" tests/system/deployment/aws.py
     wait_for 30 grep -q 'Running on' "$LOGS/aws.log"
 }
@@ -71,15 +74,30 @@ assert made["Resources"]["BrokerFunction"]["Properties"]["Code"]["S3Bucket"] == 
 PYTHON
 }
 
+# No emulator that can be installed has StackSets with a template from a bucket, so the AWS CLI checks the command alone.
+stack_sets_command() {
+    local command
+    command=$(grep -o '`aws cloudformation create-stack-set [^`]*`' docs/OPERATIONS.md | tr -d '`') &&
+        $command --generate-cli-skeleton output
+}
+
 need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trustme==1.2.1 PyYAML==6.0.4
 need "the AWS CLI" aws_cli
 need "what makes the template of a release" template_tools
 need "a folder like a release's" release_folder
 need "CDK" node_modules cdk aws-cdk-lib@2.276.0 constructs@10.8.1
 check "deployment: CDK includes the template of a release" cdk_includes_the_template
+check "deployment: the AWS CLI takes the command for StackSets" stack_sets_command
+need "the agent" cargo build --quiet --locked --package token-broker-agent
 need "an upstream with TLS" start_upstream
 need "the emulator of AWS" start_aws
 check "deployment: the README's commands deploy a release and get a token" deploys_by_the_readme || return 0
+if [ "$(uname -m)" = x86_64 ]; then
+    need "Terraform" terraform_tools
+    check "deployment: Terraform deploys the template of a release" terraform_deploys_the_template
+else
+    skip "deployment: Terraform deploys the template of a release" "its package is for x86_64"
+fi
 for name in $(python tests/system/deployment/stack.py list); do
     check "deployment: ${name//_/ }" python tests/system/deployment/stack.py "$name"
 done

@@ -41,15 +41,23 @@ no_networks() {
     rm -rf "/etc/netns/$WORKER"
 } >/dev/null 2>&1
 
+# Sets PROGRAM: that of the release, if the part `release` has made one in this run.
+local_program() {
+    PROGRAM=$SYSTEM_DIR/release/local/token-broker-local
+    grep -q $'^passed\trelease: the local stack has all libraries in it' "$RESULTS" && return
+    PROGRAM=target/debug/token-broker-local
+    cargo build --quiet --locked --package token-broker-local
+}
+
 # The program with the arguments of the Containerfile and of the compose file.
 start_container() {
     local arguments
-    cargo build --quiet --locked --package token-broker-local || return
+    local_program || return
     mapfile -t arguments < <(sed -n 's/^ENTRYPOINT //p' crates/local/Containerfile |
         python3 -c 'import json, sys; print(*json.load(sys.stdin)[1:], sep="\n")')
     mapfile -t -O ${#arguments[@]} arguments < <(of_compose "services['token-broker-local']['command']" |
         sed "s|^/routes.json$|$HERE/routes.json|")
-    background container ip netns exec "$STACK" env -u TOKEN_BROKER_PORT target/debug/token-broker-local "${arguments[@]}"
+    background container ip netns exec "$STACK" env -u TOKEN_BROKER_PORT "$PROGRAM" "${arguments[@]}"
     wait_for 30 grep -q '(UTC):$' "$LOGS/container.log"
 }
 
@@ -83,21 +91,24 @@ worker_invokes_the_function() {
         grep -o '"token_type":"Bearer"'
 }
 
-# The steps of the workflow that run a command, in a folder whose token-broker is this repository.
+# The steps of the workflow, with the archive instead of the command that downloads it.
 workflow_steps() {
-    ln -sfn "$PWD" "$HERE/token-broker" && "$SYSTEM_DIR/testing/bin/python" - "$HERE" <<'PYTHON'
+    SOURCE_DATE_EPOCH=$(date +%s) python3 scripts/release.py zip "$HERE/token-broker-local-x86_64.zip" \
+        token-broker-local "$PROGRAM" && "$SYSTEM_DIR/testing/bin/python" - "$HERE" <<'PYTHON'
 import os, pathlib, subprocess, sys, yaml
 here = pathlib.Path(sys.argv[1])
-start, test = [step for step in yaml.safe_load((here / "github.yaml").read_text()) if "run" in step]
+start, test = yaml.safe_load((here / "github.yaml").read_text())
+download, start = start["run"].split("\n", 1)
+assert download.startswith("gh release download ") and download.endswith(" token-broker-local-x86_64.zip"), download
 variables = {**os.environ, **test["env"]}
 variables.pop("TOKEN_BROKER_PORT", None)
-script = f"set -e\n{start['run']}\n{sys.executable} -m {test['run']} -q -p no:cacheprovider test_service.py; kill %1"
+script = f"set -e\n{start}\n{sys.executable} -m {test['run']} -q -p no:cacheprovider test_service.py; kill %1"
 subprocess.run(["bash", "-c", script], cwd=here, env=variables, check=True)
 PYTHON
 }
 in_a_network_of_its_own() {
     PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/clients/python/src unshare --net sh -c 'ip link set lo up && "$@"' sh \
-        bash -c "$(declare -p SYSTEM_DIR HERE); $(declare -f workflow_steps); workflow_steps"
+        bash -c "$(declare -p SYSTEM_DIR HERE PROGRAM); $(declare -f workflow_steps); workflow_steps"
 }
 
 need "the examples" examples

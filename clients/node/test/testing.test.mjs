@@ -66,6 +66,7 @@ test("the package names its project", async () => {
     assert.deepEqual([manifest.version, manifest.license], [setting("version"), setting("license")]);
     assert.ok(manifest.description && manifest.keywords.length && !manifest.private);
     assert.match(await inPackage("README.md"), /^# token-broker for Node\.js/);
+    assert.match(await inPackage("LICENSE-MIT"), /^MIT License/);
 });
 
 test("the codes are the contract's", async () => {

@@ -28,6 +28,7 @@ def test_the_package_names_its_project() -> None:
     assert (said["Version"], said["License-Expression"]) == (setting("version"), setting("license"))
     assert said["Summary"] and said["Keywords"] and said["Requires-Python"] == ">=3.9"
     assert "# token-broker for Python" in said["Description"]
+    assert said.get_all("License-File") == ["LICENSE-APACHE", "LICENSE-MIT"]
     classifiers = said.get_all("Classifier") or []
     assert "Typing :: Typed" in classifiers and not any(name.startswith("Private ::") for name in classifiers)
 

@@ -1,5 +1,11 @@
-"""ministack, with one fix: its API Gateway invokes the version behind an alias, but the function has to see the alias."""
+"""ministack, with one fix and one addition.
 
+The fix: its API Gateway invokes the version behind an alias, but the function has to see the alias. The addition: it
+runs the function on the processor that EMULATOR emulates, if it is set.
+"""
+
+import os
+import subprocess
 import sys
 
 import ministack.services.lambda_svc as functions
@@ -15,5 +21,13 @@ def with_alias(reference, **scope):
     return function, config, name
 
 
+class Popen(subprocess.Popen):
+    def __init__(self, command, **options):
+        if command[0].endswith("/bootstrap"):
+            command = [*os.environ["EMULATOR"].split(), *command]
+        super().__init__(command, **options)
+
+
 functions._get_func_record_for_ref_in_scope = with_alias
+subprocess.Popen = Popen
 sys.exit(main())

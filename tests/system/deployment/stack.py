@@ -3,9 +3,13 @@
     stack.py CHECK [ARGUMENT...]
 """
 
+import contextlib
 import json
+import os
 import pathlib
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,12 +18,12 @@ import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
+from ministack.core.iam_evaluator import EvalContext, resource_policy_allows
 
 NAME = "token-broker"
 ALIASES = ["candidate", "http", "live", "operator", "schedule"]
 
 cloudformation, functions, logs = map(boto3.client, ("cloudformation", "lambda", "logs"))
-iam = boto3.client("iam")
 
 
 def described():
@@ -47,9 +51,11 @@ def versions():
     return {each["Name"]: each["FunctionVersion"] for each in aliases}
 
 
-def user(name, action, resource):
-    """The session of a new user with only this permission."""
-    iam.create_user(UserName=name)
+def user(name, action, resource, session=boto3):
+    """The session of a user with only this permission."""
+    iam = session.client("iam")
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": action, "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=policy)
@@ -204,6 +210,73 @@ def the_documents_rule_takes_accounts_that_break():
         assert found["Result"] == expected, (pattern, accounts)
 
 
+def command_of_the_page(text):
+    """The block of OPERATIONS.md that has this text, run with the variables that the page defines."""
+    page = pathlib.Path("docs/OPERATIONS.md").read_text()
+    block = next(each for each in page.split("```bash\n")[1:] if text in each).split("```")[0]
+    subprocess.run(["bash", "-euxc", block], check=True, env={**os.environ, "FUNCTION": output("FunctionArn")})
+
+
+def live_admits(account, organization=None):
+    """Whether the policy of `live` lets a user of this account in, as the emulator evaluates it.
+
+    It cannot be invoked from there: the emulator looks for a function in the caller's account alone.
+    """
+    try:
+        policy = functions.get_policy(FunctionName=output("FunctionArn"), Qualifier="live")["Policy"]
+    except functions.exceptions.ResourceNotFoundException:
+        return False
+    context = EvalContext(
+        principal_arn=f"arn:aws:iam::{account}:user/partner",
+        principal_type="User",
+        principal_account=account,
+        action="lambda:InvokeFunction",
+        resource_arn=output("LiveAliasArn"),
+        region="us-east-1",
+        service_context={"aws:principalorgid": organization},
+    )
+    return resource_policy_allows(policy, context, same_account=False)
+
+
+def another_account_needs_the_pages_permission():
+    assert not live_admits("210987654321")
+    command_of_the_page("aws lambda add-permission")
+    assert live_admits("210987654321") and not live_admits("321098765432")
+    permission = {"FunctionName": output("FunctionArn"), "Qualifier": "live", "StatementId": "account-210987654321"}
+    functions.remove_permission(**permission)
+
+
+def an_organization_may_call_live():
+    assert update(OrganizationId="o-0123456789") == "UPDATE_COMPLETE"
+    assert live_admits("210987654321", "o-0123456789")
+    assert not live_admits("210987654321", "o-9876543210") and not live_admits("210987654321")
+
+
+def an_agent_in_another_account_assumes_a_role():
+    partner = boto3.Session("210987654321", "root")
+    role = "arn:aws:iam::123456789012:role/callers"
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}}
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="callers", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": trust}))
+    keys = user("partner", "sts:AssumeRole", role, partner).get_credentials()
+    profile = f"[profile broker]\nrole_arn = {role}\nsource_profile = own\nregion = us-east-1\n"
+    own = f"[profile own]\naws_access_key_id = {keys.access_key}\naws_secret_access_key = {keys.secret_key}\n"
+    with tempfile.NamedTemporaryFile("w") as config:
+        config.write(profile + own)
+        config.flush()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        kept |= {"AWS_CONFIG_FILE": config.name, "AWS_PROFILE": "broker", "TOKEN_BROKER_FUNCTION": output("LiveAliasArn")}
+        kept |= {"AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"], "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+        ask = ["target/debug/token-broker-agent", "token", "--raw"]
+        refused = subprocess.run(ask, env=kept, capture_output=True, text=True)
+        assert refused.returncode and "AccessDenied" in refused.stderr, refused
+        statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": output("LiveAliasArn")}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        iam.put_role_policy(RoleName="callers", PolicyName="live", PolicyDocument=policy)
+        answered = subprocess.run(ask, env=kept, capture_output=True, text=True, check=True)
+        assert answered.stdout.strip() == invoke("live", {})[1]["access_token"]
+
+
 def a_wrong_parameter_reaches_no_caller():
     before = versions()
     state = update(Callers='[{"caller":"direct:live","accounts":["*"],"actions":["tokn"]}]')
@@ -247,6 +320,9 @@ CHECKS = [
     another_parameter_moves_all_aliases_to_a_new_version,
     a_page_arrives_and_a_ticket_does_not,
     the_documents_rule_takes_accounts_that_break,
+    another_account_needs_the_pages_permission,
+    an_organization_may_call_live,
+    an_agent_in_another_account_assumes_a_role,
     a_wrong_parameter_reaches_no_caller,
     the_aliases_go_back_by_hand,
     the_logs_and_their_key_outlive_the_stack,

@@ -16,7 +16,7 @@ pub enum Decision {
     Finish,
     /// Renew the pair with its refresh token.
     Refresh(IssuedToken),
-    /// Renew the pair with email and password.
+    /// Renew the pair with the secret's credentials.
     LogIn,
     /// The caller reports the pair as rejected. Probe it to find out whether it is dead.
     Probe(IssuedToken),

@@ -20,9 +20,9 @@ pub enum Failure {
     /// Secrets Manager is unreachable, and a login is needed.
     #[error("a login is needed, but Secrets Manager is unreachable; try again")]
     SecretUnavailable,
-    /// The upstream refused email and password of this version of the secret.
+    /// The upstream refused the credentials of this version of the secret.
     #[error(
-        "the upstream refused the email and password of secret version {0}; they are tried again when the secret has a new version, when an operator unblocks the account, or after 6 to 24 hours"
+        "the upstream refused the credentials of secret version {0}; they are tried again when the secret has a new version, when an operator unblocks the account, or after 6 to 24 hours"
     )]
     CredentialsRejected(SecretVersion),
     /// A login now would exceed the fleet's budget.

@@ -76,7 +76,7 @@ impl RejectedSecret {
 /// How a pair was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grant {
-    /// With email and password. The upstream allows ten per minute and address.
+    /// With the secret's credentials. Convirza allows ten per minute and address.
     Login,
     /// With the single-use refresh token.
     Refresh,

@@ -202,8 +202,8 @@ pub enum UpstreamFault {
     /// Nothing came back.
     #[error("the upstream did not respond")]
     NoResponse,
-    /// It refused the login, but not certainly because of the credentials.
-    #[error("the upstream refused the login without saying that the credentials are wrong")]
+    /// It refused the login or the OAuth 2.0 client, but not certainly because of the credentials.
+    #[error("the upstream refused the request without saying that the credentials are wrong")]
     Refused,
     /// It returned something else.
     #[error("the upstream returned an unexpected response")]

@@ -43,7 +43,7 @@ impl Flow {
             let login = pair.secret_version.as_ref().filter(|_| self.request.intent == Intent::Replace);
             let may_refresh = match &read {
                 Ok(secret) => login.is_none_or(|version| *version == secret.version) || rejected(secret),
-                Err(error) => *error == SecretError::Unreachable && !needs_client,
+                Err(error) => *error == SecretError::Unreachable,
             };
             // Another upstream than the pair's does not know the refresh token.
             let secret = read.as_ref().ok().filter(|secret| secret.client_at(&pair.origin).is_some());

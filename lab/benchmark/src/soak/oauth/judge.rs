@@ -78,9 +78,10 @@ impl Judge<'_> {
                 match self.allows(kind, &earlier, exchange) {
                     Ok(reason) => *verdict.resends.entry(reason).or_default() += 1,
                     Err(reason) => verdict.broken.push(format!(
-                        "{account}: {:?} was sent again after {:.1} s, {reason}",
+                        "{account}: {:?} was sent again after {:.1} s, {reason}; before: {}",
                         exchange.token.expect("a token"),
-                        (exchange.arrived_at - first.arrived_at).as_secs_f64()
+                        (exchange.arrived_at - first.arrived_at).as_secs_f64(),
+                        earlier.iter().map(|exchange| exchange.to_string()).collect::<Vec<_>>().join(", ")
                     )),
                 }
             }
@@ -139,6 +140,8 @@ impl Judge<'_> {
                 Outcome::Kept
             }
             429 | 403 => Outcome::Kept,
+            // The verdict may not have been saved.
+            400 | 401 if error == Some("invalid_grant") && self.may_be_unsaved(exchange, true) => unclear,
             400 | 401 if error == Some("invalid_grant") => Outcome::Dead,
             400 | 401 if error.is_some() => Outcome::Kept,
             500.. => settled_after(late_copy),
@@ -193,16 +196,23 @@ impl Judge<'_> {
 
     /// Whether the server replaced the token, and the reply may not have been saved.
     fn may_have_cost_the_grant(&self, exchange: &Exchange) -> bool {
-        let Some(answer) = exchange.carried_out.as_ref().filter(|answer| answer.status == 200) else {
-            return false;
+        let answer = exchange.carried_out.as_ref().filter(|answer| answer.status == 200);
+        answer.is_some_and(|answer| answer.refresh != exchange.token) && self.may_be_unsaved(exchange, false)
+    }
+
+    /// Whether the server's answer did not arrive in time, or the process may not have saved it. The broker insists on
+    /// saving a pair; a verdict may be forgotten if the table fails.
+    fn may_be_unsaved(&self, exchange: &Exchange, is_verdict: bool) -> bool {
+        let (Some(answer), Some((replied_at, status))) = (&exchange.carried_out, exchange.reply) else {
+            return true;
         };
-        let Some((replied_at, status)) = exchange.reply else { return true };
         let was_late = replied_at - exchange.arrived_at + TRANSIT > self.timing.upstream_timeout;
         let saving = exchange.arrived_at..replied_at + SAVING;
         let was_disturbed = self.record.disturbances.iter().any(|(account, at)| {
             account.as_ref().is_none_or(|account| *account == exchange.account) && saving.contains(at)
         });
-        answer.refresh != exchange.token && (status != answer.status || was_late || was_disturbed)
+        let table_failed = self.record.table_failures.iter().any(|at| saving.contains(at));
+        status != answer.status || was_late || was_disturbed || (is_verdict && table_failed)
     }
 
     /// Callers get the token while it is usable, and none that has expired. Generations only grow.

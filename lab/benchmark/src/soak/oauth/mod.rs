@@ -100,7 +100,7 @@ impl Trial {
                 Caller::new(number, setting, Arc::clone(&shared), proxy.kills(), chance(number as u64));
             callers.spawn(caller.run(ends_at));
         }
-        let outages = disturb(&shared.world, &mut proxy, ends_at, chance(200)).await;
+        let outages = disturb(&shared.world, &mut proxy, &record, ends_at, chance(200)).await;
         proxy.stop_faults();
         shared.world.dynamodb.faults().clear();
         shared.world.secrets_manager.faults().clear();
@@ -160,13 +160,23 @@ fn environment(world: &World, proxy: &Proxy) -> Vec<(&'static str, String)> {
 }
 
 /// Disturbs table, secrets and connections until the end. Returns how often connections were refused.
-async fn disturb(world: &World, proxy: &mut Proxy, ends_at: Instant, mut chance: fastrand::Rng) -> usize {
+async fn disturb(
+    world: &World,
+    proxy: &mut Proxy,
+    record: &Mutex<Record>,
+    ends_at: Instant,
+    mut chance: fastrand::Rng,
+) -> usize {
     let mut outages = 0;
     while Instant::now() < ends_at {
         let fault = chance.choice(AWS).unwrap();
         match chance.u32(..10) {
             // Only writes: without a read, a caller may be refused though a token is usable.
-            0..=1 => world.dynamodb.faults().set(Operations::Writes, fault, Some(1)),
+            0..=1 => {
+                world.dynamodb.faults().set(Operations::Writes, fault, Some(1));
+                world.dynamodb.faults().met(&Operations::Writes).await;
+                record.lock().unwrap().table_failures.push(Instant::now());
+            }
             2 => world.secrets_manager.faults().set(Operations::All, fault, Some(1)),
             3 => {
                 proxy.refuse(Duration::from_millis(chance.u64(100..1_000))).await;

@@ -111,6 +111,16 @@ impl Exchange {
     }
 }
 
+impl fmt::Display for Exchange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.fault.map_or("no fault".to_owned(), |fault| format!("{fault:?}"));
+        let answer =
+            self.carried_out.as_ref().map(|answer| (answer.status, answer.error.as_deref().unwrap_or("ok")));
+        let reply = self.reply.map(|(at, status)| (status, at - self.arrived_at));
+        write!(formatter, "({name}; server: {answer:?}; broker: {reply:?})")
+    }
+}
+
 impl CarriedOut {
     pub(super) fn new(status: u16, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -152,6 +162,8 @@ pub(super) struct Record {
     pub(super) observations: Vec<Observation>,
     /// When an account's processes were killed or frozen, or all connections cut: a reply near this may be lost.
     pub(super) disturbances: Vec<(Option<String>, Instant)>,
+    /// When the table failed to write.
+    pub(super) table_failures: Vec<Instant>,
     /// When the server first refused an access token.
     pub(super) dead: HashMap<Fingerprint, Instant>,
     /// When a secret got a refresh token.

@@ -81,7 +81,7 @@ impl Judge<'_> {
                         "{account}: {:?} was sent again after {:.1} s, {reason}; before: {}",
                         exchange.token.expect("a token"),
                         (exchange.arrived_at - first.arrived_at).as_secs_f64(),
-                        earlier.iter().map(|exchange| exchange.to_string()).collect::<Vec<_>>().join(", ")
+                        history(earlier.iter().copied())
                     )),
                 }
             }
@@ -189,7 +189,16 @@ impl Judge<'_> {
             });
             match excuse {
                 Some(_) => verdict.grants_lost += 1,
-                None => verdict.broken.push(format!("{account}: grant {number} was lost without need")),
+                None => {
+                    let since = self
+                        .exchanges(account)
+                        .filter(|exchange| (*begins_at..lost.at).contains(&exchange.arrived_at));
+                    verdict.broken.push(format!(
+                        "{account}: grant {number} was lost without need after {:.1} s; calls: {}",
+                        (lost.at - *begins_at).as_secs_f64(),
+                        history(since)
+                    ));
+                }
             }
         }
     }
@@ -262,6 +271,10 @@ impl Judge<'_> {
         (!is_dead && left >= SHORTEST_TTL)
             .then(|| format!("{} was usable for {} s", answer.token, left.as_secs()))
     }
+}
+
+fn history<'a>(exchanges: impl Iterator<Item = &'a Exchange>) -> String {
+    exchanges.map(Exchange::to_string).collect::<Vec<_>>().join(", ")
 }
 
 enum Outcome {

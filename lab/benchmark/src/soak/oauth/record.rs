@@ -117,7 +117,8 @@ impl fmt::Display for Exchange {
         let answer =
             self.carried_out.as_ref().map(|answer| (answer.status, answer.error.as_deref().unwrap_or("ok")));
         let reply = self.reply.map(|(at, status)| (status, at - self.arrived_at));
-        write!(formatter, "({name}; server: {answer:?}; broker: {reply:?})")
+        let token = self.token.map(|token| token.to_string()).unwrap_or_default();
+        write!(formatter, "({token} {name}; server: {answer:?}; broker: {reply:?})")
     }
 }
 

@@ -66,7 +66,7 @@ class Demand:
         return min(_DEFAULT_MIN_TTL, token._lifetime / 2) if self.min_ttl is None else self.min_ttl
 
     def is_met(self, token: Token, now: float) -> bool:
-        # Rounded up: the broker's margin covers a second, and a caller that asks for the longest lifetime gets that number.
+        # Rounded up: the broker's margin covers a second, and a caller may ask for the longest lifetime.
         left = math.ceil(token.expires_at - now)
         return left > 0 and left >= math.floor(self._wanted(token))
 

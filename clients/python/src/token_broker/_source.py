@@ -151,7 +151,7 @@ class TokenSource:
         return await _run_async(self._obtain(account, Demand(min_ttl_seconds, generation)))
 
     def _obtain(self, account: str, demand: Demand) -> _Steps:
-        """Yields a call each time that the caller has to wait for it, and is sent how long that took: at most a second."""
+        """Yields a call each time the caller has to wait for it, and is sent how long that took: at most a second."""
         _check(account, demand.min_ttl)
         limit = self._longest_wait(account, demand)
         gives_up_at = self._clock() + limit

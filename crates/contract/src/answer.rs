@@ -173,6 +173,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_token_is_none() {
+        let json = br#"{"access_token":"","expires_in":900,"generation":7}"#;
+        assert_eq!(TokenAnswer::read(json, &AccountName::default()).unwrap().access_token, None);
+    }
+
+    #[test]
     fn an_answer_that_cannot_be_used_is_not_repeated() {
         for json in [
             "",

@@ -25,6 +25,7 @@ const CLASSES = new Map([
     ["unknown_account", UnknownAccountError],
     ["credentials_rejected", CredentialsRejectedError],
     ["bad_secret", CredentialsRejectedError],
+    ["grant_lost", CredentialsRejectedError],
     ["login_budget_exhausted", UnavailableError],
     ["upstream_rate_limited", UnavailableError],
     ["upstream_unavailable", UnavailableError],

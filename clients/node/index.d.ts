@@ -149,7 +149,7 @@ export class InvalidRequestError extends TokenBrokerError {}
 export class AccessDeniedError extends TokenBrokerError {}
 /** `unknown_account`: the broker has no secret for this account. */
 export class UnknownAccountError extends TokenBrokerError {}
-/** `credentials_rejected`, `bad_secret`: an operator has to correct the account's secret before a retry. */
+/** `credentials_rejected`, `bad_secret`, `grant_lost`: an operator has to correct the account's secret before a retry. */
 export class CredentialsRejectedError extends TokenBrokerError {}
 /**
  * No token at the moment: every code that the broker answers with 503, and `broker_unavailable`: the broker or the

@@ -115,6 +115,7 @@ impl Handler {
                 Intent::Token { min_ttl, rejected: call.rejected }
             }
             Action::Refresh => Intent::Replace,
+            Action::Revoke if call.confirm => Intent::RevokeConfirmed,
             Action::Revoke => Intent::Revoke,
             Action::Unblock => Intent::Unblock,
             Action::Status => {

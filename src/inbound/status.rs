@@ -3,7 +3,8 @@
 use crate::ports::Listed;
 use contract::{ErrorCode, rfc3339};
 use protocol::{
-    Account, AccountName, Budget, Failure, Grant, LoginDelay, LoginLimiter, Policy, Read, Timestamp, Verdict,
+    Account, AccountName, Budget, Failure, Grant, GrantHealth, LoginDelay, LoginLimiter, Policy, Read,
+    Timestamp, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         Verdict::Alive { at } => Some(at),
         Verdict::Unverified | Verdict::Inconclusive { .. } | Verdict::Dead => None,
     });
-    json!({
+    let mut status = json!({
         "account": name.as_str(),
         "generation": pair.map(|pair| pair.generation.0),
         "obtained_by": pair.map(|pair| match pair.obtained_by {
@@ -67,7 +68,16 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         "failures_in_a_row": account.failures(),
         "young_deaths": account.young_deaths,
         "rejected_secret_version": account.rejected_secret.as_ref().map(|rejected| rejected.version.0.as_str()),
-    })
+    });
+    if let (Some(grant), Some(fields)) = (&account.grant, status.as_object_mut()) {
+        let health = match grant.health() {
+            GrantHealth::Sound => "sound",
+            GrantHealth::InDoubt => "in_doubt",
+            GrantHealth::Lost => "lost",
+        };
+        fields.insert("grant".to_owned(), health.into());
+    }
+    status
 }
 
 fn limiter_status(limiter: &LoginLimiter, budget: Budget, now: Timestamp) -> Value {

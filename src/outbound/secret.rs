@@ -75,8 +75,7 @@ fn oauth2(fields: &mut Fields<'_>) -> Result<(Origin, Login), String> {
         "password" => {
             GrantType::Password { username: fields.text("username")?, password: fields.text("password")? }
         }
-        // The protocol does not yet keep such a grant from being lost.
-        "refresh_token" => return Err("`grant` refresh_token is not supported by this release".to_owned()),
+        "refresh_token" => GrantType::RefreshToken { bootstrap: fields.text("refresh_token")? },
         _ => return Err("`grant` has to be client_credentials, password or refresh_token".to_owned()),
     };
     Ok((Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url }), Login::OAuth2 { client, grant }))

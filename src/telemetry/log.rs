@@ -6,7 +6,7 @@ use super::{
     record::{AccountRecord, Record},
 };
 use crate::work::Work;
-use protocol::{ServedFrom, Timestamp};
+use protocol::{GrantHealth, ServedFrom, Timestamp};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -109,6 +109,8 @@ impl InvocationLog {
             (Metric::RefreshTokenSecondsLeft, found.refresh_token_seconds_left),
             (Metric::PendingRevocations, found.pending_revocations),
             (Metric::CredentialsRejected, found.is_secret_rejected.map(u64::from)),
+            (Metric::GrantsInDoubt, found.grant.map(|grant| u64::from(grant == GrantHealth::InDoubt))),
+            (Metric::GrantsLost, found.grant.map(|grant| u64::from(grant == GrantHealth::Lost))),
         ];
         for (metric, level) in levels {
             if let Some(level) = level {

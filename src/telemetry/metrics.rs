@@ -38,6 +38,10 @@ pub enum Metric {
     TokenSecondsLeft,
     RefreshTokenSecondsLeft,
     PendingRevocations,
+    /// Grants whose refresh token may have been used.
+    GrantsInDoubt,
+    /// Grants that a person has to renew.
+    GrantsLost,
     ColdStarts,
     /// Requests for which an instance took no lease, because its clocks disagreed.
     ClockOff,
@@ -45,7 +49,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Answers,
         Self::Errors,
         Self::AnswersFromMemory,
@@ -61,6 +65,8 @@ impl Metric {
         Self::TokenSecondsLeft,
         Self::RefreshTokenSecondsLeft,
         Self::PendingRevocations,
+        Self::GrantsInDoubt,
+        Self::GrantsLost,
         Self::ColdStarts,
         Self::ClockOff,
     ];
@@ -83,6 +89,8 @@ impl Metric {
             Self::TokenSecondsLeft => "TokenSecondsLeft",
             Self::RefreshTokenSecondsLeft => "RefreshTokenSecondsLeft",
             Self::PendingRevocations => "PendingRevocations",
+            Self::GrantsInDoubt => "GrantsInDoubt",
+            Self::GrantsLost => "GrantsLost",
             Self::ColdStarts => "ColdStarts",
             Self::ClockOff => "ClockOff",
         }
@@ -108,6 +116,8 @@ impl Metric {
                 | Self::TokenSecondsLeft
                 | Self::RefreshTokenSecondsLeft
                 | Self::PendingRevocations
+                | Self::GrantsInDoubt
+                | Self::GrantsLost
         )
     }
 }

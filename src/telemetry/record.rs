@@ -1,7 +1,7 @@
 //! The record of an invocation: the contents of its log line.
 
 use crate::work::Work;
-use protocol::{Account, Secret, ServedFrom, Timestamp, Verdict};
+use protocol::{Account, GrantHealth, Secret, ServedFrom, Timestamp, Verdict};
 
 /// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct AccountRecord {
     pub refresh_token_seconds_left: Option<u64>,
     pub pending_revocations: Option<u64>,
     pub is_secret_rejected: Option<bool>,
+    /// Of a grant that only a person can renew.
+    pub grant: Option<GrantHealth>,
 }
 
 impl AccountRecord {
@@ -96,6 +98,7 @@ impl AccountRecord {
                 .and_then(|refresh_token| refresh_token.expires_at.map(seconds_left)),
             pending_revocations: Some(account.pending_revocations.len() as u64),
             is_secret_rejected: Some(account.rejected_secret.is_some()),
+            grant: account.grant.as_ref().map(|grant| grant.health()),
         }
     }
 }

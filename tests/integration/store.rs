@@ -4,9 +4,10 @@ use crate::{front::context, handler, items, ports, wiring, world};
 use emulators::aws::{AwsFault, Operations};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Generation, Grant, Holder, Lease,
-    LimiterName, LoginLimiter, Origin, Pair, Permit, RefreshToken, RejectedSecret, Revocation, Secret,
-    SecretVersion, StoreError, Timestamp, TokenKind, UpstreamUrl, Verdict, Version, WriteOutcome,
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Fingerprint, Generation, Grant, GrantState,
+    Holder, Lease, LimiterName, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor, RefreshToken,
+    RejectedSecret, Revocation, Secret, SecretVersion, StoreError, Timestamp, TokenKind, Trial, UpstreamUrl,
+    Usage, Verdict, Version, WriteOutcome,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -73,6 +74,18 @@ fn full_account() -> Account {
         young_deaths: u32::MAX,
         replaced_at: Some(AT),
         early_refresh_after: Some(AT),
+        grant: Some(Box::new(GrantState {
+            held: Usage {
+                mark: Some(Mark { at: AT, settled_at: AT, by: Holder(3) }),
+                lost: true,
+                lost_under: vec![SecretVersion("v1".to_owned())],
+            },
+            trial: Some(Trial { token: Secret::from("bootstrap"), usage: Usage::default() }),
+            sent: vec![Fingerprint(u64::MAX)],
+            predecessor: Some(Predecessor { token: Fingerprint(1), by: Holder(2) }),
+            send_after: Some(AT),
+            resend_within: Duration::from_secs(600),
+        })),
     }
 }
 

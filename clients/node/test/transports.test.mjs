@@ -71,6 +71,7 @@ for (const [name, skip, make] of TRANSPORTS) {
             ["unknown_account", UnknownAccountError],
             ["credentials_rejected", CredentialsRejectedError],
             ["bad_secret", CredentialsRejectedError],
+            ["grant_lost", CredentialsRejectedError],
             ["login_budget_exhausted", UnavailableError, 12],
             ["upstream_rate_limited", UnavailableError, 3600],
             ["upstream_unavailable", UnavailableError, 2],

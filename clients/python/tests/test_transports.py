@@ -88,6 +88,7 @@ class TestEveryTransport:
             ("unknown_account", UnknownAccount, None),
             ("credentials_rejected", CredentialsRejected, None),
             ("bad_secret", CredentialsRejected, None),
+            ("grant_lost", CredentialsRejected, None),
             ("login_budget_exhausted", Unavailable, 12),
             ("upstream_rate_limited", Unavailable, 3600),
             ("upstream_unavailable", Unavailable, 2),

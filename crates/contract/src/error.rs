@@ -17,6 +17,8 @@ pub enum ErrorCode {
     CredentialsRejected,
     /// The secret is malformed, or has no value yet.
     BadSecret,
+    /// The refresh token is used up or refused, and only a person can renew the grant.
+    GrantLost,
     /// AWS refuses the broker itself: no such table, no permission, a disabled key.
     Misconfigured,
     /// A login now would exceed the fleet's budget.
@@ -37,13 +39,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InvalidRequest,
         Self::UnsupportedGrantType,
         Self::AccessDenied,
         Self::UnknownAccount,
         Self::CredentialsRejected,
         Self::BadSecret,
+        Self::GrantLost,
         Self::Misconfigured,
         Self::LoginBudgetExhausted,
         Self::UpstreamRateLimited,
@@ -63,6 +66,7 @@ impl ErrorCode {
             Self::UnknownAccount => "unknown_account",
             Self::CredentialsRejected => "credentials_rejected",
             Self::BadSecret => "bad_secret",
+            Self::GrantLost => "grant_lost",
             Self::Misconfigured => "misconfigured",
             Self::LoginBudgetExhausted => "login_budget_exhausted",
             Self::UpstreamRateLimited => "upstream_rate_limited",
@@ -81,7 +85,7 @@ impl ErrorCode {
             Self::AccessDenied => 403,
             Self::UnknownAccount => 404,
             Self::Misconfigured | Self::Internal => 500,
-            Self::CredentialsRejected | Self::BadSecret => 502,
+            Self::CredentialsRejected | Self::BadSecret | Self::GrantLost => 502,
             Self::LoginBudgetExhausted
             | Self::UpstreamRateLimited
             | Self::UpstreamUnavailable
@@ -105,6 +109,9 @@ impl ErrorCode {
             Self::UnknownAccount => "the account has no secret",
             Self::CredentialsRejected => "the upstream refused the credentials of this secret version",
             Self::BadSecret => "the secret is malformed, or has no value yet",
+            Self::GrantLost => {
+                "the refresh token is used up or refused, and only a person can renew the grant"
+            }
             Self::Misconfigured => {
                 "AWS refuses the broker itself: no such table, no permission, a disabled key"
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Moment, Progress, Request,
-    STORE_RETRY, SecretError, ServedFrom, StoreError, Version, decide, policy::SECRET_RETRY,
+    STORE_RETRY, SecretError, ServedFrom, StoreError, Version, Withheld, decide, policy::SECRET_RETRY,
 };
 
 /// An instance's knowledge of one account.
@@ -18,8 +18,11 @@ pub struct Cache {
     pub writes_failed: Option<(Failure, Moment)>,
     /// Why and when the last read of the secret failed.
     pub secret_failure: Option<(SecretError, Moment)>,
-    /// When the rejected version was last seen to be the secret's current version.
+    /// When the rejected version was last seen to be the secret's current version, or the secret to allow no refresh of a
+    /// grant.
     pub rejection_seen: Option<Moment>,
+    /// Why it allowed none.
+    pub withheld: Option<Withheld>,
 }
 
 /// A copy of the shared record.

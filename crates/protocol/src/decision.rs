@@ -3,6 +3,7 @@
 use crate::{
     Account, AccountName, Answer, Context, Failure, Generation, Intent, IssuedToken, Pair, RefreshToken,
     Request, ServedFrom, Task, Timestamp, Verdict,
+    grant::{idle_renewal_at, is_in_grace},
     policy::{Kind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
 };
 use std::time::Duration;
@@ -93,7 +94,14 @@ impl Request {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
             (Intent::Replace, Target::Seen(replaced)) if replaced != Some(pair.generation) => SHORTEST_TTL,
-            (Intent::Replace | Intent::Revoke | Intent::Unblock | Intent::Maintain(_), _) => return None,
+            (
+                Intent::Replace
+                | Intent::Revoke
+                | Intent::RevokeConfirmed
+                | Intent::Unblock
+                | Intent::Maintain(_),
+                _,
+            ) => return None,
         };
         let usable = pair.verdict != Verdict::Dead && cx.policy.usable(pair, min_ttl, cx.now);
         if usable { Answer::from_pair(pair, cx.policy, cx.now, served_from) } else { None }
@@ -116,7 +124,8 @@ impl Request {
 pub fn decide(request: &Request, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     match request.intent {
         Intent::Token { .. } | Intent::Replace => decide_on_pair(request, progress, account, cx),
-        Intent::Revoke => decide_on_revoking(progress, account, cx),
+        Intent::Revoke => decide_on_revoking(false, progress, account, cx),
+        Intent::RevokeConfirmed => decide_on_revoking(true, progress, account, cx),
         Intent::Unblock => decide_on_unblocking(progress, account, cx),
         Intent::Maintain(task) => decide_on_maintaining(task, request, progress, account, cx),
     }
@@ -145,7 +154,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
                     pair.and_then(|pair| request.last_answer_with(progress, pair, cx, ServedFrom::Table));
                 last.map_or_else(|| Decision::Fail(Failure::cooling_down(cooldown, cx.now)), Decision::Answer)
             }
-            (None, None) => renew(account.pair.as_ref(), cx),
+            (None, None) => renew(account, cx),
         };
     };
     if request.doubts(pair, account, cx) {
@@ -159,10 +168,11 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
             (None, _) => Decision::Probe(pair.issued(&pair.access_token)),
         };
     }
-    let may_renew = account.is_idle(cx.now) && may_refresh_early(account, cx);
     let min_ttl = request.intent.min_ttl();
-    if may_renew && cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw) {
-        renew(Some(pair), cx)
+    let selected = || cx.policy.selects_early_refresh(&request.account, pair, min_ttl, cx.now, cx.draw);
+    if account.is_idle(cx.now) && (is_in_grace(account, cx) || (may_refresh_early(account, cx) && selected()))
+    {
+        renew(account, cx)
     } else {
         Decision::Answer(answer)
     }
@@ -170,7 +180,7 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
 
 /// Withdraws the operator's target, or the pair with which a renewal replaced it meanwhile, but no pair of a later
 /// login. Waits for the lease: its holder may be about to log in, and a second attempt must not do so at the same time.
-fn decide_on_revoking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
+fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     if progress.tried_revocations {
         return Decision::Finish;
     }
@@ -178,7 +188,11 @@ fn decide_on_revoking(progress: Progress, account: &Account, cx: Context<'_>) ->
         Target::NotSeen | Target::Seen(None) => false,
         Target::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
     };
-    let withdraw = account.pair.as_ref().is_some_and(is_target);
+    let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
+    let withdraw = account.pair.as_ref().map_or(trial, is_target);
+    if withdraw && account.grant.is_some() && !confirmed {
+        return Decision::Fail(Failure::Unconfirmed);
+    }
     match (withdraw, account.pending_revocations.is_empty(), account.active_lease(cx.now)) {
         (false, true, _) => Decision::Finish,
         (_, _, Some(lease)) => Decision::Wait(lease.until),
@@ -197,8 +211,9 @@ fn decide_on_maintaining(
         return Decision::Finish;
     }
     match task {
-        Task::Renew => pair_to_renew(&request.account, account, cx)
-            .map_or(Decision::Finish, |pair| renew(Some(pair), cx)),
+        Task::Renew => {
+            pair_to_renew(&request.account, account, cx).map_or(Decision::Finish, |_| renew(account, cx))
+        }
         Task::Revoke if progress.tried_revocations || account.pending_revocations.is_empty() => {
             Decision::Finish
         }
@@ -213,7 +228,8 @@ fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) 
         || account.rejected_secret.is_some()
         || account.cooldown.is_some()
         || account.early_refresh_after.is_some()
-        || account.young_deaths > 0;
+        || account.young_deaths > 0
+        || account.grant.as_ref().is_some_and(|grant| grant.current().lost);
     match (blocked && !progress.unblocked, account.active_lease(cx.now)) {
         (false, _) => Decision::Finish,
         (true, Some(lease)) => Decision::Wait(lease.until),
@@ -229,7 +245,9 @@ pub(crate) fn pair_to_renew<'a>(
 ) -> Option<&'a Pair> {
     let pair = account.pair.as_ref()?;
     let unusable = pair.verdict == Verdict::Dead || !cx.policy.usable(pair, SHORTEST_TTL, cx.now);
-    let due = cx.now >= cx.policy.due_at(name, pair) && may_refresh_early(account, cx);
+    let idle = account.grant.is_some() && cx.now >= idle_renewal_at(cx.policy, pair);
+    let due = is_in_grace(account, cx)
+        || (idle || cx.now >= cx.policy.due_at(name, pair)) && may_refresh_early(account, cx);
     (unusable || due).then_some(pair)
 }
 
@@ -242,13 +260,15 @@ pub(crate) fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
     cx.now < at.plus(within) && at <= cx.now.plus(cx.policy.clock_margin)
 }
 
-/// A refresh if there is a refresh token that is neither consumed nor expired, otherwise a login.
-fn renew(pair: Option<&Pair>, cx: Context<'_>) -> Decision {
-    pair.and_then(|pair| refreshable(pair, cx)).map_or(Decision::LogIn, Decision::Refresh)
+/// A refresh if there is a refresh token that is neither consumed nor expired, otherwise a login. Whether the token of a
+/// grant may be sent depends on the secret, which a login reads first.
+fn renew(account: &Account, cx: Context<'_>) -> Decision {
+    refreshable(account, cx).map_or(Decision::LogIn, Decision::Refresh)
 }
 
-/// The refresh token, if it may be sent.
-pub(crate) fn refreshable(pair: &Pair, cx: Context<'_>) -> Option<IssuedToken> {
+/// The refresh token, if it may be sent, and a login repairs what its loss breaks.
+pub(crate) fn refreshable(account: &Account, cx: Context<'_>) -> Option<IssuedToken> {
+    let pair = account.pair.as_ref().filter(|_| account.grant.is_none())?;
     let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     (!consumed && lives && pair.origin.refreshes()).then(|| pair.issued(token))

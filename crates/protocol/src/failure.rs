@@ -25,6 +25,16 @@ pub enum Failure {
         "the upstream refused the credentials of secret version {0}; they are tried again when the secret has a new version, when an operator unblocks the account, or after 6 to 24 hours"
     )]
     CredentialsRejected(SecretVersion),
+    /// Only a person can renew the grant.
+    #[error(
+        "the refresh token of this account is used up or refused, and only a person can renew the grant; put a new `refresh_token` into its secret"
+    )]
+    GrantLost,
+    /// Only a person can renew the grant, and its revocation is not confirmed.
+    #[error(
+        "after this revocation only a person can renew the grant; to revoke it all the same, repeat the request with \"confirm\": true"
+    )]
+    Unconfirmed,
     /// A login now would exceed the fleet's budget.
     #[error("the fleet has used up its logins for now; keep the token that you have, or try again later")]
     LoginBudgetExhausted {
@@ -88,6 +98,8 @@ impl Failure {
             Self::BadSecret(_) => ErrorCode::BadSecret,
             Self::SecretUnavailable => ErrorCode::SecretUnavailable,
             Self::CredentialsRejected(_) => ErrorCode::CredentialsRejected,
+            Self::GrantLost => ErrorCode::GrantLost,
+            Self::Unconfirmed => ErrorCode::InvalidRequest,
             Self::LoginBudgetExhausted { .. } => ErrorCode::LoginBudgetExhausted,
             Self::UpstreamRateLimited { .. } => ErrorCode::UpstreamRateLimited,
             Self::UpstreamUnavailable { .. } => ErrorCode::UpstreamUnavailable,
@@ -114,6 +126,8 @@ impl Failure {
             Self::UnknownAccount
             | Self::BadSecret(_)
             | Self::CredentialsRejected(_)
+            | Self::GrantLost
+            | Self::Unconfirmed
             | Self::Misconfigured(_)
             | Self::UnreadableItem(_)
             | Self::Defect(_) => None,

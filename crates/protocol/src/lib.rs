@@ -12,6 +12,7 @@
 //! | `record` | the shared record of one account: pair, lease, cooldown |
 //! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
 //! | `login_limits` | the limits of other hosts, as an operator set them |
+//! | `grant` | grants that only a person can renew: which refresh token may be sent again, and when |
 //! | `policy` | what the operator configures, and the arithmetic of times |
 //! | `request` | what a caller asks for and gets |
 //! | `failure` | why a request failed |
@@ -30,6 +31,7 @@ mod decision;
 mod effects;
 mod failure;
 mod flow;
+mod grant;
 mod login_limiter;
 mod login_limits;
 mod maintenance;
@@ -53,6 +55,10 @@ pub use effects::{
 };
 pub use failure::Failure;
 pub use flow::Flow;
+pub use grant::{
+    Adoption, Choice, Fingerprint, GrantHealth, GrantState, Mark, Predecessor, Trial, Usage, Withheld,
+    adoption, choose,
+};
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};

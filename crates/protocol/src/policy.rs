@@ -25,6 +25,9 @@ pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
 /// A permit counts for at most the longest window, its freshness, the clock margin and two upstream calls, at their longest.
 const LONGEST_PERMIT: Duration = Duration::from_secs(3600 + 60 + 60 + 2 * 25);
+/// A call may arrive at most this long after its request arrived: the longest time of a function, and two upstream
+/// calls, at their longest.
+const LONGEST_SETTLING: Duration = Duration::from_secs(15 * 60 + 2 * 25 + 2 * 60);
 /// The largest clock margin that can be set.
 const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
@@ -167,6 +170,12 @@ impl Policy {
         by_lease.min(by_caller)
     }
 
+    /// How long after a call left it may still arrive, by a clock that is off by the margin: it may travel for one
+    /// timeout, and the kernel may deliver it as long again after it was given up.
+    pub fn longest_travel(&self) -> Duration {
+        self.upstream_timeout * 2 + self.clock_margin
+    }
+
     /// How old a permit may be when its login leaves.
     pub fn permit_freshness(&self) -> Duration {
         self.clock_margin.max(Duration::from_secs(1))
@@ -176,7 +185,7 @@ impl Policy {
     /// leave while its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long again after the
     /// call was given up, and be dated by a clock that is off by the margin.
     pub fn permit_window(&self, window: Duration) -> Duration {
-        window + self.permit_freshness() + self.clock_margin + self.upstream_timeout * 2
+        window + self.permit_freshness() + self.longest_travel()
     }
 
     /// The cooldown after so many failures in a row. After a refused login, a minute, doubled each time up to an hour,
@@ -253,6 +262,8 @@ pub(crate) enum Kind {
     /// A cooldown, a block, the pause before a probe or an early refresh, trust after young deaths.
     Pause,
     SecretRetry,
+    /// When no call of a marked refresh token can arrive any more.
+    Settling,
 }
 
 /// Whether a stored instant lies ahead, but not further than its kind can. A wrong clock or a restored backup wrote one
@@ -267,6 +278,7 @@ pub(crate) fn lies_too_far(kind: Kind, until: Timestamp, now: Timestamp) -> bool
         Kind::Lease => LONGEST_LEASE,
         Kind::Permit => LONGEST_PERMIT,
         Kind::Pause => LONGEST_PAUSE,
+        Kind::Settling => LONGEST_SETTLING,
         Kind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
     };
     until.since(now) > longest + LONGEST_MARGIN

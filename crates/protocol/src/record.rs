@@ -4,7 +4,7 @@
 //! last version plus one if that clock is behind. So versions keep growing even after DynamoDB deletes the item.
 
 use crate::{
-    Context, Effect, Extra, Generation, Secret, Timestamp, UpstreamFault, UpstreamUrl,
+    Context, Effect, Extra, Generation, GrantState, Secret, Timestamp, UpstreamFault, UpstreamUrl,
     policy::{Kind, lies_ahead, lies_too_far},
 };
 use std::{fmt, time::Duration};
@@ -339,12 +339,23 @@ pub struct Account {
     pub replaced_at: Option<Timestamp>,
     /// After a failed early renewal: no other is tried before this instant while the pair is usable.
     pub early_refresh_after: Option<Timestamp>,
+    /// Of a grant that only a person can renew; none for all others, which a login repairs.
+    pub grant: Option<Box<GrantState>>,
 }
 
 impl Account {
     /// The generation of the current pair.
     pub fn generation(&self) -> Option<Generation> {
         self.pair.as_ref().map(|pair| pair.generation)
+    }
+
+    /// The record of a grant that only a person can renew. It is stored apart from others, so it begins anew.
+    #[must_use]
+    pub(crate) fn into_grant(self) -> Self {
+        if self.grant.is_some() {
+            return self;
+        }
+        Self { lease: self.lease, grant: Some(Box::default()), ..Self::default() }
     }
 
     /// Marks the refresh token as consumed, before it leaves; or takes the mark back, if it did not leave or was refused
@@ -356,9 +367,10 @@ impl Account {
     }
 
     /// When DynamoDB may delete the record: 30 days after everything in it has expired. Garbage collection only:
-    /// expiry is always checked in code. None while a secret version is rejected, which must not be forgotten.
+    /// expiry is always checked in code. None while a secret version is rejected, and for a grant, which must not be
+    /// forgotten.
     pub fn garbage_collection_time(&self) -> Option<Timestamp> {
-        if self.rejected_secret.is_some() {
+        if self.rejected_secret.is_some() || self.grant.is_some() {
             return None;
         }
         let written_at = Timestamp::from_millis(self.version.0);
@@ -371,10 +383,11 @@ impl Account {
     /// Moves the pair to the pending revocations. It is no longer handed out, and its tokens are not forgotten.
     /// Returns how many revocations were dropped to make room.
     pub fn withdraw_pair(&mut self) -> usize {
-        match self.pair.take() {
-            Some(pair) => self.add_revocations(pair.revocations()),
-            None => 0,
+        let pair = self.pair.take();
+        if let Some(grant) = &mut self.grant {
+            grant.withdraw();
         }
+        pair.map_or(0, |pair| self.add_revocations(pair.revocations()))
     }
 
     /// Adds tokens to revoke, without duplicates. If they are too many or too long, drops the oldest access tokens
@@ -404,7 +417,11 @@ impl Account {
     #[must_use]
     pub(crate) fn unblocked(self) -> Self {
         let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
-        Self { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, ..self }
+        let mut grant = self.grant;
+        if let Some(grant) = &mut grant {
+            grant.unblock();
+        }
+        Self { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, grant, ..self }
     }
 
     /// The lease, if it is held at this instant.

@@ -48,6 +48,8 @@ pub enum Intent {
     Replace,
     /// An operator wants the pair revoked upstream and forgotten.
     Revoke,
+    /// The same, although only a person can renew the grant after it.
+    RevokeConfirmed,
     /// An operator wants the rejected secret version and the cooldown forgotten. Nothing is sent.
     Unblock,
     /// The schedule. Renewals come before revocations, of all accounts.
@@ -59,7 +61,9 @@ impl Intent {
     pub fn min_ttl(self) -> Duration {
         match self {
             Self::Token { min_ttl, .. } => min_ttl,
-            Self::Replace | Self::Revoke | Self::Unblock | Self::Maintain(_) => Duration::ZERO,
+            Self::Replace | Self::Revoke | Self::RevokeConfirmed | Self::Unblock | Self::Maintain(_) => {
+                Duration::ZERO
+            }
         }
     }
 }

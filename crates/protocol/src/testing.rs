@@ -3,8 +3,8 @@
 pub mod strategies;
 
 use crate::{
-    ApiVersion, Client, ClientAuth, Credentials, Generation, Grant, GrantType, Login, Origin, Pair,
-    RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, UpstreamUrl, Verdict,
+    ApiVersion, Client, ClientAuth, Credentials, Endpoints, Generation, Grant, GrantType, Login, Origin,
+    Pair, RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, UpstreamUrl, Verdict,
 };
 use std::time::Duration;
 
@@ -49,6 +49,20 @@ pub fn password(credentials: &Credentials) -> &Secret {
         Login::OAuth2 { client, .. } => client.secret.as_ref(),
     };
     password.expect("a password")
+}
+
+/// A grant that only a person can renew, as a version of the secret has it.
+pub fn grant(version: &str, bootstrap: &str) -> Credentials {
+    let url = |path| UpstreamUrl::parse_endpoint(&format!("https://as.example/{path}")).ok();
+    let origin = match url("token") {
+        Some(token_url) => {
+            Origin::OAuth2(Endpoints { token_url, revoke_url: url("revoke"), probe_url: None })
+        }
+        None => Origin::default(),
+    };
+    let grant = GrantType::RefreshToken { bootstrap: Secret::from(bootstrap) };
+    let login = Login::OAuth2 { client: client("id", "secret", ClientAuth::Basic), grant };
+    Credentials { version: SecretVersion(version.to_owned()), origin, login }
 }
 
 /// A client that asks for nothing special.

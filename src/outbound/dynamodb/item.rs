@@ -2,7 +2,7 @@
 //!
 //! | attribute | type | meaning |
 //! | --- | --- | --- |
-//! | `pk` | S | `account#NAME`, `login_limiter`, or `login_limiter#HOST` for another host, with `#ACCOUNT` if it counts each account for itself |
+//! | `pk` | S | `account#NAME`, `grant#NAME` for a grant that only a person can renew, `login_limiter`, or `login_limiter#HOST` for another host, with `#ACCOUNT` if it counts each account for itself |
 //! | `version` | N | every write is conditional on it |
 //! | `ttl` | N | seconds since the epoch, for DynamoDB's garbage collection |
 //! | `pair` | M | the current pair, see below |
@@ -16,6 +16,7 @@
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
 //! | `replaced_at_ms` | N | when an operator's refresh was last carried out |
 //! | `early_refresh_after_ms` | N | no renewal ahead of time before |
+//! | `grant` | M | of a grant that only a person can renew: `held` and `trial`, the use of the refresh token that the pair holds and of a new one; `sent`, fingerprints of bootstrap tokens; `predecessor`, `send_after_ms`, `resend_within_ms` |
 //! | `permits` | L of M | of the limiter: `account`, `acquired_at_ms`, `counts_until_ms`, `holder` |
 //! | `blocked_until_ms` | N | of the limiter: no login before, after a 429 |
 //! | `window_seconds` | N | of the limiter: the span over which its writer counted, unless 60 |
@@ -42,6 +43,7 @@
 //! attribute and never its value. The broker does not overwrite such an item. It ignores unknown attributes.
 
 mod attributes;
+mod grant;
 mod login_limiter;
 mod pair;
 
@@ -52,6 +54,7 @@ use attributes::{
     optional, required, text,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
+use grant::{from_grant, to_grant};
 use pair::{from_pair, from_revocation, to_pair, to_revocation};
 use protocol::{
     Account, AccountName, Cooldown, CooldownReason, Holder, Lease, RejectedSecret, Revocation, SecretVersion,
@@ -75,19 +78,31 @@ pub const LOGIN_LIMITER_KEY: &str = "login_limiter";
 /// The prefix of the accounts' partition keys.
 pub const ACCOUNT_KEY_PREFIX: &str = "account#";
 
-/// The partition key of an account.
+/// The prefix of the same for grants that only a person can renew. Release 0.1.0 drops what it does not know of an
+/// account's item, and would send a token again. It does not see these.
+pub const GRANT_KEY_PREFIX: &str = "grant#";
+
+/// The partition key of an account that a login repairs.
 pub fn account_key(name: &AccountName) -> String {
     format!("{ACCOUNT_KEY_PREFIX}{name}")
 }
 
+/// The partition key of an account whose grant only a person can renew.
+pub fn grant_key(name: &AccountName) -> String {
+    format!("{GRANT_KEY_PREFIX}{name}")
+}
+
 /// The account that an item belongs to; none if it is another kind of item.
 pub fn account_of(item: &Item) -> Option<AccountName> {
-    get_text(item.get("pk")?)?.strip_prefix(ACCOUNT_KEY_PREFIX).and_then(AccountName::parse)
+    let key = get_text(item.get("pk")?)?;
+    let name = key.strip_prefix(ACCOUNT_KEY_PREFIX).or_else(|| key.strip_prefix(GRANT_KEY_PREFIX))?;
+    AccountName::parse(name)
 }
 
 /// An account's record as an item.
 pub fn from_account(name: &AccountName, account: &Account) -> Item {
-    let mut item = Item::from([text("pk", account_key(name)), number("version", account.version.0)]);
+    let key = if account.grant.is_some() { grant_key(name) } else { account_key(name) };
+    let mut item = Item::from([text("pk", key), number("version", account.version.0)]);
     item.extend(account.garbage_collection_time().map(|at| number("ttl", at.as_millis() / 1000)));
     item.extend(account.pair.as_ref().map(|pair| map("pair", from_pair(pair))));
     item.extend(account.lease.map(|lease| {
@@ -107,6 +122,7 @@ pub fn from_account(name: &AccountName, account: &Account) -> Item {
     }
     item.extend(account.replaced_at.map(|at| instant("replaced_at_ms", at)));
     item.extend(account.early_refresh_after.map(|at| instant("early_refresh_after_ms", at)));
+    item.extend(account.grant.as_ref().map(|grant| map("grant", from_grant(grant))));
     item
 }
 
@@ -125,6 +141,7 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
         young_deaths: optional(item, "young_deaths", get_small_number)?.unwrap_or_default(),
         replaced_at: optional(item, "replaced_at_ms", get_instant)?,
         early_refresh_after: optional(item, "early_refresh_after_ms", get_instant)?,
+        grant: optional(item, "grant", get_map)?.map(to_grant).transpose()?.map(Box::new),
     })
 }
 

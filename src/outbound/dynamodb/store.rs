@@ -104,9 +104,18 @@ impl Table {
 impl Store for Table {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
         let key = item::account_key(name);
+        let account = match self.get(key.clone()).await? {
+            Some(item) => self.account(&key, &item)?,
+            None => Account::default(),
+        };
+        if account.pair.is_some() {
+            return Ok(account);
+        }
+        // Without a pair there, the account may be a grant that only a person can renew.
+        let key = item::grant_key(name);
         match self.get(key.clone()).await? {
             Some(item) => self.account(&key, &item),
-            None => Ok(Account::default()),
+            None => Ok(account),
         }
     }
 

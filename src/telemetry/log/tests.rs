@@ -211,6 +211,7 @@ fn the_line_of_an_account_has_what_maintenance_found() {
         refresh_token_seconds_left: None,
         pending_revocations: Some(0),
         is_secret_rejected: Some(false),
+        grant: None,
     };
     assert_eq!(found, expected);
     let lines: Arc<Mutex<String>> = Arc::default();

@@ -49,7 +49,7 @@ class UnknownAccount(TokenBrokerError):
 
 
 class CredentialsRejected(TokenBrokerError):
-    """``credentials_rejected``, ``bad_secret``: an operator has to correct the account's secret before a retry."""
+    """``credentials_rejected``, ``bad_secret``, ``grant_lost``: an operator has to correct the account's secret before a retry."""
 
 
 class Unavailable(TokenBrokerError):
@@ -72,6 +72,7 @@ _CLASSES: dict[str, type[TokenBrokerError]] = {
     "unknown_account": UnknownAccount,
     "credentials_rejected": CredentialsRejected,
     "bad_secret": CredentialsRejected,
+    "grant_lost": CredentialsRejected,
     "login_budget_exhausted": Unavailable,
     "upstream_rate_limited": Unavailable,
     "upstream_unavailable": Unavailable,

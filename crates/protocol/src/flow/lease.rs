@@ -7,8 +7,12 @@ use super::{
 use crate::{
     Account, AccountWrite, Call, Context, Credentials, Failure, Holder, Intent, Lease, Notice,
     REJECTED_SECRET_RECHECK, SecretError, SecretVersion, Timestamp, UpstreamReply, decision::refreshable,
-    policy::WRITE_RETRY,
+    grant::is_still_withheld, policy::WRITE_RETRY,
 };
+
+/// Why the secret does not fit the record.
+pub(super) const OTHER_GRANT: &str =
+    "an account cannot change between the grant `refresh_token` and another one; use another account name";
 
 impl Flow {
     /// A login reads the secret first, so that an unknown account writes nothing. A failure or a rejected version that was
@@ -21,8 +25,13 @@ impl Flow {
             return self.finish(cx, error.clone().into());
         }
         let account = self.account(cx);
-        let refreshes = account.pair.as_ref().is_some_and(|pair| refreshable(pair, cx).is_some());
+        let refreshes = refreshable(&account, cx).is_some();
         let seen = self.cache.rejection_seen.is_some_and(|at| at.is_within(REJECTED_SECRET_RECHECK, cx));
+        if let Some(withheld) = self.cache.withheld.filter(|_| seen && account.grant.is_some())
+            && is_still_withheld(withheld, &account, cx)
+        {
+            return self.finish(cx, Self::withheld(cx, &account, withheld));
+        }
         let seen = seen && !refreshes;
         match account.rejected_secret.as_ref().map(|rejected| rejected.version.clone()) {
             Some(version) if seen && self.is_rejected(cx, &account, &version) => {
@@ -36,8 +45,7 @@ impl Flow {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
         let account = self.account(cx);
         let rejected = |credentials: &Credentials| self.is_rejected(cx, &account, &credentials.version);
-        let pair = account.pair.as_ref();
-        if let Some((pair, refresh_token)) = pair.and_then(|pair| Some((pair, refreshable(pair, cx)?))) {
+        if let (Some(pair), Some(refresh_token)) = (&account.pair, refreshable(&account, cx)) {
             let needs_client = pair.origin.needs_client();
             // An operator's refresh logs in only if the secret has changed since the pair's login.
             let login = pair.secret_version.as_ref().filter(|_| self.request.intent == Intent::Replace);
@@ -63,6 +71,10 @@ impl Flow {
                     _ => self.finish(cx, failure),
                 }
             }
+            Ok(credentials) if credentials.bootstrap().is_some() => {
+                self.check_grant(cx, &account, credentials)
+            }
+            Ok(_) if account.grant.is_some() => self.finish(cx, Failure::BadSecret(OTHER_GRANT.to_owned())),
             Ok(credentials) => Next::Acquire(Purpose::LogIn(credentials)),
             Err(error) => self.finish(cx, error.into()),
         }
@@ -104,6 +116,7 @@ impl Flow {
                 let dropped = next.withdraw_pair();
                 notices.extend((dropped > 0).then_some(Notice::RevocationsDropped(dropped)));
             }
+            Purpose::RenewGrant(_) => next = next.into_grant(),
             Purpose::Revoke { withdraw: false } | Purpose::LogIn(_) | Purpose::Probe(_) => {}
         }
         if self.request.intent == Intent::Replace {
@@ -154,6 +167,12 @@ impl Flow {
                 Self::send_refresh(held, token, secret, not_after)
             }
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, Permitted::Login(credentials)),
+            Purpose::RenewGrant(secret) => {
+                if cx.limits.counts_refreshes(&cx.limits.host_of(&secret.origin)) {
+                    return Next::AcquirePermit(held, Permitted::Grant(secret));
+                }
+                Next::MarkGrant(held, secret, None)
+            }
             // No call can find out.
             Purpose::Probe(token) if token.origin.believes_reports() => {
                 self.probed(cx, held, &UpstreamReply::Unauthorized)

@@ -33,6 +33,9 @@ impl Flow {
     pub(super) fn looked(&mut self, cx: Context<'_>, read: Read<Account>) -> Next {
         match read {
             Ok(account) => {
+                if let Some(pending) = self.cache.pending_write.take_if(|write| write.next.grant.is_some()) {
+                    return self.adopt(cx, pending, account);
+                }
                 self.remember(cx, account);
                 if cx.clock_is_trusted || !self.looks_at_time_again() { Next::Decide } else { Next::Look }
             }
@@ -48,7 +51,8 @@ impl Flow {
     /// Decides on the record as it was last read.
     pub(super) fn decide(&mut self, cx: Context<'_>) -> Next {
         let account = self.account(cx);
-        let by_an_operator = matches!(self.request.intent, Intent::Replace | Intent::Revoke);
+        let by_an_operator =
+            matches!(self.request.intent, Intent::Replace | Intent::Revoke | Intent::RevokeConfirmed);
         if by_an_operator && self.progress.target == Target::NotSeen {
             self.progress.target = Target::Seen(account.generation());
         }
@@ -146,7 +150,7 @@ impl Flow {
     }
 
     /// Waits for the holder of the lease, with growing pauses, never beyond the caller's deadline.
-    fn wait(&mut self, cx: Context<'_>, lease_until: Timestamp) -> Next {
+    pub(super) fn wait(&mut self, cx: Context<'_>, lease_until: Timestamp) -> Next {
         let last_look = self.request.ends(cx).minus(LAST_LOOK);
         if cx.now >= last_look {
             return self.finish(cx, Failure::in_progress(lease_until, cx.now));

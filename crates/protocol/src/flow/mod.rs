@@ -22,10 +22,12 @@
 //! | `write` | the conditional write: write, read back, back off |
 //! | `permit` | acquire a login permit; block logins after a 429 |
 //! | `renew` | refresh and login |
+//! | `grant` | renew a grant that only a person can renew |
 //! | `probe` | find out whether a reported token is dead |
 //! | `revoke` | revoke withdrawn pairs; record orphans |
 //! | `save` | end the lease by writing what came of it |
 
+mod grant;
 mod lease;
 mod look;
 mod permit;
@@ -141,6 +143,9 @@ impl Flow {
             (State::Refreshing(held, secret), Event::Replied(reply)) => {
                 self.renewal_replied(cx, held, Renewal::Refresh(secret), reply)
             }
+            (State::RenewingGrant(held, marked), Event::Replied(reply)) => {
+                self.grant_replied(cx, held, marked, reply)
+            }
             (State::RereadingSecret(held), Event::Secret(read)) => self.reread_secret(cx, held, read),
             (State::LoggingIn(held, credentials), Event::Replied(reply)) => {
                 self.renewal_replied(cx, held, Renewal::Login(credentials), reply)
@@ -179,8 +184,9 @@ impl Flow {
                 Next::Decide => self.decide(cx),
                 Next::Acquire(purpose) => self.acquire(cx, purpose),
                 Next::AcquirePermit(held, credentials) => self.acquire_permit(cx, held, credentials),
+                Next::MarkGrant(held, secret, not_after) => self.mark_grant(cx, held, secret, not_after),
                 Next::RevokePending(held, secret, failed) => self.revoke_pending(cx, held, secret, failed),
-                Next::Save(held, ending) => Self::save(cx, held, ending),
+                Next::Save(held, ending) => self.save(cx, held, ending),
             };
         };
         (self.state, self.requested_at) = (state, cx.moment());

@@ -135,6 +135,7 @@ impl Flow {
                 let call = Call::Login(credentials.clone());
                 Next::Send(State::LoggingIn(held, credentials), call, not_after)
             }
+            Permitted::Grant(secret) => Next::MarkGrant(held, secret, Some(not_after)),
             Permitted::Refresh(token, secret) => Self::send_refresh(held, token, secret, not_after),
         }
     }

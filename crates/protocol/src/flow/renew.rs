@@ -2,11 +2,12 @@
 
 use super::{
     Flow,
+    lease::OTHER_GRANT,
     state::{Attempt, BlockAttempt, Ending, Held, Next, Permitted},
 };
 use crate::{
-    Context, Cooldown, Credentials, Failure, Granted, Notice, RejectedSecret, Renewal, SecretError, Unclear,
-    UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, Credentials, Failure, Granted, LimiterName, Notice, Pair, RejectedSecret, Renewal,
+    SecretError, Timestamp, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -66,10 +67,7 @@ impl Flow {
                 let cooldown = held.next_cooldown(cx, UpstreamFault::Refused, None);
                 self.cool_down(cx, held, cooldown)
             }
-            (UpstreamReply::RateLimited(retry_after), _) => {
-                let pause = cx.policy.rate_limit_pause(retry_after, cx.draw);
-                Next::ReadBack(Attempt::Block(BlockAttempt { held, pause, name, tries: 0 }))
-            }
+            (UpstreamReply::RateLimited(retry_after), _) => Self::rate_limited(cx, held, name, retry_after),
             // A refresh may have been carried out: unless it never left, its token stays consumed.
             (UpstreamReply::Unclear(Unclear::Unexpected { retry_after }), _) => {
                 self.unavailable(cx, held, UpstreamFault::Unexpected, retry_after)
@@ -91,6 +89,17 @@ impl Flow {
         }
     }
 
+    /// 429: a cooldown, and a block of the host's logins.
+    pub(super) fn rate_limited(
+        cx: Context<'_>,
+        held: Held,
+        name: LimiterName,
+        retry_after: Option<Duration>,
+    ) -> Next {
+        let pause = cx.policy.rate_limit_pause(retry_after, cx.draw);
+        Next::ReadBack(Attempt::Block(BlockAttempt { held, pause, name, tries: 0 }))
+    }
+
     fn log_in_if_time_allows(&self, cx: Context<'_>, held: Held) -> Next {
         if cx.now > self.latest_send(cx, &held) {
             return Next::Save(held, Ending::Released);
@@ -108,6 +117,9 @@ impl Flow {
     ) -> Next {
         self.cache.secret_failure = read.as_ref().err().map(|error| (error.clone(), cx.moment()));
         let failure = match (read, self.rejected_version.clone()) {
+            (Ok(credentials), _) if credentials.bootstrap().is_some() => {
+                Failure::BadSecret(OTHER_GRANT.to_owned())
+            }
             (Ok(credentials), _) if !self.is_rejected(cx, &held.account, &credentials.version) => {
                 return Next::AcquirePermit(held, Permitted::Login(credentials));
             }
@@ -120,20 +132,30 @@ impl Flow {
 
     /// Saves a new pair.
     fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: Granted, renewal: Renewal) -> Next {
+        let sent_at = self.sent_at(cx, &granted);
+        if matches!(renewal, Renewal::Login(_)) {
+            held.account.rejected_secret = None;
+        }
+        let pair = granted.into_pair(held.fence(), sent_at, held.account.pair.as_ref(), renewal);
+        Self::obtained(cx, held, pair)
+    }
+
+    /// When the request of this reply left.
+    pub(super) fn sent_at(&mut self, cx: Context<'_>, granted: &Granted) -> Timestamp {
         // The clocks may disagree since. The earlier one never makes a token live longer.
         let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
         }
-        let before = held.account.pair.as_ref();
-        if before.is_none_or(|pair| pair.verdict != Verdict::Dead) {
+        sent_at
+    }
+
+    /// Ends the lease with this pair.
+    pub(super) fn obtained(cx: Context<'_>, mut held: Held, pair: Pair) -> Next {
+        if held.account.pair.as_ref().is_none_or(|before| before.verdict != Verdict::Dead) {
             // The last generation lived until it was due.
             held.account.young_deaths = 0;
         }
-        if matches!(renewal, Renewal::Login(_)) {
-            held.account.rejected_secret = None;
-        }
-        let pair = granted.into_pair(held.fence(), sent_at, before, renewal);
         // The upstream may give the tokens of a withdrawn session once more.
         held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
         held.account.early_refresh_after = None;
@@ -145,7 +167,7 @@ impl Flow {
         Next::Save(held, Ending::Obtained)
     }
 
-    fn unavailable(
+    pub(super) fn unavailable(
         &mut self,
         cx: Context<'_>,
         mut held: Held,

@@ -44,6 +44,8 @@ impl SaveAttempt {
     /// else needs few tries, since the lease lapses by itself.
     pub(super) fn is_retried(&self, pause_until: Timestamp, deadline: Timestamp) -> bool {
         let patient = pause_until.since(self.since) < PATIENCE;
+        // Nothing but this pair renews a grant.
+        let patient = patient || self.write.next.grant.is_some();
         match self.ending {
             Ending::Obtained => patient && pause_until.plus(COMMIT_RESERVE) < deadline,
             Ending::Pending | Ending::OrphanRecorded => false,
@@ -56,7 +58,11 @@ impl SaveAttempt {
 
 impl Flow {
     /// Ends the lease.
-    pub(super) fn save(cx: Context<'_>, held: Held, ending: Ending) -> Next {
+    pub(super) fn save(&mut self, cx: Context<'_>, held: Held, ending: Ending) -> Next {
+        if ending == Ending::Obtained && held.account.grant.is_some() {
+            // Others are answered with it while it is saved.
+            self.remember(cx, held.account.clone());
+        }
         Self::write_record(cx, held.account, ending)
     }
 
@@ -118,6 +124,10 @@ impl Flow {
     pub(super) fn lease_lost(&mut self, cx: Context<'_>, attempt: &SaveAttempt, account: Account) -> Next {
         if attempt.brings_a_pair() {
             self.notices.extend(attempt.write.next.generation().map(Notice::LeaseLost));
+        }
+        if attempt.brings_a_pair() && attempt.write.next.grant.is_some() {
+            let pending = self.cache.pending_write.take().unwrap_or_else(|| attempt.write.clone());
+            return self.adopt(cx, pending, account);
         }
         // A pair that was pending has been handed out. It lives on until it expires, unless an operator has withdrawn
         // the pair that it replaces.

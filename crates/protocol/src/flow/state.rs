@@ -2,9 +2,9 @@
 //! flow imports from here, and none from another's types.
 
 use crate::{
-    Account, AccountWrite, Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Generation,
-    Holder, IssuedToken, Lease, LimiterName, Moment, Notice, Origin, Outcome, Revocation, Timestamp,
-    UpstreamFault,
+    Account, AccountWrite, Call, Choice, Context, Cooldown, CooldownReason, Credentials, Effect, Failure,
+    Generation, GrantState, Holder, IssuedToken, Lease, LimiterName, Moment, Notice, Origin, Outcome,
+    Revocation, Timestamp, UpstreamFault,
 };
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub(super) enum State {
     ReadingBack(Attempt),
     BackingOff(Attempt),
     Refreshing(Held, Option<Credentials>),
+    RenewingGrant(Held, Marked),
     RereadingSecret(Held),
     LoggingIn(Held, Credentials),
     Probing(Held),
@@ -41,6 +42,8 @@ pub(super) enum Next {
     Acquire(Purpose),
     RereadSecret(Held),
     AcquirePermit(Held, Permitted),
+    /// Mark the refresh token of a grant, then send it, until this instant at the latest.
+    MarkGrant(Held, Credentials, Option<Timestamp>),
     /// Read the secret, with which the client authenticates, then revoke.
     ReadClient(Held),
     RevokePending(Held, Option<Credentials>, Vec<Revocation>),
@@ -104,8 +107,12 @@ impl Held {
 pub(super) enum Purpose {
     Refresh(IssuedToken, Option<Credentials>),
     LogIn(Credentials),
+    /// Send the refresh token of a grant that only a person can renew.
+    RenewGrant(Credentials),
     Probe(IssuedToken),
-    Revoke { withdraw: bool },
+    Revoke {
+        withdraw: bool,
+    },
 }
 
 /// What the holder of a lease leaves behind.
@@ -132,6 +139,7 @@ pub(super) enum Ending {
 pub(super) enum Attempt {
     Lease(LeaseAttempt),
     Save(SaveAttempt),
+    Mark(Box<MarkAttempt>),
     Permit(PermitAttempt),
     Block(BlockAttempt),
 }
@@ -144,6 +152,28 @@ pub(super) struct LeaseAttempt {
     pub(super) purpose: Purpose,
     /// What it does besides, reported once it is applied, or may be.
     pub(super) notices: Vec<Notice>,
+}
+
+/// A marked refresh token that is about to leave, or has left.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Marked {
+    /// The secret with which the client authenticates.
+    pub(super) secret: Credentials,
+    pub(super) choice: Choice,
+    /// The state without this mark.
+    pub(super) before: GrantState,
+}
+
+/// The write that marks a refresh token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MarkAttempt {
+    /// The lease, and the record without the mark.
+    pub(super) held: Held,
+    pub(super) write: AccountWrite,
+    pub(super) marked: Marked,
+    /// The latest instant at which the token may leave.
+    pub(super) not_after: Timestamp,
+    pub(super) tries: u32,
 }
 
 /// The write that ends a lease.
@@ -164,12 +194,14 @@ pub(super) struct SaveAttempt {
 pub(super) enum Permitted {
     Login(Credentials),
     Refresh(IssuedToken, Option<Credentials>),
+    /// The refresh of a grant that only a person can renew.
+    Grant(Credentials),
 }
 
 impl Permitted {
     pub(super) fn origin(&self) -> &Origin {
         match self {
-            Self::Login(credentials) => &credentials.origin,
+            Self::Login(credentials) | Self::Grant(credentials) => &credentials.origin,
             Self::Refresh(token, _) => &token.origin,
         }
     }

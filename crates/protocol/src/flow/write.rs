@@ -11,11 +11,13 @@ use crate::{COMMIT_RESERVE, Context, Effect, Event, Failure, STORE_RETRY, WriteO
 
 /// Tries to write the login limiter before giving up.
 const LIMITER_TRIES: u32 = 8;
+/// Tries to mark the refresh token of a grant.
+const MARK_TRIES: u32 = 3;
 
 impl Attempt {
     pub(super) fn read_effect(&self) -> Effect {
         match self {
-            Self::Lease(_) | Self::Save(_) => Effect::ReadAccount,
+            Self::Lease(_) | Self::Save(_) | Self::Mark(_) => Effect::ReadAccount,
             Self::Permit(PermitAttempt { name, .. }) | Self::Block(BlockAttempt { name, .. }) => {
                 Effect::ReadLimiter(name.clone())
             }
@@ -26,6 +28,7 @@ impl Attempt {
     pub(super) fn after_back_off(self, cx: Context<'_>) -> Next {
         match self {
             Self::Save(attempt) => attempt.write(cx),
+            Self::Mark(attempt) => attempt.write(),
             Self::Lease(_) | Self::Permit(_) | Self::Block(_) => Next::ReadBack(self),
         }
     }
@@ -33,6 +36,7 @@ impl Attempt {
     /// Counts a try that was not applied, as far as is known. A lease is tried once.
     fn count_try(&mut self) -> u32 {
         let tries = match self {
+            Self::Mark(attempt) => &mut attempt.tries,
             Self::Save(SaveAttempt { tries, .. })
             | Self::Permit(PermitAttempt { tries, .. })
             | Self::Block(BlockAttempt { tries, .. }) => tries,
@@ -55,11 +59,12 @@ impl Flow {
                 let account = save.write.next.clone();
                 self.saved(cx, save, account)
             }
+            (WriteOutcome::Applied, Attempt::Mark(mark)) => self.send_marked(cx, *mark),
             (WriteOutcome::Applied, Attempt::Permit(permit)) => self.use_permit(cx, permit),
             (WriteOutcome::Applied, Attempt::Block(block)) => self.blocked(cx, block),
             // Best effort: the request has its answer.
             (_, Attempt::Save(save)) if save.ending == Ending::OrphanRecorded => Next::Decide,
-            (_, write @ (Attempt::Lease(_) | Attempt::Save(_))) => Next::ReadBack(write),
+            (_, write @ (Attempt::Lease(_) | Attempt::Save(_) | Attempt::Mark(_))) => Next::ReadBack(write),
             // Nearly always another account's permit: back off before reading.
             (WriteOutcome::Conflict | WriteOutcome::Unknown | WriteOutcome::Refused(_), write) => {
                 self.retry(cx, write)
@@ -82,7 +87,14 @@ impl Flow {
             (Attempt::Save(save), Event::Account(Ok(account))) if account.version != save.write.expected => {
                 self.lease_lost(cx, &save, account)
             }
-            (write @ Attempt::Save(_), Event::Account(_)) => self.retry(cx, write),
+            (Attempt::Mark(mark), Event::Account(Ok(account))) if account == mark.write.next => {
+                self.send_marked(cx, *mark)
+            }
+            (Attempt::Mark(mark), Event::Account(Ok(account))) if account.version != mark.write.expected => {
+                self.remember(cx, account);
+                Next::Decide
+            }
+            (write @ (Attempt::Save(_) | Attempt::Mark(_)), Event::Account(_)) => self.retry(cx, write),
             (Attempt::Permit(permit), Event::Limiter(Ok(limiter))) => self.write_permit(cx, permit, &limiter),
             (Attempt::Permit(permit), Event::Limiter(Err(error))) => {
                 Next::fail(permit.give_up(), error.into())
@@ -90,9 +102,14 @@ impl Flow {
             (Attempt::Block(block), Event::Limiter(Ok(limiter))) => block.write(cx, &limiter),
             // The account itself is in cooldown at least.
             (Attempt::Block(block), Event::Limiter(Err(_))) => self.blocked(cx, block),
-            (Attempt::Lease(_) | Attempt::Save(_) | Attempt::Permit(_) | Attempt::Block(_), _) => {
-                Next::unexpected()
-            }
+            (
+                Attempt::Lease(_)
+                | Attempt::Save(_)
+                | Attempt::Mark(_)
+                | Attempt::Permit(_)
+                | Attempt::Block(_),
+                _,
+            ) => Next::unexpected(),
         }
     }
 
@@ -103,6 +120,9 @@ impl Flow {
         let deadline = self.request.ends(cx);
         match write {
             Attempt::Save(save) if !save.is_retried(until, deadline) => self.not_saved(cx, save),
+            Attempt::Mark(mark) if tries >= MARK_TRIES || until > mark.not_after => {
+                Next::fail(mark.held, self.not_written(STORE_RETRY))
+            }
             Attempt::Permit(permit) if tries >= LIMITER_TRIES => {
                 Next::fail(permit.give_up(), self.not_written(STORE_RETRY))
             }

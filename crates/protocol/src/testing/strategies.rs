@@ -4,10 +4,11 @@
 
 use crate::{
     Account, AccountName, ApiVersion, ClientAuth, Cooldown, CooldownReason, Credentials, Effect, Endpoints,
-    Event, Expiry, Extra, Generation, Grant, GrantType, Granted, Holder, Intent, Lease, Login, LoginLimiter,
-    Moment, NewRefreshToken, Origin, Pair, Permit, Policy, Progress, Read, RefreshToken, RejectedSecret,
-    Request, Revocation, Secret, SecretError, SecretVersion, StoreError, Target, Task, Timestamp, TokenKind,
-    UpstreamFault, UpstreamReply, UpstreamUrl, Verdict, Version, WriteOutcome, testing,
+    Event, Expiry, Extra, Fingerprint, Generation, Grant, GrantState, GrantType, Granted, Holder, Intent,
+    Lease, Login, LoginLimiter, Mark, Moment, NewRefreshToken, Origin, Pair, Permit, Policy, Predecessor,
+    Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError, SecretVersion,
+    StoreError, Target, Task, Timestamp, TokenKind, Trial, UpstreamFault, UpstreamReply, UpstreamUrl, Usage,
+    Verdict, Version, WriteOutcome, testing,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::time::Duration;
@@ -80,14 +81,14 @@ pub fn account() -> impl Strategy<Value = Account> {
     (
         (version(), option::of(pair()), option::of(lease)),
         (option::of(cooldown()), rejected_secret, vec(revocation(), 0..3)),
-        (0..20_u32, option::of(instant()), option::of(instant())),
+        (0..20_u32, option::of(instant()), option::of(instant()), option::of(grant().prop_map(Box::new))),
     )
         .prop_map(|(first, second, third)| {
             let (version, pair, lease) = first;
             let (cooldown, rejected_secret, mut pending_revocations) = second;
             // As they are stored.
             pending_revocations.sort_by_key(|revocation| revocation.origin.needs_client());
-            let (young_deaths, replaced_at, early_refresh_after) = third;
+            let (young_deaths, replaced_at, early_refresh_after, grant) = third;
             Account {
                 version,
                 pair,
@@ -98,8 +99,33 @@ pub fn account() -> impl Strategy<Value = Account> {
                 young_deaths,
                 replaced_at,
                 early_refresh_after,
+                grant,
             }
         })
+}
+
+/// The states of grants that only a person can renew.
+pub fn grant() -> impl Strategy<Value = GrantState> {
+    let trial = (secret(), usage()).prop_map(|(token, usage)| Trial { token, usage });
+    let fingerprint = || any::<u64>().prop_map(Fingerprint);
+    let predecessor =
+        (fingerprint(), any::<u64>()).prop_map(|(token, by)| Predecessor { token, by: Holder(by) });
+    let history = (vec(fingerprint(), 0..4), option::of(predecessor), option::of(instant()), seconds(86_400));
+    (usage(), option::of(trial), history).prop_map(|(held, trial, history)| {
+        let (sent, predecessor, send_after, resend_within) = history;
+        GrantState { held, trial, sent, predecessor, send_after, resend_within }
+    })
+}
+
+fn usage() -> impl Strategy<Value = Usage> {
+    let mark = (instant(), instant(), any::<u64>());
+    let mark = mark.prop_map(|(at, settled_at, by)| Mark { at, settled_at, by: Holder(by) });
+    let versions = vec("[a-z]{1,8}".prop_map(SecretVersion), 0..3);
+    (option::of(mark), any::<bool>(), versions).prop_map(|(mark, lost, lost_under)| Usage {
+        mark,
+        lost,
+        lost_under,
+    })
 }
 
 /// Login rate limiters, also with more permits than the budget allows.
@@ -131,6 +157,7 @@ pub fn request() -> impl Strategy<Value = Request> {
         4 => token,
         1 => Just(Intent::Replace),
         1 => Just(Intent::Revoke),
+        1 => Just(Intent::RevokeConfirmed),
         1 => Just(Intent::Unblock),
         1 => Just(Intent::Maintain(Task::Renew)),
         1 => Just(Intent::Maintain(Task::Revoke)),
@@ -285,12 +312,16 @@ fn revocation() -> impl Strategy<Value = Revocation> {
 
 /// One of two versions, so that a version that was rejected comes again.
 fn credentials() -> impl Strategy<Value = Credentials> {
-    ("[ab]", secret(), origin()).prop_map(|(version, password, origin)| {
+    ("[ab]", secret(), origin(), any::<bool>()).prop_map(|(version, password, origin, is_given)| {
         let login = match &origin {
             Origin::Convirza { .. } => Login::Convirza { email: Secret::from("email"), password },
             Origin::OAuth2(_) => Login::OAuth2 {
                 client: testing::client("id", password.expose(), ClientAuth::Basic),
-                grant: GrantType::ClientCredentials,
+                grant: if is_given {
+                    GrantType::RefreshToken { bootstrap: password }
+                } else {
+                    GrantType::ClientCredentials
+                },
             },
         };
         Credentials { version: SecretVersion(version), origin, login }

@@ -192,6 +192,8 @@ impl Fleet {
             }
             Failure::UnknownAccount
             | Failure::BadSecret(_)
+            | Failure::GrantLost
+            | Failure::Unconfirmed
             | Failure::Misconfigured(_)
             | Failure::UnreadableItem(_)
             | Failure::Defect(_) => false,

@@ -24,6 +24,26 @@ pub(super) fn list(name: &str, items: impl Iterator<Item = Item>) -> (String, At
     (name.to_owned(), AttributeValue::L(items.map(AttributeValue::M).collect()))
 }
 
+pub(super) fn numbers(name: &str, values: impl Iterator<Item = u64>) -> (String, AttributeValue) {
+    (name.to_owned(), AttributeValue::L(values.map(|value| AttributeValue::N(value.to_string())).collect()))
+}
+
+pub(super) fn texts(name: &str, values: impl Iterator<Item = String>) -> (String, AttributeValue) {
+    (name.to_owned(), AttributeValue::L(values.map(AttributeValue::S).collect()))
+}
+
+pub(super) fn get_flag(value: &AttributeValue) -> Option<bool> {
+    value.as_bool().ok().copied()
+}
+
+pub(super) fn get_numbers(value: &AttributeValue) -> Option<Vec<u64>> {
+    value.as_l().ok()?.iter().map(get_number).collect()
+}
+
+pub(super) fn get_texts(value: &AttributeValue) -> Option<Vec<String>> {
+    value.as_l().ok()?.iter().map(|text| get_text(text).map(str::to_owned)).collect()
+}
+
 pub(super) fn get_text(value: &AttributeValue) -> Option<&str> {
     value.as_s().ok().map(String::as_str)
 }

@@ -35,22 +35,26 @@ fn state_name(state: &State) -> &'static str {
         State::Writing(write) => match write {
             Attempt::Lease(_) => "WritingLease",
             Attempt::Save(_) => "WritingSave",
+            Attempt::Mark(_) => "WritingMark",
             Attempt::Permit(_) => "WritingPermit",
             Attempt::Block(_) => "WritingBlock",
         },
         State::ReadingBack(write) => match write {
             Attempt::Lease(_) => "ReadingBackLease",
             Attempt::Save(_) => "ReadingBackSave",
+            Attempt::Mark(_) => "ReadingBackMark",
             Attempt::Permit(_) => "ReadingLimiterForPermit",
             Attempt::Block(_) => "ReadingLimiterForBlock",
         },
         State::BackingOff(write) => match write {
             Attempt::Lease(_) => "BackingOffLease",
             Attempt::Save(_) => "BackingOffSave",
+            Attempt::Mark(_) => "BackingOffMark",
             Attempt::Permit(_) => "BackingOffPermit",
             Attempt::Block(_) => "BackingOffBlock",
         },
         State::Refreshing(..) => "Refreshing",
+        State::RenewingGrant(..) => "RenewingGrant",
         State::ReadingClient(_) => "ReadingClient",
         State::RereadingSecret(_) => "RereadingSecret",
         State::LoggingIn(..) => "LoggingIn",
@@ -99,12 +103,14 @@ impl Visit {
                 let lease = match write {
                     Attempt::Permit(attempt) => Some(attempt.held.lease),
                     Attempt::Block(attempt) => Some(attempt.held.lease),
+                    Attempt::Mark(attempt) => Some(attempt.held.lease),
                     Attempt::Lease(_) | Attempt::Save(_) => None,
                 };
                 let tries = write.tries();
                 (format!("{} {}", tries.min(1) + tries / 7, write.detail()), lease)
             }
             State::Refreshing(held, _)
+            | State::RenewingGrant(held, _)
             | State::ReadingClient(held)
             | State::RereadingSecret(held)
             | State::LoggingIn(held, _)
@@ -122,6 +128,10 @@ impl Visit {
             account.active_lease(self.now).is_some(),
             account.rejected_secret.is_some(),
             account.pending_revocations.is_empty(),
+            account
+                .grant
+                .as_ref()
+                .map(|grant| (std::mem::discriminant(&grant.health()), grant.trial.is_some())),
         );
         let flags = [
             flow.progress.target == Target::NotSeen,
@@ -185,6 +195,7 @@ impl Visit {
                 vec![
                     ("secret v1".to_owned(), version("v1")),
                     ("secret v2".to_owned(), version("v2")),
+                    ("a grant".to_owned(), Event::Secret(Ok(testing::grant("v1", "bootstrap")))),
                     ("no secret".to_owned(), Event::Secret(Err(SecretError::Missing))),
                     ("bad secret".to_owned(), Event::Secret(Err(SecretError::Bad("field".to_owned())))),
                     ("unreachable".to_owned(), Event::Secret(Err(SecretError::Unreachable))),
@@ -200,6 +211,7 @@ impl Visit {
                         }),
                         UpstreamReply::Unauthorized,
                         UpstreamReply::Refused,
+                        UpstreamReply::ClientRefused,
                         UpstreamReply::RateLimited(None),
                         UpstreamReply::UNEXPECTED,
                         UpstreamReply::NeverLeft,
@@ -267,6 +279,7 @@ impl Visit {
             Account { rejected_secret, ..with(&expiring) },
             consumed(&expiring),
             Account { lease, ..with(&expiring) },
+            Account { grant: Some(Box::default()), ..with(&expiring) },
         ];
         own.into_iter().chain(known).chain(others.map(|account| ("record", account))).collect()
     }
@@ -288,6 +301,7 @@ impl Attempt {
         match self {
             Self::Lease(_) => 0,
             Self::Save(attempt) => attempt.tries,
+            Self::Mark(attempt) => attempt.tries,
             Self::Permit(attempt) => attempt.tries,
             Self::Block(attempt) => attempt.tries,
         }
@@ -300,7 +314,7 @@ impl Attempt {
                 Ending::Failed(failure) => failure.code().as_str().to_owned(),
                 ending => format!("{ending:?}"),
             },
-            Self::Permit(_) | Self::Block(_) => String::new(),
+            Self::Permit(_) | Self::Block(_) | Self::Mark(_) => String::new(),
         }
     }
 }
@@ -326,6 +340,7 @@ fn beginnings(transitions: &mut BTreeSet<Transition>) -> Vec<Visit> {
         reported,
         Intent::Replace,
         Intent::Revoke,
+        Intent::RevokeConfirmed,
         Intent::Unblock,
         Intent::Maintain(Task::Renew),
         Intent::Maintain(Task::Revoke),

@@ -1,0 +1,440 @@
+//! Grants that only a person can renew: which refresh token may be sent, and what each reply makes of it.
+//!
+//! No login repairs such a grant, so a token that may have been used is sent again only
+//!
+//! 1. within the provider's documented grace period,
+//! 2. as the last resort, when nothing is left to lose,
+//! 3. if the server returned it again, or returned no successor, or
+//! 4. once after it was lost, under a version of the secret that has not lost it.
+//!
+//! Before each call, a mark is written. It ends with the reply, or says that the token is in doubt.
+
+use crate::{
+    Account, Context, Credentials, Generation, Granted, Holder, NewRefreshToken, Pair, Policy, RefreshToken,
+    Renewal, Secret, SecretVersion, Timestamp, Verdict,
+    policy::{Kind, lies_ahead},
+};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// Fingerprints of bootstrap tokens that are kept, and secret versions that lost a token.
+const KEPT: usize = 32;
+/// A grant whose refresh token has no known end is renewed at least this often.
+const IDLE_RENEWAL: Duration = Duration::from_secs(7 * 86_400);
+
+/// Recognises a token without holding it: the first eight bytes of its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u64);
+
+impl Fingerprint {
+    /// The fingerprint of a token.
+    pub fn of(token: &Secret) -> Self {
+        let digest: [u8; 32] = Sha256::digest(token.expose()).into();
+        Self(digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+/// A refresh token was sent, or may have been, and the outcome is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// When it was first marked. The provider's grace period begins no earlier.
+    pub at: Timestamp,
+    /// Until then, a call that sent it may still arrive.
+    pub settled_at: Timestamp,
+    /// The attempt that marked it last.
+    pub by: Holder,
+}
+
+/// What is known of the use of one refresh token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Usage {
+    /// Set while the token is in doubt.
+    pub mark: Option<Mark>,
+    /// The upstream answered `invalid_grant`, and no attempt followed.
+    pub lost: bool,
+    /// The versions of the secret whose client got `invalid_grant` for this token.
+    pub lost_under: Vec<SecretVersion>,
+}
+
+/// A new grant whose bootstrap token was sent, and has not brought a pair yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trial {
+    /// The bootstrap token.
+    pub token: Secret,
+    /// Its own use, beside that of the pair's refresh token.
+    pub usage: Usage,
+}
+
+/// The token that brought a pair. Recognises the place of a pair that could not be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Predecessor {
+    /// Its fingerprint.
+    pub token: Fingerprint,
+    /// The attempt that sent it. Tells its mark from those of others.
+    pub by: Holder,
+}
+
+/// What the record of a grant holds besides its pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GrantState {
+    /// The use of the pair's refresh token.
+    pub held: Usage,
+    /// A new grant on trial. Its token is sent, and no longer the pair's.
+    pub trial: Option<Trial>,
+    /// Bootstrap tokens that were sent, the last ones. None of them is a new grant, whatever the secret says.
+    pub sent: Vec<Fingerprint>,
+    /// The token that brought the pair.
+    pub predecessor: Option<Predecessor>,
+    /// The pair's refresh token is not sent before: a call of its predecessor may still arrive.
+    pub send_after: Option<Timestamp>,
+    /// The provider's grace period, as the secret of the last attempt states it. While it lasts, a token in doubt is
+    /// worth an attempt.
+    pub resend_within: Duration,
+}
+
+/// Whether operators have to know of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantHealth {
+    /// The next renewal sends a token that was not used.
+    Sound,
+    /// The token may have been used.
+    InDoubt,
+    /// The upstream refused the token. A person has to give a new grant.
+    Lost,
+}
+
+/// Why no refresh token of a grant is sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Withheld {
+    /// It may have been used, or a call of its predecessor may still arrive.
+    InDoubt,
+    /// It is lost under this version of the secret, or there is none.
+    Lost,
+}
+
+/// The token that the next call sends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Choice {
+    /// The token itself.
+    pub token: Secret,
+    /// It is the secret's, and was never sent.
+    pub is_new: bool,
+    /// It has to leave by then, to arrive within the provider's grace period.
+    pub not_after: Option<Timestamp>,
+}
+
+/// What becomes of a pair that was obtained and could not be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
+pub enum Adoption {
+    /// It is the grant: this record has to be written.
+    Adopt(Account),
+    /// Another attempt holds the lease. The pair is kept in memory.
+    Later,
+    /// The record holds this pair, or a later one.
+    Superseded,
+    /// An operator revoked the grant meanwhile.
+    Withdrawn,
+}
+
+impl Usage {
+    /// Marks the token before it leaves. This ends *lost*, and forgets no earlier call.
+    fn add(&mut self, mark: Mark) {
+        let earlier = self.mark.unwrap_or(mark);
+        let settled_at = mark.settled_at.max(earlier.settled_at);
+        self.mark = Some(Mark { at: earlier.at, settled_at, by: mark.by });
+        self.lost = false;
+    }
+
+    fn lose(&mut self, version: &SecretVersion) {
+        self.lost = true;
+        remember(&mut self.lost_under, version.clone());
+    }
+
+    fn unblock(&mut self) {
+        if self.lost {
+            self.lost_under.clear();
+        }
+    }
+}
+
+impl GrantState {
+    /// The use of the token that the next call sends, if that is no new one.
+    pub fn current(&self) -> &Usage {
+        self.trial.as_ref().map_or(&self.held, |trial| &trial.usage)
+    }
+
+    fn current_mut(&mut self) -> &mut Usage {
+        self.trial.as_mut().map_or(&mut self.held, |trial| &mut trial.usage)
+    }
+
+    /// Whether operators have to know of it.
+    pub fn health(&self) -> GrantHealth {
+        match self.current() {
+            Usage { lost: true, .. } => GrantHealth::Lost,
+            Usage { mark: Some(_), .. } => GrantHealth::InDoubt,
+            Usage { .. } => GrantHealth::Sound,
+        }
+    }
+
+    /// Forgets everything but which bootstrap tokens were sent: an operator has the grant revoked.
+    pub(crate) fn withdraw(&mut self) {
+        *self = Self { sent: std::mem::take(&mut self.sent), ..Self::default() };
+    }
+
+    /// Allows one attempt with a token that is lost.
+    pub fn unblock(&mut self) {
+        self.current_mut().unblock();
+    }
+
+    /// The state with a mark of the token that is about to leave.
+    #[must_use]
+    pub fn marked(&self, choice: &Choice, mark: Mark, resend_within: Duration) -> Self {
+        let mut marked = Self { resend_within, ..self.clone() };
+        if choice.is_new {
+            remember(&mut marked.sent, Fingerprint::of(&choice.token));
+            marked.trial = Some(Trial { token: choice.token.clone(), usage: Usage::default() });
+        }
+        marked.current_mut().add(mark);
+        marked
+    }
+
+    /// The call may have been carried out, and the upstream responded: a copy of it arrives by `latest_arrival`, and
+    /// those of earlier calls by `before`.
+    pub fn responded(&mut self, before: &Self, choice: &Choice, latest_arrival: Timestamp) {
+        let earlier = before.current().mark.filter(|_| !choice.is_new);
+        if let Some(mark) = &mut self.current_mut().mark {
+            let own = latest_arrival.min(mark.settled_at);
+            mark.settled_at = earlier.map_or(own, |earlier| own.max(earlier.settled_at));
+        }
+    }
+
+    /// `invalid_grant`: the token is lost under this version of the secret. The mark is again what it was `before` the
+    /// attempt. A new grant that is refused gives way to what the record held before.
+    pub fn refused(&mut self, before: &Self, choice: &Choice, version: &SecretVersion, has_pair: bool) {
+        let sent = std::mem::take(&mut self.sent);
+        *self = Self { sent, ..before.clone() };
+        match (choice.is_new, &mut self.trial) {
+            // The record goes on with an earlier trial, or with the pair's own token.
+            (true, Some(_)) => {}
+            (true, None) if has_pair => {}
+            (true, None) => {
+                let mut usage = Usage::default();
+                usage.lose(version);
+                self.trial = Some(Trial { token: choice.token.clone(), usage });
+            }
+            (false, Some(_)) if has_pair => self.trial = None,
+            (false, _) => self.current_mut().lose(version),
+        }
+    }
+}
+
+/// The token of a record's grant that may be sent now, with this secret.
+///
+/// # Errors
+/// Why none may be sent.
+pub fn choose(account: &Account, secret: &Credentials, cx: Context<'_>) -> Result<Choice, Withheld> {
+    let none = GrantState::default();
+    let state = account.grant.as_deref().unwrap_or(&none);
+    let held = account.pair.as_ref().and_then(|pair| pair.refresh_token.as_ref()).map(|held| &held.token);
+    let current = state.trial.as_ref().map(|trial| &trial.token).or(held);
+    if let Some(bootstrap) = secret.bootstrap()
+        && current != Some(bootstrap)
+        && !state.sent.contains(&Fingerprint::of(bootstrap))
+    {
+        return Ok(Choice { token: bootstrap.clone(), is_new: true, not_after: None });
+    }
+    let Some(token) = current else { return Err(Withheld::Lost) };
+    let usage = state.current();
+    if usage.lost && usage.lost_under.contains(&secret.version) {
+        return Err(Withheld::Lost);
+    }
+    let unsettled = state.send_after.filter(|_| state.trial.is_none());
+    if unsettled.is_some_and(|until| lies_ahead(Kind::Settling, until, cx.now)) {
+        return Err(Withheld::InDoubt);
+    }
+    let not_after = match usage.mark {
+        None => None,
+        Some(mark) => {
+            let grace = secret.client().map_or(Duration::ZERO, |client| client.resend_within);
+            resend(mark, account.pair.as_ref(), grace, cx)?
+        }
+    };
+    Ok(Choice { token: token.clone(), is_new: false, not_after })
+}
+
+/// Until when a token in doubt may leave; none if nothing is left to lose.
+fn resend(
+    mark: Mark,
+    pair: Option<&Pair>,
+    grace: Duration,
+    cx: Context<'_>,
+) -> Result<Option<Timestamp>, Withheld> {
+    if lies_ahead(Kind::Settling, mark.settled_at, cx.now) {
+        return Err(Withheld::InDoubt);
+    }
+    let latest = mark.at.plus(grace).minus(cx.policy.longest_travel());
+    if cx.now <= latest {
+        return Ok(Some(latest));
+    }
+    // A server may answer the second use of a token by ending a living access token.
+    let ended =
+        |pair: &Pair| pair.verdict == Verdict::Dead || pair.expires_at.plus(cx.policy.clock_margin) <= cx.now;
+    if pair.is_none_or(ended) { Ok(None) } else { Err(Withheld::InDoubt) }
+}
+
+/// Until when a token in doubt may leave, as far as the record knows: none if nothing is left to lose, or if there is no
+/// doubt.
+fn resend_by_record(account: &Account, cx: Context<'_>) -> Result<Option<Timestamp>, Withheld> {
+    let Some(state) = &account.grant else { return Ok(None) };
+    let Some(mark) = state.current().mark else { return Ok(None) };
+    resend(mark, account.pair.as_ref(), state.resend_within, cx)
+}
+
+/// Whether a token in doubt can be sent again within the grace period. That is worth an attempt before the pair is due.
+pub(crate) fn is_in_grace(account: &Account, cx: Context<'_>) -> bool {
+    let lost = account.grant.as_ref().is_some_and(|state| state.current().lost);
+    !lost && matches!(resend_by_record(account, cx), Ok(Some(_)))
+}
+
+/// Whether the secret, read a moment ago, still allows no attempt.
+pub(crate) fn is_still_withheld(withheld: Withheld, account: &Account, cx: Context<'_>) -> bool {
+    match withheld {
+        Withheld::Lost => true,
+        Withheld::InDoubt => resend_by_record(account, cx).is_err(),
+    }
+}
+
+/// The mark of a call that is about to leave ends then: no copy of it arrives later.
+pub(crate) fn settled_at(policy: &Policy, deadline: Timestamp) -> Timestamp {
+    deadline.plus(policy.longest_travel() + policy.clock_margin)
+}
+
+/// The pair that a marked refresh brought, obtained under the fence `generation` by a request that left at `sent_at`, and
+/// the state beside it. Without a successor, the token that was sent stays.
+pub(crate) fn granted(
+    account: &Account,
+    choice: &Choice,
+    secret: &Credentials,
+    granted: Granted,
+    generation: Generation,
+    sent_at: Timestamp,
+) -> (Pair, GrantState) {
+    let before = account.pair.as_ref();
+    let state = account.grant.as_deref().cloned().unwrap_or_default();
+    let predecessor = state.current().mark.map(|mark| {
+        let token = Fingerprint::of(&choice.token);
+        Predecessor { token, by: mark.by }
+    });
+    // The token was used, and its successor is lost.
+    let in_doubt = granted.refresh_token == NewRefreshToken::Unusable;
+    let held = if in_doubt { state.current().clone() } else { Usage::default() };
+    let own_expiry =
+        before.and_then(|pair| pair.refresh_token.as_ref()).filter(|own| own.token == choice.token);
+    let expires_at = granted.refresh_expires_at(sent_at).or(own_expiry.and_then(|own| own.expires_at));
+    let successor = match &granted.refresh_token {
+        NewRefreshToken::Token(token) => RefreshToken {
+            token: token.clone(),
+            expires_at: granted.refresh_expires_at(sent_at),
+            consumed: false,
+        },
+        NewRefreshToken::Absent | NewRefreshToken::Unusable => {
+            RefreshToken { token: choice.token.clone(), expires_at, consumed: false }
+        }
+    };
+    let pair = granted.into_pair(generation, sent_at, before, Renewal::Refresh(Some(secret.clone())));
+    let pair = Pair {
+        refresh_token: Some(successor),
+        origin: secret.origin.clone(),
+        secret_version: Some(secret.version.clone()),
+        ..pair
+    };
+    (pair, GrantState { held, trial: None, predecessor, send_after: None, ..state })
+}
+
+/// What becomes of a pair that was obtained and could not be saved, now that another attempt has written the record.
+///
+/// It is the grant if the record still holds the token that brought it, or that token's other successor. Of two
+/// successors, the one that was requested last counts, so generations grow.
+pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoption {
+    let obtained = (pending.pair.as_ref(), pending.grant.as_deref().and_then(|own| own.predecessor));
+    let ((Some(pair), Some(predecessor)), Some(stored)) = (obtained, &record.grant) else {
+        return Adoption::Superseded;
+    };
+    if record.pair.is_none() && stored.trial.is_none() {
+        return Adoption::Withdrawn;
+    }
+    let known = record.pair.as_ref();
+    let was_sent = |token: &Secret| Fingerprint::of(token) == predecessor.token;
+    let trial = stored.trial.as_ref().filter(|trial| was_sent(&trial.token));
+    let held = known.and_then(|pair| pair.refresh_token.as_ref());
+    let is_twin = stored.predecessor.is_some_and(|other| other.token == predecessor.token);
+    let follows = trial.is_some() || is_twin || held.is_some_and(|held| was_sent(&held.token));
+    if !follows || known.is_some_and(|known| known.generation >= pair.generation) {
+        return Adoption::Superseded;
+    }
+    if record.active_lease(cx.now).is_some() {
+        return Adoption::Later;
+    }
+    let replaced = trial.map_or(&stored.held, |trial| &trial.usage);
+    let others = replaced.mark.filter(|mark| mark.by != predecessor.by);
+    let kept_trial = stored.trial.clone().filter(|_| trial.is_none());
+    // Another attempt has sent the predecessor, and may have brought a later successor, which alone is valid at some
+    // servers. If the grace period lasts long enough, the predecessor is sent once more, and brings the valid one.
+    let is_resent = |mark: Mark| {
+        let latest = mark.at.plus(stored.resend_within).minus(cx.policy.longest_travel());
+        !is_twin && cx.now.max(mark.settled_at) < latest
+    };
+    let own = pair.refresh_token.clone();
+    let stays = held.is_some() && held.map(|held| &held.token) == own.as_ref().map(|own| &own.token);
+    let resent = others.is_some_and(is_resent).then(|| {
+        let token = trial.map(|trial| &trial.token).or(held.map(|held| &held.token));
+        token.map(|token| RefreshToken { token: token.clone(), expires_at: None, consumed: false })
+    });
+    let grant = GrantState {
+        // A mark that another attempt made of the very token stays.
+        held: if resent.is_some() || (stays && others.is_some()) {
+            replaced.clone()
+        } else {
+            own_usage(pending)
+        },
+        trial: kept_trial,
+        sent: stored.sent.clone(),
+        predecessor: Some(predecessor),
+        send_after: others.map(|mark| mark.settled_at),
+        resend_within: stored.resend_within,
+    };
+    let pair = Pair { refresh_token: resent.unwrap_or(own), ..pair.clone() };
+    Adoption::Adopt(Account {
+        pair: Some(pair),
+        grant: Some(Box::new(grant)),
+        cooldown: pending.cooldown,
+        young_deaths: pending.young_deaths,
+        early_refresh_after: None,
+        ..record.clone()
+    })
+}
+
+fn own_usage(pending: &Account) -> Usage {
+    pending.grant.as_ref().map(|own| own.held.clone()).unwrap_or_default()
+}
+
+/// When maintenance refreshes a grant although its access token is not due, so that its refresh token does not end
+/// unused.
+pub(crate) fn idle_renewal_at(policy: &Policy, pair: &Pair) -> Timestamp {
+    let weekly = pair.issued_at.plus(IDLE_RENEWAL);
+    let Some(end) = pair.refresh_token.as_ref().and_then(|token| token.expires_at) else { return weekly };
+    let life = end.since(pair.issued_at);
+    end.minus(policy.refresh_ahead.max(IDLE_RENEWAL).min(life / 2))
+}
+
+/// Adds an entry, and forgets the oldest of too many.
+fn remember<T: PartialEq>(entries: &mut Vec<T>, entry: T) {
+    entries.retain(|known| *known != entry);
+    entries.push(entry);
+    let excess = entries.len().saturating_sub(KEPT);
+    entries.drain(..excess);
+}
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ tokio = { version = "1", features = ["macros", "rt"] }
 token-broker-client = { path = "token-broker-client-0.1.0" }
 token-broker-contract = { path = "token-broker-contract-0.1.0" }
 END
-    cargo test --manifest-path "$folder/Cargo.toml" --target-dir "$folder/target" | tee /dev/stderr |
+    cargo test --manifest-path "$folder/Cargo.toml" --target-dir "$folder/target" | tee -a /dev/stderr |
         grep 'test result: ok. [1-9]'
 }
 

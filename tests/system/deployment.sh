@@ -78,7 +78,7 @@ PYTHON
 stack_sets_command() {
     local command
     command=$(grep -o '`aws cloudformation create-stack-set [^`]*`' docs/OPERATIONS.md | tr -d '`') &&
-        $command --generate-cli-skeleton output
+        AWS_DEFAULT_REGION=us-east-1 $command --generate-cli-skeleton output
 }
 
 need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trustme==1.2.1 PyYAML==6.0.4

@@ -1,4 +1,4 @@
-//! Time as one instance knows it. The fleet reckons in the store's time, so that a wrong clock harms nobody else.
+//! Time as one instance knows it. The fleet uses the store's time, so that a wrong clock harms no other instance.
 
 use crate::{Context, Timestamp};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Uptime {
 /// One moment by both clocks of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Moment {
-    /// By the clock that may step, and that goes on while the machine is suspended.
+    /// By the clock that may step, but runs while the machine is suspended.
     pub wall: Timestamp,
     /// By the clock that never steps.
     pub uptime: Uptime,
@@ -50,7 +50,7 @@ impl Moment {
 /// The present, as a process knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Present {
-    /// The store's time. Of several that are possible it is the latest, so that no token is used for too long.
+    /// The store's time: the latest possible one, so that no token is used for too long.
     pub now: Timestamp,
     /// The store's time by the uptime since the store last confirmed it. It dates what must not begin in the future, such
     /// as a pause: a step of the wall clock does not move it.
@@ -75,17 +75,17 @@ impl Present {
 
 /// Turns readings of a process's own clocks into the store's time, which each of the store's responses states.
 ///
-/// A date and the call that it answers leave a span of corrections possible, and the smallest of them is applied. So
-/// after each response the clock is off by at most the second that a date leaves open and the length of the call, and two
-/// clocks differ by no more than 2 s. A date may be wrong itself: beyond `tolerance`, a second one has to agree.
+/// A date and its call leave a range of possible corrections, and the smallest is applied. So after each response the
+/// clock is off by at most the second that a date leaves open plus the duration of the call, and two clocks differ by
+/// at most 2 s. A date may be wrong itself: beyond `tolerance`, a second one has to agree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoreClock {
-    /// Half of the margin, since two clocks share it. Less than a second says nothing: readings are rounded, and a process
-    /// can be paused between the two.
+    /// Half of the margin, because two clocks share it. Less than a second says nothing: readings are rounded, and a
+    /// process can be paused between two readings.
     tolerance: Duration,
-    /// What the own wall clock lacks, in milliseconds. Zero while it is right.
+    /// The correction of the process's wall clock, in milliseconds. Zero while it is right.
     offset_ms: i64,
-    /// What it would lack by the last date, if that contradicted it.
+    /// The correction by the last date, if that contradicted the clock.
     contradiction: Option<Possible>,
     /// The last measurement, in the store's time; before the first, the start of the process.
     anchor: Moment,
@@ -112,7 +112,7 @@ impl Possible {
 }
 
 impl StoreClock {
-    /// The clock of a process that starts now. It takes its wall clock for right until the store says otherwise.
+    /// The clock of a process that starts now. It trusts its wall clock until the store says otherwise.
     pub fn new(margin: Duration, started: Moment) -> Self {
         let tolerance = SECOND.max(margin / 2);
         Self { tolerance, offset_ms: 0, contradiction: None, anchor: started, measured: false }
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!([0, 300, -300, 900, -900].map(offset_after), [0, 0, 0, -220, 590]);
     }
 
-    /// However the fractions of a second fall, and whether or not it is set right.
+    /// Whatever the fractions of a second, and whether or not the clock is corrected.
     #[test]
     fn two_clocks_differ_by_at_most_two_seconds() {
         for margin in [0, 2_000, 10_000] {
@@ -272,7 +272,7 @@ mod tests {
             dated(&mut clock, 60_500, 0);
             assert!(is_trusted(&clock, reading(60_500, 0)));
             assert_eq!(now(&clock, reading(70_000, 0)), store(70_000));
-            // Two that contradict the clock and each other, too.
+            // The same for two dates that contradict the clock and each other.
             dated(&mut clock, 71_000, wrong);
             dated(&mut clock, 71_500, wrong / 2);
             assert_eq!(clock.offset_ms, 0);
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(now(&clock, reading(60_000, -HOURS)), store(60_000));
     }
 
-    /// A suspended machine: the uptime stands still, the wall clock goes on.
+    /// A suspended machine: the uptime stops, the wall clock runs on.
     #[test]
     fn time_that_one_clock_missed_counts() {
         let clock = measured(0);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_mended_is_believed_again() {
+    fn a_corrected_clock_is_believed_again() {
         let mut clock = measured(HOURS);
         measure(&mut clock, 90_010, 0);
         measure(&mut clock, 90_030, 0);

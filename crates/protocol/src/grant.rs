@@ -1,4 +1,4 @@
-//! Grants that only a person can renew: which refresh token may be sent, and what each reply makes of it.
+//! Grants that only a person can renew: which refresh token may be sent, and what each reply means for it.
 //!
 //! No login repairs such a grant, so a token that may have been used is sent again only
 //!
@@ -7,7 +7,7 @@
 //! 3. if the server returned it again, or returned no successor, or
 //! 4. once after it was lost, under a version of the secret that has not lost it.
 //!
-//! Before each call, a mark is written. It ends with the reply, or says that the token is in doubt.
+//! A mark is written before each call. The reply ends it; without one, the token is in doubt.
 
 use crate::{
     Account, Context, Credentials, Generation, Granted, Holder, NewRefreshToken, Pair, Policy, RefreshToken,
@@ -17,7 +17,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// Fingerprints of bootstrap tokens that are kept, and secret versions that lost a token.
+/// The most fingerprints of bootstrap tokens, and secret versions that lost a token, that are kept.
 const KEPT: usize = 32;
 /// A grant whose refresh token has no known end is renewed at least this often.
 const IDLE_RENEWAL: Duration = Duration::from_secs(7 * 86_400);
@@ -39,13 +39,13 @@ impl Fingerprint {
 pub struct Mark {
     /// When it was first marked. The provider's grace period begins no earlier.
     pub at: Timestamp,
-    /// Until then, a call that sent it may still arrive.
+    /// The instant until which a call that sent it may still arrive.
     pub settled_at: Timestamp,
     /// The attempt that marked it last.
     pub by: Holder,
 }
 
-/// What is known of the use of one refresh token.
+/// What is known about the use of one refresh token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     /// Set while the token is in doubt.
@@ -61,38 +61,38 @@ pub struct Usage {
 pub struct Trial {
     /// The bootstrap token.
     pub token: Secret,
-    /// Its own use, beside that of the pair's refresh token.
+    /// Its use, separate from that of the pair's refresh token.
     pub usage: Usage,
 }
 
-/// The token that brought a pair. Recognises the place of a pair that could not be saved.
+/// The token that obtained a pair. It shows where a pair that could not be saved belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Predecessor {
     /// Its fingerprint.
     pub token: Fingerprint,
-    /// The attempt that sent it. Tells its mark from those of others.
+    /// The attempt that sent it, to distinguish its mark from others.
     pub by: Holder,
 }
 
-/// What the record of a grant holds besides its pair.
+/// The record of a grant, except its pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GrantState {
     /// The use of the pair's refresh token.
     pub held: Usage,
-    /// A new grant on trial. Its token is sent, and no longer the pair's.
+    /// A new grant on trial. Its token is sent instead of the pair's.
     pub trial: Option<Trial>,
-    /// Bootstrap tokens that were sent, the last ones. None of them is a new grant, whatever the secret says.
+    /// The last bootstrap tokens that were sent. None of them is a new grant, whatever the secret says.
     pub sent: Vec<Fingerprint>,
-    /// The token that brought the pair.
+    /// The token that obtained the pair.
     pub predecessor: Option<Predecessor>,
-    /// The pair's refresh token is not sent before: a call of its predecessor may still arrive.
+    /// The pair's refresh token is not sent before this instant, because a call of its predecessor may still arrive.
     pub send_after: Option<Timestamp>,
     /// The provider's grace period, as the secret of the last attempt states it. While it lasts, a token in doubt is
     /// worth an attempt.
     pub resend_within: Duration,
 }
 
-/// Whether operators have to know of a grant.
+/// The state of a grant, for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantHealth {
     /// The next renewal sends a token that was not used.
@@ -117,17 +117,17 @@ pub enum Withheld {
 pub struct Choice {
     /// The token itself.
     pub token: Secret,
-    /// It is the secret's, and was never sent.
+    /// Whether it comes from the secret and was never sent.
     pub is_new: bool,
     /// It has to leave by then, to arrive within the provider's grace period.
     pub not_after: Option<Timestamp>,
 }
 
-/// What becomes of a pair that was obtained and could not be saved.
+/// How to handle a pair that was obtained but could not be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one exists at a time, and is taken apart at once")]
 pub enum Adoption {
-    /// It is the grant: this record has to be written.
+    /// It is the current grant: this record has to be written.
     Adopt(Account),
     /// Another attempt holds the lease. The pair is kept in memory.
     Later,
@@ -159,7 +159,7 @@ impl Usage {
 }
 
 impl GrantState {
-    /// The use of the token that the next call sends, if that is no new one.
+    /// The use of the token that the next call sends, unless that is a new one.
     pub fn current(&self) -> &Usage {
         self.trial.as_ref().map_or(&self.held, |trial| &trial.usage)
     }
@@ -168,7 +168,7 @@ impl GrantState {
         self.trial.as_mut().map_or(&mut self.held, |trial| &mut trial.usage)
     }
 
-    /// Whether operators have to know of it.
+    /// The state, for operators.
     pub fn health(&self) -> GrantHealth {
         match self.current() {
             Usage { lost: true, .. } => GrantHealth::Lost,
@@ -177,7 +177,7 @@ impl GrantState {
         }
     }
 
-    /// Forgets everything but which bootstrap tokens were sent: an operator has the grant revoked.
+    /// Forgets everything except the bootstrap tokens that were sent, because an operator revoked the grant.
     pub(crate) fn withdraw(&mut self) {
         *self = Self { sent: std::mem::take(&mut self.sent), ..Self::default() };
     }
@@ -209,13 +209,13 @@ impl GrantState {
         }
     }
 
-    /// `invalid_grant`: the token is lost under this version of the secret. The mark is again what it was `before` the
-    /// attempt. A new grant that is refused gives way to what the record held before.
+    /// `invalid_grant`: the token is lost under this version of the secret. The mark returns to what it was `before`
+    /// the attempt. A refused new grant gives way to the record's previous one.
     pub fn refused(&mut self, before: &Self, choice: &Choice, version: &SecretVersion, has_pair: bool) {
         let sent = std::mem::take(&mut self.sent);
         *self = Self { sent, ..before.clone() };
         match (choice.is_new, &mut self.trial) {
-            // The record goes on with an earlier trial, or with the pair's own token.
+            // The record continues with an earlier trial, or with the pair's own token.
             (true, Some(_)) => {}
             (true, None) if has_pair => {}
             (true, None) => {
@@ -263,7 +263,7 @@ pub fn choose(account: &Account, secret: &Credentials, cx: Context<'_>) -> Resul
     Ok(Choice { token: token.clone(), is_new: false, not_after })
 }
 
-/// Until when a token in doubt may leave; none if nothing is left to lose.
+/// Until when a token in doubt may leave, or `None` if nothing is left to lose.
 fn resend(
     mark: Mark,
     pair: Option<&Pair>,
@@ -291,13 +291,14 @@ fn resend_by_record(account: &Account, cx: Context<'_>) -> Result<Option<Timesta
     resend(mark, account.pair.as_ref(), state.resend_within, cx)
 }
 
-/// Whether a token in doubt can be sent again within the grace period. That is worth an attempt before the pair is due.
+/// Whether a token in doubt can be sent again within the grace period, which justifies an attempt before the pair is
+/// due.
 pub(crate) fn is_in_grace(account: &Account, cx: Context<'_>) -> bool {
     let lost = account.grant.as_ref().is_some_and(|state| state.current().lost);
     !lost && matches!(resend_by_record(account, cx), Ok(Some(_)))
 }
 
-/// Whether the secret, read a moment ago, still allows no attempt.
+/// Whether the recently read secret still allows no attempt.
 pub(crate) fn is_still_withheld(withheld: Withheld, account: &Account, cx: Context<'_>) -> bool {
     match withheld {
         Withheld::Lost => true,
@@ -305,13 +306,13 @@ pub(crate) fn is_still_withheld(withheld: Withheld, account: &Account, cx: Conte
     }
 }
 
-/// The mark of a call that is about to leave ends then: no copy of it arrives later.
+/// When the mark of a call that is about to leave ends: no copy of it arrives later.
 pub(crate) fn settled_at(policy: &Policy, deadline: Timestamp) -> Timestamp {
     deadline.plus(policy.longest_travel() + policy.clock_margin)
 }
 
-/// The pair that a marked refresh brought, obtained under the fence `generation` by a request that left at `sent_at`, and
-/// the state beside it. Without a successor, the token that was sent stays.
+/// The pair that a marked refresh brought, obtained under the fence `generation` by a request that left at `sent_at`,
+/// and the state beside it. Without a successor, the sent token stays.
 pub(crate) fn granted(
     account: &Account,
     choice: &Choice,
@@ -352,7 +353,7 @@ pub(crate) fn granted(
     (pair, GrantState { held, trial: None, predecessor, send_after: None, ..state })
 }
 
-/// What becomes of a pair that was obtained and could not be saved, now that another attempt has written the record.
+/// How to handle a pair that was obtained but could not be saved, after another attempt has written the record.
 ///
 /// It is the grant if the record still holds the token that brought it, or that token's other successor. Of two
 /// successors, the one that was requested last counts, so generations grow.
@@ -392,7 +393,7 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
         token.map(|token| RefreshToken { token: token.clone(), expires_at: None, consumed: false })
     });
     let grant = GrantState {
-        // A mark that another attempt made of the very token stays.
+        // A mark that another attempt made for the same token stays.
         held: if resent.is_some() || (stays && others.is_some()) {
             replaced.clone()
         } else {

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn instants_of_a_wrong_clock_lock_nobody_out() {
+    fn instants_of_a_wrong_clock_block_no_one() {
         let in_a_year = START.plus(Duration::from_secs(365 * 86_400));
         let permit = Permit {
             account: account("a"),

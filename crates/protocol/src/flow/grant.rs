@@ -47,7 +47,7 @@ impl Flow {
         }
     }
 
-    /// Marks the token that is to be sent, under the lease. The version of this write is the fence.
+    /// Marks the token before it is sent, under the lease. The version of this write is the fence.
     pub(super) fn mark_grant(
         &self,
         cx: Context<'_>,
@@ -87,7 +87,7 @@ impl Flow {
         Next::Send(State::RenewingGrant(held, marked), call, not_after)
     }
 
-    /// What the reply to a marked call leads to.
+    /// The consequences of the reply to a marked call.
     pub(super) fn grant_replied(
         &mut self,
         cx: Context<'_>,
@@ -143,8 +143,8 @@ impl Flow {
         }
     }
 
-    /// A pair of a grant could not be saved, and another attempt has written the record since. It is adopted where it
-    /// belongs, or kept in memory until the other attempt has ended.
+    /// A pair of a grant could not be saved, and another attempt has written the record since. It is adopted if it
+    /// belongs there, or kept in memory until the other attempt ends.
     pub(super) fn adopt(&mut self, cx: Context<'_>, pending: AccountWrite, record: Account) -> Next {
         match adoption(&pending.next, &record, cx) {
             Adoption::Adopt(next) => {

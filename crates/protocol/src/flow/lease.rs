@@ -15,8 +15,8 @@ pub(super) const OTHER_GRANT: &str =
     "an account cannot change between the grant `refresh_token` and another one; use another account name";
 
 impl Flow {
-    /// A login reads the secret first, so that an unknown account writes nothing. A failure or a rejected version that was
-    /// seen a moment ago is not read again, except for an operator, who may have just mended it.
+    /// A login reads the secret first, so that an unknown account writes nothing. After a recent failure or a rejected
+    /// version it is not read again, except for an operator, who may have just fixed it.
     pub(super) fn check_secret(&self, cx: Context<'_>) -> Next {
         if self.request.intent == Intent::Replace {
             return Next::CheckSecret;
@@ -53,7 +53,7 @@ impl Flow {
                 Ok(secret) => login.is_none_or(|version| *version == secret.version) || rejected(secret),
                 Err(error) => *error == SecretError::Unreachable,
             };
-            // Another upstream than the pair's does not know the refresh token.
+            // Only the pair's own upstream knows the refresh token.
             let secret = read.as_ref().ok().filter(|secret| secret.client_at(&pair.origin).is_some());
             if may_refresh && (secret.is_some() || !needs_client) {
                 return Next::Acquire(Purpose::Refresh(refresh_token, secret.cloned()));
@@ -64,7 +64,7 @@ impl Flow {
                 self.cache.rejection_seen = Some(cx.moment());
                 let failure = Failure::CredentialsRejected(credentials.version);
                 match &account.rejected_secret {
-                    // Written by an earlier release: this write sets the time of the next try.
+                    // Written by an earlier release, so this write sets the time of the next try.
                     Some(rejected) if rejected.retry_at.is_none() => {
                         Self::write_record(cx, account, Ending::Failed(failure))
                     }
@@ -136,7 +136,7 @@ impl Flow {
         self.use_lease(cx, held, attempt.purpose)
     }
 
-    /// Only the version together with the holder proves that the lease is this attempt's.
+    /// Only version and holder together prove that the lease is this attempt's.
     pub(super) fn lease_read_back(
         &mut self,
         cx: Context<'_>,
@@ -173,7 +173,7 @@ impl Flow {
                 }
                 Next::MarkGrant(held, secret, None)
             }
-            // No call can find out.
+            // No call can verify the report.
             Purpose::Probe(token) if token.origin.believes_reports() => {
                 self.probed(cx, held, &UpstreamReply::Unauthorized)
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// How long a request without a usable pair tries to write a lease, after the first try.
 const LEASE_PATIENCE: Duration = Duration::from_millis(2_500);
-/// Kept free at the end of a wait, for one last read of the record.
+/// Reserved at the end of a wait for one last read of the record.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
 impl Flow {
@@ -43,7 +43,7 @@ impl Flow {
         }
     }
 
-    /// The clock cannot be trusted. The store's next response may set it right, so a request waits for one more.
+    /// The clock cannot be trusted. The store's next response may correct it, so a request waits for one more.
     pub(super) fn looks_at_time_again(&mut self) -> bool {
         !std::mem::replace(&mut self.looked_at_time_again, true)
     }
@@ -87,7 +87,7 @@ impl Flow {
         }
     }
 
-    /// Nothing is left to do but for an orphan, which has to wait for an attempt that holds the lease.
+    /// Nothing is left to do except for an orphan, which has to wait for the holder of the lease.
     fn report(&mut self, cx: Context<'_>, account: &Account) -> Next {
         match (account.active_lease(cx.now), self.orphan.is_some()) {
             (Some(lease), true) => self.wait(cx, lease.until),
@@ -108,7 +108,7 @@ impl Flow {
         cx.limits.name_of(&origin, &self.request.account)
     }
 
-    /// Reports to the operator what still holds a renewal of the unblocked account back.
+    /// Reports to the operator what still prevents a renewal of the unblocked account.
     pub(super) fn read_limiter(&self, cx: Context<'_>, read: Read<LoginLimiter>) -> Next {
         let account = self.account(cx);
         let budget = cx.limits.budget_of(cx.policy, &self.limiter_of(cx, &account));
@@ -121,14 +121,14 @@ impl Flow {
         Next::Done(Ok(Outcome::Unblocked { held_by }))
     }
 
-    /// What comes before the lease of a renewal or a probe: the end of the request, if too little time is left, or the
-    /// contention jitter.
+    /// The step before taking the lease for a renewal or a probe: the end of the request if too little time is left, or
+    /// the contention jitter.
     fn not_yet(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
         self.in_time(cx).or_else(|| self.jitter(cx, renews))
     }
 
-    /// The contention jitter: a request that may be one of a herd pauses once before it goes for the lease, and reads
-    /// the record again. Herds gather where a pair has run out or died; an account without a pair has none yet.
+    /// The contention jitter: a request that may be part of a herd pauses once before it takes the lease, and rereads
+    /// the record. Herds form when a pair has expired or died; an account without a pair has none yet.
     fn jitter(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
         let alone = !matches!(self.request.intent, Intent::Token { .. }) || self.account(cx).pair.is_none();
         if alone || std::mem::replace(&mut self.jittered, true) {
@@ -181,8 +181,8 @@ impl Flow {
         self.finish(cx, error.into())
     }
 
-    /// A write of a lease was not applied though the record did not change. With a usable pair, the request is answered
-    /// at once. Without one, it tries for a few seconds. Either way the instance remembers it for a while.
+    /// A write of a lease was not applied although the record did not change. With a usable pair, the request is
+    /// answered at once. Without one, it tries for a few seconds. Either way the instance remembers it for a while.
     pub(super) fn lease_not_written(&mut self, cx: Context<'_>) -> Next {
         let since = *self.lease_failed_since.get_or_insert(cx.now);
         let usable = self.cache.answer(&self.request, self.progress, cx).is_some();
@@ -195,7 +195,7 @@ impl Flow {
         self.look_later(cx, self.request.ends(cx))
     }
 
-    /// Why a write was not applied: the store's own reason, where it gave one.
+    /// Why a write was not applied: the store's reason, if it gave one.
     pub(super) fn not_written(&self, retry_after: Duration) -> Failure {
         self.refusal.clone().map_or(Failure::StoreUnavailable { retry_after }, Failure::Misconfigured)
     }
@@ -211,7 +211,7 @@ impl Flow {
         self.source = ServedFrom::Table;
     }
 
-    /// The record as it was last read; the empty one before that.
+    /// The record as last read, or the empty record before that.
     ///
     /// The holder of a lease that lies further ahead than any lease can may still be at work, behind a wrong clock. So
     /// its lease is respected for as long as one lasts, from when this instance first saw it.

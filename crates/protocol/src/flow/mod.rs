@@ -1,8 +1,8 @@
 //! One request as a state machine, from its arrival to its answer.
 //!
-//! An event goes in, the next step comes out. What drives the flow performs the effect and feeds back what became
-//! of it. A crash is a flow that is not stepped any more; "carried out, but the reply was lost" is an event like any
-//! other. `docs/PROTOCOL.md` has the diagram, which a test generates from this code.
+//! An event goes in, the next step comes out. The driver performs the effect and feeds back the result. A crash is a
+//! flow that is no longer stepped; "carried out, but the reply was lost" is an event like any other.
+//! `docs/protocol/state-machine.md` has the diagram, which a test generates from this code.
 //!
 //! [`Flow::step`] maps a state and an event to a handler. Handlers return where the flow goes [`Next`], and
 //! [`Flow::enter`] maps that to the next state and effect. `write` dispatches the outcomes of conditional writes in the
@@ -16,7 +16,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `state` | the types that the others share; it imports none of them |
+//! | `state` | the shared types; it imports none of the others |
 //! | `look` | read the record, decide, wait, finish |
 //! | `lease` | check the secret, take the lease |
 //! | `write` | the conditional write: write, read back, back off |
@@ -25,7 +25,7 @@
 //! | `grant` | renew a grant that only a person can renew |
 //! | `probe` | find out whether a reported token is dead |
 //! | `revoke` | revoke withdrawn pairs; record orphans |
-//! | `save` | end the lease by writing what came of it |
+//! | `save` | end the lease by writing its result |
 
 mod grant;
 mod lease;
@@ -46,7 +46,7 @@ use crate::{
 };
 use state::{Next, State};
 
-/// One request on its way.
+/// One request in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the request so far")]
 pub struct Flow {
@@ -54,15 +54,15 @@ pub struct Flow {
     cache: Cache,
     progress: Progress,
     state: State,
-    /// When the effect that is being performed was requested.
+    /// When the current effect was requested.
     requested_at: Moment,
     /// The draw has selected this request for early refresh.
     early_refresh: bool,
     /// Has already paused for contention jitter.
     jittered: bool,
-    /// Where `cache.record` came from: an earlier request, or this one's read of the table.
+    /// The source of `cache.record`: an earlier request, or this one's read of the table.
     source: ServedFrom,
-    /// A pair that this flow obtained, and lost the lease before it was saved.
+    /// A pair that this flow obtained, but lost the lease before saving it.
     orphan: Option<Pair>,
     /// Whether this flow has renewed the pair.
     renewed: bool,
@@ -70,23 +70,23 @@ pub struct Flow {
     polls: u32,
     /// When the first write of a lease failed, if none was applied since.
     lease_failed_since: Option<Timestamp>,
-    /// The secret version whose login was answered with 401 in this flow. The record says so as well, unless the lease
-    /// was lost before it was saved.
+    /// The secret version whose login got 401 in this flow. The record says so too, unless the lease was lost before it
+    /// was saved.
     rejected_version: Option<SecretVersion>,
     /// The store refused the last write of this flow.
     refusal: Option<ServiceRefusal>,
-    /// The permit that this flow acquires for its next login, until that was sent. A second login needs its own permit,
+    /// The permit that this flow acquires for its next login, until that is sent. A second login needs its own permit,
     /// even under the same lease.
     unsent_permit: Option<Holder>,
     /// A login of this flow did not leave in time.
     late_login: bool,
-    /// The clock could not be trusted, and the store was read once more for that.
+    /// The store was reread because the clock could not be trusted.
     looked_at_time_again: bool,
     notices: Vec<Notice>,
 }
 
 impl Flow {
-    /// A request, and what the instance knows of its account.
+    /// A request, and what the instance knows about its account.
     pub fn new(request: Request, cache: Cache) -> Self {
         Self {
             request,
@@ -163,7 +163,7 @@ impl Flow {
         self.enter(cx, next)
     }
 
-    /// Goes where a handler said, until an effect has to be performed or the request has ended.
+    /// Follows the handlers until an effect has to be performed or the request has ended.
     fn enter(&mut self, cx: Context<'_>, mut next: Next) -> Step {
         let (state, effect) = loop {
             next = match next {

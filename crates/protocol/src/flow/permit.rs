@@ -73,7 +73,7 @@ impl Flow {
             if cx.now <= fresh_until(cx, permit.acquired_at) {
                 return self.send_permitted(cx, attempt, permit.acquired_at);
             }
-            // A permit of another date is one that a conflict kept from being dated anew.
+            // A permit of another date: a conflict prevented its new date.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
                 return self.too_slow(cx, attempt.give_up());
             }
@@ -90,7 +90,8 @@ impl Flow {
         }
     }
 
-    /// The permit was written. If that took longer than a permit is fresh, it is dated anew; the login was not sent.
+    /// The permit was written. If that took longer than a permit stays fresh, it gets a new date; the login was not
+    /// sent.
     pub(super) fn use_permit(&self, cx: Context<'_>, attempt: PermitAttempt) -> Next {
         let acquired_at = attempt.acquired_at;
         if cx.now <= fresh_until(cx, acquired_at) {
@@ -105,7 +106,7 @@ impl Flow {
         Next::fail(held, self.not_written(STORE_RETRY))
     }
 
-    /// Puts the account into cooldown until a login is free. The upstream has not failed, so the count stays.
+    /// Puts the account into cooldown until a login is possible. The upstream has not failed, so the count stays.
     fn delay_login(&mut self, cx: Context<'_>, held: Held, delay: LoginDelay) -> Next {
         let (until, reason) = match delay {
             LoginDelay::BudgetExhausted(until) => (until, CooldownReason::BudgetExhausted),
@@ -116,7 +117,7 @@ impl Flow {
         self.cool_down(cx, held, cooldown)
     }
 
-    /// All logins are blocked, as far as that was possible. The account itself is in cooldown at least.
+    /// All logins are blocked, as far as possible. At least the account itself is in cooldown.
     pub(super) fn blocked(
         &mut self,
         cx: Context<'_>,

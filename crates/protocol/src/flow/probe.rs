@@ -10,8 +10,8 @@ use crate::{Context, Failure, Notice, UpstreamReply, Verdict, decision::lately, 
 impl Flow {
     pub(super) fn probed(&mut self, cx: Context<'_>, mut held: Held, reply: &UpstreamReply) -> Next {
         let generation = held.account.generation();
-        // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no cooldown: the
-        // API's trouble is not the OAuth host's.
+        // No verdict: the caller gets the same token, and the next probe has to wait. The account gets no cooldown,
+        // because a fault of the API is not one of the OAuth host.
         let inconclusive = |pause| Verdict::Inconclusive { probe_after: cx.steady.plus(pause) };
         let verdict = match reply {
             UpstreamReply::Alive => {

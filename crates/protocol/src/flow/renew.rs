@@ -54,7 +54,7 @@ impl Flow {
                     Next::fail(held, Failure::CredentialsRejected(credentials.version))
                 }
             }
-            // A login would be refused as well.
+            // A login would be refused too.
             (UpstreamReply::ClientRefused, Renewal::Refresh(_)) => {
                 self.unavailable(cx, held, UpstreamFault::Refused, None)
             }
@@ -78,7 +78,7 @@ impl Flow {
             (UpstreamReply::Revoked | UpstreamReply::Alive, _) => {
                 self.unavailable(cx, held, UpstreamFault::Unexpected, None)
             }
-            // The second time, the account cools down: this instance is too slow to log in.
+            // The second time, the account cools down, because this instance is too slow to log in.
             (UpstreamReply::TooLate, Renewal::Login(_)) if self.late_login => {
                 self.unavailable(cx, held, UpstreamFault::NoResponse, None)
             }
@@ -142,7 +142,7 @@ impl Flow {
 
     /// When the request of this reply left.
     pub(super) fn sent_at(&mut self, cx: Context<'_>, granted: &Granted) -> Timestamp {
-        // The clocks may disagree since. The earlier one never makes a token live longer.
+        // The clocks may disagree by now. The earlier one never makes a token live longer.
         let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
@@ -156,7 +156,7 @@ impl Flow {
             // The last generation lived until it was due.
             held.account.young_deaths = 0;
         }
-        // The upstream may give the tokens of a withdrawn session once more.
+        // The upstream may return the tokens of a withdrawn session again.
         held.account.pending_revocations.retain(|revocation| !pair.holds(&revocation.token));
         held.account.early_refresh_after = None;
         // A pair with less than half of its life left on arrival is saved and served, but counts as a failure:

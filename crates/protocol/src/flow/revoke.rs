@@ -1,7 +1,7 @@
 //! Revoking tokens upstream.
 //!
-//! The lease-taking write moves an operator's pair to the pending revocations, so that it is no longer handed out and
-//! a crash forgets nothing. Then the tokens are revoked, and one write removes those that are. A flow that obtained a
+//! The lease-taking write moves an operator's pair to the pending revocations, so that it is no longer handed out and a
+//! crash forgets nothing. Then the tokens are revoked, and one write removes the revoked ones. A flow that obtained a
 //! pair and lost the lease adds its tokens to the pending revocations, for the next maintenance.
 
 use super::{
@@ -11,9 +11,9 @@ use super::{
 use crate::{Account, Call, Context, Credentials, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
-    /// Revokes the next pending token. Those that cannot be revoked now stay pending, behind those that were not tried,
-    /// so that tokens which always fail keep no others from their turn. An expired token is given up; one that the
-    /// current pair holds is in use.
+    /// Revokes the next pending token. Tokens that cannot be revoked now stay pending, behind those that were not
+    /// tried, so that tokens that always fail do not block others. An expired token is dropped; one of the current pair
+    /// is in use.
     pub(super) fn revoke_pending(
         &mut self,
         cx: Context<'_>,
@@ -51,7 +51,7 @@ impl Flow {
         reply: &UpstreamReply,
     ) -> Next {
         if let UpstreamReply::RateLimited(_) = reply {
-            // The others would be refused as well. They are tried by the next maintenance, and this one after them.
+            // The others would be refused too. The next maintenance tries them, and then this one.
             held.account.pending_revocations.append(&mut failed);
             held.account.pending_revocations.push(current);
             return Next::Save(held, Ending::Revoked);
@@ -66,10 +66,10 @@ impl Flow {
     }
 
     /// Adds the tokens of this flow's orphan, if it has one, to the pending revocations, now that the request can be
-    /// answered. Best effort: a token that is not revoked expires by itself.
+    /// answered. Best effort: a token that is not revoked simply expires.
     ///
-    /// Never a token that a caller may hold. No attempt may hold the lease, since the upstream may be about to give the
-    /// same tokens again, and the orphan must never have been saved.
+    /// Never a token that a caller may hold. No attempt may hold the lease, because the upstream may be about to return
+    /// the same tokens again, and the orphan must never have been saved.
     pub(super) fn discard_orphan(&mut self, cx: Context<'_>) -> Option<Next> {
         let orphan = self.orphan.take()?;
         let account = self.account(cx);
@@ -86,7 +86,7 @@ impl Flow {
         Some(Self::write_record(cx, next, Ending::OrphanRecorded))
     }
 
-    /// Reports that so many tokens were given up, if any were.
+    /// Reports how many tokens were dropped, if any.
     fn report_dropped(&mut self, tokens: usize) {
         if tokens > 0 {
             self.notices.push(Notice::RevocationsDropped(tokens));
@@ -94,7 +94,7 @@ impl Flow {
     }
 }
 
-/// The current pair replaces the very pair that the orphan was to replace. If there is no pair, or none that it
+/// The current pair replaces the same pair that the orphan was meant to replace. If there is no pair, or none that it
 /// replaces, then the previous one was withdrawn, and the orphan with it if it was ever saved.
 fn was_never_saved(orphan: &Pair, account: &Account) -> bool {
     account.pair.as_ref().is_none_or(|pair| pair.replaces.is_none() || pair.replaces == orphan.replaces)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Tries to save anything but a pair.
 const TRIES_WITHOUT_A_PAIR: u32 = 3;
-/// How long a save is tried again after its first try.
+/// How long a save is retried after its first try.
 const PATIENCE: Duration = Duration::from_millis(2_500);
 
 impl SaveAttempt {
@@ -31,7 +31,7 @@ impl SaveAttempt {
         matches!(self.ending, Ending::Obtained | Ending::Pending)
     }
 
-    /// Whether a record that was read back says that the write was applied.
+    /// Whether a record that was read back shows that the write was applied.
     pub(super) fn is_applied(&self, account: &Account) -> bool {
         if self.brings_a_pair() {
             account.generation() == self.write.next.generation()
@@ -40,8 +40,8 @@ impl SaveAttempt {
         }
     }
 
-    /// A pair that is not saved in a few seconds is handed out, and saved by the next request of the instance. Everything
-    /// else needs few tries, since the lease lapses by itself.
+    /// A pair that is not saved in a few seconds is handed out, and saved by the next request of the instance.
+    /// Everything else needs few tries, because the lease lapses by itself.
     pub(super) fn is_retried(&self, pause_until: Timestamp, deadline: Timestamp) -> bool {
         let patient = pause_until.since(self.since) < PATIENCE;
         // Nothing but this pair renews a grant.
@@ -66,7 +66,7 @@ impl Flow {
         Self::write_record(cx, held.account, ending)
     }
 
-    /// Writes a record without a lease, if its version still is the given one.
+    /// Writes a record without a lease, if its version is still the given one.
     pub(super) fn write_record(cx: Context<'_>, account: Account, ending: Ending) -> Next {
         SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx), ending)
     }
@@ -99,7 +99,7 @@ impl Flow {
         }
     }
 
-    /// The write could not be carried out, or its outcome stays unknown.
+    /// The write could not be carried out, or its outcome remains unknown.
     pub(super) fn not_saved(&mut self, cx: Context<'_>, attempt: SaveAttempt) -> Next {
         let error = self.refusal.clone().map_or(StoreError::Unreachable, StoreError::Misconfigured);
         self.cache.store_failure = Some((error, cx.moment()));
@@ -129,8 +129,8 @@ impl Flow {
             let pending = self.cache.pending_write.take().unwrap_or_else(|| attempt.write.clone());
             return self.adopt(cx, pending, account);
         }
-        // A pair that was pending has been handed out. It lives on until it expires, unless an operator has withdrawn
-        // the pair that it replaces.
+        // A pending pair has been handed out. It stays valid until it expires, unless an operator has withdrawn the
+        // pair that it replaces.
         if attempt.ending == Ending::Obtained || (attempt.brings_a_pair() && account.pair.is_none()) {
             self.orphan.clone_from(&attempt.write.next.pair);
         }
@@ -142,7 +142,7 @@ impl Flow {
         Next::Decide
     }
 
-    /// Answers with the pair that was just obtained, even if it lives shorter than was requested.
+    /// Answers with the pair that was just obtained, even if its life is shorter than requested.
     fn hand_out(&mut self, cx: Context<'_>, account: &Account) -> Next {
         if matches!(self.request.intent, Intent::Maintain(_)) {
             return Next::Decide;

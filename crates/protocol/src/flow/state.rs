@@ -1,5 +1,5 @@
-//! What a flow waits for, where it goes next, and what the holder of a lease carries along. Every other module of the
-//! flow imports from here, and none from another's types.
+//! What a flow waits for, where it goes next, and what the holder of a lease knows. The other modules of the flow
+//! import types only from here.
 
 use crate::{
     Account, AccountWrite, Call, Choice, Context, Cooldown, CooldownReason, Credentials, Effect, Failure,
@@ -44,7 +44,7 @@ pub(super) enum Next {
     AcquirePermit(Held, Permitted),
     /// Mark the refresh token of a grant, then send it, until this instant at the latest.
     MarkGrant(Held, Credentials, Option<Timestamp>),
-    /// Read the secret, with which the client authenticates, then revoke.
+    /// Read the secret for the client's authentication, then revoke.
     ReadClient(Held),
     RevokePending(Held, Option<Credentials>, Vec<Revocation>),
     /// End the lease: write `held.account`.
@@ -79,7 +79,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// The cooldown after a 429, which is no failure of the upstream's.
+    /// The cooldown after a 429, which is not a failure of the upstream.
     pub(super) fn rate_limited(&self, cx: Context<'_>, pause: Duration) -> Cooldown {
         let (until, failures) = (cx.steady.plus(pause), self.account.failures());
         Cooldown { until, reason: CooldownReason::RateLimited, failures }
@@ -102,7 +102,7 @@ impl Held {
     }
 }
 
-/// What the lease is taken for.
+/// The purpose of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     Refresh(IssuedToken, Option<Credentials>),
@@ -115,7 +115,7 @@ pub(super) enum Purpose {
     },
 }
 
-/// What the holder of a lease leaves behind.
+/// How a lease ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ending {
     /// A new pair.
@@ -128,13 +128,13 @@ pub(super) enum Ending {
     Released,
     /// Pending revocations were tried once.
     Revoked,
-    /// The tokens of an orphan are to be revoked. Written without a lease.
+    /// The tokens of an orphan will be revoked. Written without a lease.
     OrphanRecorded,
     /// An operator's unblock. Written without a lease.
     Unblocked,
 }
 
-/// A conditional write on its way.
+/// A conditional write in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Attempt {
     Lease(LeaseAttempt),
@@ -144,13 +144,13 @@ pub(super) enum Attempt {
     Block(BlockAttempt),
 }
 
-/// The write that is to take the lease.
+/// The write that takes the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LeaseAttempt {
     pub(super) write: AccountWrite,
     pub(super) lease: Lease,
     pub(super) purpose: Purpose,
-    /// What it does besides, reported once it is applied, or may be.
+    /// Its further effects, reported once it is applied, or may be.
     pub(super) notices: Vec<Notice>,
 }
 
@@ -216,7 +216,7 @@ pub(super) struct PermitAttempt {
     pub(super) permit: Holder,
     /// When the permit of the last try was dated.
     pub(super) acquired_at: Timestamp,
-    /// It was dated anew once, because writing it took longer than it is fresh.
+    /// It got a new date once, because writing it took longer than it stays fresh.
     pub(super) redated: bool,
     pub(super) tries: u32,
 }
@@ -225,7 +225,7 @@ pub(super) struct PermitAttempt {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BlockAttempt {
     pub(super) held: Held,
-    /// It begins with the write, since the limiter's response may set the clock right.
+    /// It begins with the write, because the limiter's response may correct the clock.
     pub(super) pause: Duration,
     pub(super) name: LimiterName,
     pub(super) tries: u32,

@@ -1,4 +1,4 @@
-//! The conditional write: write, read back if the outcome is not certain, back off, try again.
+//! The conditional write: write, read back if the outcome is uncertain, back off, try again.
 //!
 //! Lease, login permit, block of all logins and the save that ends a lease are all written this way. A conflict
 //! proves nothing by itself: the client library's own retry may have met the first try, whose reply was lost.
@@ -24,7 +24,7 @@ impl Attempt {
         }
     }
 
-    /// A save is written once more as it is. The limiter changes with every login of the fleet, so it is read first.
+    /// A save is written again unchanged. The limiter changes with every login of the fleet, so it is read first.
     pub(super) fn after_back_off(self, cx: Context<'_>) -> Next {
         match self {
             Self::Save(attempt) => attempt.write(cx),
@@ -72,11 +72,11 @@ impl Flow {
         }
     }
 
-    /// What the item says of the write. The limiter is also read before anything was written.
+    /// What the item shows about the write. The limiter is also read before anything is written.
     pub(super) fn read_back(&mut self, cx: Context<'_>, write: Attempt, event: Event) -> Next {
         match (write, event) {
             (Attempt::Lease(lease), Event::Account(Ok(account))) => self.lease_read_back(cx, lease, account),
-            // It may have been applied, so what it does besides is reported: rather twice than never.
+            // It may have been applied, so its further effects are reported: twice is better than never.
             (Attempt::Lease(lease), Event::Account(Err(error))) => {
                 self.notices.extend(lease.notices);
                 self.store_failed(cx, error)

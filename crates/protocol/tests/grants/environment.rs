@@ -92,7 +92,7 @@ impl Fleet {
             }
             Effect::Send { call: Call::Revoke(..), .. } => {
                 let is_confirmed = world.is_revoked;
-                world.demand(is_confirmed, "no token is revoked that nobody wants revoked");
+                world.demand(is_confirmed, "no token is revoked without a request");
                 Event::Replied(UpstreamReply::Revoked)
             }
             Effect::Send { .. } => unreachable!("a grant is neither logged in to nor probed"),

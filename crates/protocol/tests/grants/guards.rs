@@ -1,5 +1,5 @@
-//! Half-sentences of the rule, and the run that each of them closes. The production code has no switch for that: the
-//! model alters what passes between the protocol and the table.
+//! Details of the rule, and the run that each of them prevents. The production code has no switch for that: the model
+//! alters what passes between the protocol and the table.
 
 use crate::{
     invariants::SENT_AGAIN,
@@ -10,7 +10,7 @@ use crate::{
 use stateright::{Checker, HasDiscoveries, Model};
 use token_broker_protocol::{Account, Effect, Usage};
 
-/// What the rule has, and a simpler one has not.
+/// The details that a simpler rule would lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// A 5xx leaves time for its own call to arrive.
@@ -21,7 +21,7 @@ pub(crate) enum Guard {
     Settling,
     /// The mark of an attempt ends *lost*.
     LossEndsWithMark,
-    /// A new grant has a mark of its own.
+    /// A new grant has its own mark.
     MarkPerToken,
     /// An adopted pair keeps the mark that another attempt made of its token.
     MarkOfTwin,

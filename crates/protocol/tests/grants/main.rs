@@ -10,9 +10,9 @@
 //! | [`model`] | the actions, and the state that each leads to |
 //! | [`invariants`] | which token may be sent (I2), and which grant may be lost (I6) |
 //! | [`invariants_hold`] | the configurations that are checked |
-//! | [`guards`] | half-sentences of the rule, and the run that each of them closes |
+//! | [`guards`] | details of the rule, and the run that each of them prevents |
 //!
-//! Time passes in whole seconds, from one instant that makes a difference to the next.
+//! Time passes in whole seconds, from one relevant instant to the next.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ use setting::{START, Setting};
 use stateright::{Checker, Expectation, Model};
 use world::World;
 
-/// Visits every state of a configuration. All of `sights` have to be reached, which shows that the runs get that far.
+/// Visits every state of a configuration. All of `sights` have to be reached, to show that the runs get that far.
 fn check(name: &str, setting: Setting, sights: &[&str]) {
     let checker = Fleet::new(setting).checker().spawn_bfs().join();
     println!("{name}: {} states, {} of them different", checker.state_count(), checker.unique_state_count());

@@ -20,7 +20,7 @@ pub(crate) type Ended = Option<Result<Outcome, Failure>>;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) setting: Setting,
-    /// Situations that were reached in some run. Not part of the state, since they would keep equal states apart.
+    /// Situations that some run reached. Not part of the state, because they would distinguish equal states.
     pub(crate) sights: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Fleet {
 pub(crate) enum Action {
     /// An instance gets its next request.
     Begin(usize),
-    /// The effect that an instance waits for is performed, and the instance goes on.
+    /// The effect that an instance waits for is performed, and the instance continues.
     Perform(usize, Fate),
     /// An instance crashes, and loses its cache.
     Crash(usize),
@@ -37,7 +37,7 @@ pub(crate) enum Action {
     Write(usize),
     /// A late call arrives at the server.
     Arrive(usize),
-    /// Nothing happens until an instant that makes a difference.
+    /// Nothing happens until a relevant instant.
     Pass(Timestamp),
     /// The secret gets its next version.
     Rotate,
@@ -226,7 +226,7 @@ impl Fleet {
         }
     }
 
-    /// No request is running or still to come, and nothing is on its way.
+    /// No request is running or pending, and nothing is in transit.
     pub(crate) fn is_over(&self, world: &World) -> bool {
         is_quiet(world)
             && world
@@ -303,7 +303,7 @@ impl Fleet {
     }
 }
 
-/// No request is running, and nothing is on its way.
+/// No request is running, and nothing is in transit.
 pub(crate) fn is_quiet(world: &World) -> bool {
     let idle = |instance: &Instance| instance.running.is_none() && instance.delayed.is_none();
     world.late.is_empty() && world.instances.iter().all(idle)

@@ -1,4 +1,4 @@
-//! Performs effects as the function does, and in all the ways in which that can go wrong.
+//! Performs effects as the function does, and with every possible fault.
 
 use crate::{
     instance::{DelayedWrite, UnderLease},
@@ -13,7 +13,7 @@ use token_broker_protocol::{
     SecretError, StoreError, TokenKind, Unclear, UpstreamReply, WriteOutcome,
 };
 
-/// How an effect is performed. All but the first are faults.
+/// How an effect is performed. All except the first are faults.
 ///
 /// An effect that is not carried out and reported as unknown is not among them: it is a delayed write that never
 /// arrives, or an upstream call without consequences.
@@ -21,11 +21,11 @@ use token_broker_protocol::{
 pub(crate) enum Fate {
     /// It is carried out, and the reply arrives.
     Normal,
-    /// It is carried out, and the reply is lost. A login arrives as late as it can.
+    /// It is carried out, and the reply is lost. A login arrives as late as possible.
     ReplyLost,
     /// A write is carried out, and the client library's own retry meets it.
     SpuriousConflict,
-    /// A write is on its way, and its reply is lost.
+    /// A write is in transit, and its reply is lost.
     Delayed,
     /// It is not carried out, and the instance knows that.
     Failed,
@@ -126,7 +126,7 @@ impl Fleet {
         let leased = lease.is_some_and(|lease| world.is_drawn_by(&self.setting, who, lease.holder));
         let applied = fate != Fate::Failed && self.apply(world, account, &effect, intent);
         if leased && applied && matches!(&effect, Effect::WriteAccount { next, .. } if next.lease.is_none()) {
-            // From now on the fleet knows, or should know, what failed under the lease.
+            // From now on, the fleet knows or should know what failed under the lease.
             let UnderLease { refused, cooldown_until, .. } = world.under_lease(who).clone();
             let account = &mut world.accounts[account];
             account.cooldown_until = cooldown_until;
@@ -199,7 +199,7 @@ impl Fleet {
         }
         let same_pair = before.generation() == next.generation();
         if intent == Intent::Unblock && same_pair {
-            // What failed before is worth another try.
+            // Whatever failed before may be tried again.
             let account = &mut world.accounts[account];
             account.allowed_logins +=
                 usize::from(before.rejected_secret.is_some() || before.cooldown.is_some());
@@ -244,7 +244,7 @@ impl Fleet {
             Fate::RateLimited => UpstreamReply::RateLimited(None),
             Fate::Refused => UpstreamReply::Refused,
             Fate::ReplyLost => {
-                // A lost pair costs a login, a lost verdict or revocation does not.
+                // A lost pair costs a login; a lost verdict or revocation does not.
                 let brings_a_pair = matches!(call, Call::Login(_) | Call::Refresh(..));
                 world.accounts[account].allowed_logins += usize::from(brings_a_pair);
                 UpstreamReply::Unclear(Unclear::NoResponse)
@@ -299,7 +299,7 @@ impl Fleet {
         granted
     }
 
-    /// The kernel may deliver a login without a reply for as long again after the call was given up.
+    /// The kernel may deliver a login without a reply for that long again after the call was given up.
     fn log_in(
         &self,
         world: &mut World,

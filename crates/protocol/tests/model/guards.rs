@@ -1,4 +1,4 @@
-//! Every guard is needed: with it the invariants hold, and without it the checker finds a run that violates one.
+//! Every guard is needed: with it the invariants hold; without it the checker finds a run that violates one.
 
 use crate::{
     check,
@@ -72,7 +72,7 @@ fn without_a_permit_before_login_the_budget_is_exceeded() {
     rests_on([Guard::PermitBeforeLogin], "I1: logins per minute", &one_login_for_two());
 }
 
-/// The first login leaves long after its permit was acquired, and travels as long as it can. The second one does not.
+/// The first login leaves long after its permit was acquired, and travels as long as possible. The second one does not.
 #[test]
 fn without_fresh_permits_a_late_login_exceeds_the_budget() {
     let setting = Setting { clocks: vec![0, 2], faults: 1, pauses: 1, ..one_login_for_two() };
@@ -116,7 +116,7 @@ fn without_the_fence_two_pairs_share_a_generation() {
     rests_on([Guard::FenceAsGeneration], "I3: a generation names one pair", &setting);
 }
 
-/// After a pair was withdrawn, there is no generation to count on from.
+/// After a pair was withdrawn, there is no generation to continue from.
 #[test]
 fn without_the_fence_a_later_pair_has_a_lower_generation() {
     let setting = Setting { requests: vec![vec![(0, Intent::Revoke)], vec![(0, TOKEN)]], ..refreshing() };
@@ -156,7 +156,7 @@ fn without_the_stores_time_the_login_budget_is_exceeded() {
     rests_on([Guard::StoreTime], "I1: logins per minute", &setting);
 }
 
-/// The wall clock of the instance steps while its call is under way, by less than the longest pause.
+/// The wall clock of the instance steps during its call, by less than the longest pause.
 #[test]
 fn without_steady_pauses_a_step_during_a_call_holds_the_fleet_up() {
     let steps = Setting { clocks: vec![0], dated: true, steps: 1, step: 3_000, faults: 1, ..undisturbed() };

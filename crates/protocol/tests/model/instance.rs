@@ -6,7 +6,7 @@ use token_broker_protocol::{Cache, Effect, Flow, Generation, Intent, SecretVersi
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Instance {
     pub(crate) running: Option<Running>,
-    /// What it knows of each account.
+    /// What it knows about each account.
     pub(crate) caches: Vec<Cache>,
     /// Requests that it has begun.
     pub(crate) begun: usize,
@@ -14,15 +14,15 @@ pub(crate) struct Instance {
     pub(crate) answered: Option<Generation>,
     /// Draws that may have become a holder.
     pub(crate) drawn: u64,
-    /// A write that is still on its way, and whose reply is lost.
+    /// A write that is still in transit, and whose reply is lost.
     pub(crate) delayed: Option<DelayedWrite>,
     /// By how many seconds its wall clock has stepped.
     pub(crate) stepped: i64,
-    /// What sets its clock right, where the store dates its replies.
+    /// Corrects its clock, if the store dates its replies.
     pub(crate) store_clock: Option<StoreClock>,
 }
 
-/// A request on its way.
+/// A request in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Running {
     pub(crate) account: usize,
@@ -31,13 +31,13 @@ pub(crate) struct Running {
     /// What the flow waits for.
     pub(crate) effect: Effect,
     pub(crate) intent: Intent,
-    /// When the caller is gone, in true time.
+    /// When the caller gives up, in true time.
     pub(crate) deadline: Timestamp,
     /// The first draw of this request. Earlier draws belong to earlier requests.
     pub(crate) first_draw: u64,
     /// Whether its last write was made under its own lease.
     pub(crate) leased: bool,
-    /// What it did under the lease that it took last.
+    /// What it did under its latest lease.
     pub(crate) under_lease: UnderLease,
     /// Logins that it has sent.
     pub(crate) logins: usize,

@@ -1,4 +1,4 @@
-//! Checks every call, answer and failure, and notes the situations that were reached.
+//! Checks every call, answer and failure, and records the situations reached.
 
 use crate::{
     environment::Fate,
@@ -19,8 +19,8 @@ const SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 
 impl Fleet {
-    /// A refresh or a login is about to leave. I8: no earlier than the cooldown after one that failed allows, as far as
-    /// the clocks agree on it.
+    /// A refresh or a login is about to leave. I8: not before the cooldown of a failed one is over, as far as the
+    /// clocks agree.
     pub(crate) fn check_grant(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) {
         let fastest_clock = world.now.plus(self.setting.clock_difference());
         let cooldown_until = world.accounts[account].cooldown_until;
@@ -58,7 +58,7 @@ impl Fleet {
         let stored = record.rejected_secret.as_ref().filter(|rejected| is_sent(&rejected.version));
         let rejected = refused_at.is_some_and(|at| early(&at))
             || stored.is_some_and(|rejected| !rejected.is_due(now.plus(tolerance)));
-        // Another try after that time is worth a login.
+        // Another try after that time may cost a login.
         *allowed_logins += usize::from(refused_at.is_some() && !rejected);
         refused.take_if(|_| refused_at.is_some());
         let needed = *logins <= *allowed_logins;
@@ -68,13 +68,13 @@ impl Fleet {
         let own = |permit: &&Permit| world.is_drawn_by(&self.setting, who, permit.holder);
         let permits = world.limiter.permits.iter().filter(own).count();
         world.demand(!rejected, Invariant::RejectedSecretIsNotSent);
-        // Without the guard that prevents exactly this, its consequences are to be seen.
+        // If the guard against exactly this is removed, its consequences should show.
         let permitted = logins <= permits || self.lacks(Guard::PermitBeforeLogin);
         world.demand(permitted, Invariant::PermitForEveryLogin);
         world.demand(needed, Invariant::NoNeedlessLogin);
     }
 
-    /// I1: in any minute, no more logins arrive than the budget allows, and no more of one account than its share.
+    /// I1: in any minute, at most as many logins arrive as the budget allows, and from one account at most its share.
     pub(crate) fn check_arrivals(&self, world: &mut World) {
         let kept = |limit: usize, arrivals: Vec<Timestamp>| {
             arrivals.windows(limit + 1).all(|some| some[limit].since(some[0]) >= LOGIN_WINDOW)
@@ -106,7 +106,7 @@ impl Fleet {
     }
 
     /// A pair was obtained. Three generations that die young are believed at once, the next one lives for a minute, and
-    /// every fault and every lost session may cost one more.
+    /// every fault or lost session may cost another.
     pub(crate) fn check_renewals(&self, world: &mut World, account: usize) {
         let Setting { faults, pauses, .. } = self.setting;
         let limit = 4 + usize::from(faults + pauses);
@@ -135,7 +135,7 @@ impl Fleet {
 
     /// A token is in use if it is stored, or if a caller has it and no operator has withdrawn it.
     ///
-    /// A refresh token that lives on belongs to several sessions. Callers never have it.
+    /// A refresh token that stays valid belongs to several sessions. Callers never have it.
     pub(crate) fn check_revocation(&self, world: &mut World, account: usize, revocation: &Revocation) {
         let pair = world.accounts[account].record.pair.as_ref();
         let stored = pair.is_some_and(|pair| pair.holds(&revocation.token));
@@ -146,7 +146,7 @@ impl Fleet {
         world.demand(!in_use, Invariant::TokenInUseIsNotRevoked);
     }
 
-    /// I4, and that the answer's generation names the same pair as ever (I3).
+    /// I4, and that the answer's generation still names the same pair (I3).
     pub(crate) fn check_answer(&self, world: &mut World, who: usize, account: usize, answer: &Answer) {
         let session = session_of(&answer.access_token);
         let kept_until = world.now.plus(Duration::from_secs(answer.expires_in_seconds));
@@ -162,7 +162,7 @@ impl Fleet {
             later.into_iter().any(|(_, intent)| *intent == REPORT_LATEST).then_some(answer.generation);
     }
 
-    /// I7: a failure has a reason in what has happened.
+    /// I7: a failure has a reason in the run.
     pub(crate) fn check_failure(&self, world: &mut World, account: usize, failure: &Failure) {
         let faulty = world.faults_left < self.setting.faults;
         let paused = world.pauses_left < self.setting.pauses;
@@ -170,9 +170,9 @@ impl Fleet {
         let stepped = world.steps_left < self.setting.steps;
         let has_reason = match failure {
             Failure::SecretUnavailable | Failure::UpstreamRateLimited { .. } => faulty,
-            // If time runs out between two writes, the request fails as if the table were out of reach. A pair with less
-            // than half of a short life left on arrival counts as a failure, and so does an instance that is paused before
-            // its login twice.
+            // If time runs out between two writes, the request fails as if the table were unreachable. A pair with less
+            // than half of a short life left on arrival counts as a failure, and so does an instance that is paused
+            // before its login twice.
             Failure::StoreUnavailable { .. } | Failure::UpstreamUnavailable { .. } => faulty || paused,
             Failure::LoginBudgetExhausted { retry_after } => {
                 self.saw("a login that the limiter refuses");
@@ -201,7 +201,7 @@ impl Fleet {
         world.demand(has_reason, Invariant::FailureHasReason);
     }
 
-    /// Notes the situation that a notice tells of.
+    /// Records the situation that a notice reports.
     pub(crate) fn note(&self, notice: &Notice, after_a_read: bool, had_pending: bool, step: &Step) {
         match notice {
             Notice::LeaseAcquired(_) if after_a_read => self.saw("a lease recognised after a lost reply"),

@@ -71,7 +71,7 @@ fn during_an_outage_of_the_table() {
     check("an outage", setting, &sights);
 }
 
-/// Reads go on. The last pair is to be refreshed ahead of time.
+/// Reads continue. The last pair is due for an early refresh.
 #[test]
 fn while_the_table_refuses_writes() {
     for records in [vec![InitialRecord::Absent], vec![REFRESHABLE], vec![DUE]] {
@@ -140,7 +140,7 @@ fn for_pairs_with_a_short_life() {
     }
 }
 
-/// A refresh brings the same refresh token again, or none. It may be sent once more, if the reply came.
+/// A refresh returns the same refresh token, or none. It may be sent again if the reply arrived.
 #[test]
 fn for_refresh_tokens_that_live_on() {
     let cases = [
@@ -212,7 +212,7 @@ fn when_sessions_are_lost() {
     }
 }
 
-/// Each session is lost as soon as it is there, and each loss is reported.
+/// Each session is lost as soon as it exists, and each loss is reported.
 #[test]
 fn when_sessions_are_lost_again_and_again() {
     let mut requests = vec![(0, REPORT_LATEST); 5];

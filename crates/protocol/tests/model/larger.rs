@@ -1,4 +1,4 @@
-//! Larger fleets and more faults. They take too long to be checked at every change.
+//! Larger fleets and more faults, which take too long to check at every change.
 
 use crate::{
     model::Fleet,
@@ -8,7 +8,7 @@ use crate::{
 use stateright::{Checker, Model};
 use std::time::Duration;
 
-/// Depth first: with breadth first, the states that are still to be visited would not fit into memory.
+/// Depth first: with breadth first, the states to visit would not fit into memory.
 fn check(name: &str, setting: Setting) {
     let checker = Fleet::new(setting).checker().spawn_dfs().join();
     report(name, &checker);

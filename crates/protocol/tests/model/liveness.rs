@@ -1,5 +1,5 @@
 //! I7: once the faults have stopped, callers are served in a bounded number of steps. While the table refuses requests,
-//! they are answered soon.
+//! they are answered quickly.
 
 use crate::{
     environment::Fate,
@@ -64,7 +64,7 @@ fn unobserved(fleet: &Fleet) -> Fleet {
     Fleet::new(fleet.setting.clone())
 }
 
-/// What a caller of [`TOKEN`] does after its request has ended.
+/// What a caller of [`TOKEN`] does after its request ends.
 enum NextCall {
     None,
     After(Duration),
@@ -84,7 +84,7 @@ fn next_call(fleet: &Fleet, world: &World, result: Result<Outcome, Failure>) -> 
     }
 }
 
-/// One request from its beginning to its end. None if it does not end.
+/// One request from start to end. `None` if it does not end.
 fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize, intent: Intent) -> Ended {
     let mut ended = fleet.begin(world, who, account, intent);
     for _ in 0..EFFECTS {
@@ -100,7 +100,7 @@ fn call(fleet: &Fleet, world: &mut World, who: usize, account: usize, intent: In
 
 /// One of several callers at once.
 enum Caller {
-    /// Its request is running. So many of its own have ended.
+    /// Its request is running, after this many others.
     Calling(usize),
     Waiting(usize, Timestamp),
     Served,
@@ -119,7 +119,7 @@ pub(crate) fn all_are_served(fleet: &Fleet, world: &World) -> Result<(), Invaria
     };
     let mut callers: Vec<Caller> = instances.clone().map(caller).collect();
     for _ in 0..instances.len() * CALLS * EFFECTS {
-        // Whoever can do something does it before time passes.
+        // Every instance that can act does so before time passes.
         let ready_at = |who: usize| match (&callers[who], &world.instances[who].running) {
             (Caller::Served, _) => None,
             (Caller::Waiting(_, until), _) => Some(*until),
@@ -201,7 +201,7 @@ fn is_answered_soon(
         && match result {
             // A report waits for the holder of the lease, which may be about to probe the token.
             Ok(_) => took <= TOKEN_IN_AN_OUTAGE || (leased && !(usable && intent == TOKEN)),
-            // A lease that was not given back is waited for.
+            // The request waits for a lease that was not released.
             Err(failure) => {
                 !usable && (leased || (took <= FAILURE_IN_AN_OUTAGE && failure != Failure::TooLittleTime))
             }

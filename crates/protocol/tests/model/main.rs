@@ -15,7 +15,7 @@
 //! | [`mutations`] | removes a guard |
 //! | [`larger`] | larger configurations, which take minutes |
 //!
-//! Only time is not exhaustive. It passes in whole seconds, from one instant that makes a difference to the next.
+//! Only time is not exhaustive. It passes in whole seconds, from one relevant instant to the next.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +44,7 @@ use setting::{START, Setting};
 use stateright::{Checker, Expectation, Model};
 use world::World;
 
-/// Visits every state of a configuration. All of `sights` have to be reached, which shows that the runs get that far.
+/// Visits every state of a configuration. All of `sights` have to be reached, to show that the runs get that far.
 fn check(name: &str, setting: Setting, sights: &[&str]) {
     let checker = Fleet::new(setting).checker().spawn_bfs().join();
     report(name, &checker);

@@ -24,8 +24,8 @@ pub(crate) type Ended = Option<Result<Outcome, Failure>>;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) setting: Setting,
-    /// Situations that were reached in some run. They are not part of the state, because they would keep runs apart
-    /// that lead to the same state.
+    /// Situations that some run reached. They are not part of the state, because they would distinguish runs that lead
+    /// to the same state.
     pub(crate) sights: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -34,13 +34,13 @@ pub(crate) struct Fleet {
 pub(crate) enum Action {
     /// An instance gets its next request.
     Begin(usize),
-    /// The effect that an instance waits for is performed, and the instance goes on.
+    /// The effect that an instance waits for is performed, and the instance continues.
     Perform(usize, Fate),
     /// An instance crashes, and loses its cache.
     Crash(usize),
     /// A delayed write arrives.
     Arrive(usize),
-    /// Nothing happens until an instant that makes a difference. Every instance that has something to do is paused.
+    /// Nothing happens until a relevant instant. Every instance that has something to do is paused.
     Pass(Timestamp),
     /// The secret gets a new version.
     Rotate,
@@ -216,7 +216,7 @@ impl Fleet {
         Self { setting, sights: Mutex::default() }
     }
 
-    /// Notes that a situation was reached.
+    /// Records that a situation was reached.
     pub(crate) fn saw(&self, what: &'static str) {
         self.sights.lock().unwrap().insert(what);
     }
@@ -258,7 +258,7 @@ impl Fleet {
         self.proceed(world, who, step)
     }
 
-    /// Tells an instance how its effect ended. Returns the result if the request has ended.
+    /// Reports to an instance how its effect ended. Returns the result if the request has ended.
     pub(crate) fn step(&self, world: &mut World, who: usize, event: Event) -> Ended {
         let (now, draw) = (self.clock_of_step(world, who, &event), world.draw(&self.setting, who));
         let after_a_read = matches!(event, Event::Account(_));
@@ -307,7 +307,7 @@ impl Fleet {
         Some(result)
     }
 
-    /// Whether an action does harm, or lets time pass while an instance has something to do.
+    /// Whether an action is a fault, or lets time pass while an instance has something to do.
     fn disturbs(action: Action, before: &World) -> bool {
         match action {
             Action::Perform(who, fate) => {
@@ -320,7 +320,7 @@ impl Fleet {
         }
     }
 
-    /// No request is running or still to come, and no write is on its way.
+    /// No request is running or pending, and no write is in transit.
     fn is_over(&self, world: &World) -> bool {
         world.instances.iter().zip(&self.setting.requests).all(|(instance, requests)| {
             instance.running.is_none() && instance.delayed.is_none() && instance.begun == requests.len()

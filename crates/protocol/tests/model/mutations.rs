@@ -1,5 +1,5 @@
-//! Removes one guard. The production code has no switch for that: the model alters what passes between the protocol
-//! and the world, in such a way that both together behave like the protocol without the guard.
+//! Removes one guard. The production code has no switch for that: the model alters what passes between protocol and
+//! world, so that both together behave like the protocol without the guard.
 
 use crate::{
     model::Fleet,
@@ -11,7 +11,7 @@ use token_broker_protocol::{
     UpstreamReply, WriteOutcome,
 };
 
-/// The guards that the invariants depend on. `docs/PROTOCOL.md` says why each of them exists.
+/// The guards on which the invariants depend. `docs/guards.csv` says why each of them exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guard {
     /// The write that ends a lease is conditional on the fence.
@@ -40,13 +40,13 @@ pub(crate) enum Guard {
     CooldownOnFailure,
     /// A refresh or a login is sent while the lease outlasts it, or not at all.
     LeaseTimeLeft,
-    /// A pair is trusted for a while after several generations died young.
+    /// After several generations died young, a pair is trusted for a while.
     Damping,
-    /// An operator's refresh is carried out once a minute.
+    /// An operator's refresh runs at most once a minute.
     ReplaceInterval,
     /// A token's expiry and a permit's age allow for clocks that differ. Removed by a policy without a margin.
     ClockMargin,
-    /// The dates of the store's responses set the clock right.
+    /// The dates of the store's responses correct the clock.
     StoreTime,
     /// A pause begins by the uptime since the store last confirmed the clock.
     SteadyPauses,
@@ -70,7 +70,7 @@ impl Fleet {
     /// The effect that an instance without the guard would perform.
     pub(crate) fn alter_effect(&self, world: &World, who: usize, mut effect: Effect) -> Effect {
         match (self.setting.without, &mut effect) {
-            // The login follows all the same. The flow does not look for its permit, since the write was applied.
+            // The login still follows. The flow does not look for its permit, because the write was applied.
             (Some(Guard::PermitBeforeLogin), Effect::WriteLimiter { next, .. }) => next.permits.clear(),
             // The refresh token stays as it was read. The flow goes on with its own copy of the record, in which the
             // token is consumed. So the write that ends the lease leaves it consumed or available depending on the
@@ -81,18 +81,18 @@ impl Fleet {
                     pair.refresh_token.clone_from(&before.refresh_token);
                 }
             }
-            // A login starts with a look at the record, which does not name the rejected version then. The instance
-            // whose login was refused still remembers it. All others do not know.
+            // A login starts with a read of the record, which then does not name the rejected version. Only the
+            // instance whose login was refused remembers it.
             (Some(Guard::RejectedSecret), Effect::WriteAccount { next, .. }) => next.rejected_secret = None,
-            // Cooldowns, too, are only known from the record. One for an exhausted budget is no failure, and stays.
+            // Cooldowns too are known only from the record. One for an exhausted budget is not a failure, and stays.
             // With a second fault, the lost reply to an altered write could lead to another decision, because the
             // attempt does not find what it wrote. So this guard is removed under one fault only.
             (Some(Guard::CooldownOnFailure), Effect::WriteAccount { next, .. }) => {
                 next.cooldown.take_if(|cooldown| cooldown.reason != CooldownReason::BudgetExhausted);
             }
-            // The latest instant of sending is the earliest of two bounds. It is computed again without one of them.
-            // Where the flow itself looks at the clock before, it only saves a permit or a write: the instance may be
-            // paused after that, which is the case that this guard is for.
+            // The latest instant of sending is the earliest of two bounds. It is computed again without one of them. An
+            // earlier check of the clock in the flow only saves a permit or a write. The instance may be paused after
+            // it, and this guard is for that case.
             (Some(Guard::PermitFreshness), Effect::Send { call: Call::Login(_), not_after }) => {
                 *not_after = self.bound_by_lease(world, who);
             }
@@ -110,7 +110,7 @@ impl Fleet {
             (Some(Guard::Damping), Effect::WriteAccount { next, .. }) => next.young_deaths = 0,
             // An operator's request always reads the record.
             (Some(Guard::ReplaceInterval), Effect::WriteAccount { next, .. }) => next.replaced_at = None,
-            // The policy gives the holder a lease that never ends. The record says when it really does.
+            // The policy gives the holder an endless lease. The record has its real end.
             (Some(Guard::LeaseTimeLeft), Effect::WriteAccount { next, .. }) => {
                 if let Some(lease) = &mut next.lease {
                     let longer = self.setting.policy().lease.saturating_sub(Policy::DEFAULT.lease);
@@ -174,7 +174,7 @@ impl Fleet {
         }
     }
 
-    /// Until when an instance may send because of its lease and its caller.
+    /// Until when an instance may send, by its lease and its caller.
     fn bound_by_lease(&self, world: &World, who: usize) -> Timestamp {
         let lease = cached(world, who).and_then(|account| account.lease).expect("a lease");
         let running = world.instances[who].running.as_ref().expect("a request");

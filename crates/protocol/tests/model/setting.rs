@@ -6,12 +6,12 @@ use token_broker_protocol::{Generation, Intent, Policy, Timestamp};
 
 /// When every run begins. All instants of the model are whole seconds.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000_000);
-/// The generation of a pair that a record begins with.
+/// The generation of a record's initial pair.
 pub(crate) const FIRST: Generation = Generation(7);
 /// An ordinary request.
 pub(crate) const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: None };
 
-/// Stands for the generation that the instance last answered with.
+/// A placeholder for the generation of the instance's last answer.
 pub(crate) const LATEST: Generation = Generation(u64::MAX);
 /// A request that reports the token which the instance last answered with.
 pub(crate) const REPORT_LATEST: Intent =
@@ -26,7 +26,7 @@ pub(crate) const REFRESHABLE: InitialRecord =
 pub(crate) struct Setting {
     /// How many seconds the wall clock of each instance is ahead.
     pub(crate) clocks: Vec<i64>,
-    /// Whether the store dates its replies, so that instances set their clocks right.
+    /// Whether the store dates its replies, so that instances correct their clocks.
     pub(crate) dated: bool,
     /// How often the wall clock of an instance may step in one run, and by how many seconds.
     pub(crate) steps: u8,
@@ -43,13 +43,13 @@ pub(crate) struct Setting {
     pub(crate) pauses: u8,
     /// How often another login of the same user may end all sessions of an account in one run.
     pub(crate) lost_sessions: u8,
-    /// Outages that may begin at any moment and last for as long as they like. Each is a fault.
+    /// Outages that may begin at any moment and last for any time. Each is a fault.
     pub(crate) outages: &'static [Outage],
     /// Logins that the fleet may send in a minute.
     pub(crate) login_budget: usize,
     /// How long an access token lives.
     pub(crate) lifetime: Duration,
-    /// The refresh token that a refresh brings.
+    /// The refresh token that a refresh returns.
     pub(crate) successor: Successor,
     /// Whether probes find every token dead.
     pub(crate) probes_lie: bool,
@@ -132,7 +132,7 @@ impl Setting {
         Policy { login_budget: self.login_budget, clock_margin, lease, ..Policy::DEFAULT }
     }
 
-    /// The largest difference between two clocks, once they are set right. A date leaves a second open.
+    /// The largest difference between two corrected clocks. A date leaves a second open.
     pub(crate) fn clock_difference(&self) -> Duration {
         if self.dated {
             return Duration::from_secs(1);

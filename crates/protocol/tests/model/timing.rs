@@ -1,4 +1,4 @@
-//! Time passes from one instant that makes a difference to the next.
+//! Time passes from one relevant instant to the next.
 
 use crate::{
     instance::Instance,
@@ -34,7 +34,7 @@ impl Fleet {
         instants.into_iter().map(rounded).filter(ahead).collect()
     }
 
-    /// What the table says, to an instance with any clock.
+    /// The instants in the table, for an instance with any clock.
     fn shared_instants(&self, world: &World) -> Vec<Timestamp> {
         let policy = self.setting.policy();
         let mut instants: Vec<Timestamp> =

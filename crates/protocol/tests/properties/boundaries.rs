@@ -1,5 +1,5 @@
 //! Expiries and pauses, at the millisecond before and after each instant that matters. Every property is monotone in
-//! time, so a clock that goes back leads to the same answers again, and never lets a token live longer.
+//! time, so a clock that steps back gives the same answers again, and never makes a token live longer.
 
 use crate::config;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn with_neighbours(instants: impl IntoIterator<Item = Timestamp>) -> Vec<Timesta
     all
 }
 
-/// The instants in a pair's life on which anything depends, in order.
+/// The relevant instants of a pair's life, in order.
 fn instants_of(pair: &Pair, policy: &Policy, min_ttl: Duration) -> Vec<Timestamp> {
     let due = policy.due_at(&AccountName::default(), pair);
     let half = pair.expires_at.since(pair.issued_at) / 2;

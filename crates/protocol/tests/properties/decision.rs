@@ -24,7 +24,7 @@ proptest! {
             prop_assert!(answer.expires_in_seconds >= 1);
             prop_assert!(answer.expires_at.plus(policy.clock_margin) <= pair.expires_at);
             prop_assert!(Duration::from_secs(answer.expires_in_seconds) <= policy.max_ttl);
-            // What is left is enough of a pair that cannot be renewed now.
+            // The remaining life is enough for a pair that cannot be renewed now.
             let is_last = pair.origin.needs_client() && account.cooldown.is_some();
             if let Intent::Token { min_ttl, .. } = request.intent
                 && !is_last

@@ -9,7 +9,7 @@ use token_broker_protocol::{Cache, Context, Draw, Effect, Flow, Outcome, Step, V
 proptest! {
     #![proptest_config(config())]
 
-    /// One instance performs one request after another, by a clock that goes back now and then.
+    /// One instance performs one request after another, by a clock that sometimes steps back.
     #[test]
     fn versions_grow_and_answers_are_valid_in_any_order_of_events(
         requests in proptest::collection::vec(request(), 1..4), policy in policy(), now in instant(),

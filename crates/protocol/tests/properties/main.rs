@@ -1,4 +1,4 @@
-//! Property tests of the protocol: what holds for every record, request, policy, clock and order of events.
+//! Property tests of the protocol: they hold for every record, request, policy, clock and order of events.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -14,7 +14,7 @@ mod login_limiter;
 
 use proptest::prelude::ProptestConfig;
 
-/// Failures are printed, and not written to a file.
+/// Failures are printed, not written to a file.
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -163,7 +163,7 @@ fn a_clock_that_a_second_look_sets_right_fails_no_request() {
     }
 }
 
-/// The wall clock steps by less than the longest pause while a call is under way.
+/// The wall clock steps by less than the longest pause during a call.
 #[test]
 fn a_step_during_a_call_dates_no_pause_ahead() {
     let step = Duration::from_secs(3_000);
@@ -220,7 +220,7 @@ fn the_store_s_time_moves_the_deadline_with_it() {
 }
 
 #[test]
-fn a_pair_from_a_clock_that_is_ahead_is_probed_all_the_same() {
+fn a_pair_from_a_clock_that_is_ahead_is_still_probed() {
     let mut world = World::with_pair(WEEK);
     let pair = world.account.pair.as_mut().unwrap();
     pair.issued_at = START.plus(AHEAD);
@@ -232,7 +232,7 @@ fn a_pair_from_a_clock_that_is_ahead_is_probed_all_the_same() {
 }
 
 #[test]
-fn impossible_pauses_hold_nobody_up() {
+fn impossible_pauses_block_no_one() {
     let mut world = World::new();
     let until = world.now.plus(AHEAD);
     world.account.cooldown = Some(Cooldown { until, reason: CooldownReason::RateLimited, failures: 1 });

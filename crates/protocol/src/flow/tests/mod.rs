@@ -1,4 +1,4 @@
-//! Whole flows, driven by hand: a small world performs the effects, and each test says where it deviates.
+//! Whole flows: a small world performs the effects, and each test says where it deviates.
 
 mod clocks;
 mod expiry_herd;
@@ -228,7 +228,7 @@ fn performed(step: Step) -> Effect {
     }
 }
 
-/// Stands for the answer of a flow that hands out no token.
+/// The answer of a flow that hands out no token.
 fn nothing() -> Answer {
     Answer {
         access_token: Secret::from("none"),

@@ -1,4 +1,4 @@
-//! A table that can be read and refuses writes.
+//! A table that can be read but refuses writes.
 
 use super::*;
 use crate::policy::WRITE_RETRY;
@@ -35,7 +35,7 @@ fn a_table_that_refuses_writes_withholds_no_usable_token() {
 }
 
 #[test]
-fn a_table_that_refuses_writes_is_told_as_such() {
+fn a_table_that_refuses_writes_is_reported_as_such() {
     for takes_ms in [20, 2_500] {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());

@@ -1,4 +1,4 @@
-//! What the upstream answers, and what that leads to.
+//! The upstream's answers, and their consequences.
 
 use super::*;
 

@@ -74,7 +74,7 @@ fn a_revocation_never_ends_the_current_pair() {
 }
 
 #[test]
-fn a_malformed_revocation_is_told_from_a_revoked_token() {
+fn a_malformed_revocation_is_not_a_revoked_token() {
     let mut world = World::new();
     world.account =
         Account { version: Version(7), pending_revocations: vec![revocation("t")], ..Account::default() };

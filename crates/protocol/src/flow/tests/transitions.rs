@@ -1,4 +1,4 @@
-//! Every reachable transition of the state machine, as a reviewed snapshot, and the diagram in `docs/PROTOCOL.md`.
+//! Every reachable transition of the state machine, as a reviewed snapshot, and the diagram in `docs/protocol/state-machine.md`.
 //!
 //! The walk drives the production code through every kind of event at every state, at once and late. It visits each
 //! combination of state, progress and time left once, so a transition is in the snapshot if and only if some run of
@@ -442,7 +442,7 @@ fn every_reachable_transition() {
 fn the_documented_diagram_is_generated_from_the_code() {
     const BEGIN: &str = "<!-- generated from the code: begin -->\n```mermaid\n";
     const END: &str = "\n```\n<!-- generated from the code: end -->";
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol/state-machine.md");
     let document = std::fs::read_to_string(path).unwrap();
     let (before, rest) = document.split_once(BEGIN).expect("the diagram's beginning");
     let (shown, after) = rest.split_once(END).expect("the diagram's end");

@@ -7,7 +7,7 @@ use protocol::{
     Account, AccountName, ApiVersion, Cooldown, CooldownReason, Fingerprint, Generation, Grant, GrantState,
     Holder, Lease, LimiterName, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor, RefreshToken,
     RejectedSecret, Revocation, Secret, SecretVersion, StoreError, Timestamp, TokenKind, Trial, UpstreamUrl,
-    Usage, Verdict, Version, WriteOutcome,
+    Usage, Verdict, Version, WriteOutcome, testing,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -74,18 +74,23 @@ fn full_account() -> Account {
         young_deaths: u32::MAX,
         replaced_at: Some(AT),
         early_refresh_after: Some(AT),
-        grant: Some(Box::new(GrantState {
-            held: Usage {
-                mark: Some(Mark { at: AT, settled_at: AT, by: Holder(3) }),
-                lost: true,
-                lost_under: vec![SecretVersion("v1".to_owned())],
-            },
-            trial: Some(Trial { token: Secret::from("bootstrap"), usage: Usage::default() }),
-            sent: vec![Fingerprint(u64::MAX)],
-            predecessor: Some(Predecessor { token: Fingerprint(1), by: Holder(2) }),
-            send_after: Some(AT),
-            resend_within: Duration::from_secs(600),
-        })),
+        grant: None,
+    }
+}
+
+/// The state of a grant with every attribute set.
+fn full_grant() -> GrantState {
+    GrantState {
+        held: Usage {
+            mark: Some(Mark { at: AT, settled_at: AT, by: Holder(3) }),
+            lost: true,
+            lost_under: vec![SecretVersion("v1".to_owned())],
+        },
+        trial: Some(Trial { token: Secret::from("bootstrap"), usage: Usage::default() }),
+        sent: vec![Fingerprint(u64::MAX)],
+        predecessor: Some(Predecessor { token: Fingerprint(1), by: Holder(2) }),
+        send_after: Some(AT),
+        resend_within: Duration::from_secs(600),
     }
 }
 
@@ -141,6 +146,27 @@ mod stored_items {
         let bare = Account { version: Version(1), ..Account::default() };
         assert_eq!(store.write_account(&name(), expected, &bare).await, WriteOutcome::Applied);
         assert_eq!(store.read_account(&name()).await, Ok(bare), "absent attributes are deleted");
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_stored_where_earlier_releases_do_not_look() {
+        let world = world().await;
+        let store = ports(&world).store;
+        let pair = testing::pair(AT);
+        let grant = Account {
+            version: Version(1),
+            pair: Some(pair.clone()),
+            grant: Some(Box::new(full_grant())),
+            ..Account::default()
+        };
+        assert_eq!(store.write_account(&name(), Version(0), &grant).await, WriteOutcome::Applied);
+        assert_eq!(items::get(&world, items::DEFAULT_ACCOUNT).await, Value::Null);
+        assert_eq!(items::get(&world, "grant#default").await["ttl"], Value::Null, "it is never forgotten");
+        assert_eq!(store.read_account(&name()).await, Ok(grant.clone()));
+        assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant.clone()))]));
+        let without_a_pair = Account { version: Version(1), ..Account::default() };
+        assert_eq!(store.write_account(&name(), Version(0), &without_a_pair).await, WriteOutcome::Applied);
+        assert_eq!(store.read_account(&name()).await, Ok(grant), "the other item has no pair");
     }
 
     #[tokio::test]

@@ -1,1 +1,158 @@
+use super::*;
+use crate::{Draw, GrantType, Lease, Login, Version, testing};
 
+const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn cx(now: Timestamp) -> Context<'static> {
+    const POLICY: &Policy = &Policy::DEFAULT;
+    Context::new(POLICY, now, Draw(1))
+}
+
+fn secret(version: &str, bootstrap: &str, grace: Duration) -> Credentials {
+    let mut secret = testing::grant(version, bootstrap);
+    if let Login::OAuth2 { client, grant: GrantType::RefreshToken { .. } } = &mut secret.login {
+        client.resend_within = grace;
+    }
+    secret
+}
+
+/// A record whose pair expires then, and whose bootstrap token was sent.
+fn account(expires_at: Timestamp) -> Account {
+    let sent = vec![Fingerprint::of(&"bootstrap".into())];
+    let grant = Some(Box::new(GrantState { sent, ..GrantState::default() }));
+    Account { version: Version(1), pair: Some(testing::pair(expires_at)), grant, ..Account::default() }
+}
+
+fn state(account: &mut Account) -> &mut GrantState {
+    account.grant.as_mut().unwrap()
+}
+
+fn mark(at: Timestamp) -> Mark {
+    Mark { at, settled_at: at.plus(42 * SECOND), by: Holder(1) }
+}
+
+fn chosen(account: &Account, secret: &Credentials, now: Timestamp) -> Result<String, Withheld> {
+    choose(account, secret, cx(now)).map(|choice| choice.token.expose().to_owned())
+}
+
+#[test]
+fn a_token_in_doubt_waits_and_is_the_last_resort() {
+    let mut account = account(NOW.plus(HOUR));
+    let secret = secret("v1", "bootstrap", Duration::ZERO);
+    assert_eq!(chosen(&account, &secret, NOW), Ok("refresh".to_owned()));
+    state(&mut account).held.mark = Some(mark(NOW));
+    let ended = NOW.plus(HOUR + 2 * SECOND);
+    for early in [NOW, NOW.plus(42 * SECOND), ended.minus(SECOND)] {
+        assert_eq!(chosen(&account, &secret, early), Err(Withheld::InDoubt), "{early:?}");
+    }
+    assert_eq!(chosen(&account, &secret, ended), Ok("refresh".to_owned()));
+    account.pair.as_mut().unwrap().verdict = Verdict::Dead;
+    assert_eq!(chosen(&account, &secret, NOW.plus(41 * SECOND)), Err(Withheld::InDoubt), "may still arrive");
+    assert_eq!(chosen(&account, &secret, NOW.plus(42 * SECOND)), Ok("refresh".to_owned()));
+}
+
+#[test]
+fn a_token_in_doubt_is_sent_within_the_grace_period() {
+    let mut account = account(NOW.plus(HOUR));
+    state(&mut account).held.mark = Some(mark(NOW));
+    let secret = secret("v1", "bootstrap", 60 * SECOND);
+    let last = NOW.plus(60 * SECOND).minus(Policy::DEFAULT.longest_travel());
+    assert_eq!(chosen(&account, &secret, NOW.plus(41 * SECOND)), Err(Withheld::InDoubt));
+    let choice = choose(&account, &secret, cx(NOW.plus(42 * SECOND))).unwrap();
+    assert_eq!(choice.not_after, Some(last), "it arrives in time");
+    assert_eq!(chosen(&account, &secret, last.plus(SECOND)), Err(Withheld::InDoubt));
+}
+
+#[test]
+fn a_lost_token_is_sent_once_under_each_version() {
+    let mut account = account(NOW.plus(HOUR));
+    let held = &mut state(&mut account).held;
+    held.lose(&SecretVersion("v1".to_owned()));
+    let (old, new) = (secret("v1", "bootstrap", Duration::ZERO), secret("v2", "bootstrap", Duration::ZERO));
+    assert_eq!(chosen(&account, &old, NOW), Err(Withheld::Lost));
+    let choice = choose(&account, &new, cx(NOW)).unwrap();
+    let before = account.grant.as_deref().unwrap().clone();
+    let marked = before.marked(&choice, mark(NOW), Duration::ZERO);
+    assert_eq!((before.health(), marked.health()), (GrantHealth::Lost, GrantHealth::InDoubt));
+    let mut refused = marked.clone();
+    refused.refused(&before, &choice, &new.version, true);
+    assert_eq!((refused.held.mark, refused.health()), (None, GrantHealth::Lost));
+    account.grant = Some(Box::new(refused));
+    for version in [&old, &new] {
+        assert_eq!(chosen(&account, version, NOW), Err(Withheld::Lost));
+    }
+    state(&mut account).unblock();
+    assert_eq!(chosen(&account, &old, NOW), Ok("refresh".to_owned()));
+}
+
+#[test]
+fn a_response_settles_no_earlier_call() {
+    let earlier = Usage { mark: Some(mark(NOW)), ..Usage::default() };
+    let before = GrantState { held: earlier, ..GrantState::default() };
+    let choice = Choice { token: "refresh".into(), is_new: false, not_after: None };
+    let mut marked = before.marked(&choice, mark(NOW.plus(SECOND)), Duration::ZERO);
+    marked.responded(&before, &choice, NOW.plus(20 * SECOND));
+    let settled = marked.held.mark.unwrap();
+    assert_eq!((settled.at, settled.settled_at), (NOW, NOW.plus(42 * SECOND)));
+    let none = GrantState::default();
+    let mut first = none.marked(&choice, mark(NOW), Duration::ZERO);
+    first.responded(&none, &choice, NOW.plus(20 * SECOND));
+    assert_eq!(first.held.mark.unwrap().settled_at, NOW.plus(20 * SECOND));
+}
+
+#[test]
+fn a_bootstrap_token_is_new_once() {
+    let mut account = account(NOW.plus(HOUR));
+    let other = secret("v2", "another", Duration::ZERO);
+    let choice = choose(&account, &other, cx(NOW)).unwrap();
+    assert!(choice.is_new);
+    let before = account.grant.as_deref().unwrap().clone();
+    let mut tried = before.marked(&choice, mark(NOW), Duration::ZERO);
+    tried.refused(&before, &choice, &other.version, true);
+    assert_eq!((&tried.held, &tried.trial), (&before.held, &None), "the held token, with its own use");
+    account.grant = Some(Box::new(tried));
+    assert_eq!(chosen(&account, &other, NOW), Ok("refresh".to_owned()));
+    account.withdraw_pair();
+    for sent in ["bootstrap", "another"] {
+        assert_eq!(chosen(&account, &secret("v3", sent, Duration::ZERO), NOW), Err(Withheld::Lost), "{sent}");
+    }
+}
+
+#[test]
+fn the_last_fingerprints_are_kept() {
+    let mut state = GrantState::default();
+    for number in 0..40 {
+        let choice = Choice { token: format!("b{number}").as_str().into(), is_new: true, not_after: None };
+        state = state.marked(&choice, mark(NOW), Duration::ZERO);
+    }
+    assert_eq!(state.sent.len(), KEPT);
+    assert_eq!(state.sent.last(), Some(&Fingerprint::of(&"b39".into())));
+}
+
+#[test]
+fn a_pair_is_adopted_unless_another_attempt_is_at_work() {
+    let mut record = account(NOW.plus(HOUR));
+    state(&mut record).held.mark = Some(mark(NOW));
+    let mut pending = record.clone();
+    let successor = Pair { generation: Generation(9), ..testing::pair(NOW.plus(2 * HOUR)) };
+    pending.pair = Some(Pair { refresh_token: Some(testing::refresh_token("successor")), ..successor });
+    state(&mut pending).held = Usage::default();
+    let token = Fingerprint::of(&"refresh".into());
+    state(&mut pending).predecessor = Some(Predecessor { token, by: Holder(1) });
+    let adopted = |record: &Account| match adoption(&pending, record, cx(NOW)) {
+        Adoption::Adopt(account) => (account.generation(), account.grant.unwrap().send_after),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(adopted(&record), (Some(Generation(9)), None));
+    let until = NOW.plus(SECOND);
+    let leased = Account { lease: Some(Lease { holder: Holder(2), until }), ..record.clone() };
+    assert_eq!(adoption(&pending, &leased, cx(NOW)), Adoption::Later);
+    state(&mut record).held.mark.as_mut().unwrap().by = Holder(2);
+    assert_eq!(adopted(&record), (Some(Generation(9)), Some(NOW.plus(42 * SECOND))), "another's call");
+    record.withdraw_pair();
+    assert_eq!(adoption(&pending, &record, cx(NOW)), Adoption::Withdrawn);
+    let replaced = Account { pair: Some(Pair { generation: Generation(10), ..testing::pair(NOW) }), ..leased };
+    assert_eq!(adoption(&pending, &replaced, cx(NOW)), Adoption::Superseded, "requested later");
+}

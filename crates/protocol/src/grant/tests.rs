@@ -153,6 +153,7 @@ fn a_pair_is_adopted_unless_another_attempt_is_at_work() {
     assert_eq!(adopted(&record), (Some(Generation(9)), Some(NOW.plus(42 * SECOND))), "another's call");
     record.withdraw_pair();
     assert_eq!(adoption(&pending, &record, cx(NOW)), Adoption::Withdrawn);
-    let replaced = Account { pair: Some(Pair { generation: Generation(10), ..testing::pair(NOW) }), ..leased };
+    let replaced =
+        Account { pair: Some(Pair { generation: Generation(10), ..testing::pair(NOW) }), ..leased };
     assert_eq!(adoption(&pending, &replaced, cx(NOW)), Adoption::Superseded, "requested later");
 }

@@ -13,7 +13,7 @@
 //! | I8 | after a plan with an outage, which says how many logins are allowed |
 
 use crate::{Figures, SECOND, Simulation, Strategy, Tally, world::START_MS};
-use protocol::{Account, Call, Effect, Generation, Holder, LoginLimiter, Policy};
+use protocol::{Account, Call, Effect, Generation, Holder, LoginLimit, LoginLimiter, Policy, millis};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Checks one run, and counts.
@@ -21,6 +21,7 @@ pub struct Checks {
     simulation: Simulation,
     strategy: Strategy,
     login_budget: usize,
+    limit: Option<LoginLimit>,
     login_arrivals_ms: VecDeque<u64>,
     /// The highest generation so far, by account.
     highest: Vec<Option<Generation>>,
@@ -42,7 +43,8 @@ impl Checks {
         Self {
             simulation: simulation.clone(),
             strategy,
-            login_budget: policy.login_budget,
+            login_budget: simulation.plan.limit.map_or(policy.login_budget, |limit| limit.requests),
+            limit: simulation.plan.limit,
             login_arrivals_ms: VecDeque::new(),
             highest: vec![None; accounts],
             tokens: HashMap::new(),
@@ -97,16 +99,21 @@ impl Checks {
             Call::Refresh(..) => self.tally.refreshes_by_account[account] += 1,
             Call::Revoke(..) | Call::Probe(_) => {}
         }
-        if !matches!(call, Call::Login(_)) {
+        let counts =
+            matches!(call, Call::Login(_)) || self.limit.is_some() && matches!(call, Call::Refresh(..));
+        if !counts {
             return;
         }
-        self.login_arrivals_ms.retain(|at_ms| at_ms + 60 * SECOND > now_ms);
+        let window_ms = self.limit.map_or(60 * SECOND, |limit| millis(limit.window));
+        self.login_arrivals_ms.retain(|at_ms| at_ms + window_ms > now_ms);
         self.login_arrivals_ms.push_back(now_ms);
         self.figures.login(now_ms);
         let (in_a_minute, budget) = (self.login_arrivals_ms.len(), self.login_budget);
         let most = &mut self.tally.most_logins_in_a_minute;
         *most = in_a_minute.max(*most);
-        self.hold("I1", in_a_minute <= budget, || format!("{in_a_minute} logins within 60 s at {now_ms}"));
+        self.hold("I1", in_a_minute <= budget, || {
+            format!("{in_a_minute} logins within {window_ms} ms at {now_ms}")
+        });
         let logins = self.tally.logins();
         let allowed = self.tally.logins_by_account.len() as u64 + self.tally.losses;
         self.hold("I6", logins <= allowed, || format!("{logins} logins; the losses explain {allowed}"));
@@ -189,7 +196,8 @@ impl Checks {
 
     /// Notes the permit that a write of the limiter adds. No account holds more than its share.
     pub(crate) fn permits_are_written(&mut self, account: usize, limiter: &LoginLimiter, now_ms: u64) {
-        let share = self.login_budget.div_ceil(2);
+        // Another limit is shared by need: an account that is alone may hold all of it.
+        let share = if self.limit.is_some() { self.login_budget } else { self.login_budget.div_ceil(2) };
         for permit in &limiter.permits {
             if self.permits.insert(permit.holder) {
                 self.tally.permits_ms[account].push(now_ms - START_MS);

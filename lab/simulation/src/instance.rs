@@ -1,7 +1,7 @@
 //! One instance of the function: its clock, and what runs on it.
 
 use crate::{
-    baselines::requests::BaselineInstance, plans::Clocks, ports::OwnClock, process::Process,
+    Plan, baselines::requests::BaselineInstance, plans::Clocks, ports::OwnClock, process::Process,
     strategy::Strategy,
 };
 use fastrand::Rng;
@@ -23,18 +23,18 @@ pub(crate) enum Runs {
 }
 
 impl Instance {
-    pub(crate) fn new(life: u64, strategy: Strategy, clocks: Clocks, policy: &Policy, rng: &mut Rng) -> Self {
+    pub(crate) fn new(life: u64, strategy: Strategy, plan: &Plan, policy: &Policy, rng: &mut Rng) -> Self {
         let half_margin_ms = (millis(policy.clock_margin) / 2).cast_signed();
         let clock_ahead_ms = rng.i64(-half_margin_ms..=half_margin_ms);
         let runs = match strategy {
             Strategy::Broker => {
                 // One instance in four has the right time.
-                let clock = match clocks {
+                let clock = match plan.clocks {
                     Clocks::FarOff if !life.is_multiple_of(4) => OwnClock::FarOff(life),
                     Clocks::Step if !life.is_multiple_of(4) => OwnClock::Steps(life),
                     _ => OwnClock::Right(clock_ahead_ms),
                 };
-                Runs::Broker(Box::new(Process::new(*policy, clock, rng.fork())))
+                Runs::Broker(Box::new(Process::new(*policy, plan.limits(), clock, rng.fork())))
             }
             _ => Runs::Baseline(Box::default()),
         };

@@ -4,6 +4,8 @@ mod half_broken;
 mod outages;
 
 use crate::{DAY, HOUR, MINUTE, SECOND, faults::Fault};
+use protocol::{Counts, LoginLimit, LoginLimits, Per};
+use std::time::Duration;
 
 /// What happens in a run. All times count from its start.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,8 @@ pub struct Plan {
     /// The number of instances at any time.
     pub instances: usize,
     pub(crate) login_budget: usize,
+    /// The limit of another provider than Convirza. It counts refreshes, too.
+    pub(crate) limit: Option<LoginLimit>,
     /// How long an instance lives on average.
     pub(crate) instance_life_ms: u64,
     /// Single requests. One in 500 brings a burst of up to a fifth of the fleet with it.
@@ -90,6 +94,7 @@ impl Plan {
         accounts: 3,
         instances: 1_000,
         login_budget: 5,
+        limit: None,
         instance_life_ms: 12 * HOUR,
         requests_a_day: 12_000,
         token_life_ms: 7 * DAY,
@@ -264,6 +269,27 @@ impl Plan {
     pub const CLOCKS_STEP: Self =
         Self { name: "clocks_are_far_off_and_step", clocks: Clocks::Step, ..Self::CLOCKS_OFF };
 
+    /// Zoho's limit: ten token requests in ten minutes, refreshes included. Sessions are revoked, and instances are stopped.
+    /// Only for a test.
+    pub const TEN_REQUESTS: Self = Self {
+        name: "ten_token_requests_in_ten_minutes",
+        runs: 2,
+        days: 2,
+        accounts: 2,
+        instances: 100,
+        requests_a_day: 40_000,
+        token_life_ms: 6 * MINUTE,
+        limit: Some(LoginLimit {
+            requests: 10,
+            window: Duration::from_secs(600),
+            counts: Counts::All,
+            per: Per::Host,
+        }),
+        faults: &[PlannedFault { fault: Fault::Pauses, start: Start::At(10 * HOUR), lasts_ms: 10 * HOUR }],
+        incidents: &[(DAY / 2, Incident::SessionsRevoked), (DAY, Incident::SessionsRevoked)],
+        ..Self::CALM
+    };
+
     /// A herd that is small enough for the baselines to finish quickly. Only for a test.
     pub const SMALL_HERDS: Self =
         Self { name: "a_herd_without_the_broker_meets_the_limit", instances: 300, days: 1, ..Self::HERDS };
@@ -307,4 +333,13 @@ impl Plan {
         Self::EVERYTHING,
         Self::EVERYTHING_HOURLY,
     ];
+
+    /// The limits of the broker's settings.
+    pub(crate) fn limits(&self) -> LoginLimits {
+        let by_host = self.limit.map(|limit| (HOST.to_owned(), limit));
+        LoginLimits::new(HOST.to_owned(), None, by_host.into_iter().collect())
+    }
 }
+
+/// The simulated upstream.
+const HOST: &str = "upstream.example";

@@ -5,7 +5,7 @@ use crate::{
     world::InstanceId,
 };
 use fastrand::Rng;
-use protocol::{Policy, Request};
+use protocol::{LoginLimits, Policy, Request};
 use std::{collections::BTreeMap, sync::Arc};
 use token_broker::broker::Broker;
 
@@ -64,10 +64,10 @@ pub(crate) struct EffectUnderWay {
 }
 
 impl Process {
-    pub(crate) fn new(policy: Policy, clock: OwnClock, rng: Rng) -> Self {
+    pub(crate) fn new(policy: Policy, limits: LoginLimits, clock: OwnClock, rng: Rng) -> Self {
         let link = Link::new(clock, rng);
         Self {
-            broker: Arc::new(Broker::new(policy, link.ports())),
+            broker: Arc::new(Broker::new(policy, link.ports()).limited_by(limits)),
             link,
             stopped_until_ms: 0,
             held: Vec::new(),

@@ -3,8 +3,8 @@
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
 use protocol::{
-    Call, Expiry, Granted, IssuedToken, NewRefreshToken, Revocation, Secret, Timestamp, TokenKind,
-    UpstreamReply,
+    Call, Expiry, Granted, IssuedToken, LoginLimit, NewRefreshToken, Revocation, Secret, Timestamp,
+    TokenKind, UpstreamReply, millis,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,6 +21,8 @@ pub(crate) struct Upstream {
     varied_answers: bool,
     access: Vec<Access>,
     refresh: Vec<Refresh>,
+    /// Another limit than Convirza's. It counts all token requests.
+    limit: Option<LoginLimit>,
     accepted_logins_ms: VecDeque<u64>,
     /// The access token that was issued last, by account.
     newest: HashMap<usize, usize>,
@@ -51,6 +53,7 @@ impl Upstream {
             varied_answers: plan.varied_answers,
             access: Vec::new(),
             refresh: Vec::new(),
+            limit: plan.limit,
             accepted_logins_ms: VecDeque::new(),
             newest: HashMap::new(),
             needless_logins: 0,
@@ -80,13 +83,20 @@ impl Upstream {
         secrets: &Secrets,
         rng: &mut Rng,
     ) -> UpstreamReply {
+        let counts =
+            matches!(call, Call::Login(_)) || self.limit.is_some() && matches!(call, Call::Refresh(..));
+        if counts {
+            let (window_ms, requests) = self
+                .limit
+                .map_or((60 * SECOND, LOGINS_PER_MINUTE), |limit| (millis(limit.window), limit.requests));
+            self.accepted_logins_ms.retain(|at_ms| at_ms + window_ms > now_ms);
+            if self.accepted_logins_ms.len() >= requests {
+                return self.limit(call, rng);
+            }
+            self.accepted_logins_ms.push_back(now_ms);
+        }
         match call {
             Call::Login(credentials) => {
-                self.accepted_logins_ms.retain(|at_ms| at_ms + 60 * SECOND > now_ms);
-                if self.accepted_logins_ms.len() >= LOGINS_PER_MINUTE {
-                    return self.limit(call, rng);
-                }
-                self.accepted_logins_ms.push_back(now_ms);
                 if !secrets.are_right(credentials) {
                     return UpstreamReply::Unauthorized;
                 }

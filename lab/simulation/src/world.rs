@@ -156,7 +156,7 @@ impl World {
         let mut rng = Rng::with_seed(simulation.seed);
         let policy = Policy { login_budget: plan.login_budget, ..Policy::DEFAULT };
         let instances: Vec<_> = (0..plan.instances)
-            .map(|index| Instance::new(index as u64, strategy, plan.clocks, &policy, &mut rng))
+            .map(|index| Instance::new(index as u64, strategy, &plan, &policy, &mut rng))
             .collect();
         Self {
             plan,
@@ -291,7 +291,7 @@ impl World {
 
     pub(crate) fn replace(&mut self, index: usize) {
         self.instances[index] =
-            Instance::new(self.lives, self.strategy, self.plan.clocks, &self.policy, &mut self.rng);
+            Instance::new(self.lives, self.strategy, &self.plan, &self.policy, &mut self.rng);
         self.lives += 1;
     }
 }

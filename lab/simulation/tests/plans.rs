@@ -371,6 +371,16 @@ fn a_lock_without_a_fence_does_not_outlast_a_pause() {
     });
 }
 
+/// Most renewals are refreshes, each with a permit. Two accounts that need five requests in ten minutes share ten.
+#[test]
+fn ten_token_requests_in_ten_minutes() {
+    run(Plan::TEN_REQUESTS, |checks| {
+        // The library checks the limit at each arrival. An instance that is stopped after it took a permit wastes it.
+        let availability = checks.tally.availability();
+        checks.require(availability >= 0.95, || format!("available: {:.4} %", 100.0 * availability));
+    });
+}
+
 /// Wrong clocks break no invariant, as the library checks, and callers notice nothing.
 #[test]
 fn clocks_are_far_off() {

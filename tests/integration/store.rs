@@ -4,7 +4,7 @@ use crate::{front::context, handler, items, ports, wiring, world};
 use emulators::aws::{AwsFault, Operations};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Fingerprint, Generation, Grant, GrantState,
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation, Grant, GrantState,
     Holder, Lease, LimiterName, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor, RefreshToken,
     RejectedSecret, Revocation, Secret, SecretVersion, StoreError, Timestamp, TokenKind, Trial, UpstreamUrl,
     Usage, Verdict, Version, WriteOutcome, testing,
@@ -28,6 +28,15 @@ fn origin() -> Origin {
     }
 }
 
+fn oauth2_origin() -> Origin {
+    let url = |text| UpstreamUrl::parse_endpoint(text).unwrap();
+    Origin::OAuth2(Endpoints {
+        token_url: url("https://oauth.example/token"),
+        revoke_url: Some(url("https://oauth.example/revoke")),
+        probe_url: Some(url("https://api.example/me")),
+    })
+}
+
 /// An account with every attribute set.
 fn full_account() -> Account {
     Account {
@@ -47,8 +56,8 @@ fn full_account() -> Account {
             origin: origin(),
             secret_version: Some(SecretVersion("v0".to_owned())),
             verdict: Verdict::Dead,
-            extra: None,
-            refresh_ahead: None,
+            extra: Extra::parse(r#"{"instance_url":"https://x.example"}"#),
+            refresh_ahead: Some(Duration::from_secs(25)),
         }),
         lease: Some(Lease { holder: Holder(u64::MAX), until: AT }),
         cooldown: Some(Cooldown { until: AT, reason: CooldownReason::BudgetExhausted, failures: u32::MAX }),
@@ -68,6 +77,12 @@ fn full_account() -> Account {
                 token: Secret::from("older"),
                 kind: TokenKind::Refresh,
                 origin: Origin::default(),
+                expires_at: AT,
+            },
+            Revocation {
+                token: Secret::from("oldest"),
+                kind: TokenKind::Refresh,
+                origin: oauth2_origin(),
                 expires_at: AT,
             },
         ],

@@ -272,4 +272,32 @@ mod two_builds {
             assert_eq!((observed.logins_arrived, observed.refresh_tokens_sent_twice), (3, 0));
         }
     }
+
+    /// 0.1.0 hands out the pair of an OAuth 2.0 account while it is valid, and sends its tokens nowhere; a build that
+    /// knows the dialect, only where they belong.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "tests/system.sh upgrade runs it"]
+    async fn send_no_token_of_another_dialect_elsewhere() {
+        let (world, host) = crate::pinned::oauth2_accounts::world_with_a_pair().await;
+        let first = crate::pinned::oauth2_accounts::start(&world, &host).await;
+        let answer = first.invoke(json!({})).await.expect("a token");
+        let other = start(&world, false).await;
+        let served = other.invoke(json!({})).await.expect("the pair");
+        assert_eq!((&served["generation"], &served["served_from"]), (&answer["generation"], &json!("table")));
+        for payload in [
+            json!({"rejected_generation": answer["generation"]}),
+            json!({"action": "refresh"}),
+            json!({"action": "maintain"}),
+            json!({"action": "revoke"}),
+            json!({}),
+        ] {
+            // An answer or an error: what counts is what was sent.
+            let _ = other.invoke(payload).await;
+        }
+        let strays = |line: &str| !line.starts_with("POST /o/token/ ") && !line.starts_with("POST /revoke ");
+        assert!(!host.requests().iter().any(|request| strays(&request.line)), "{:?}", host.requests());
+        let observed = world.convirza.observed();
+        let sent = [observed.logins_arrived, observed.refreshes, observed.probes, observed.revocations];
+        assert_eq!(sent, [0; 4]);
+    }
 }

@@ -20,6 +20,8 @@ export BROKER_TEST_OTHER_BUILD=$SYSTEM_DIR/upgrade-build/debug/token-broker
 # Exact names, because otherwise a renamed test would silently not run.
 both_ways() {
     cargo test --locked --package token-broker --test integration -- --ignored --exact \
-        upgrade::two_builds::serve_and_renew_what_the_other_wrote | tee "$SYSTEM_DIR/upgrade-printed" && grep -q ' 1 passed' "$SYSTEM_DIR/upgrade-printed"
+        upgrade::two_builds::serve_and_renew_what_the_other_wrote \
+        upgrade::two_builds::send_no_token_of_another_dialect_elsewhere |
+        tee "$SYSTEM_DIR/upgrade-printed" && grep -q ' 2 passed' "$SYSTEM_DIR/upgrade-printed"
 }
 check "upgrade: from $from, and back" both_ways

@@ -7,7 +7,7 @@ mod aws;
 mod connections;
 mod host;
 mod oauth2;
-mod oauth2_accounts;
+pub(crate) mod oauth2_accounts;
 mod secrets;
 mod table;
 mod upstream;

@@ -23,7 +23,7 @@ fn secret(host: &Host, changes: &Value) -> Value {
 }
 
 /// An instance that may call the host, and has to read everything from the table.
-async fn start(world: &World, host: &Host) -> Instance {
+pub(crate) async fn start(world: &World, host: &Host) -> Instance {
     let hosts = host.address().to_string();
     instance::start(world, &[("BROKER_UPSTREAM_HOSTS", &hosts), ("BROKER_PREFETCH", "")]).await
 }
@@ -32,6 +32,13 @@ async fn world_with(host: &Host, changes: &Value) -> World {
     let world = world().await;
     world.put_secret("default", &secret(host, changes).to_string()).await.expect("a version");
     world
+}
+
+/// A host that grants one pair, and a world whose account asks it.
+pub(crate) async fn world_with_a_pair() -> (World, Host) {
+    let host = Host::start([respond(200, GRANT)]).await;
+    let world = world_with(&host, &json!({})).await;
+    (world, host)
 }
 
 fn bodies(host: &Host) -> Vec<String> {

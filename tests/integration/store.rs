@@ -4,10 +4,10 @@ use crate::{front::context, handler, items, ports, wiring, world};
 use emulators::aws::{AwsFault, Operations};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use protocol::{
-    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation, Grant, GrantState,
-    Holder, Lease, LimiterName, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor, RefreshToken,
-    RejectedSecret, Revocation, Secret, SecretVersion, StoreError, Timestamp, TokenKind, Trial, UpstreamUrl,
-    Usage, Verdict, Version, WriteOutcome, testing,
+    Account, AccountName, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation,
+    Grant, GrantState, Holder, Lease, LimiterName, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor,
+    RefreshToken, RejectedSecret, Revocation, Secret, SecretVersion, StoreError, Timestamp, TokenKind, Trial,
+    UpstreamUrl, Usage, Verdict, Version, WriteOutcome, testing,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -126,6 +126,9 @@ pub(crate) async fn write_everything(store: &dyn Store) {
     let mut account = full_account();
     account.pair.as_mut().unwrap().verdict = Verdict::Alive { at: AT };
     assert_eq!(store.write_account(&name(), Version(0), &account).await, WriteOutcome::Applied);
+    let crm = AccountName::parse("crm").unwrap();
+    let grant = Account { grant: Some(Box::new(full_grant())), ..account };
+    assert_eq!(store.write_account(&crm, Version(0), &grant).await, WriteOutcome::Applied);
     let limiter_name = LimiterName::default();
     let written = store.write_login_limiter(&limiter_name, Version(0), &full_limiter()).await;
     assert_eq!(written, WriteOutcome::Applied);

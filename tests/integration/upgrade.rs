@@ -230,7 +230,8 @@ mod two_builds {
         }
         #[expect(clippy::disallowed_methods, reason = "a switch of this test, read only here")]
         let program = std::env::var("BROKER_TEST_OTHER_BUILD").expect("tests/system.sh upgrade sets it");
-        let quick = instance::QUICK.map(|(name, value)| (name, value.to_owned()));
+        let quick = instance::QUICK.iter().chain(&[("BROKER_PREFETCH", "")]);
+        let quick = quick.map(|(name, value)| (*name, (*value).to_owned()));
         Instance::start_program(&PathBuf::from(program), &[], world.environment().into_iter().chain(quick))
             .await
     }

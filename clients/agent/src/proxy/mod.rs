@@ -237,6 +237,8 @@ mod tests {
         let mut body = Box::pin(without_silence(body));
         sender.send_data("part".into()).await.unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "part");
+        let began = tokio::time::Instant::now();
         assert!(body.frame().await.unwrap().is_err());
+        assert!(began.elapsed() < Duration::from_secs(61));
     }
 }

@@ -100,6 +100,16 @@ async fn a_request_that_has_not_come_whole_does_not_delay_the_end() {
 }
 
 #[tokio::test]
+async fn a_head_that_does_not_end_is_given_up() {
+    let world = World::start().await;
+    let mut stranger = TcpStream::connect(world.agent.address).await.unwrap();
+    stranger.write_all(b"GET /v1/token HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut rest = Vec::new();
+    let closed = timeout(Duration::from_secs(50), stranger.read_to_end(&mut rest)).await;
+    closed.expect("the agent closes the connection").unwrap();
+}
+
+#[tokio::test]
 async fn a_request_that_is_under_way_is_answered_before_the_end() {
     let mut world = World::start().await;
     world.agent.get("/proxy/default/x").await;
@@ -112,6 +122,8 @@ async fn a_request_that_is_under_way_is_answered_before_the_end() {
     while TcpStream::connect(world.agent.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
+    // Longer than the agent waits for a request that is incomplete.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     world.api.set_mode(emulators::fakes::ApiMode::Up);
     assert_eq!(waiting.await.unwrap(), 200);
     ended_within(&mut world.agent, 4).await;

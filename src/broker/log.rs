@@ -19,6 +19,12 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
     match notice {
         Notice::LeaseAcquired(fence) => tracing::debug!(%account, fence = fence.0, "lease acquired"),
         Notice::LeaseConflict => tracing::debug!(%account, "lease conflict: another attempt wrote first"),
+        Notice::RefreshExpiryDropped => {
+            tracing::warn!(%account, "the upstream's expiry of the refresh token is past or impossible; ignoring it");
+        }
+        Notice::TokenTooLong => {
+            tracing::warn!(%account, "the upstream granted a token of more than 64 KiB; dropping it")
+        }
         Notice::ExpiryAssumed => {
             tracing::warn!(%account, "the upstream's expiry is missing, unreadable, in the past or impossible; assuming one hour");
         }

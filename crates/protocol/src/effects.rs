@@ -218,6 +218,10 @@ pub enum Notice {
     LeaseConflict,
     /// An expiry was missing, unreadable, in the past or impossibly far ahead, and one hour was assumed.
     ExpiryAssumed,
+    /// The expiry of a refresh token is past or impossibly far ahead, and was dropped.
+    RefreshExpiryDropped,
+    /// A token that was granted is longer than a record can hold, and was dropped.
+    TokenTooLong,
     /// The upstream refused the refresh token.
     RefreshRefused,
     /// A caller reported this generation as rejected, and a probe found its access token alive.

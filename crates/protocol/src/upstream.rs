@@ -1,8 +1,8 @@
 //! Calls to the upstream, and what its replies mean for the protocol.
 
 use crate::{
-    Extra, Generation, Grant, IssuedToken, Origin, Pair, RefreshToken, Revocation, Secret, SecretVersion,
-    Timestamp, Verdict,
+    Extra, Generation, Grant, IssuedToken, MAX_TOKEN_BYTES, Origin, Pair, RefreshToken, Revocation, Secret,
+    SecretVersion, Timestamp, Verdict,
     policy::{ASSUMED_LIFETIME, LONGEST_ACCESS_LIFETIME, LONGEST_REFRESH_LIFETIME},
 };
 use std::time::Duration;
@@ -211,6 +211,21 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamReply {
+    /// The reply without tokens that a record cannot hold, and whether there were any. Without its access token, a grant
+    /// is a reply that cannot be read.
+    pub(crate) fn within_bounds(self) -> (Self, bool) {
+        let is_long = |token: &Secret| token.expose().len() > MAX_TOKEN_BYTES;
+        let Self::Granted(mut granted) = self else { return (self, false) };
+        if is_long(&granted.access_token) {
+            return (Self::UNEXPECTED, true);
+        }
+        let is_dropped = matches!(&granted.refresh_token, NewRefreshToken::Token(token) if is_long(token));
+        if is_dropped {
+            granted.refresh_token = NewRefreshToken::Unusable;
+        }
+        (Self::Granted(granted), is_dropped)
+    }
+
     /// A reply to a call that may have been carried out, without a requested pause.
     pub const UNEXPECTED: Self = Self::Unclear(Unclear::Unexpected { retry_after: None });
 

@@ -133,6 +133,14 @@ impl Flow {
     /// Takes an event and returns the next step. Total: an event that does not answer the last effect ends the flow
     /// with a defect.
     pub fn step(&mut self, cx: Context<'_>, event: Event) -> Step {
+        let event = match event {
+            Event::Replied(reply) => {
+                let (reply, is_too_long) = reply.within_bounds();
+                self.notices.extend(is_too_long.then_some(Notice::TokenTooLong));
+                Event::Replied(reply)
+            }
+            event => event,
+        };
         let next = match (std::mem::replace(&mut self.state, State::Done), event) {
             (State::ReadingRecord, Event::Account(read)) => self.looked(cx, read),
             (State::Waiting, Event::Resumed) => Next::Look,

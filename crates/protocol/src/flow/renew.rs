@@ -6,8 +6,8 @@ use super::{
     state::{Attempt, BlockAttempt, Ending, Held, Next, Permitted},
 };
 use crate::{
-    Context, Cooldown, Credentials, Failure, Granted, LimiterName, Notice, Pair, RejectedSecret, Renewal,
-    SecretError, Timestamp, Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, Credentials, Expiry, Failure, Granted, LimiterName, Notice, Pair, RejectedSecret,
+    Renewal, SecretError, Timestamp, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -146,6 +146,9 @@ impl Flow {
         let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {
             self.notices.push(Notice::ExpiryAssumed);
+        }
+        if granted.refresh_expiry != Expiry::Unknown && granted.refresh_expires_at(sent_at).is_none() {
+            self.notices.push(Notice::RefreshExpiryDropped);
         }
         sent_at
     }

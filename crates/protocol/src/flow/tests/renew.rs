@@ -255,3 +255,35 @@ fn a_refresh_does_not_clear_the_rejected_secret() {
         (Grant::Refresh, &rejected_secret)
     );
 }
+
+#[test]
+fn a_token_that_no_record_can_hold_is_dropped() {
+    let long = || Secret::new("x".repeat(crate::MAX_TOKEN_BYTES + 1));
+    let mut world = World::new();
+    let access_token = long();
+    let failure = fails(&mut world, "login", UpstreamReply::Granted(Granted { access_token, ..granted(1) }));
+    assert!(matches!(failure, Failure::UpstreamUnavailable { .. }), "{failure:?}");
+    assert!(world.account.cooldown.is_some());
+    // The access token is kept, and the refresh token that was sent stays consumed.
+    let mut world = World::with_pair(Duration::from_secs(30));
+    let refresh_token = NewRefreshToken::Token(long());
+    let reply = UpstreamReply::Granted(Granted { refresh_token, ..granted(1) });
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let answer = world.run(&mut flow, answering("refresh", reply)).unwrap();
+    assert_eq!((answer.access_token.expose(), world.consumed()), ("access 1", true));
+    assert!(flow.take_notices().contains(&Notice::TokenTooLong));
+}
+
+#[test]
+fn an_impossible_expiry_of_a_refresh_token_is_reported() {
+    let noticed = |refresh_expiry| {
+        let mut world = World::new();
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let reply = UpstreamReply::Granted(Granted { refresh_expiry, ..granted(1) });
+        world.run(&mut flow, answering("login", reply)).unwrap();
+        flow.take_notices().contains(&Notice::RefreshExpiryDropped)
+    };
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    assert!(noticed(Expiry::In(century)) && noticed(Expiry::At(START)));
+    assert!(!noticed(Expiry::Unknown) && !noticed(Expiry::In(WEEK)));
+}

@@ -33,7 +33,8 @@ impl UpstreamHosts {
     pub fn allow_all_of(&self, account: &Account) -> bool {
         let pair = account.pair.iter().map(|pair| &pair.origin);
         let revocations = account.pending_revocations.iter().map(|revocation| &revocation.origin);
-        pair.chain(revocations).all(|origin| self.allow_origin(origin))
+        let trial = account.grant.iter().filter_map(|grant| grant.trial.as_ref()).map(|trial| &trial.origin);
+        pair.chain(revocations).chain(trial).all(|origin| self.allow_origin(origin))
     }
 
     /// These limits by host, and the hosts that an origin need not spell out.

@@ -101,7 +101,11 @@ fn full_grant() -> GrantState {
             lost: true,
             lost_under: vec![SecretVersion("v1".to_owned())],
         },
-        trial: Some(Trial { token: Secret::from("bootstrap"), usage: Usage::default() }),
+        trial: Some(Trial {
+            token: Secret::from("bootstrap"),
+            origin: Origin::default(),
+            usage: Usage::default(),
+        }),
         sent: vec![Fingerprint(u64::MAX)],
         predecessor: Some(Predecessor { token: Fingerprint(1), by: Holder(2) }),
         send_after: Some(AT),

@@ -10,8 +10,8 @@
 //! A mark is written before each call. The reply ends it; without one, the token is in doubt.
 
 use crate::{
-    Account, Context, Credentials, Generation, Granted, Holder, NewRefreshToken, Pair, Policy, RefreshToken,
-    Renewal, Secret, SecretVersion, Timestamp, Verdict,
+    Account, Context, Credentials, Generation, Granted, Holder, NewRefreshToken, Origin, Pair, Policy,
+    RefreshToken, Renewal, Secret, SecretVersion, Timestamp, Verdict,
     policy::{Kind, lies_ahead},
 };
 use sha2::{Digest, Sha256};
@@ -61,6 +61,8 @@ pub struct Usage {
 pub struct Trial {
     /// The bootstrap token.
     pub token: Secret,
+    /// The upstream that issued it. It is sent nowhere else.
+    pub origin: Origin,
     /// Its use, separate from that of the pair's refresh token.
     pub usage: Usage,
 }
@@ -117,6 +119,8 @@ pub enum Withheld {
 pub struct Choice {
     /// The token itself.
     pub token: Secret,
+    /// The upstream that issued it.
+    pub origin: Origin,
     /// Whether it comes from the secret and was never sent.
     pub is_new: bool,
     /// It has to leave by then, to arrive within the provider's grace period.
@@ -193,7 +197,11 @@ impl GrantState {
         let mut marked = Self { resend_within, ..self.clone() };
         if choice.is_new {
             remember(&mut marked.sent, Fingerprint::of(&choice.token));
-            marked.trial = Some(Trial { token: choice.token.clone(), usage: Usage::default() });
+            marked.trial = Some(Trial {
+                token: choice.token.clone(),
+                origin: choice.origin.clone(),
+                usage: Usage::default(),
+            });
         }
         marked.current_mut().add(mark);
         marked
@@ -221,7 +229,8 @@ impl GrantState {
             (true, None) => {
                 let mut usage = Usage::default();
                 usage.lose(version);
-                self.trial = Some(Trial { token: choice.token.clone(), usage });
+                self.trial =
+                    Some(Trial { token: choice.token.clone(), origin: choice.origin.clone(), usage });
             }
             (false, Some(_)) if has_pair => self.trial = None,
             (false, _) => self.current_mut().lose(version),
@@ -236,15 +245,20 @@ impl GrantState {
 pub fn choose(account: &Account, secret: &Credentials, cx: Context<'_>) -> Result<Choice, Withheld> {
     let none = GrantState::default();
     let state = account.grant.as_deref().unwrap_or(&none);
-    let held = account.pair.as_ref().and_then(|pair| pair.refresh_token.as_ref()).map(|held| &held.token);
-    let current = state.trial.as_ref().map(|trial| &trial.token).or(held);
+    let held =
+        account.pair.as_ref().and_then(|pair| Some((&pair.refresh_token.as_ref()?.token, &pair.origin)));
+    let current = state.trial.as_ref().map(|trial| (&trial.token, &trial.origin)).or(held);
     if let Some(bootstrap) = secret.bootstrap()
-        && current != Some(bootstrap)
+        && current.is_none_or(|(token, _)| token != bootstrap)
         && !state.sent.contains(&Fingerprint::of(bootstrap))
     {
-        return Ok(Choice { token: bootstrap.clone(), is_new: true, not_after: None });
+        let (token, origin) = (bootstrap.clone(), secret.origin.clone());
+        return Ok(Choice { token, origin, is_new: true, not_after: None });
     }
-    let Some(token) = current else { return Err(Withheld::Lost) };
+    // Another upstream does not know the token, and must not learn it.
+    let Some((token, origin)) = current.filter(|(_, origin)| secret.client_at(origin).is_some()) else {
+        return Err(Withheld::Lost);
+    };
     let usage = state.current();
     if usage.lost && usage.lost_under.contains(&secret.version) {
         return Err(Withheld::Lost);
@@ -260,7 +274,7 @@ pub fn choose(account: &Account, secret: &Credentials, cx: Context<'_>) -> Resul
             resend(mark, account.pair.as_ref(), grace, cx)?
         }
     };
-    Ok(Choice { token: token.clone(), is_new: false, not_after })
+    Ok(Choice { token: token.clone(), origin: origin.clone(), is_new: false, not_after })
 }
 
 /// Until when a token in doubt may leave, or `None` if nothing is left to lose.
@@ -301,7 +315,12 @@ pub(crate) fn is_in_grace(account: &Account, cx: Context<'_>) -> bool {
 /// Whether the recently read secret still allows no attempt.
 pub(crate) fn is_still_withheld(withheld: Withheld, account: &Account, cx: Context<'_>) -> bool {
     match withheld {
-        Withheld::Lost => true,
+        Withheld::Lost => {
+            let state = account.grant.as_deref();
+            let has_token = account.pair.is_some() || state.is_some_and(|state| state.trial.is_some());
+            !has_token
+                || state.is_some_and(|state| state.current().lost && !state.current().lost_under.is_empty())
+        }
         Withheld::InDoubt => resend_by_record(account, cx).is_err(),
     }
 }
@@ -362,8 +381,9 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
     let ((Some(pair), Some(predecessor)), Some(stored)) = (obtained, &record.grant) else {
         return Adoption::Superseded;
     };
+    let is_leased = record.active_lease(cx.now).is_some();
     if record.pair.is_none() && stored.trial.is_none() {
-        return Adoption::Withdrawn;
+        return if is_leased { Adoption::Later } else { Adoption::Withdrawn };
     }
     let known = record.pair.as_ref();
     let was_sent = |token: &Secret| Fingerprint::of(token) == predecessor.token;
@@ -374,7 +394,7 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
     if !follows || known.is_some_and(|known| known.generation >= pair.generation) {
         return Adoption::Superseded;
     }
-    if record.active_lease(cx.now).is_some() {
+    if is_leased {
         return Adoption::Later;
     }
     let replaced = trial.map_or(&stored.held, |trial| &trial.usage);

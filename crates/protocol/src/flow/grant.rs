@@ -153,9 +153,14 @@ impl Flow {
                 SaveAttempt::start(cx, AccountWrite::new(next, cx), Ending::Pending)
             }
             Adoption::Later => {
+                // The cache goes on answering with the pair that is pending, unless an operator has withdrawn it.
+                let on_trial = record.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
+                let is_withdrawn = record.pair.is_none() && !on_trial;
+                let answer = self.pending_answer(cx, &pending).filter(|_| !is_withdrawn);
                 let lease = record.lease;
-                self.remember(cx, record);
-                let answer = self.pending_answer(cx, &pending);
+                if is_withdrawn {
+                    self.remember(cx, record);
+                }
                 self.cache.pending_write = Some(pending);
                 match (answer, lease) {
                     (Some(answer), _) => Next::Done(Ok(Outcome::Token(answer))),
@@ -172,7 +177,7 @@ impl Flow {
                 self.cache.pending_write = None;
                 self.orphan = pending.next.pair;
                 self.remember(cx, record);
-                Next::Decide
+                self.discard_orphan(cx).unwrap_or(Next::Decide)
             }
         }
     }

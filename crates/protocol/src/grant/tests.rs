@@ -22,7 +22,8 @@ fn secret(version: &str, bootstrap: &str, grace: Duration) -> Credentials {
 fn account(expires_at: Timestamp) -> Account {
     let sent = vec![Fingerprint::of(&"bootstrap".into())];
     let grant = Some(Box::new(GrantState { sent, ..GrantState::default() }));
-    Account { version: Version(1), pair: Some(testing::pair(expires_at)), grant, ..Account::default() }
+    let pair = Pair { origin: testing::grant("v1", "bootstrap").origin, ..testing::pair(expires_at) };
+    Account { version: Version(1), pair: Some(pair), grant, ..Account::default() }
 }
 
 fn state(account: &mut Account) -> &mut GrantState {
@@ -91,7 +92,8 @@ fn a_lost_token_is_sent_once_under_each_version() {
 fn a_response_settles_no_earlier_call() {
     let earlier = Usage { mark: Some(mark(NOW)), ..Usage::default() };
     let before = GrantState { held: earlier, ..GrantState::default() };
-    let choice = Choice { token: "refresh".into(), is_new: false, not_after: None };
+    let choice =
+        Choice { token: "refresh".into(), origin: Origin::default(), is_new: false, not_after: None };
     let mut marked = before.marked(&choice, mark(NOW.plus(SECOND)), Duration::ZERO);
     marked.responded(&before, &choice, NOW.plus(20 * SECOND));
     let settled = marked.held.mark.unwrap();
@@ -121,10 +123,30 @@ fn a_bootstrap_token_is_new_once() {
 }
 
 #[test]
+fn a_token_is_sent_to_its_own_upstream_only() {
+    let mut account = account(NOW.plus(HOUR));
+    account.pair.as_mut().unwrap().origin = Origin::default();
+    assert_eq!(chosen(&account, &secret("v2", "bootstrap", Duration::ZERO), NOW), Err(Withheld::Lost));
+}
+
+#[test]
+fn a_loss_that_was_healed_withholds_nothing() {
+    let mut account = account(NOW.plus(HOUR));
+    state(&mut account).held.lose(&SecretVersion("v1".to_owned()));
+    let withheld = |account: &Account| is_still_withheld(Withheld::Lost, account, cx(NOW));
+    assert!(withheld(&account) && withheld(&Account::default()));
+    state(&mut account).unblock();
+    assert!(!withheld(&account), "an operator allows an attempt");
+    state(&mut account).held = Usage::default();
+    assert!(!withheld(&account), "another instance has renewed it");
+}
+
+#[test]
 fn the_last_fingerprints_are_kept() {
     let mut state = GrantState::default();
     for number in 0..40 {
-        let choice = Choice { token: format!("b{number}").as_str().into(), is_new: true, not_after: None };
+        let (token, origin) = (format!("b{number}").as_str().into(), Origin::default());
+        let choice = Choice { token, origin, is_new: true, not_after: None };
         state = state.marked(&choice, mark(NOW), Duration::ZERO);
     }
     assert_eq!(state.sent.len(), KEPT);

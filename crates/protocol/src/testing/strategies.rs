@@ -106,7 +106,8 @@ pub fn account() -> impl Strategy<Value = Account> {
 
 /// The states of grants that only a person can renew.
 pub fn grant() -> impl Strategy<Value = GrantState> {
-    let trial = (secret(), usage()).prop_map(|(token, usage)| Trial { token, usage });
+    let trial =
+        (secret(), origin(), usage()).prop_map(|(token, origin, usage)| Trial { token, origin, usage });
     let fingerprint = || any::<u64>().prop_map(Fingerprint);
     let predecessor =
         (fingerprint(), any::<u64>()).prop_map(|(token, by)| Predecessor { token, by: Holder(by) });

@@ -1,5 +1,6 @@
 //! What the record of a grant that only a person can renew holds besides its pair.
 
+use super::pair::{from_origin, to_origin};
 use super::{
     Item, ItemError,
     attributes::{
@@ -17,6 +18,7 @@ pub(super) fn from_grant(grant: &GrantState) -> Item {
     item.extend(trial.as_ref().map(|trial| {
         let mut fields = from_usage(&trial.usage);
         fields.extend([text("token", trial.token.expose())]);
+        fields.extend(from_origin(&trial.origin));
         map("trial", fields)
     }));
     if !sent.is_empty() {
@@ -34,7 +36,11 @@ pub(super) fn from_grant(grant: &GrantState) -> Item {
 
 pub(super) fn to_grant(item: &Item) -> Result<GrantState, ItemError> {
     let trial = |fields: &Item| -> Result<Trial, ItemError> {
-        Ok(Trial { token: required(fields, "token", get_secret)?, usage: to_usage(fields)? })
+        Ok(Trial {
+            token: required(fields, "token", get_secret)?,
+            origin: to_origin(fields)?,
+            usage: to_usage(fields)?,
+        })
     };
     let predecessor = |fields: &Item| -> Result<Predecessor, ItemError> {
         let token = Fingerprint(required(fields, "token", get_number)?);

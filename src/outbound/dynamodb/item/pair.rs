@@ -138,7 +138,7 @@ pub(super) fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
 
 /// An OAuth 2.0 origin has Convirza V2's mark, with which release 0.1.0 sends a token nowhere: it does not know the other
 /// attributes, and drops them with its next write.
-fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
+pub(super) fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
     const V2: &str = "convirza-v2";
     let (mark, urls) = match origin {
         Origin::Convirza { api_version, oauth_url, api_url } => {
@@ -155,7 +155,7 @@ fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
     (!fields.is_empty()).then(|| map("origin", fields))
 }
 
-fn to_origin(item: &Item) -> Result<Origin, ItemError> {
+pub(super) fn to_origin(item: &Item) -> Result<Origin, ItemError> {
     let Some(fields) = optional(item, "origin", get_map)? else { return Ok(Origin::default()) };
     let api_version = optional(fields, "api_version", |value| match get_text(value)? {
         "convirza-v2" => Some(ApiVersion::V2),

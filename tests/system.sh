@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tests/system/common.sh
 
-all=(template operations console testing languages cargo_lambda deployment moto clients agent callers sam)
+all=(template operations console testing languages oauth cargo_lambda deployment moto clients agent callers sam)
 parts=("$@")
 [ $# -gt 0 ] || parts=("${all[@]}")
 for part in "${parts[@]}"; do

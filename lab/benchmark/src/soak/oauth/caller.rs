@@ -28,12 +28,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Puts a grant into the account's secret, unless that was done since.
-    pub(super) async fn grant(&self, account: &Account, since: Instant) {
+    /// Puts a grant into the account's secret, at the start and when the server has refused the one before.
+    pub(super) async fn grant(&self, account: &Account) {
         let _person = self.person.lock().await;
-        let is_newer = |(name, at): &(String, Instant)| *name == account.name && *at > since;
-        if self.record.lock().unwrap().grants.iter().any(is_newer) {
-            return;
+        {
+            let record = self.record.lock().unwrap();
+            let last = record.grants.iter().rfind(|(name, _)| *name == account.name);
+            if last.is_some_and(|(_, at)| record.refused_since(&account.name, *at).is_none()) {
+                return;
+            }
         }
         let mut secret = account.secret.clone();
         if let Some(url) = self.grants_url.as_ref().filter(|_| account.kind.by_person) {
@@ -129,7 +132,7 @@ impl Caller {
         let ended = self.process.request(payload, disturbed.then_some(&mut self.chance), kill).await;
         let code = self.observe(account, &ended);
         if code.as_deref() == Some("grant_lost") && shared.grants_url.is_some() {
-            shared.grant(account, ended.sent_at).await;
+            shared.grant(account).await;
         }
         code.is_none() && ended.invocation.is_some()
     }
@@ -151,7 +154,8 @@ impl Caller {
                 let generation = answer["generation"].as_u64().expect("a generation");
                 let expires_in = Duration::from_secs(answer["expires_in"].as_u64().expect("a time"));
                 self.last.insert(account.name.clone(), (generation, token.to_owned()));
-                Ok(Answer { token: Fingerprint::of(token), generation, expires_in })
+                let from_table = answer["served_from"] == "table";
+                Ok(Answer { token: Fingerprint::of(token), generation, expires_in, from_table })
             }
             Err(error) => Err(error["errorType"].as_str().unwrap_or_default().to_owned()),
         };

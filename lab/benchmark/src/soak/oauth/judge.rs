@@ -28,6 +28,8 @@ const TRANSIT: Duration = Duration::from_millis(250);
 const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// The shortest life that is handed out.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
+/// An instance may answer that a grant is lost for this long after the secret got a new one.
+const RECHECK: Duration = Duration::from_secs(30);
 /// A reply is saved within this time, if nothing befalls its process.
 const SAVING: Duration = Duration::from_secs(3);
 
@@ -176,10 +178,13 @@ impl Judge<'_> {
         let grants: Vec<_> = grants.collect();
         for (number, begins_at) in grants.iter().enumerate() {
             let ends_at = grants.get(number + 1);
+            let refused_at = self.record.refused_since(account, *begins_at);
             let lost = self.observations(account).find(|observation| {
                 observation.sent_at > *begins_at
                     && ends_at.is_none_or(|ends_at| observation.sent_at < *ends_at)
                     && observation.answer.as_ref().is_err_and(|code| code == "grant_lost")
+                    // Otherwise it says so of the grant before.
+                    && (refused_at.is_some_and(|at| at < observation.at) || observation.sent_at > *begins_at + RECHECK)
             });
             let Some(lost) = lost else { continue };
             let excuse = self.exchanges(account).find(|exchange| {
@@ -264,6 +269,8 @@ impl Judge<'_> {
     fn usable_token(&self, refused: &Observation) -> Option<String> {
         let answers = self.observations(&refused.account).filter(|known| known.at < refused.sent_at);
         let answers = answers.filter_map(|known| Some((known, known.answer.as_ref().ok()?)));
+        // Another pair may be in one process only.
+        let answers = answers.filter(|(_, answer)| answer.from_table);
         let (known, answer) =
             answers.max_by_key(|(known, answer)| (answer.generation, known.sent_at + answer.expires_in))?;
         let is_dead = self.record.dead.get(&answer.token).is_some_and(|at| *at <= refused.at);

@@ -85,7 +85,7 @@ impl Trial {
         });
         let begun = Instant::now();
         for account in &shared.accounts {
-            shared.grant(account, begun).await;
+            shared.grant(account).await;
         }
         let ends_at = begun + self.lasts;
         let mut callers = tokio::task::JoinSet::new();

@@ -154,6 +154,8 @@ pub(super) struct Answer {
     pub(super) token: Fingerprint,
     pub(super) generation: u64,
     pub(super) expires_in: Duration,
+    /// The table had it.
+    pub(super) from_table: bool,
 }
 
 /// Everything, in the order of time.
@@ -183,5 +185,13 @@ impl Record {
 
     pub(super) fn found_dead(&mut self, token: Fingerprint) {
         self.dead.entry(token).or_insert_with(Instant::now);
+    }
+
+    /// When the server first refused a token of the account since then.
+    pub(super) fn refused_since(&self, account: &str, since: Instant) -> Option<Instant> {
+        let answers = self.exchanges.iter().filter(|exchange| exchange.account == account);
+        let answers = answers.filter_map(|exchange| exchange.carried_out.as_ref());
+        let refusals = answers.filter(|answer| answer.error.as_deref() == Some("invalid_grant"));
+        refusals.map(|answer| answer.at).find(|at| *at > since)
     }
 }

@@ -70,7 +70,7 @@ impl Story {
     /// A caller gets the access token that came with a refresh token, to keep it for 10 s.
     fn answers(self, seconds: Seconds, with: &str) -> Self {
         let token = Fingerprint::of(&format!("access with {with}"));
-        let answer = Answer { token, generation: 1, expires_in: Duration::from_secs(10) };
+        let answer = Answer { token, generation: 1, expires_in: Duration::from_secs(10), from_table: true };
         self.observes(seconds, Ok(answer))
     }
 
@@ -176,13 +176,16 @@ fn a_grant_that_a_login_repairs_is_never_sent_again() {
 
 #[test]
 fn a_lost_grant_needs_a_call_whose_reply_was_lost() {
-    let lost = |story: Story| story.refuses(20.0, "grant_lost");
+    let lost = |story: Story| story.calls(19.0, "3", Reply::InvalidGrant).refuses(20.0, "grant_lost");
     lost(Story::new().calls(0.0, "1", Reply::Got("2"))).breaks("lost without need");
     lost(Story::new().calls(0.0, "1", Reply::Unavailable)).breaks("lost without need");
     assert_eq!(lost(Story::new().calls(0.0, "1", Reply::Lost("2"))).verdict().grants_lost, 1);
     lost(Story::new().with_grace(60).calls(0.0, "1", Reply::Lost("2"))).breaks("lost without need");
     let before = Story::new().calls(0.0, "1", Reply::Lost("2")).with_new_secret(10.0);
     lost(before).breaks("grant 1 was lost without need");
+    let stale = || Story::new().with_new_secret(10.0);
+    assert_eq!(stale().refuses(12.0, "grant_lost").verdict().broken, Vec::<String>::new());
+    stale().refuses(41.0, "grant_lost").breaks("grant 1 was lost without need");
 }
 
 #[test]

@@ -59,11 +59,11 @@ rust_source() {
     rm -rf "$2" && mkdir -p "$(dirname "$2")" && mv "$apt/unpacked/usr/src/rustc-$1" "$2" && rm -rf "$apt"
 }
 
-# Sets EMULATOR to the command that runs a program for arm64, empty on such a machine.
+# Sets QEMU to the command that runs a program for arm64, empty on such a machine.
 emulate_arm64() {
-    EMULATOR=
+    QEMU=
     [ "$(uname -m)" = aarch64 ] && return
-    EMULATOR="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+    QEMU="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     { command -v qemu-aarch64 && [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ]; } ||
         { may_install && apt_install qemu-user libc6-arm64-cross; }
 }

@@ -78,7 +78,7 @@ start_package() {
     # shellcheck disable=SC2016,SC2046,SC2086 # $LATEST is a name, and the values have no blanks
     background package env $(cat "$LOCAL_ENV") AWS_LAMBDA_RUNTIME_API="http://127.0.0.1:$EMULATOR/.rt" \
         AWS_LAMBDA_FUNCTION_NAME=token-broker AWS_LAMBDA_FUNCTION_VERSION='$LATEST' AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256 \
-        $EMULATOR "$SYSTEM_DIR/package/bootstrap"
+        $QEMU "$SYSTEM_DIR/package/bootstrap"
 }
 
 if emulate_arm64 >"$LOGS/qemu.log" 2>&1; then

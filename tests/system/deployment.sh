@@ -8,7 +8,7 @@ DEPLOYMENT=$SYSTEM_DIR/deployment
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 
 # The folder of a release, with the zip for arm64 that the part `cargo_lambda` has made in this run and run on the
-# processor of EMULATOR; or with the function as cargo builds it for the tests.
+# processor of QEMU; or with the function as cargo builds it for the tests.
 release_folder() {
     local folder=$DEPLOYMENT/release
     rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
@@ -16,7 +16,7 @@ release_folder() {
         ARCHITECTURE=arm64
         emulate_arm64 && cp "$SYSTEM_DIR/lambda/token-broker/bootstrap.zip" "$folder/token-broker-arm64.zip" || return
     else
-        ARCHITECTURE=x86_64 EMULATOR=
+        ARCHITECTURE=x86_64 QEMU=
         if [ "$(uname -m)" = aarch64 ]; then ARCHITECTURE=arm64; fi
         cargo build --quiet --locked --bin token-broker && strip -o "$DEPLOYMENT/bootstrap" target/debug/token-broker &&
             SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python3 scripts/release.py zip \
@@ -40,7 +40,7 @@ start_aws() {
     # Python functions run with the first python3 of the PATH. What is not said otherwise ends up in the functions'
     # environment, such as the authority.
     background aws env BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" AUTH=true MINISTACK_ACCOUNT_ID=123456789012 \
-        EMULATOR="$EMULATOR" SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
+        QEMU="$QEMU" SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
         "$SYSTEM_DIR/ministack/bin/python" tests/system/deployment/aws.py
     wait_for 30 grep -q 'Running on' "$LOGS/aws.log"
 }

@@ -1,7 +1,7 @@
 """ministack, with one fix and one addition.
 
 The fix: its API Gateway invokes the version behind an alias, but the function has to see the alias. The addition: it
-runs the function on the processor that EMULATOR emulates, if it is set.
+runs the function on the processor that QEMU emulates, if it is set.
 """
 
 import os
@@ -24,7 +24,7 @@ def with_alias(reference, **scope):
 class Popen(subprocess.Popen):
     def __init__(self, command, **options):
         if command[0].endswith("/bootstrap"):
-            command = [*os.environ["EMULATOR"].split(), *command]
+            command = [*os.environ["QEMU"].split(), *command]
         super().__init__(command, **options)
 
 

@@ -123,7 +123,7 @@ impl Policy {
     /// The account's own time of renewal may be the earliest that its upstream accepts. So until a pair is due by it,
     /// what is left of the pair is enough.
     fn wanted(&self, pair: &Pair, min_ttl: Duration) -> Duration {
-        let when_due = |ahead: Duration| (ahead - ahead / 10).saturating_sub(self.clock_margin);
+        let when_due = |ahead: Duration| ahead.saturating_sub(ahead / 10).saturating_sub(self.clock_margin);
         let enough = pair.refresh_ahead.map_or(Duration::MAX, when_due).min(lifetime(pair) / 2);
         min_ttl.min(enough).max(SHORTEST_TTL)
     }

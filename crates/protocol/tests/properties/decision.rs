@@ -29,7 +29,7 @@ proptest! {
             if let Intent::Token { min_ttl, .. } = request.intent
                 && !is_last
             {
-                let when_due = |ahead: Duration| (ahead - ahead / 10).saturating_sub(policy.clock_margin);
+                let when_due = |ahead: Duration| ahead.saturating_sub(ahead / 10).saturating_sub(policy.clock_margin);
                 let min_ttl = min_ttl.min(pair.refresh_ahead.map_or(Duration::MAX, when_due));
                 let half = pair.expires_at.since(pair.issued_at) / 2;
                 let at_least = min_ttl.min(half).min(policy.max_ttl).as_secs();

@@ -23,7 +23,7 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, "the upstream's expiry of the refresh token is past or impossible; ignoring it");
         }
         Notice::TokenTooLong => {
-            tracing::warn!(%account, "the upstream granted a token of more than 64 KiB; dropping it")
+            tracing::warn!(%account, "the upstream granted a token of more than 64 KiB; dropping it");
         }
         Notice::ExpiryAssumed => {
             tracing::warn!(%account, "the upstream's expiry is missing, unreadable, in the past or impossible; assuming one hour");

@@ -51,7 +51,8 @@ proptest! {
             now = now.plus(Duration::from_millis(step));
             let account = AccountName::parse(&format!("a-{account}")).expect("a name");
             if let Ok(next) = limiter.try_acquire(budget, &account, Holder(holder), now) {
-                (limiter, _) = (next, acquired.push(now));
+                limiter = next;
+                acquired.push(now);
             }
         }
         let kept = acquired.windows(requests + 1).all(|some| some[requests].since(some[0]) >= window);

@@ -31,7 +31,7 @@ pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
     ]);
     item.extend(limiter.blocked_until.map(|until| instant("blocked_until_ms", until)));
     // Earlier releases know this one only.
-    let other = (limiter.window != LOGIN_WINDOW).then(|| limiter.window.as_secs());
+    let other = (limiter.window != LOGIN_WINDOW).then_some(limiter.window.as_secs());
     item.extend(other.map(|seconds| number("window_seconds", seconds)));
     item
 }

@@ -188,7 +188,8 @@ mod stored_items {
         assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant.clone()))]));
         let without_a_pair = Account { version: Version(1), ..Account::default() };
         assert_eq!(store.write_account(&name(), Version(0), &without_a_pair).await, WriteOutcome::Applied);
-        assert_eq!(store.read_account(&name()).await, Ok(grant), "the other item has no pair");
+        assert_eq!(store.read_account(&name()).await, Ok(grant.clone()), "the other item has no pair");
+        assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant))]), "one entry a name");
     }
 
     #[tokio::test]

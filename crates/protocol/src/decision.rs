@@ -185,7 +185,11 @@ fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx
         return Decision::Finish;
     }
     let is_target = |pair: &Pair| match progress.target {
-        Target::NotSeen | Target::Seen(None) => false,
+        Target::NotSeen => false,
+        // At the first look, the grant was on trial. This is its pair.
+        Target::Seen(None) => {
+            account.grant.is_some() && pair.replaces.is_none() && account.pending_revocations.is_empty()
+        }
         Target::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
     };
     let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());

@@ -182,8 +182,10 @@ impl GrantState {
     }
 
     /// Forgets everything except the bootstrap tokens that were sent, because an operator revoked the grant.
-    pub(crate) fn withdraw(&mut self) {
-        *self = Self { sent: std::mem::take(&mut self.sent), ..Self::default() };
+    /// Returns the grant that was on trial.
+    pub(crate) fn withdraw(&mut self) -> Option<Trial> {
+        let sent = std::mem::take(&mut self.sent);
+        std::mem::replace(self, Self { sent, ..Self::default() }).trial
     }
 
     /// Allows one attempt with a token that is lost.
@@ -404,13 +406,13 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
     // servers. If the grace period lasts long enough, the predecessor is sent once more, and brings the valid one.
     let is_resent = |mark: Mark| {
         let latest = mark.at.plus(stored.resend_within).minus(cx.policy.longest_travel());
-        !is_twin && cx.now.max(mark.settled_at) < latest
+        !is_twin && !replaced.lost && cx.now.max(mark.settled_at) < latest
     };
     let own = pair.refresh_token.clone();
-    let stays = held.is_some() && held.map(|held| &held.token) == own.as_ref().map(|own| &own.token);
+    let marked = trial.map(|trial| &trial.token).or(held.map(|held| &held.token));
+    let stays = marked.is_some() && marked == own.as_ref().map(|own| &own.token);
     let resent = others.is_some_and(is_resent).then(|| {
-        let token = trial.map(|trial| &trial.token).or(held.map(|held| &held.token));
-        token.map(|token| RefreshToken { token: token.clone(), expires_at: None, consumed: false })
+        marked.map(|token| RefreshToken { token: token.clone(), expires_at: None, consumed: false })
     });
     let grant = GrantState {
         // A mark that another attempt made for the same token stays.
@@ -422,7 +424,7 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
         trial: kept_trial,
         sent: stored.sent.clone(),
         predecessor: Some(predecessor),
-        send_after: others.map(|mark| mark.settled_at),
+        send_after: others.map(|mark| mark.settled_at).max(stored.send_after),
         resend_within: stored.resend_within,
     };
     let pair = Pair { refresh_token: resent.unwrap_or(own), ..pair.clone() };

@@ -384,10 +384,16 @@ impl Account {
     /// Returns how many revocations were dropped to make room.
     pub fn withdraw_pair(&mut self) -> usize {
         let pair = self.pair.take();
-        if let Some(grant) = &mut self.grant {
-            grant.withdraw();
-        }
-        pair.map_or(0, |pair| self.add_revocations(pair.revocations()))
+        let trial = self.grant.as_mut().and_then(|grant| grant.withdraw());
+        let written_at = Timestamp::from_millis(self.version.0);
+        let trial = trial.filter(|trial| trial.origin.revokes()).map(|trial| Revocation {
+            token: trial.token,
+            kind: TokenKind::Refresh,
+            origin: trial.origin,
+            expires_at: written_at.plus(LONGEST_REFRESH_LIFE),
+        });
+        let pair = pair.iter().flat_map(Pair::revocations);
+        self.add_revocations(pair.chain(trial))
     }
 
     /// Adds tokens to revoke, without duplicates. If they are too many or too long, drops the oldest access tokens

@@ -99,6 +99,11 @@ pub fn account_of(item: &Item) -> Option<AccountName> {
     AccountName::parse(name)
 }
 
+/// Whether an item is that of a grant that only a person can renew.
+pub fn is_grant(item: &Item) -> bool {
+    item.get("pk").and_then(get_text).is_some_and(|key| key.starts_with(GRANT_KEY_PREFIX))
+}
+
 /// An account's record as an item.
 pub fn from_account(name: &AccountName, account: &Account) -> Item {
     let key = if account.grant.is_some() { grant_key(name) } else { account_key(name) };

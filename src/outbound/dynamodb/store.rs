@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// DynamoDB answers within milliseconds. After this long, the answer counts as lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
@@ -147,16 +147,24 @@ impl Store for Table {
     async fn list_accounts(&self) -> Result<Vec<Listed>, StoreError> {
         let request = self.client.scan().table_name(&self.name).consistent_read(true);
         let mut pages = request.into_paginator().items().send();
-        let mut accounts = Vec::new();
+        let mut accounts = BTreeMap::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| failed("Scan", &error))?;
             if let Some(name) = item::account_of(&item) {
-                let record = self.account(&item::account_key(&name), &item);
-                accounts.push((name, record));
+                let is_grant = item::is_grant(&item);
+                let key = if is_grant { item::grant_key(&name) } else { item::account_key(&name) };
+                let record = self.account(&key, &item);
+                // Of the two items of one name, the one that a read returns.
+                let has_pair =
+                    |record: &Read<Account>| !matches!(record, Ok(account) if account.pair.is_none());
+                let replaces =
+                    |known: &Read<Account>| if is_grant { !has_pair(known) } else { has_pair(&record) };
+                if accounts.get(&name).is_none_or(replaces) {
+                    accounts.insert(name, record);
+                }
             }
         }
-        accounts.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(accounts)
+        Ok(accounts.into_iter().collect())
     }
 }
 

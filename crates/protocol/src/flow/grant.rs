@@ -22,7 +22,8 @@ impl MarkAttempt {
 impl Flow {
     /// The secret was read for a grant: what may be sent now, if anything.
     pub(super) fn check_grant(&mut self, cx: Context<'_>, account: &Account, secret: Credentials) -> Next {
-        if account.grant.is_none() && account.pair.is_some() {
+        let is_in_use = account.pair.is_some() || !account.pending_revocations.is_empty();
+        if account.grant.is_none() && is_in_use {
             return self.finish(cx, Failure::BadSecret(OTHER_GRANT.to_owned()));
         }
         match choose(account, &secret, cx) {

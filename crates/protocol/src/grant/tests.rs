@@ -179,3 +179,54 @@ fn a_pair_is_adopted_unless_another_attempt_is_at_work() {
         Account { pair: Some(Pair { generation: Generation(10), ..testing::pair(NOW) }), ..leased };
     assert_eq!(adoption(&pending, &replaced, cx(NOW)), Adoption::Superseded, "requested later");
 }
+
+#[test]
+fn adopting_forgets_neither_a_mark_nor_a_call_nor_a_loss() {
+    let secret = secret("v1", "bootstrap", HOUR);
+    let choice = choose(&Account::default(), &secret, cx(NOW)).unwrap();
+    let own = Mark { by: Holder(1), ..mark(NOW) };
+    let first = GrantState::default().marked(&choice, own, HOUR);
+    let granted_pair = |generation| Pair {
+        generation: Generation(generation),
+        origin: secret.origin.clone(),
+        refresh_token: Some(testing::refresh_token("bootstrap")),
+        ..testing::pair(NOW.plus(HOUR))
+    };
+    let predecessor = Some(Predecessor { token: Fingerprint::of(&"bootstrap".into()), by: Holder(1) });
+    let grant = Some(Box::new(GrantState { predecessor, trial: None, ..first.clone() }));
+    let pending = Account { pair: Some(granted_pair(9)), grant, ..Account::default() };
+    let adopted = |state: GrantState, pair| {
+        let record =
+            Account { version: Version(2), pair, grant: Some(Box::new(state)), ..Account::default() };
+        match adoption(&pending, &record, cx(NOW)) {
+            Adoption::Adopt(account) => (account.pair.unwrap(), *account.grant.unwrap()),
+            other => panic!("{other:?}"),
+        }
+    };
+    // The server gave no successor, and another attempt has sent the same token.
+    let again = Choice { is_new: false, ..choice.clone() };
+    let other = first.marked(&again, Mark { by: Holder(2), ..mark(NOW) }, Duration::ZERO);
+    assert_eq!(adopted(other.clone(), None).1.held.mark.map(|mark| mark.by), Some(Holder(2)));
+    // A loss within the grace period: the successor is not given up for it.
+    let mut lost = first.marked(&again, Mark { by: Holder(2), ..mark(NOW) }, HOUR);
+    lost.trial.as_mut().unwrap().usage.lose(&secret.version);
+    let successor = Pair { refresh_token: Some(testing::refresh_token("successor")), ..granted_pair(9) };
+    let pending = Account { pair: Some(successor), ..pending.clone() };
+    let record = Account { version: Version(2), grant: Some(Box::new(lost)), ..Account::default() };
+    let Adoption::Adopt(account) = adoption(&pending, &record, cx(NOW)) else { panic!() };
+    assert!(account.pair.unwrap().holds(&"successor".into()));
+    // A call of the predecessor that has not settled.
+    let send_after = Some(NOW.plus(HOUR));
+    let twin = GrantState { send_after, predecessor, ..GrantState::default() };
+    assert_eq!(adopted(twin, Some(granted_pair(8))).1.send_after, send_after);
+}
+
+#[test]
+fn a_confirmed_revocation_includes_the_grant_on_trial() {
+    let mut account = account(NOW.plus(HOUR));
+    let choice = choose(&account, &secret("v2", "another", Duration::ZERO), cx(NOW)).unwrap();
+    account.grant = account.grant.map(|state| Box::new(state.marked(&choice, mark(NOW), Duration::ZERO)));
+    account.withdraw_pair();
+    let tokens: Vec<&str> = account.pending_revocations.iter().map(|it| it.token.expose()).collect();
+    assert_eq!(tokens, ["refresh", "access", "another"]);
+}

@@ -91,6 +91,15 @@ fn while_the_table_fails() {
     }
 }
 
+#[test]
+fn while_the_table_fails_before_the_first_pair() {
+    for server in [Behaviour::STATIC, Behaviour::NEWEST_ONLY] {
+        let setting =
+            Setting { server, initial: Initial::Absent, table_fails: true, pauses: 0, ..Setting::default() };
+        check(&format!("bootstrap, table, {server:?}"), setting, &[]);
+    }
+}
+
 const fn secret(bootstrap: usize, right_client: bool) -> SecretValue {
     SecretValue { bootstrap, right_client }
 }

@@ -27,7 +27,8 @@ async fn the_first_answer_of_an_instance_comes_from_memory() {
     for (settings, source, reads) in [
         (vec![], "memory", 1),
         (vec![("BROKER_PREFETCH", "")], "table", 1),
-        (vec![("BROKER_PREFETCH", "emea")], "table", 2),
+        // An account without a pair may be a grant that only a person can renew, which has another item.
+        (vec![("BROKER_PREFETCH", "emea")], "table", 3),
         // With a memory TTL of zero, the record read at the start is already too old.
         (vec![("BROKER_MEMORY_TTL_SECONDS", "0")], "table", 2),
     ] {

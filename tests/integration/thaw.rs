@@ -5,7 +5,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use emulators::World;
 use futures_util::future::join_all;
-use protocol::{Account, AccountName, Version, WriteOutcome};
+use protocol::{Account, AccountName, LimiterName, LoginLimiter, Version, WriteOutcome};
 use std::{net::SocketAddr, sync::Arc};
 use token_broker::{
     outbound::{Table, aws_http},
@@ -111,8 +111,9 @@ async fn dead_connections_do_not_use_up_the_attempts() {
         let address = world.dynamodb.url().trim_start_matches("http://").parse().expect("an address");
         let gate = Gate::start(address, death).await;
         let (table, name) = (table(&world, &gate), AccountName::default());
-        for read in join_all((0..IDLE).map(|_| table.read_account(&name))).await {
-            assert_eq!(read, Ok(Account::default()));
+        let limiter = LimiterName::default();
+        for read in join_all((0..IDLE).map(|_| table.read_login_limiter(&limiter))).await {
+            assert_eq!(read, Ok(LoginLimiter::default()));
         }
         assert_eq!(*gate.connections.borrow(), IDLE);
         gate.kill_all();
@@ -122,7 +123,7 @@ async fn dead_connections_do_not_use_up_the_attempts() {
             WriteOutcome::Applied,
             "{death:?}"
         );
-        assert_eq!(table.read_account(&name).await, Ok(account), "{death:?}");
+        assert_eq!(table.read_login_limiter(&limiter).await, Ok(LoginLimiter::default()), "{death:?}");
         assert_eq!(*gate.connections.borrow(), IDLE + 1, "{death:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! How an error reaches a caller: as the body of an HTTP response, or as the message of a function error.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// An error as a caller reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +18,14 @@ pub struct ErrorAnswer {
 impl ErrorAnswer {
     /// The body of an HTTP response.
     pub fn to_json(&self) -> String {
-        let mut body = json!({"error": self.code, "error_description": self.description});
-        if let Some(seconds) = self.retry_after_seconds {
-            body["retry_after"] = seconds.into();
-        }
-        if let Some(id) = &self.request_id {
-            body["request_id"] = id.as_str().into();
-        }
-        body.to_string()
+        let text = |name: &str, text: &str| Some((name.to_owned(), Value::from(text)));
+        let fields = [
+            text("error", &self.code),
+            text("error_description", &self.description),
+            self.retry_after_seconds.map(|seconds| ("retry_after".to_owned(), seconds.into())),
+            self.request_id.as_deref().and_then(|id| text("request_id", id)),
+        ];
+        Value::Object(fields.into_iter().flatten().collect()).to_string()
     }
 
     /// Reads such a body; none if it has no code. Each field by itself: one that is malformed does not hide the code.
@@ -60,6 +60,7 @@ impl ErrorAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn answer(retry_after_seconds: Option<u64>) -> ErrorAnswer {
         let (code, description) = ("store_unavailable".to_owned(), "wait (a little)".to_owned());

@@ -79,8 +79,8 @@ fn check_accepted(credentials: &Credentials, value: &Value) {
         Origin::Convirza { .. } => &["oauth_url", "api_url"][..],
         Origin::OAuth2(_) => &["token_url", "revoke_url", "probe_url"],
     };
-    let named = names.iter().filter(|name| value.get(**name).is_some()).count();
-    assert_eq!(credentials.origin.urls().count(), named, "a URL is not dropped");
+    let count = names.iter().filter(|name| value.get(**name).is_some()).count();
+    assert_eq!(credentials.origin.urls().count(), count, "a URL is not dropped");
     for url in credentials.origin.urls() {
         let url = url::Url::parse(url.as_str()).expect("a URL");
         let host = (url.host_str().unwrap_or_default(), url.port());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// What a flow waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a flow has one state, which each step replaces")]
 pub(super) enum State {
     Start,
     ReadingRecord,

@@ -15,6 +15,7 @@
 //! Time passes in whole seconds, from one relevant instant to the next.
 
 #![allow(
+    clippy::unused_self,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -45,7 +46,9 @@ fn check(name: &str, setting: Setting, sights: &[&str]) {
         if checker.model().property(property).expectation == Expectation::Always {
             println!("{name}: {property} is violated by:");
             let steps = run.into_vec();
-            steps.iter().for_each(|(world, action)| println!("{}", told(world, action.as_ref())));
+            for (world, action) in &steps {
+                println!("{}", told(world, action.as_ref()));
+            }
             let (last, _) = steps.last().unwrap();
             println!("{:?}\n{:#?}\n{:#?}", last.violated, last.record, last.server);
         }

@@ -31,7 +31,6 @@ fn for_each_server_after_a_fault_and_a_pause() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
 fn after_two_faults() {
     for server in [Behaviour::STRICT, Behaviour::GRACEFUL, Behaviour::NEWEST_ONLY] {
         check(

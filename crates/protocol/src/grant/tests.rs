@@ -217,7 +217,7 @@ fn adopting_forgets_neither_a_mark_nor_a_call_nor_a_loss() {
     assert!(account.pair.unwrap().holds(&"successor".into()));
     // A call of the predecessor that has not settled.
     let send_after = Some(NOW.plus(HOUR));
-    let twin = GrantState { send_after, predecessor, ..GrantState::default() };
+    let twin = GrantState { predecessor, send_after, ..GrantState::default() };
     assert_eq!(adopted(twin, Some(granted_pair(8))).1.send_after, send_after);
 }
 

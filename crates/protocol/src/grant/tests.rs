@@ -193,7 +193,7 @@ fn adopting_forgets_neither_a_mark_nor_a_call_nor_a_loss() {
         ..testing::pair(NOW.plus(HOUR))
     };
     let predecessor = Some(Predecessor { token: Fingerprint::of(&"bootstrap".into()), by: Holder(1) });
-    let grant = Some(Box::new(GrantState { predecessor, trial: None, ..first.clone() }));
+    let grant = Some(Box::new(GrantState { trial: None, predecessor, ..first.clone() }));
     let pending = Account { pair: Some(granted_pair(9)), grant, ..Account::default() };
     let adopted = |state: GrantState, pair| {
         let record =

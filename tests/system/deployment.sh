@@ -22,7 +22,7 @@ release_folder() {
             SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) python3 scripts/release.py zip \
                 "$folder/token-broker-$ARCHITECTURE.zip" bootstrap "$DEPLOYMENT/bootstrap" || return
     fi
-    "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$folder" 0.1.0 $ARCHITECTURE &&
+    "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$folder" 0.2.0 $ARCHITECTURE &&
         (cd "$folder" && sha256sum -- * >SHA256SUMS)
 }
 

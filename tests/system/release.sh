@@ -71,11 +71,11 @@ name = "caller"
 edition = "2024"
 [workspace]
 [dev-dependencies]
-token-broker-client = { version = "0.1.0", default-features = false, features = ["testing"] }
+token-broker-client = { version = "0.2.0", default-features = false, features = ["testing"] }
 tokio = { version = "1", features = ["macros", "rt"] }
 [patch.crates-io]
-token-broker-client = { path = "token-broker-client-0.1.0" }
-token-broker-contract = { path = "token-broker-contract-0.1.0" }
+token-broker-client = { path = "token-broker-client-0.2.0" }
+token-broker-contract = { path = "token-broker-contract-0.2.0" }
 END
     cargo test --manifest-path "$folder/Cargo.toml" --target-dir "$folder/target" | tee -a /dev/stderr |
         grep 'test result: ok. [1-9]'

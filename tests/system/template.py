@@ -181,8 +181,8 @@ def release(directory):
     architectures = ["arm64", "x86_64"]
     for name in architectures:
         (directory / f"token-broker-{name}.zip").write_text(name)
-    release_template.write(directory, "0.1.0", architectures)
-    return release_template.release(directory, "0.1.0", architectures)
+    release_template.write(directory, "0.2.0", architectures)
+    return release_template.release(directory, "0.2.0", architectures)
 
 
 def extremes(template, name):

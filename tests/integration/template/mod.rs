@@ -446,7 +446,7 @@ fn the_agents_template_has_a_layer_for_each_archive() {
         .map(|layer| {
             let [architecture] = many(&layer["CompatibleArchitectures"])[..] else { panic!("{layer}") };
             let architecture = text(architecture);
-            let key = format!("token-broker/0.1.0/token-broker-agent-{architecture}.zip");
+            let key = format!("token-broker/0.2.0/token-broker-agent-{architecture}.zip");
             assert_eq!(layer["Content"], json!({"S3Bucket": "archives", "S3Key": key}));
             architecture
         })

@@ -103,7 +103,7 @@ fn the_template_of_a_release_deploys_the_same_stack() {
         stack.0 = serde_json::from_str(&text).expect("JSON");
     }
     let code = &released.resource("BrokerFunction")["Code"];
-    assert_eq!(*code, json!({"S3Bucket": "archives", "S3Key": "token-broker/0.1.0/token-broker-arm64.zip"}));
+    assert_eq!(*code, json!({"S3Bucket": "archives", "S3Key": "token-broker/0.2.0/token-broker-arm64.zip"}));
     // The digest of the file's text, "arm64".
     let digest = released.resource("Version")["CodeSha256"].clone();
     assert_eq!(digest, "9pFilQ8jXjzbutM/H5EtGlBL6Q2KN9ACxzXW8+OIImU=");

@@ -37,7 +37,7 @@ END
 
 # Once applied, the configuration leaves nothing to change.
 terraform_deploys_the_template() {
-    aws s3 cp "$DEPLOYMENT/release/token-broker.template.yaml" "s3://archives/token-broker/0.1.0/" &&
+    aws s3 cp "$DEPLOYMENT/release/token-broker.template.yaml" "s3://archives/token-broker/0.2.0/" &&
         writes_the_configuration && terraform init -plugin-dir="$DEPLOYMENT/plugins" && terraform validate &&
         terraform apply -auto-approve && terraform plan -detailed-exitcode &&
         aws lambda invoke --function-name "$(terraform output -raw live)" --payload '{}' "$TERRAFORM/answer.json" &&

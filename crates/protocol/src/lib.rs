@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | `url` | addresses that may get tokens and passwords |
 //! | `record` | the shared record of one account: pair, lease, cooldown |
+//! | `origin` | which upstream issued a pair |
+//! | `credentials` | the content of an account's secret |
 //! | `login_limiter` | the fleet's login rate limiter: a sliding-window log of permits |
 //! | `login_limits` | the limits of other hosts, as an operator set them |
 //! | `grant` | grants that only a person can renew: which refresh token may be sent again, and when |
@@ -27,6 +29,7 @@
 
 mod cache;
 mod clock;
+mod credentials;
 mod decision;
 mod effects;
 mod failure;
@@ -35,6 +38,7 @@ mod grant;
 mod login_limiter;
 mod login_limits;
 mod maintenance;
+mod origin;
 mod policy;
 mod record;
 mod request;
@@ -49,6 +53,7 @@ pub use contract::{
 
 pub use cache::{Cache, CachedRecord, Lookup};
 pub use clock::{Moment, Present, StoreClock, Uptime};
+pub use credentials::{Client, ClientAuth, Credentials, GrantType, Login};
 pub use decision::{Decision, Progress, Target, decide};
 pub use effects::{
     Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,
@@ -62,15 +67,13 @@ pub use grant::{
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
+pub use origin::{ApiVersion, Endpoints, Origin};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY};
 pub use record::{
-    Account, AccountWrite, ApiVersion, Cooldown, CooldownReason, Endpoints, Grant, Holder, IssuedToken,
-    Lease, MAX_PENDING_BYTES, MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Origin, Pair, RefreshToken,
-    RejectedSecret, Revocation, SecretVersion, TokenKind, Verdict, Version,
+    Account, AccountWrite, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease, MAX_PENDING_BYTES,
+    MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Pair, RefreshToken, RejectedSecret, Revocation, SecretVersion,
+    TokenKind, Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, Task};
-pub use upstream::{
-    Call, Client, ClientAuth, Credentials, Expiry, GrantType, Granted, Login, NewRefreshToken, Renewal,
-    Unclear, UpstreamFault, UpstreamReply,
-};
+pub use upstream::{Call, Expiry, Granted, NewRefreshToken, Renewal, Unclear, UpstreamFault, UpstreamReply};
 pub use url::{InvalidUrl, UpstreamUrl};

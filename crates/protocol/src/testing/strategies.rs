@@ -74,14 +74,20 @@ fn extra() -> impl Strategy<Value = Option<Extra>> {
 
 /// Records of one account, whose parts do not have to fit together.
 pub fn account() -> impl Strategy<Value = Account> {
+    // Boxed: a test thread's stack is too small for the whole tree of strategies in a debug build.
     let lease = (any::<u64>(), instant()).prop_map(|(holder, until)| Lease { holder: Holder(holder), until });
     let rejected_secret = ("[a-z]{1,8}".prop_map(SecretVersion), 1..9_u32, option::of(instant()))
         .prop_map(|(version, refusals, retry_at)| RejectedSecret { version, refusals, retry_at });
     let rejected_secret = option::of(rejected_secret);
     (
-        (version(), option::of(pair()), option::of(lease)),
-        (option::of(cooldown()), rejected_secret, vec(revocation(), 0..3)),
-        (0..20_u32, option::of(instant()), option::of(instant()), option::of(grant().prop_map(Box::new))),
+        (version(), option::of(pair()).boxed(), option::of(lease)),
+        (option::of(cooldown()), rejected_secret, vec(revocation(), 0..3).boxed()),
+        (
+            0..20_u32,
+            option::of(instant()),
+            option::of(instant()),
+            option::of(grant().prop_map(Box::new)).boxed(),
+        ),
     )
         .prop_map(|(first, second, third)| {
             let (version, pair, lease) = first;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use token_broker_protocol::testing::strategies::{account, instant, pair, policy, progress, request};
 use token_broker_protocol::{
-    AccountName, Context, Decision, Draw, Intent, RefreshToken, ServedFrom, Verdict, decide,
+    AccountName, Context, Decision, Draw, Failure, Intent, RefreshToken, ServedFrom, Verdict, decide,
 };
 
 proptest! {
@@ -57,6 +57,9 @@ proptest! {
                 prop_assert!(limited || is_last || Some(answer) == expected);
             }
             Decision::Wait(until) => prop_assert_eq!(lease.map(|lease| lease.until), Some(until)),
+            Decision::Fail(Failure::Unconfirmed) => {
+                prop_assert!(request.intent == Intent::Revoke && account.grant.is_some());
+            }
             Decision::Fail(_) => prop_assert!(lease.is_none() && cooldown.is_some()),
             Decision::LogIn => prop_assert!(free),
             Decision::Refresh(sent) => {
@@ -78,8 +81,9 @@ proptest! {
             }
             Decision::Revoke { withdraw } => {
                 prop_assert!(lease.is_none());
-                prop_assert!(request.intent == Intent::Revoke || !withdraw);
-                let has_work = withdraw && pair.is_some() || !account.pending_revocations.is_empty();
+                prop_assert!(matches!(request.intent, Intent::Revoke | Intent::RevokeConfirmed) || !withdraw);
+                let is_on_trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
+                let has_work = withdraw && (pair.is_some() || is_on_trial) || !account.pending_revocations.is_empty();
                 prop_assert!(has_work);
             }
             Decision::Unblock => {
@@ -95,6 +99,6 @@ proptest! {
         let due = policy.due_at(&AccountName::default(), &pair);
         let half = pair.expires_at.since(pair.issued_at) / 2;
         prop_assert!(due <= pair.expires_at);
-        prop_assert!(pair.expires_at.since(due) <= half.min(policy.refresh_ahead));
+        prop_assert!(pair.expires_at.since(due) <= half.min(pair.refresh_ahead.unwrap_or(policy.refresh_ahead)));
     }
 }

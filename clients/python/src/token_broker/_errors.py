@@ -49,7 +49,7 @@ class UnknownAccount(TokenBrokerError):
 
 
 class CredentialsRejected(TokenBrokerError):
-    """``credentials_rejected``, ``bad_secret``, ``grant_lost``: an operator has to correct the account's secret before a retry."""
+    """``credentials_rejected``, ``bad_secret``, ``grant_lost``: an operator has to correct the account's secret."""
 
 
 class Unavailable(TokenBrokerError):

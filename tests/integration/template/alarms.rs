@@ -21,7 +21,7 @@ const OF_AWS: [(&str, &str, &[&str]); 14] = [
 ];
 
 /// The alarms, each with its page, its treatment of missing data, and its severity.
-const ALARMS: [(&str, &str, &str, &str); 14] = [
+const ALARMS: [(&str, &str, &str, &str); 15] = [
     ("ApiErrorsAlarm", "api-errors", "notBreaching", "page"),
     ("ApiRefusalsAlarm", "api-refusals", "notBreaching", "ticket"),
     ("CallersRefusedAlarm", "callers-refused", "notBreaching", "page"),
@@ -29,6 +29,7 @@ const ALARMS: [(&str, &str, &str, &str); 14] = [
     ("CredentialsRejectedAlarm", "credentials-rejected", "ignore", "page"),
     ("DurationAlarm", "duration", "notBreaching", "ticket"),
     ("FunctionErrorsAlarm", "function-errors", "notBreaching", "page"),
+    ("GrantLostAlarm", "grant-lost", "ignore", "page"),
     ("LoginPermitsAlarm", "login-permits", "notBreaching", "ticket"),
     ("MaintenanceAlarm", "maintenance", "breaching", "ticket"),
     ("MassRevocationAlarm", "mass-revocation", "notBreaching", "ticket"),

@@ -436,8 +436,8 @@ fn the_apis_access_logs_are_json() {
 fn the_agents_template_has_a_layer_for_each_archive() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
     let script = fs::read_to_string(script).expect("the script");
-    assert!(script.contains(r#"programs+=("token-broker-agent extensions/token-broker-agent")"#));
-    assert!(script.contains(r#"zip "$dist/$name-$arch.zip" "${program#* }""#));
+    assert!(script.contains(r#""token-broker-agent extensions/token-broker-agent""#));
+    assert!(script.contains(r#" zip "$dist/$name-$arch.zip" "${program#* }""#));
     let processors = script.lines().find_map(|line| line.strip_prefix("[ $# -gt 0 ] || set -- "));
     let stack = Stack::read("agent");
     let layers = stack.all("AWS::Lambda::LayerVersion");

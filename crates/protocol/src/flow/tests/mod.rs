@@ -2,6 +2,7 @@
 
 mod clocks;
 mod expiry_herd;
+mod grants;
 mod lease;
 mod life_cycle;
 mod limits;

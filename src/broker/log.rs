@@ -28,7 +28,7 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
         Notice::ExpiryAssumed => {
             tracing::warn!(%account, "the upstream's expiry is missing, unreadable, in the past or impossible; assuming one hour");
         }
-        Notice::RefreshRefused => tracing::warn!(%account, "refresh token refused; logging in"),
+        Notice::RefreshRefused => tracing::warn!(%account, "refresh token refused"),
         Notice::FoundAlive(generation) => {
             tracing::info!(%account, generation = generation.0, "access token reported as rejected, but a probe found it alive");
         }

@@ -124,6 +124,8 @@ async fn dead_connections_do_not_use_up_the_attempts() {
             "{death:?}"
         );
         assert_eq!(table.read_login_limiter(&limiter).await, Ok(LoginLimiter::default()), "{death:?}");
-        assert_eq!(*gate.connections.borrow(), IDLE + 1, "{death:?}");
+        // One for each request at most: the pool may get the first one's connection back after the second has begun.
+        let opened = *gate.connections.borrow() - IDLE;
+        assert!((1..=2).contains(&opened), "{death:?}: {opened}");
     }
 }

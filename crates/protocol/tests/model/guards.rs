@@ -158,7 +158,7 @@ fn without_the_stores_time_the_login_budget_is_exceeded() {
 
 /// The wall clock of the instance steps during its call, by less than the longest pause.
 #[test]
-fn without_steady_pauses_a_step_during_a_call_holds_the_fleet_up() {
+fn without_steady_pauses_a_step_holds_the_fleet_up() {
     let steps = Setting { clocks: vec![0], dated: true, steps: 1, step: 3_000, faults: 1, ..undisturbed() };
     let setting = Setting { requests: vec![vec![(0, TOKEN); 2]], horizon: 70, ..steps };
     rests_on([Guard::SteadyPauses], "I7: a pause begins now", &setting);

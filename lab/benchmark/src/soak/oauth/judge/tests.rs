@@ -126,7 +126,7 @@ fn a_token_whose_successor_arrived_is_not_sent_again() {
 }
 
 #[test]
-fn an_unclear_call_is_repeated_only_when_settled_and_nothing_is_left() {
+fn an_unclear_call_is_repeated_only_when_nothing_is_left() {
     let story = || Story::new().calls(0.0, "1", Reply::Got("2")).calls(6.0, "2", Reply::Lost("3"));
     story().calls(10.0, "2", Reply::InvalidGrant).breaks("not settled");
     story().calls(11.5, "2", Reply::InvalidGrant).breaks("the access token was alive");

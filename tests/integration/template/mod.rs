@@ -430,26 +430,3 @@ fn the_apis_access_logs_are_json() {
         );
     }
 }
-
-#[test]
-#[ignore = "tests/system.sh template runs it"]
-fn the_agents_template_has_a_layer_for_each_archive() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
-    let script = fs::read_to_string(script).expect("the script");
-    assert!(script.contains(r#""token-broker-agent extensions/token-broker-agent""#));
-    assert!(script.contains(r#" zip "$dist/$name-$arch.zip" "${program#* }""#));
-    let processors = script.lines().find_map(|line| line.strip_prefix("[ $# -gt 0 ] || set -- "));
-    let stack = Stack::read("agent");
-    let layers = stack.all("AWS::Lambda::LayerVersion");
-    let published: Vec<_> = layers
-        .values()
-        .map(|layer| {
-            let [architecture] = many(&layer["CompatibleArchitectures"])[..] else { panic!("{layer}") };
-            let architecture = text(architecture);
-            let key = format!("token-broker/0.2.0/token-broker-agent-{architecture}.zip");
-            assert_eq!(layer["Content"], json!({"S3Bucket": "archives", "S3Key": key}));
-            architecture
-        })
-        .collect();
-    assert_eq!(Some(published.join(" ").as_str()), processors);
-}

@@ -1,4 +1,4 @@
-//! A version is published if and only if code or settings change, and all aliases move to it.
+//! Releases: a new version if and only if code or settings change, all aliases on it, and the archives.
 
 use super::{BTreeMap, DEFAULTS, EVERYTHING, Stack, fs, json, many, text};
 
@@ -154,4 +154,27 @@ fn a_canary_moves_callers_and_is_undone_on_alarms() {
         assert!(stack.0[alias]["UpdatePolicy"].is_null(), "{alias}: all at once without a canary");
         assert!(stack.resource(alias)["ProvisionedConcurrencyConfig"].is_null());
     }
+}
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_agents_template_has_a_layer_for_each_archive() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/release.sh");
+    let script = fs::read_to_string(script).expect("the script");
+    assert!(script.contains(r#""token-broker-agent extensions/token-broker-agent""#));
+    assert!(script.contains(r#" zip "$dist/$name-$arch.zip" "${program#* }""#));
+    let processors = script.lines().find_map(|line| line.strip_prefix("[ $# -gt 0 ] || set -- "));
+    let stack = Stack::read("agent");
+    let layers = stack.all("AWS::Lambda::LayerVersion");
+    let published: Vec<_> = layers
+        .values()
+        .map(|layer| {
+            let [architecture] = many(&layer["CompatibleArchitectures"])[..] else { panic!("{layer}") };
+            let architecture = text(architecture);
+            let key = format!("token-broker/0.2.0/token-broker-agent-{architecture}.zip");
+            assert_eq!(layer["Content"], json!({"S3Bucket": "archives", "S3Key": key}));
+            architecture
+        })
+        .collect();
+    assert_eq!(Some(published.join(" ").as_str()), processors);
 }

@@ -35,6 +35,10 @@ count() { # SUITE PASSED FAILED SKIPPED
     [ "$4" = 0 ] || [ "${CLIENTS_REQUIRE_ALL:-}" != 1 ] || failed=1
 }
 
+relative_links() { # FOLDER: those of its README, which lead nowhere on a registry's page
+    grep -noE '\]\([^)]*\)' "$1/README.md" | grep -vE '\((https?:|#)'
+}
+
 install_python() { # FOLDER, whose file `installed` says for what it is
     local key
     key="$("$PYTHON" --version) $(cksum clients/python/pyproject.toml)"
@@ -63,6 +67,7 @@ run_python() {
     (python3 scripts/release.py stage python "$WORK/staged-python" && cd "$WORK/staged-python" &&
         "$venv/bin/python" -m hatchling build --directory "$dist") >>"$LOG" 2>&1 ||
         { fail python "the package cannot be built"; return; }
+    if relative_links "$WORK/staged-python" >>"$LOG"; then fail python "the package's README has relative links"; fi
     install=(-m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall "$dist"/*.whl)
     "$venv/bin/python" "${install[@]}" >>"$LOG" 2>&1 || { fail python "the wheel cannot be installed"; return; }
     # Without the packages of the extras, and without pytest.
@@ -107,6 +112,7 @@ run_node() {
     (python3 scripts/release.py stage node "$WORK/staged-node" && cd "$WORK/staged-node" &&
         npm pack --silent --pack-destination "$dist") >>"$LOG" 2>&1 ||
         { fail node "the package cannot be built"; return; }
+    if relative_links "$WORK/staged-node" >>"$LOG"; then fail node "the package's README has relative links"; fi
     local install=(npm install --offline --no-save --no-package-lock --no-audit --no-fund --loglevel=error --prefix)
     "${install[@]}" "$work" "$dist"/*.tgz >>"$LOG" 2>&1 && cp -R clients/node/test "$work/test" ||
         { fail node "the package cannot be installed"; return; }

@@ -48,10 +48,14 @@ def pack(archive, *files):
 def stage(client, folder):
     """A copy of the client, with the licences and the repository's URL, which Cargo.toml alone has."""
     folder = pathlib.Path(folder)
-    repository = tomllib.loads(pathlib.Path("Cargo.toml").read_text())["workspace"]["package"]["repository"]
+    package = tomllib.loads(pathlib.Path("Cargo.toml").read_text())["workspace"]["package"]
+    repository = package["repository"]
     shutil.copytree(f"clients/{client}", folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     for licence in pathlib.Path().glob("LICENSE-*"):
         shutil.copy(licence, folder)
+    # Not every registry resolves links to the repository's other files.
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("](../../", f"]({repository}/blob/v{package['version']}/"))
     if client == "python":
         with (folder / "pyproject.toml").open("a") as project:
             project.write(f'\n[project.urls]\nRepository = "{repository}"\n')

@@ -60,6 +60,19 @@ deploys_by_the_readme() {
         grep -q '"login_limiter"' <<<"$printed" && ! grep -q FunctionError <<<"$printed"
 }
 
+# Pasted as a whole, they upload and deploy nothing if a file is damaged.
+stops_at_a_wrong_checksum() {
+    local folder=$DEPLOYMENT/damaged called=$DEPLOYMENT/called
+    cp -R "$DEPLOYMENT/release" "$folder" && echo >>"$folder/token-broker.template.yaml" &&
+        document_block bash 'aws cloudformation deploy' README.md >"$folder/pasted" || return
+    (
+        aws() { echo "$*" >>"$CALLED"; }
+        export -f aws
+        cd "$folder" && CALLED=$called bash <pasted
+    )
+    cat "$called" && grep -q '^secretsmanager' "$called" && ! grep -vq '^secretsmanager' "$called"
+}
+
 # The example's stack for CDK has the template's resources.
 cdk_includes_the_template() {
     local folder=$SYSTEM_DIR/cdk-node
@@ -85,6 +98,7 @@ need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trus
 need "the AWS CLI" aws_cli
 need "what makes the template of a release" template_tools
 need "a folder like a release's" release_folder
+check "deployment: the README's commands stop at a wrong checksum" stops_at_a_wrong_checksum
 need "CDK" node_modules cdk aws-cdk-lib@2.276.0 constructs@10.8.1
 check "deployment: CDK includes the template of a release" cdk_includes_the_template
 check "deployment: the AWS CLI takes the command for StackSets" stack_sets_command

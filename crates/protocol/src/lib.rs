@@ -68,7 +68,7 @@ pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
 pub use origin::{ApiVersion, Endpoints, Origin};
-pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY};
+pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, STORE_TIMEOUT};
 pub use record::{
     Account, AccountWrite, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease, MAX_PENDING_BYTES,
     MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Pair, RefreshToken, RejectedSecret, Revocation, SecretVersion,

@@ -10,6 +10,8 @@ pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
 pub const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// After the store failed, the cache answers for this long before the store is read again.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
+/// An operation of the store that takes longer has failed.
+pub const STORE_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// How long an instance trusts that a rejected secret version is still the current one.
 pub const REJECTED_SECRET_RECHECK: Duration = Duration::from_secs(30);
 /// The assumed life of an access token whose expiry is missing, unreadable, in the past or impossibly far ahead.

@@ -14,12 +14,13 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use protocol::{Account, AccountName, LimiterName, LoginLimiter, Read, StoreError, Version, WriteOutcome};
+use protocol::{
+    Account, AccountName, LimiterName, LoginLimiter, Read, STORE_TIMEOUT, StoreError, Version, WriteOutcome,
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// DynamoDB answers within milliseconds. After this long, the answer counts as lost.
 const ATTEMPT: Duration = Duration::from_millis(1000);
-const ALL_ATTEMPTS: Duration = Duration::from_millis(2500);
 const ATTEMPTS: u32 = 3;
 
 /// The DynamoDB table of all records.
@@ -40,7 +41,7 @@ impl Table {
     ) -> Self {
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(ALL_ATTEMPTS)
+            .operation_timeout(STORE_TIMEOUT)
             .build();
         let retries = RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)

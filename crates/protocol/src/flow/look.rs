@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, LimiterName, LoginLimiter,
-    Lookup, Outcome, Read, ServedFrom, StoreError, Target, Timestamp, decide, policy::WRITE_RETRY,
+    Lookup, Outcome, Read, STORE_TIMEOUT, ServedFrom, StoreError, Target, Timestamp, decide,
+    policy::WRITE_RETRY,
 };
 use std::time::Duration;
 
@@ -39,8 +40,18 @@ impl Flow {
                 self.remember(cx, account);
                 if cx.clock_is_trusted || !self.looks_at_time_again() { Next::Decide } else { Next::Look }
             }
+            Err(StoreError::Unreachable) if self.reads_again(cx) => Next::Look,
             Err(error) => self.store_failed(cx, error),
         }
+    }
+
+    /// A read that ran out of time says nothing: a freeze may have interrupted it. A request that memory cannot answer
+    /// reads once more.
+    fn reads_again(&mut self, cx: Context<'_>) -> bool {
+        let ran_out = cx.uptime.since(self.requested_at.uptime) >= STORE_TIMEOUT;
+        let in_time = cx.now < self.request.ends(cx);
+        let unanswered = self.cache.answer(&self.request, self.progress, cx).is_none();
+        ran_out && in_time && unanswered && !std::mem::replace(&mut self.read_again, true)
     }
 
     /// The clock cannot be trusted. The store's next response may correct it, so a request waits for one more.

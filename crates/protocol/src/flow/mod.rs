@@ -82,6 +82,8 @@ pub struct Flow {
     late_login: bool,
     /// The store was reread because the clock could not be trusted.
     looked_at_time_again: bool,
+    /// A read of the record that ran out of time was repeated.
+    read_again: bool,
     notices: Vec<Notice>,
 }
 
@@ -106,6 +108,7 @@ impl Flow {
             unsent_permit: None,
             late_login: false,
             looked_at_time_again: false,
+            read_again: false,
             notices: Vec::new(),
         }
     }

@@ -244,3 +244,34 @@ fn impossible_pauses_block_no_one() {
     assert!(world.token().is_ok());
     assert_eq!(world.now, START);
 }
+
+#[test]
+fn a_read_that_a_freeze_interrupted_is_repeated_once() {
+    let unreachable = Event::Account(Err(StoreError::Unreachable));
+    // The span of each read, and whether the second one succeeds.
+    let reads = |world: &mut World, cache: Cache, lasts: Duration, recovers: bool| {
+        world.requested.clear();
+        let mut flow = Flow::new(world.request(TOKEN), cache);
+        let result = world.run(&mut flow, |world, effect| match effect {
+            Effect::ReadAccount if world.count("read account") == 1 || !recovers => {
+                world.pass(lasts);
+                Fate::Lost(unreachable.clone())
+            }
+            _ => Fate::Done,
+        });
+        (result.map(|answer| answer.served_from), world.count("read account"))
+    };
+    let unavailable = Err(Failure::StoreUnavailable { retry_after: STORE_RETRY });
+    let mut world = World::with_pair(WEEK);
+    assert_eq!(reads(&mut world, Cache::default(), STORE_TIMEOUT, true), (Ok(ServedFrom::Table), 2));
+    assert_eq!(reads(&mut world, Cache::default(), STORE_TIMEOUT, false), (unavailable.clone(), 2));
+    let quick = STORE_TIMEOUT.saturating_sub(Duration::from_millis(1));
+    assert_eq!(reads(&mut world, Cache::default(), quick, true), (unavailable.clone(), 1), "a true failure");
+    let too_long = Duration::from_secs(28);
+    assert_eq!(reads(&mut world, Cache::default(), too_long, true), (unavailable, 1), "too late");
+    let mut warm = Flow::new(world.request(TOKEN), Cache::default());
+    world.run(&mut warm, |_, _| Fate::Done).unwrap();
+    world.pass(Duration::from_secs(3600));
+    let from_memory = (Ok(ServedFrom::Memory), 1);
+    assert_eq!(reads(&mut world, warm.cache().clone(), STORE_TIMEOUT, true), from_memory);
+}

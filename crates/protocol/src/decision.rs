@@ -3,7 +3,7 @@
 use crate::{
     Account, AccountName, Answer, Context, Failure, Generation, Intent, IssuedToken, Pair, RefreshToken,
     Request, ServedFrom, Task, Timestamp, Verdict,
-    grant::{idle_renewal_at, is_in_grace},
+    grant::{Fingerprint, idle_renewal_at, is_in_grace},
     policy::{Kind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
 };
 use std::time::Duration;
@@ -54,6 +54,19 @@ pub enum Target {
     NotSeen,
     /// The generation at the first read, if there was a pair.
     Seen(Option<Generation>),
+    /// There was no pair, but a new grant on trial with this token.
+    OnTrial(Fingerprint),
+}
+
+impl Target {
+    /// The target of an operator who sees this record.
+    pub(crate) fn of(account: &Account) -> Self {
+        let trial = account.grant.as_ref().and_then(|grant| grant.trial.as_ref());
+        match (account.generation(), trial) {
+            (None, Some(trial)) => Self::OnTrial(Fingerprint::of(&trial.token)),
+            (generation, _) => Self::Seen(generation),
+        }
+    }
 }
 
 impl Request {
@@ -93,7 +106,11 @@ impl Request {
     ) -> Option<Answer> {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
-            (Intent::Replace, Target::Seen(replaced)) if replaced != Some(pair.generation) => SHORTEST_TTL,
+            (Intent::Replace, target)
+                if ![Target::NotSeen, Target::Seen(Some(pair.generation))].contains(&target) =>
+            {
+                SHORTEST_TTL
+            }
             (
                 Intent::Replace
                 | Intent::Revoke
@@ -184,13 +201,11 @@ fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx
     if progress.tried_revocations {
         return Decision::Finish;
     }
+    let predecessor = account.grant.as_ref().and_then(|grant| grant.predecessor);
     let is_target = |pair: &Pair| match progress.target {
-        Target::NotSeen => false,
-        // At the first look, the grant was on trial. This is its pair.
-        Target::Seen(None) => {
-            account.grant.is_some() && pair.replaces.is_none() && account.pending_revocations.is_empty()
-        }
+        Target::NotSeen | Target::Seen(None) => false,
         Target::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
+        Target::OnTrial(token) => predecessor.is_some_and(|predecessor| predecessor.token == token),
     };
     let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
     let withdraw = account.pair.as_ref().map_or(trial, is_target);

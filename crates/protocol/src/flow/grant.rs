@@ -151,7 +151,7 @@ impl Flow {
             Adoption::Adopt(next) => {
                 self.remember(cx, next.clone());
                 self.cache.pending_write = Some(pending);
-                SaveAttempt::start(cx, AccountWrite::new(next, cx), Ending::Pending)
+                SaveAttempt::start(cx, AccountWrite::new(next, cx), Ending::Pending, None)
             }
             Adoption::Later => {
                 // The cache goes on answering with the pair that is pending, unless an operator has withdrawn it.

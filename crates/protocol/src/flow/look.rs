@@ -24,7 +24,7 @@ impl Flow {
             Lookup::Miss { early_refresh } => {
                 self.early_refresh = early_refresh;
                 match self.cache.pending_write.clone() {
-                    Some(pending) => SaveAttempt::start(cx, pending, Ending::Pending),
+                    Some(pending) => SaveAttempt::start(cx, pending, Ending::Pending, None),
                     None => Next::Look,
                 }
             }
@@ -65,7 +65,7 @@ impl Flow {
         let by_an_operator =
             matches!(self.request.intent, Intent::Replace | Intent::Revoke | Intent::RevokeConfirmed);
         if by_an_operator && self.progress.target == Target::NotSeen {
-            self.progress.target = Target::Seen(account.generation());
+            self.progress.target = Target::of(&account);
         }
         let draw = if self.early_refresh { Draw(0) } else { cx.draw };
         match decide(&self.request, self.progress, &account, Context { draw, ..cx }) {

@@ -5,8 +5,8 @@ use super::{
     state::{Attempt, Ending, Held, Next, SaveAttempt},
 };
 use crate::{
-    Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Notice, Outcome,
-    STORE_RETRY, ServedFrom, StoreError, Timestamp, UpstreamFault,
+    Account, AccountWrite, Answer, COMMIT_RESERVE, CachedRecord, Context, Failure, Intent, Lease, Notice,
+    Outcome, STORE_RETRY, ServedFrom, StoreError, Timestamp, UpstreamFault,
 };
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 
 impl SaveAttempt {
     /// The first try.
-    pub(super) fn start(cx: Context<'_>, write: AccountWrite, ending: Ending) -> Next {
-        Self { write, ending, since: cx.now, requested_at: cx.moment(), tries: 0 }.write(cx)
+    pub(super) fn start(cx: Context<'_>, write: AccountWrite, ending: Ending, lease: Option<Lease>) -> Next {
+        Self { write, ending, lease, since: cx.now, requested_at: cx.moment(), tries: 0 }.write(cx)
     }
 
     pub(super) fn write(mut self, cx: Context<'_>) -> Next {
@@ -38,6 +38,18 @@ impl SaveAttempt {
         } else {
             *account == self.write.next
         }
+    }
+
+    /// Whether the record holds this attempt's mark of a token, which was taken for not written. Nothing else leaves the
+    /// attempt's lease in the record, and the token has not left.
+    pub(super) fn meets_own_mark(&self, account: &Account) -> bool {
+        account.version != self.write.expected && self.lease.is_some() && account.lease == self.lease
+    }
+
+    /// Takes that mark back.
+    pub(super) fn replacing(mut self, cx: Context<'_>, mark: &Account) -> Next {
+        self.write = AccountWrite::new(Account { version: mark.version, ..self.write.next }, cx);
+        self.write(cx)
     }
 
     /// A pair that is not saved in a few seconds is handed out, and saved by the next request of the instance.
@@ -63,12 +75,13 @@ impl Flow {
             // Others are answered with it while it is saved.
             self.remember(cx, held.account.clone());
         }
-        Self::write_record(cx, held.account, ending)
+        let write = AccountWrite::new(Account { lease: None, ..held.account }, cx);
+        SaveAttempt::start(cx, write, ending, Some(held.lease))
     }
 
     /// Writes a record without a lease, if its version is still the given one.
     pub(super) fn write_record(cx: Context<'_>, account: Account, ending: Ending) -> Next {
-        SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx), ending)
+        SaveAttempt::start(cx, AccountWrite::new(Account { lease: None, ..account }, cx), ending, None)
     }
 
     pub(super) fn saved(&mut self, cx: Context<'_>, attempt: SaveAttempt, account: Account) -> Next {

@@ -183,6 +183,8 @@ pub(super) struct SaveAttempt {
     /// Conditional on the fence: no other attempt may have written since.
     pub(super) write: AccountWrite,
     pub(super) ending: Ending,
+    /// The lease that it ends, if any.
+    pub(super) lease: Option<Lease>,
     /// When the first try was made.
     pub(super) since: Timestamp,
     /// When the last try was made.

@@ -84,6 +84,9 @@ impl Flow {
             (Attempt::Save(save), Event::Account(Ok(account))) if save.is_applied(&account) => {
                 self.saved(cx, save, account)
             }
+            (Attempt::Save(save), Event::Account(Ok(account))) if save.meets_own_mark(&account) => {
+                save.replacing(cx, &account)
+            }
             (Attempt::Save(save), Event::Account(Ok(account))) if account.version != save.write.expected => {
                 self.lease_lost(cx, &save, account)
             }

@@ -179,7 +179,11 @@ pub fn request() -> impl Strategy<Value = Request> {
 
 /// What a flow may have found out when it decides.
 pub fn progress() -> impl Strategy<Value = Progress> {
-    let target = prop_oneof![Just(Target::NotSeen), option::of(generation()).prop_map(Target::Seen)];
+    let target = prop_oneof![
+        Just(Target::NotSeen),
+        option::of(generation()).prop_map(Target::Seen),
+        any::<u64>().prop_map(|token| Target::OnTrial(Fingerprint(token))),
+    ];
     (target, any::<bool>(), any::<bool>()).prop_map(|(target, tried_revocations, unblocked)| Progress {
         target,
         tried_revocations,

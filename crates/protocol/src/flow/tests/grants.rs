@@ -1,6 +1,6 @@
 //! Grants that only a person can renew.
 
-use super::*;
+use super::{revocations::revocation, *};
 
 /// A new grant, none of whose tokens has been sent.
 fn world() -> World {
@@ -75,7 +75,18 @@ fn an_unsaved_pair_is_served_while_another_attempt_runs() {
 
 #[test]
 fn a_confirmed_revocation_includes_a_pair_saved_meanwhile() {
-    let mut world = world();
+    // An older revocation may be pending.
+    for pending in [&[][..], &["old"]] {
+        let mut world = world();
+        world.account.pending_revocations = pending.iter().map(|token| revocation(token)).collect();
+        // The record of a grant, even without a pair.
+        world.account.grant = Some(Box::default());
+        assert_eq!(revokes_a_pair_saved_meanwhile(&mut world), 2 + pending.len());
+    }
+}
+
+/// Revokes the grant while its first pair is obtained. Returns how many tokens were revoked.
+fn revokes_a_pair_saved_meanwhile(world: &mut World) -> usize {
     let mut renewal = Flow::new(world.request(TOKEN), Cache::default());
     let call = world.drive_to(&mut renewal, "refresh");
     let mut operator = Flow::new(world.request(Intent::RevokeConfirmed), Cache::default());
@@ -92,7 +103,27 @@ fn a_confirmed_revocation_includes_a_pair_saved_meanwhile() {
         })
         .unwrap();
     assert!(saved.is_some() && world.account.pair.is_none());
-    assert_eq!((world.count("revoke"), world.pending().len()), (2, 0));
+    assert_eq!(world.pending(), Vec::<&str>::new());
+    world.count("revoke")
+}
+
+#[test]
+fn a_mark_of_a_token_that_never_left_is_taken_back() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    // The first write takes the lease. The second one is the mark, which is tried three times.
+    let result = world.run(&mut flow, |world, effect| match (effect, world.count("write account")) {
+        (Effect::WriteAccount { .. }, 2..=4) => Fate::DoneBut(Event::Written(WriteOutcome::Unknown)),
+        (Effect::ReadAccount, 2..=4) => Fate::Lost(Event::Account(Err(StoreError::Unreachable))),
+        _ => Fate::Done,
+    });
+    assert_eq!(result, Err(Failure::StoreUnavailable { retry_after: STORE_RETRY }));
+    assert_eq!((world.count("write account"), world.count("refresh")), (6, 0));
+    assert_eq!(
+        (world.account.lease, world.account.grant.as_deref()),
+        (None, Some(&crate::GrantState::default()))
+    );
+    world.token().unwrap();
 }
 
 #[test]

@@ -22,8 +22,8 @@ use super::{state::*, *};
 use crate::{
     Account, AccountName, Answer, ApiVersion, Call, Cooldown, CooldownReason, Credentials, Draw, Expiry,
     Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, LoginLimits, NewRefreshToken, Origin,
-    Outcome, Policy, Revocation, STORE_RETRY, STORE_TIMEOUT, Secret, SecretError, StoreError, Task, TokenKind,
-    UpstreamReply, Verdict, Version, WriteOutcome, testing,
+    Outcome, Policy, Revocation, STORE_RETRY, STORE_TIMEOUT, Secret, SecretError, StoreError, Task,
+    TokenKind, UpstreamReply, Verdict, Version, WriteOutcome, testing,
 };
 use std::time::Duration;
 

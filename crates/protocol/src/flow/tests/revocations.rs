@@ -3,7 +3,7 @@
 use super::*;
 use crate::MAX_PENDING_REVOCATIONS;
 
-fn revocation(token: &str) -> Revocation {
+pub(super) fn revocation(token: &str) -> Revocation {
     let (token, expires_at) = (Secret::from(token), START.plus(WEEK));
     Revocation { token, kind: TokenKind::Access, origin: Origin::default(), expires_at }
 }

@@ -144,6 +144,7 @@ impl Caller {
         self.tally.freezes += u64::from(!ended.frozen.is_zero());
         self.tally.cut_short += u64::from(ended.invocation.is_none());
         let mut record = self.shared.record.lock().unwrap();
+        record.requests.push((account.name.clone(), ended.sent_at..ended.at));
         if ended.invocation.is_none() || !ended.frozen.is_zero() {
             let times = [ended.sent_at, ended.at];
             record.disturbances.extend(times.map(|at| (Some(account.name.clone()), at)));

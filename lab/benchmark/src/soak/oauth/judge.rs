@@ -11,6 +11,8 @@ use std::{
 pub(super) struct Timing {
     pub(super) upstream_timeout: Duration,
     pub(super) clock_margin: Duration,
+    /// After a request's arrival.
+    pub(super) deadline: Duration,
 }
 
 /// What the rules need to know of an account.
@@ -126,12 +128,9 @@ impl Judge<'_> {
 
     /// What the broker may conclude from a reply. It may have been killed before it drew the conclusion.
     fn outcome(&self, exchange: &Exchange) -> Outcome {
-        let Timing { upstream_timeout, clock_margin } = self.timing;
-        let settled_after =
-            |span: Duration| Outcome::Unclear(exchange.arrived_at + span.saturating_sub(TRANSIT));
+        let Timing { upstream_timeout, clock_margin, .. } = self.timing;
         let late_copy = upstream_timeout * 2 + clock_margin;
-        // At the earliest: the deadline of the request is not known here.
-        let unclear = settled_after(upstream_timeout + COMMIT_RESERVE + late_copy + clock_margin);
+        let unclear = Outcome::Unclear(self.deadline(exchange) + late_copy + clock_margin);
         let Some((_, status)) = exchange.reply else { return unclear };
         let answer = exchange.carried_out.as_ref().filter(|answer| answer.status == status);
         let error = answer.and_then(|answer| answer.error.as_deref());
@@ -146,10 +145,23 @@ impl Judge<'_> {
             400 | 401 if error == Some("invalid_grant") && self.may_be_unsaved(exchange, true) => unclear,
             400 | 401 if error == Some("invalid_grant") => Outcome::Dead,
             400 | 401 if error.is_some() => Outcome::Kept,
-            500.. => settled_after(late_copy),
+            500.. => Outcome::Unclear(exchange.arrived_at - TRANSIT + late_copy),
             // The successor may not have been saved.
             _ => unclear,
         }
+    }
+
+    /// The deadline of the request that sent the call: the earliest of those that may have.
+    fn deadline(&self, exchange: &Exchange) -> Instant {
+        let Timing { upstream_timeout, clock_margin, deadline } = self.timing;
+        let longest_travel = upstream_timeout * 2 + clock_margin;
+        let senders = self.record.requests.iter().filter(|(account, ran)| {
+            let may_have_sent = ran.start..ran.end + longest_travel;
+            *account == exchange.account && may_have_sent.contains(&exchange.arrived_at)
+        });
+        let in_time_for_the_call = exchange.arrived_at - TRANSIT + upstream_timeout + COMMIT_RESERVE;
+        let deadlines = senders.map(|(_, ran)| ran.start + deadline);
+        deadlines.min().map_or(in_time_for_the_call, |earliest| earliest.max(in_time_for_the_call))
     }
 
     fn has_new_secret(&self, since: Instant, resend: &Exchange) -> bool {

@@ -31,6 +31,8 @@ const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(1);
 const CLOCK_MARGIN: Duration = Duration::from_millis(500);
 /// Short, so that a call that got no reply is settled within the run.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The broker's deadline for a request.
+const DEADLINE: Duration = Duration::from_millis(4_700);
 
 /// An account to try.
 struct Account {
@@ -112,7 +114,8 @@ impl Trial {
             tallies.push(caller.tally);
         }
         let kinds = shared.accounts.iter().map(|account| (account.name.clone(), account.kind)).collect();
-        let timing = Timing { upstream_timeout: UPSTREAM_TIMEOUT, clock_margin: CLOCK_MARGIN };
+        let timing =
+            Timing { upstream_timeout: UPSTREAM_TIMEOUT, clock_margin: CLOCK_MARGIN, deadline: DEADLINE };
         let record = record.lock().unwrap();
         let mut verdict = judge(&record, &kinds, timing);
         if !recovered {

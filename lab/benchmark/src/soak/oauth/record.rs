@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fmt,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -163,6 +164,8 @@ pub(super) struct Answer {
 pub(super) struct Record {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) observations: Vec<Observation>,
+    /// When the requests for an account ran, answered or not.
+    pub(super) requests: Vec<(String, Range<Instant>)>,
     /// When an account's processes were killed or frozen, or all connections cut: a reply near this may be lost.
     pub(super) disturbances: Vec<(Option<String>, Instant)>,
     /// When the table failed to write.

@@ -90,6 +90,11 @@ impl Story {
         self
     }
 
+    fn with_request(mut self, from: Seconds, to: Seconds) -> Self {
+        self.record.requests.push(("a".to_owned(), self.at(from)..self.at(to)));
+        self
+    }
+
     fn with_new_secret(mut self, seconds: Seconds) -> Self {
         self.record.grants.push(("a".to_owned(), self.at(seconds)));
         self
@@ -101,8 +106,11 @@ impl Story {
     }
 
     fn verdict(&self) -> Verdict {
-        let timing =
-            Timing { upstream_timeout: Duration::from_secs(1), clock_margin: Duration::from_millis(500) };
+        let timing = Timing {
+            upstream_timeout: Duration::from_secs(1),
+            clock_margin: Duration::from_millis(500),
+            deadline: Duration::from_secs(5),
+        };
         judge(&self.record, &BTreeMap::from([("a".to_owned(), self.kind)]), timing)
     }
 
@@ -134,6 +142,21 @@ fn an_unclear_call_is_repeated_only_when_nothing_is_left() {
     story().with_grace(5).calls(11.5, "2", Reply::InvalidGrant).breaks("the access token was alive");
     story().with_grace(60).calls(11.5, "2", Reply::Got("3")).resends("(i) the provider's grace");
     story().with_grace(60).calls(10.0, "2", Reply::Got("3")).breaks("not settled");
+}
+
+#[test]
+fn a_call_settles_after_the_deadline_of_its_request() {
+    let story = || Story::new().calls(0.0, "1", Reply::Got("2")).calls(6.0, "2", Reply::Lost("3"));
+    let from_5 = || story().with_request(5.0, 8.0);
+    from_5().calls(12.9, "2", Reply::InvalidGrant).breaks("not settled");
+    from_5().calls(13.1, "2", Reply::InvalidGrant).resends("(ii) the last resort");
+    // The sender may be another request.
+    for other in [4.0, 7.0] {
+        let settled = from_5().with_request(other, 8.0).calls(12.6, "2", Reply::InvalidGrant);
+        if other < 5.0 { settled.resends("(ii) the last resort") } else { settled.breaks("not settled") }
+    }
+    let later = || story().with_request(6.5, 8.0).with_request(2.0, 3.4);
+    later().calls(12.5, "2", Reply::InvalidGrant).resends("(ii) the last resort");
 }
 
 #[test]

@@ -177,8 +177,11 @@ async fn disturb(
             // Only writes: without a read, a caller may be refused though a token is usable.
             0..=1 => {
                 world.dynamodb.faults().set(Operations::Writes, fault, Some(1));
-                world.dynamodb.faults().met(&Operations::Writes).await;
-                record.lock().unwrap().table_failures.push(Instant::now());
+                // The last callers may write no more.
+                let met = world.dynamodb.faults().met(&Operations::Writes);
+                if tokio::time::timeout_at(ends_at.into(), met).await.is_ok() {
+                    record.lock().unwrap().table_failures.push(Instant::now());
+                }
             }
             2 => world.secrets_manager.faults().set(Operations::All, fault, Some(1)),
             3 => {

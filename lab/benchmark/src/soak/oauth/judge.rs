@@ -145,7 +145,7 @@ impl Judge<'_> {
             400 | 401 if error == Some("invalid_grant") && self.may_be_unsaved(exchange, true) => unclear,
             400 | 401 if error == Some("invalid_grant") => Outcome::Dead,
             400 | 401 if error.is_some() => Outcome::Kept,
-            500.. => Outcome::Unclear(exchange.arrived_at - TRANSIT + late_copy),
+            500.. => Outcome::Unclear(exchange.arrived_at + late_copy.saturating_sub(TRANSIT)),
             // The successor may not have been saved.
             _ => unclear,
         }
@@ -159,7 +159,8 @@ impl Judge<'_> {
             let may_have_sent = ran.start..ran.end + longest_travel;
             *account == exchange.account && may_have_sent.contains(&exchange.arrived_at)
         });
-        let in_time_for_the_call = exchange.arrived_at - TRANSIT + upstream_timeout + COMMIT_RESERVE;
+        let in_time_for_the_call =
+            exchange.arrived_at + (upstream_timeout + COMMIT_RESERVE).saturating_sub(TRANSIT);
         let deadlines = senders.map(|(_, ran)| ran.start + deadline);
         deadlines.min().map_or(in_time_for_the_call, |earliest| earliest.max(in_time_for_the_call))
     }

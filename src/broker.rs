@@ -51,13 +51,13 @@ impl Broker {
         Self { policy, limits: LoginLimits::NONE, ports, flights: Mutex::default() }
     }
 
-    /// With limits of other hosts, and what the hosts are called.
+    /// With these limits of other hosts.
     #[must_use]
     pub fn limited_by(self, limits: LoginLimits) -> Self {
         Self { limits, ..self }
     }
 
-    /// The logins that the configured host takes.
+    /// The logins that the configured host accepts.
     pub fn login_budget(&self) -> Budget {
         self.limits.budget_of(&self.policy, &LimiterName::default())
     }
@@ -161,7 +161,7 @@ impl Broker {
         reads.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// The record of one account or of all, and the login rate limiter. An item that cannot be read is an error in its
+    /// The record of one account or of all, and the login rate limiter. An unreadable item appears as an error in its
     /// place.
     ///
     /// # Errors

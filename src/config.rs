@@ -299,7 +299,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
     }
 }
 
-/// A host, normalised as a URL would.
+/// A host, normalised as in a URL.
 fn parse_host(host: &str) -> Option<String> {
     let is_plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte));
     let url = UpstreamUrl::parse(&format!("https://{host}")).ok().filter(|_| is_plain)?;

@@ -50,7 +50,7 @@ pub trait Upstream: Send + Sync {
 pub trait Clock: Send + Sync {
     /// The present, in the store's time.
     fn now(&self) -> Timestamp;
-    /// The present by both clocks of the process. By default they agree, as in tests.
+    /// The present by both clocks of the process. They agree by default, as in tests.
     fn present(&self) -> Present {
         Present::of_agreeing_clocks(self.now())
     }

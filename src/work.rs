@@ -18,7 +18,7 @@ pub struct Work {
     pub waited: Duration,
     /// Logins to the configured upstream that the budget still allowed after a permit was acquired.
     pub login_permits_left: Option<u64>,
-    /// Whether the instance's clock was too uncertain for a lease.
+    /// Whether the instance's clock was too far off for a lease.
     pub clock_off: bool,
     /// Whether the account has a record. Callers may request any name.
     pub is_account_known: bool,

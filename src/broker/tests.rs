@@ -23,7 +23,7 @@ struct Still {
     /// The machine's own clock is this far behind the store's.
     behind: Duration,
     known: Option<(AccountName, Account)>,
-    /// Reads of a record never end.
+    /// Whether reads of a record never end.
     hangs: bool,
     reads: AtomicUsize,
     calls: AtomicUsize,
@@ -135,7 +135,7 @@ fn lambdas_deadline_is_by_the_machines_own_clock() {
 }
 
 #[tokio::test]
-async fn a_guard_that_is_free_is_not_waited_for() {
+async fn a_free_guard_costs_no_wait() {
     let broker = broker(&Arc::new(Still { tick_ms: 1, ..Still::default() }));
     let mut work = Work::default();
     let result = broker.serve(token_request(name(0)), &mut work).await;
@@ -161,7 +161,7 @@ async fn only_entries_of_unknown_accounts_are_dropped() {
     assert_eq!(result, Err(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }));
     let mut kept: Vec<_> = broker.flights().keys().cloned().collect();
     kept.sort();
-    assert_eq!(kept, [known, name(1), last], "besides the known one, those in use: two of them");
+    assert_eq!(kept, [known, name(1), last], "the known one, and the two in use");
     drop(in_use);
 }
 
@@ -245,7 +245,7 @@ fn an_account_that_needs_nothing_says_why() {
 }
 
 #[test]
-fn a_record_is_known_once_it_was_written() {
+fn a_record_is_known_once_it_is_written() {
     let flight = SingleFlight::default();
     assert_eq!((flight.record(), flight.has_record()), (None, false));
     for (version, is_known) in [(0, false), (1, true), (2, true)] {
@@ -256,7 +256,7 @@ fn a_record_is_known_once_it_was_written() {
 }
 
 #[test]
-fn waiters_are_woken_by_what_is_new() {
+fn waiters_wake_only_when_the_cache_changes() {
     let flight = SingleFlight::default();
     let mut waiter = flight.cache.subscribe();
     flight.publish(&Cache::default());

@@ -91,7 +91,8 @@ impl<'de> Deserialize<'de> for Keys {
                     if keys.http.is_empty() {
                         keys.others.insert(key.into_owned(), map.next_value()?);
                     } else {
-                        // Only a direct payload needs it, and this is none, or an odd one that is parsed again.
+                        // Only a direct payload needs this value. This event is not one, or is an odd one that is
+                        // parsed again.
                         map.next_value::<IgnoredAny>()?;
                     }
                 }

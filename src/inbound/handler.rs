@@ -44,7 +44,7 @@ impl Handler {
         Self { log: Some(Arc::new(log)), ..self }
     }
 
-    /// Reads the records of these accounts ahead of the first event.
+    /// Reads the records of these accounts before the first event.
     pub async fn prefetch(&self, accounts: &[AccountName]) {
         self.broker.prefetch(accounts).await;
     }

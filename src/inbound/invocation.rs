@@ -32,7 +32,7 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    /// `lambda_deadline` is the context's, in the store's time as `arrived` is.
+    /// `lambda_deadline` is the context's deadline, in the store's time like `arrived`.
     pub(super) fn classify(
         text: &str,
         context: &Context,

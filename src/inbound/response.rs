@@ -120,7 +120,7 @@ impl RequestError {
         }
     }
 
-    /// The error as the caller reads it. A direct invoke has the request's id already.
+    /// The error as the caller reads it. A direct caller has the request's id already.
     pub(super) fn answer(&self, request_id: Option<&str>) -> ErrorAnswer {
         ErrorAnswer {
             code: self.code().as_str().to_owned(),

@@ -74,7 +74,7 @@ mod tests {
             assert_eq!(
                 WayIn::Direct.deadline(none, NOW),
                 NOW.plus(ms(29_700)),
-                "none is given, or by another clock"
+                "it is missing, or by another clock"
             );
         }
     }

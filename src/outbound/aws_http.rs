@@ -35,7 +35,7 @@ pub fn http_client(tls: ClientConfig) -> Result<SharedHttpClient, reqwest::Error
 }
 
 fn new_pool(tls: ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
-    // A checksum is of the bytes as sent.
+    // A checksum covers the bytes as sent.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The machine's clock.
+/// The machine's clock, uncorrected.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

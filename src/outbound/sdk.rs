@@ -34,7 +34,7 @@ pub async fn load(
     Ok(settings.clone().into_builder().service_config(EmptyIsUnset(settings)).build())
 }
 
-/// Why a call to AWS failed, for the log: the service's code, or why no answer came.
+/// Why a call to AWS failed, for the log: the service's code, or why there is no usable response.
 pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {
         SdkError::ConstructionFailure(_) => "not sent: no credentials or Region",
@@ -42,12 +42,12 @@ pub(super) fn failure_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -
         SdkError::DispatchFailure(failure) => {
             let cause = failure.as_connector_error().and_then(std::error::Error::source);
             if cause.is_some_and(<dyn std::error::Error>::is::<Unproven>) {
-                "unproven answer"
+                "unproven response"
             } else {
                 "no connection"
             }
         }
-        SdkError::ResponseError(_) => "unreadable answer",
+        SdkError::ResponseError(_) => "unreadable response",
         _ => error.code().unwrap_or("no code"),
     }
 }

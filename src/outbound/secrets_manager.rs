@@ -69,7 +69,7 @@ impl Secrets for SecretsManager {
         })?;
         let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         if !is_set(&output.arn) || !is_set(&output.version_id) {
-            tracing::warn!(account = %name, code = "unproven answer", "Secrets Manager failed");
+            tracing::warn!(account = %name, code = "unproven response", "Secrets Manager failed");
             return Err(SecretError::Unreachable);
         }
         let version = SecretVersion(output.version_id.unwrap_or_default());

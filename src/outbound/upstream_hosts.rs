@@ -37,7 +37,7 @@ impl UpstreamHosts {
         pair.chain(revocations).chain(trial).all(|origin| self.allow_origin(origin))
     }
 
-    /// These limits by host, and the hosts that an origin need not spell out.
+    /// These limits by host, with the hosts that an origin leaves out.
     pub fn login_limits(&self, by_host: BTreeMap<String, LoginLimit>) -> LoginLimits {
         LoginLimits::new(self.hosts.first().cloned().unwrap_or_default(), self.v2.clone(), by_host)
     }
@@ -86,9 +86,9 @@ mod tests {
         }
     }
 
-    /// The protocol's tests of `LoginLimits` say which name is whose.
+    /// The protocol's tests of `LoginLimits` cover the names.
     #[test]
-    fn limits_know_the_hosts_that_origins_do_not_spell_out() {
+    fn limits_know_the_hosts_that_origins_leave_out() {
         let hosts = UpstreamHosts::new(&url("https://a.example"), &url("https://b.example"), vec![]);
         let limits = hosts.login_limits(BTreeMap::new());
         let of = |api_version, oauth_url: Option<&str>| {

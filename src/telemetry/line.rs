@@ -12,7 +12,7 @@ pub const LONGEST_LINE: usize = 2048;
 const MESSAGE_FITS_IN: usize = 700;
 /// The length up to which a message is shown in any case.
 const SHORTEST_MESSAGE: usize = 120;
-/// Longer than any role's or user's ARN without a long path.
+/// Longer than any ARN of a role or user, unless its path is long.
 const LONGEST_CALLER: usize = 256;
 /// The longest name of an alias.
 const LONGEST_NAME: usize = 128;
@@ -164,7 +164,7 @@ fn push_fingerprint(out: &mut String, token: &Secret) {
 }
 
 fn push_field(out: &mut String, name: &str, text: &str, longest: usize) {
-    // Not with `write!`, whose share of an answer's time can be measured.
+    // Without `write!`, which takes a measurable part of an answer's time.
     out.push_str(",\"");
     out.push_str(name);
     out.push_str("\":\"");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_an_instance_is_a_json_line() {
+    fn the_line_that_ends_an_instance_is_json() {
         let at = Timestamp::from_millis(1_775_478_896_000);
         for (line, message, place) in [
             (of_panic(at, "src/a \"b\".rs:7", None), "the broker panicked", Some("src/a \"b\".rs:7")),

@@ -45,9 +45,9 @@ async fn a_request_without_a_response_has_its_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_response_says_what_is_wrong() {
-    let message = "unreadable response of the upstream";
+    let message = "unreadable response from the upstream";
     assert_eq!(line(Some(Fault::HtmlSuccess), &[], message).await["what"], "no access token");
-    line(Some(Fault::ErrorInSuccess), &[], "the upstream's success holds no token").await;
+    line(Some(Fault::ErrorInSuccess), &[], "the upstream reported success without a token").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! What one instance knows about an account, and which requests that alone may answer.
+//! What one instance knows about an account, and which requests it may answer from that alone.
 
 use crate::{
     Account, AccountWrite, Answer, Context, Decision, Failure, Intent, Moment, Progress, Request,
@@ -18,8 +18,7 @@ pub struct Cache {
     pub writes_failed: Option<(Failure, Moment)>,
     /// Why and when the last read of the secret failed.
     pub secret_failure: Option<(SecretError, Moment)>,
-    /// When the rejected version was last seen to be the secret's current version, or the secret to allow no refresh of a
-    /// grant.
+    /// When a read of the secret last returned the rejected version, or allowed no refresh of a grant.
     pub rejection_seen: Option<Moment>,
     /// Why it allowed none.
     pub withheld: Option<Withheld>,
@@ -51,8 +50,8 @@ pub enum Lookup {
 }
 
 impl Cache {
-    /// Looks up a request in the cache. A cached record may answer it. Only a record read since the request arrived may
-    /// refuse it, because that is as good as a read of its own. No cached record leads to a renewal.
+    /// Looks up a request in the cache. A cached record may answer it, but may refuse it only if it was read after the
+    /// request arrived, which is as good as a new read. A cached record never leads to a renewal.
     pub fn look_up(&self, request: &Request, cx: Context<'_>) -> Lookup {
         const MISS: Lookup = Lookup::Miss { early_refresh: false };
         let Intent::Token { rejected, .. } = request.intent else {
@@ -73,9 +72,9 @@ impl Cache {
         };
         let young = cached.read_at.is_within(cx.policy.memory_ttl, cx);
         let read_since_arrival = cached.read_at.uptime > request.arrived.uptime;
-        // A generation is the version of a write, so none is ahead of the clock by more than the margin. With numbers
-        // between the current generation and the present, a caller can have the table read, and nothing else. The clock
-        // may have stepped back since the read.
+        // A generation is the version of a write, so none is ahead of the clock by more than the margin. A caller who
+        // invents a number between the current generation and the present causes a read of the table, and nothing else.
+        // The clock may have stepped back since the read.
         let by_uptime = cached.read_at.wall.plus(cx.uptime.since(cached.read_at.uptime));
         let possible = cx.now.max(by_uptime).plus(cx.policy.clock_margin).as_millis();
         let superseded = rejected.is_some_and(|generation| generation.0 <= possible)
@@ -116,7 +115,7 @@ impl Cache {
         self.secret_failure.as_ref().filter(|(_, at)| at.is_within(SECRET_RETRY, cx)).map(|(error, _)| error)
     }
 
-    /// Whether the instance loses nothing by forgetting the account: it has no record, and no recent failure.
+    /// Whether the instance can forget the account without loss: it has neither a record nor a recent failure.
     pub fn is_forgettable(&self, cx: Context<'_>) -> bool {
         let unknown = self.record.as_ref().is_none_or(|cached| cached.account.version == Version(0));
         unknown && self.pending_write.is_none() && self.recent_secret_failure(cx).is_none()

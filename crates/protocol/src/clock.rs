@@ -85,14 +85,14 @@ pub struct StoreClock {
     tolerance: Duration,
     /// The correction of the process's wall clock, in milliseconds. Zero while it is right.
     offset_ms: i64,
-    /// The correction by the last date, if that contradicted the clock.
+    /// The correction that the last date implies, if it contradicted the clock.
     contradiction: Option<Possible>,
     /// The last measurement, in the store's time; before the first, the start of the process.
     anchor: Moment,
     measured: bool,
 }
 
-/// The corrections that a date leaves possible, in milliseconds.
+/// The range of corrections that agree with a date, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Possible {
     least_ms: i64,
@@ -133,8 +133,8 @@ impl StoreClock {
         }
     }
 
-    /// The store dated a response `date`, to a request that left at `sent` and ended at `received`, both as read from
-    /// the own clocks.
+    /// Takes the `date` of a response of the store. Its request left at `sent` and ended at `received`, both by the
+    /// process's own clocks.
     pub fn measured(&mut self, sent: Moment, received: Moment, date: Timestamp) {
         let span = received.uptime.since(sent.uptime);
         let stepped = apart(sent.wall.plus(span), received.wall) > SECOND;
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_or_a_freeze_during_a_call_makes_it_say_nothing() {
+    fn a_step_or_freeze_during_a_call_discards_its_date() {
         let before = measured(0);
         let mut clock = before.clone();
         clock.measured(reading(60_000, 0), reading(60_010, HOURS), date(60_005));

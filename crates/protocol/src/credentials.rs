@@ -24,11 +24,11 @@ pub enum Login {
         /// The user's password.
         password: Secret,
     },
-    /// A token request by RFC 6749, as also Convirza V2 expects it.
+    /// A token request as in RFC 6749, which Convirza V2 expects too.
     OAuth2 {
         /// The client that sends it.
         client: Client,
-        /// What it presents.
+        /// The grant that it presents.
         grant: GrantType,
     },
 }
@@ -97,8 +97,8 @@ impl Credentials {
         matches!(self.login, Login::OAuth2 { grant: GrantType::ClientCredentials, .. })
     }
 
-    /// The client that authenticates at this origin. None for another upstream than the secret's: its client's secret
-    /// must not get there.
+    /// The client that authenticates at this origin. `None` for an upstream other than the secret's, which must not
+    /// learn the client's secret.
     pub fn client_at(&self, origin: &Origin) -> Option<&Client> {
         let same = match (&self.origin, origin) {
             (Origin::OAuth2(own), Origin::OAuth2(other)) => own.token_url == other.token_url,

@@ -83,8 +83,8 @@ impl Request {
         self.answer_within(Duration::MAX, progress, pair, cx, served_from)
     }
 
-    /// The answer that a pair makes to this request if the pair cannot be renewed now. An OAuth 2.0 server may refuse
-    /// that until shortly before the pair expires, so what is left of its token is enough, whatever the caller wishes.
+    /// The answer from a pair that cannot be renewed now. An OAuth 2.0 server may refuse a refresh until shortly before
+    /// the pair expires, so any remaining life is enough, whatever the caller asked for.
     pub(crate) fn last_answer_with(
         &self,
         progress: Progress,
@@ -240,8 +240,7 @@ fn decide_on_maintaining(
     }
 }
 
-/// Waits for the lease, because its holder would lose it to this write. A lease further ahead than any can be is
-/// cleared.
+/// Waits for the lease, because its holder would lose it to this write. An impossibly long lease is cleared.
 fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     let blocked = account.has_impossible_lease(cx.now)
         || account.rejected_secret.is_some()
@@ -285,7 +284,7 @@ fn renew(account: &Account, cx: Context<'_>) -> Decision {
     refreshable(account, cx).map_or(Decision::LogIn, Decision::Refresh)
 }
 
-/// The refresh token, if it may be sent, and a login repairs what its loss breaks.
+/// The refresh token, if it may be sent and a login could make up for its loss.
 pub(crate) fn refreshable(account: &Account, cx: Context<'_>) -> Option<IssuedToken> {
     let pair = account.pair.as_ref().filter(|_| account.grant.is_none())?;
     let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;

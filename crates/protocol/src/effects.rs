@@ -65,7 +65,7 @@ pub enum Step {
 /// One piece of I/O, or a pause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Read the account's record, strongly consistent. Answered by [`Event::Account`].
+    /// Read the account's record with strong consistency. Answered by [`Event::Account`].
     ReadAccount,
     /// Write the account's record if its version is still `expected` (zero: no record). [`Event::Written`].
     WriteAccount {
@@ -74,11 +74,11 @@ pub enum Effect {
         /// The new record.
         next: Account,
     },
-    /// Read the login rate limiter, strongly consistent. [`Event::Limiter`].
+    /// Read the login rate limiter with strong consistency. [`Event::Limiter`].
     ReadLimiter(LimiterName),
     /// Write the login rate limiter if its version is still `expected` (zero: no limiter). [`Event::Written`].
     WriteLimiter {
-        /// Which one.
+        /// The limiter's name.
         name: LimiterName,
         /// The version that was read.
         expected: Version,
@@ -139,7 +139,7 @@ pub type Read<T> = Result<T, StoreError>;
 /// Why an item could not be read from the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
-    /// The store is unreachable, or its answer is not proven to be its own.
+    /// The store is unreachable, or nothing proves that the response is its own.
     #[error("the store is unreachable")]
     Unreachable,
     /// The store refuses such requests permanently.
@@ -192,7 +192,7 @@ pub enum SecretError {
     Missing,
     /// The secret does not have the documented form. Says what is missing, never what is there.
     Bad(String),
-    /// Secrets Manager is unreachable, or its answer is not proven to be its own.
+    /// Secrets Manager is unreachable, or nothing proves that the response is its own.
     Unreachable,
     /// Secrets Manager refuses such requests permanently.
     Misconfigured(ServiceRefusal),
@@ -244,7 +244,7 @@ pub enum Notice {
     RevocationRefused,
     /// The account was unblocked by an operator.
     Unblocked,
-    /// The instance's clock is off, also at a second look: it took no lease.
+    /// The instance's clock was still off at a second look, so it took no lease.
     ClockOff,
     /// The account is in cooldown until then.
     CooldownStarted(Timestamp),

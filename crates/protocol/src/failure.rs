@@ -69,7 +69,7 @@ pub enum Failure {
     /// DynamoDB is unreachable, and memory holds nothing usable.
     #[error("DynamoDB is unreachable and nothing usable is in memory; try again")]
     StoreUnavailable {
-        /// How long this instance will not try again.
+        /// How long this instance waits before it tries again.
         retry_after: Duration,
     },
     /// The instance's clocks disagree, so it may date neither lease nor permit.
@@ -183,7 +183,7 @@ mod tests {
             assert_eq!(soon.retry_after_seconds(), Some(1), "{soon}");
         }
         let secret = Failure::SecretUnavailable.retry_after_seconds();
-        assert_eq!(secret, Some(3), "for so long it is not read again");
+        assert_eq!(secret, Some(3), "it is not read again for that long");
         let version = SecretVersion("v1".to_owned());
         for never in [Failure::UnknownAccount, Failure::CredentialsRejected(version), Failure::Defect("x")] {
             assert_eq!(never.retry_after_seconds(), None, "{never}");

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// The most fingerprints of bootstrap tokens, and secret versions that lost a token, that are kept.
 const KEPT: usize = 32;
-/// A grant whose refresh token has no known end is renewed at least this often.
+/// A grant whose refresh token has no known expiry is renewed at least this often.
 const IDLE_RENEWAL: Duration = Duration::from_secs(7 * 86_400);
 
 /// Recognises a token without holding it: the first eight bytes of its SHA-256.
@@ -132,7 +132,7 @@ pub struct Choice {
 }
 
 impl Usage {
-    /// Marks the token before it leaves. This ends *lost*, and forgets no earlier call.
+    /// Marks the token before it leaves. The token is then no longer *lost*, and earlier calls still count.
     fn add(&mut self, mark: Mark) {
         let earlier = self.mark.unwrap_or(mark);
         let settled_at = mark.settled_at.max(earlier.settled_at);
@@ -199,8 +199,8 @@ impl GrantState {
         marked
     }
 
-    /// The call may have been carried out, and the upstream responded: a copy of it arrives by `latest_arrival`, and
-    /// those of earlier calls by `before`.
+    /// The upstream responded, and may have carried out the call. Any copy of it arrives by `latest_arrival`; those of
+    /// earlier calls arrive as `before` says.
     pub fn responded(&mut self, before: &Self, choice: &Choice, latest_arrival: Timestamp) {
         let earlier = before.current().mark.filter(|_| !choice.is_new);
         if let Some(mark) = &mut self.current_mut().mark {
@@ -289,7 +289,7 @@ fn resend(
     if pair.is_none_or(ended) { Ok(None) } else { Err(Withheld::InDoubt) }
 }
 
-/// Until when a token in doubt may leave, as far as the record knows: none if nothing is left to lose, or if there is no
+/// Until when a token in doubt may leave, by the record alone. `None` if nothing is left to lose, or if there is no
 /// doubt.
 fn resend_by_record(account: &Account, cx: Context<'_>) -> Result<Option<Timestamp>, Withheld> {
     let Some(state) = &account.grant else { return Ok(None) };
@@ -304,7 +304,7 @@ pub(crate) fn is_in_grace(account: &Account, cx: Context<'_>) -> bool {
     !lost && matches!(resend_by_record(account, cx), Ok(Some(_)))
 }
 
-/// Whether the recently read secret still allows no attempt.
+/// Whether the secret, as it was recently read, still allows no attempt.
 pub(crate) fn is_still_withheld(withheld: Withheld, account: &Account, cx: Context<'_>) -> bool {
     match withheld {
         Withheld::Lost => {
@@ -323,7 +323,7 @@ pub(crate) fn settled_at(policy: &Policy, deadline: Timestamp) -> Timestamp {
 }
 
 /// The pair that a marked refresh brought, obtained under the fence `generation` by a request that left at `sent_at`,
-/// and the state beside it. Without a successor, the sent token stays.
+/// with the grant's new state. Without a successor, the sent token stays.
 pub(crate) fn granted(
     account: &Account,
     choice: &Choice,
@@ -364,7 +364,7 @@ pub(crate) fn granted(
     (pair, GrantState { held, trial: None, predecessor, send_after: None, ..state })
 }
 
-/// When maintenance refreshes a grant although its access token is not due, so that its refresh token does not end
+/// When maintenance refreshes a grant although its access token is not due, so that its refresh token does not expire
 /// unused.
 pub(crate) fn idle_renewal_at(policy: &Policy, pair: &Pair) -> Timestamp {
     let weekly = pair.issued_at.plus(IDLE_RENEWAL);
@@ -373,7 +373,7 @@ pub(crate) fn idle_renewal_at(policy: &Policy, pair: &Pair) -> Timestamp {
     end.minus(policy.refresh_ahead.max(IDLE_RENEWAL).min(life / 2))
 }
 
-/// Adds an entry, and forgets the oldest of too many.
+/// Adds an entry, and drops the oldest if there are too many.
 fn remember<T: PartialEq>(entries: &mut Vec<T>, entry: T) {
     entries.retain(|known| *known != entry);
     entries.push(entry);

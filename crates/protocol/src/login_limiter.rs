@@ -7,10 +7,10 @@ use crate::{
 };
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-/// Names one limiter: of a host, or of one account at a host that counts each account for itself.
+/// Names the limiter of a host, or of one account at a host that counts each account separately.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimiterName {
-    /// None: the configured host.
+    /// `None` is the configured host.
     pub(crate) host: Option<String>,
     pub(crate) account: Option<AccountName>,
 }
@@ -19,8 +19,8 @@ impl LimiterName {
     /// The limiter of V2's own host.
     pub const V2: &str = "convirza-v2";
 
-    /// The limiter of the host that an origin names. One host may have several names: [`LoginLimits`](crate::LoginLimits)
-    /// knows which.
+    /// The limiter of the host that an origin names. A host may have several names, which
+    /// [`LoginLimits`](crate::LoginLimits) resolves.
     pub fn of(origin: &Origin) -> Self {
         let host = match origin {
             Origin::Convirza { oauth_url: Some(url), .. } => Some(url.host()),
@@ -31,7 +31,7 @@ impl LimiterName {
         Self { host: host.map(str::to_owned), account: None }
     }
 
-    /// What tells it apart in the store: host and account; none for the configured host.
+    /// Its key in the store, made of host and account; `None` for the configured host.
     pub fn key(&self) -> Option<String> {
         let account = self.account.iter().map(|account| format!("#{}", account.as_str()));
         let key: String = self.host.iter().cloned().chain(account).collect();
@@ -48,7 +48,7 @@ impl fmt::Display for LimiterName {
 /// The right to send one login, whether or not it was then sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Permit {
-    /// One account may hold a part of the permits only.
+    /// One account may hold only some of the permits.
     pub account: AccountName,
     /// By the clock of the instance that acquired it. Its login leaves soon after this or not at all.
     pub acquired_at: Timestamp,
@@ -67,7 +67,8 @@ pub struct LoginLimiter {
     pub permits: Vec<Permit>,
     /// The upstream answered 429: no login before this instant, whatever the account.
     pub blocked_until: Option<Timestamp>,
-    /// The span over which the last writer counted. Permits that it took for lapsed may count over a longer one.
+    /// The span over which the last writer counted. Permits that it dropped as lapsed may still count over a longer
+    /// span.
     pub window: Duration,
 }
 
@@ -127,8 +128,8 @@ impl LoginLimiter {
         free_at(self.counting(now), budget.into().requests)
     }
 
-    /// How long all logins have to be blocked, since the window has grown: permits that were dropped as lapsed may count
-    /// over the longer one.
+    /// How long all logins have to be blocked because the window has grown: permits that were dropped as lapsed may
+    /// still count over the longer one.
     pub(crate) fn block_for_growth(&self, budget: Budget, now: Timestamp) -> Option<Duration> {
         let written_at = Timestamp::from_millis(self.version.0);
         let lately = self.version > Version(0) && now.since(written_at) < budget.permit_lasts;
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_is_dated_anew_takes_no_second_place() {
+    fn a_permit_with_a_new_date_takes_no_second_place() {
         let mut limiter = LoginLimiter::default();
         for second in 0..10 {
             let at = START.plus(Duration::from_secs(second));

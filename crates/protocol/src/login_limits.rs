@@ -1,4 +1,4 @@
-//! How many token requests each host takes from the fleet.
+//! How many token requests each host accepts from the fleet.
 
 use crate::{AccountName, LimiterName, Origin, Policy, policy::LOGIN_WINDOW};
 use std::{collections::BTreeMap, time::Duration};
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// The limit that an operator set for one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LoginLimit {
-    /// The broker's part of what the host allows in a window.
+    /// The broker's share of what the host allows in a window.
     pub requests: usize,
     /// The span over which the host counts.
     pub window: Duration,
@@ -21,7 +21,7 @@ pub struct LoginLimit {
 pub enum Counts {
     /// Logins only.
     Logins,
-    /// Every token request: a refresh takes a permit, too.
+    /// Every token request: a refresh takes a permit too.
     All,
 }
 
@@ -30,7 +30,7 @@ pub enum Counts {
 pub enum Per {
     /// All accounts together.
     Host,
-    /// Each account for itself.
+    /// Each account separately.
     Account,
 }
 
@@ -42,7 +42,7 @@ pub struct LoginLimits {
     by_host: BTreeMap<String, LoginLimit>,
 }
 
-/// A limit with all that a limiter needs to know of the policy.
+/// A limit, with what its limiter needs of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Permits that may count at the same time.
@@ -57,12 +57,12 @@ pub struct Budget {
 pub(crate) enum Share {
     /// Half of them, rounded up.
     Half,
-    /// Its part, rounded up, among the accounts that hold any.
+    /// An equal share, rounded up, among the accounts that hold any.
     ByNeed,
 }
 
 impl From<&Policy> for Budget {
-    /// The limit of a host that has none of its own.
+    /// The limit of a host without a setting.
     fn from(policy: &Policy) -> Self {
         let window = LOGIN_WINDOW;
         let permit_lasts = policy.permit_window(window);
@@ -71,16 +71,16 @@ impl From<&Policy> for Budget {
 }
 
 impl LoginLimits {
-    /// No limits but the policy's.
+    /// Only the policy's limit.
     pub const NONE: Self = Self { configured: None, v2: None, by_host: BTreeMap::new() };
 
-    /// The limits by host, as a URL with that host has it, and the hosts that origins do not spell out.
+    /// The limits by host, spelt as in a normalised URL, and the hosts that an origin leaves out: V3's and V2's.
     pub fn new(configured: String, v2: Option<String>, by_host: BTreeMap<String, LoginLimit>) -> Self {
         Self { configured: Some(configured), v2, by_host }
     }
 
-    /// The host that issues an account's pairs, whatever name the account's secret has for it: two limiters for one host
-    /// would allow twice its budget.
+    /// The host that issues an account's pairs, however the account's secret spells it. Two limiters for one host would
+    /// allow twice its budget.
     pub fn host_of(&self, origin: &Origin) -> LimiterName {
         let name = LimiterName::of(origin);
         let host = match name.host.as_deref() {
@@ -135,7 +135,7 @@ mod tests {
         LoginLimit { requests: 10, window: Duration::from_secs(600), counts: Counts::All, per: Per::Host };
 
     #[test]
-    fn a_host_has_one_limiter_by_whatever_name() {
+    fn a_host_has_one_limiter_under_all_its_names() {
         let limits = limits(ALL);
         let of = |version, url| limits.host_of(&origin(version, url)).key();
         for version in [ApiVersion::V3, ApiVersion::V2] {

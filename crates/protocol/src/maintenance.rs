@@ -5,7 +5,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Accounts that are maintained at the same time.
+/// How many accounts are maintained at the same time.
 const AT_ONCE: usize = 8;
 /// How many of them may be of one host, so that a host that does not answer cannot block the accounts of others.
 const OF_ONE_HOST: usize = 4;
@@ -19,7 +19,7 @@ pub enum Maintenance {
     Idle(IdleReason),
 }
 
-/// How urgent an account's maintenance is. The least value comes first: renewals before revocations, accounts that
+/// How urgent an account's maintenance is. The smallest value comes first: renewals before revocations, accounts that
 /// failed last time after the others, dead pairs before expiring ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Urgency {

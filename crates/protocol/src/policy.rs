@@ -27,13 +27,13 @@ pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
 /// A permit counts for at most the longest window, its freshness, the clock margin and two upstream calls, at their longest.
 const LONGEST_PERMIT: Duration = Duration::from_secs(3600 + 60 + 60 + 2 * 25);
-/// A call may arrive at most this long after its request arrived: the longest time of a function, and two upstream
+/// A call may arrive at most this long after the request that caused it: the longest function timeout, and two upstream
 /// calls, at their longest.
 const LONGEST_SETTLING: Duration = Duration::from_secs(15 * 60 + 2 * 25 + 2 * 60);
 /// The largest clock margin that can be set.
 const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
-/// The same with the tenth by which a pause is stretched.
+/// The same, with the tenth by which a pause may be stretched.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3600 + 360);
 const FIRST_SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SECRET_RETRY: Duration = Duration::from_secs(24 * 3600);
@@ -103,8 +103,8 @@ impl Policy {
     }
 
     /// When a pair is due for renewal: the configured time before its expiry, or the account's own, or half of its
-    /// lifetime where that is shorter, and later by up to a tenth of that. The spread keeps accounts that logged in together from renewing
-    /// together, and is the same for every instance.
+    /// lifetime where that is shorter, and later by up to a tenth of that. The spread keeps accounts that logged in
+    /// together from renewing together, and is the same for every instance.
     pub fn due_at(&self, account: &AccountName, pair: &Pair) -> Timestamp {
         let ahead = pair.refresh_ahead.unwrap_or(self.refresh_ahead).min(lifetime(pair) / 2);
         let spread = ahead.mul_f64(spread_of(account, pair) / 10.0);
@@ -122,8 +122,8 @@ impl Policy {
         self.time_left(pair, now) >= self.wanted(pair, min_ttl)
     }
 
-    /// The account's own time of renewal may be the earliest that its upstream accepts. So until a pair is due by it,
-    /// what is left of the pair is enough.
+    /// The account's own renewal time may be the earliest that its upstream accepts. So until a pair is due by it, any
+    /// remaining life is enough.
     fn wanted(&self, pair: &Pair, min_ttl: Duration) -> Duration {
         let when_due = |ahead: Duration| ahead.saturating_sub(ahead / 10).saturating_sub(self.clock_margin);
         let enough = pair.refresh_ahead.map_or(Duration::MAX, when_due).min(lifetime(pair) / 2);
@@ -159,7 +159,7 @@ impl Policy {
         draw.fraction() < (-EARLY_REFRESH_BITS * (1.0 - progress)).exp2()
     }
 
-    /// Whether enough time is left for an upstream call and the write that follows it.
+    /// Whether there is time left for an upstream call and the write that follows it.
     pub fn has_time_for_a_renewal(&self, now: Timestamp, deadline: Timestamp) -> bool {
         now.plus(self.upstream_timeout + COMMIT_RESERVE) <= deadline
     }
@@ -184,8 +184,8 @@ impl Policy {
     }
 
     /// How long a permit counts. Longer than the window of the limit, because the upstream counts arrivals: a login may
-    /// leave while its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long again after the
-    /// call was given up, and be dated by a clock that is off by the margin.
+    /// leave while its permit is fresh, travel for as long as a call may take, be delivered by the kernel that long
+    /// again after the call was given up, and be dated by a clock that is off by the margin.
     pub fn permit_window(&self, window: Duration) -> Duration {
         window + self.permit_freshness() + self.longest_travel()
     }

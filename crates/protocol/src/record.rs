@@ -13,7 +13,7 @@ use std::{fmt, time::Duration};
 const LONGEST_REFRESH_LIFE: Duration = Duration::from_secs(184 * 86_400);
 /// Pending revocations of one account: 16 pairs.
 pub const MAX_PENDING_REVOCATIONS: usize = 32;
-/// The most bytes that their tokens may have together: DynamoDB accepts no item above 400 KB.
+/// The most bytes that their tokens may have in total: DynamoDB accepts no item above 400 KB.
 pub const MAX_PENDING_BYTES: usize = 128 * 1024;
 /// The longest token that is accepted from the upstream. The item is small enough with a pair of such tokens.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
@@ -91,7 +91,7 @@ pub struct IssuedToken {
     pub origin: Origin,
 }
 
-/// Which token of a pair. The upstream's revoke call has to say so.
+/// Which token of a pair. The revoke call has to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum TokenKind {
@@ -115,7 +115,7 @@ pub struct Revocation {
 /// The single-use refresh token of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefreshToken {
-    /// The token. Kept after it was sent for its revocation, and for an upstream that returns no successor.
+    /// The token. Kept after use, for its revocation and for an upstream that returns no successor.
     pub token: Secret,
     /// Its expiry, if the upstream stated a readable one.
     pub expires_at: Option<Timestamp>,

@@ -51,7 +51,7 @@ pub fn password(credentials: &Credentials) -> &Secret {
     password.expect("a password")
 }
 
-/// A grant that only a person can renew, as a version of the secret has it.
+/// A grant that only a person can renew, in this version of the secret.
 pub fn grant(version: &str, bootstrap: &str) -> Credentials {
     let url = |path| UpstreamUrl::parse_endpoint(&format!("https://as.example/{path}")).ok();
     let origin = match url("token") {
@@ -65,7 +65,7 @@ pub fn grant(version: &str, bootstrap: &str) -> Credentials {
     Credentials { version: SecretVersion(version.to_owned()), origin, login }
 }
 
-/// A client that asks for nothing special.
+/// A client without special settings.
 pub fn client(id: &str, secret: &str, auth: ClientAuth) -> Client {
     Client {
         id: Secret::from(id),

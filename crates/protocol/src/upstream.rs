@@ -12,7 +12,7 @@ use std::time::Duration;
 pub enum Call {
     /// Obtain a pair with the secret's credentials. Counted against the login limit.
     Login(Credentials),
-    /// Trade a refresh token for a new pair. The call consumes it. The client authenticates where the upstream asks for
+    /// Trade a refresh token for a new pair. The call consumes it. The client authenticates if the upstream asks for
     /// one.
     Refresh(IssuedToken, Option<Client>),
     /// Make a token worthless.
@@ -21,7 +21,7 @@ pub enum Call {
     Probe(IssuedToken),
 }
 
-/// The call that brings a pair, without what it trades for it.
+/// The kind of call that brings a pair, without its token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// A login with these credentials.
@@ -55,11 +55,12 @@ pub enum UpstreamReply {
     /// dead. Of a refresh by OAuth 2.0, only `invalid_grant` says so.
     Unauthorized,
     /// The upstream refuses the OAuth 2.0 client or its request, whatever the grant: `invalid_client`, `invalid_scope`,
-    /// `unauthorized_client`, `invalid_request`, `unsupported_grant_type`, or 403 without a code. The call was certainly
-    /// not carried out, so a refresh token keeps its place. An operator has to mend the secret or the client.
+    /// `unauthorized_client`, `invalid_request`, `unsupported_grant_type`, or 403 without a code. The call was
+    /// certainly not carried out, so a refresh token stays usable. An operator has to repair the secret or the client.
     ClientRefused,
     /// Refused, for a reason that says nothing certain about a password: a firewall or a maintenance page may have
-    /// answered. A 4xx but 401, 408, 425 and 429, a 3xx, or a 2xx that should hold a token and certainly does not.
+    /// answered. A 4xx other than 401, 408, 425 and 429, a 3xx, or a 2xx that should hold a token and certainly does
+    /// not.
     Refused,
     /// 429, with the pause that was requested, where it can be read.
     RateLimited(Option<Duration>),
@@ -139,13 +140,13 @@ impl UpstreamReply {
 pub struct Granted {
     /// The bearer token.
     pub access_token: Secret,
-    /// Its single-use companion.
+    /// The single-use refresh token.
     pub refresh_token: NewRefreshToken,
     /// As the upstream stated it.
     pub access_expiry: Expiry,
-    /// As the upstream stated it. Never derived from the other one.
+    /// As the upstream stated it. Never derived from the access token's.
     pub refresh_expiry: Expiry,
-    /// Those of the answer's fields that callers get.
+    /// The fields of the answer that callers get.
     pub extra: Option<Extra>,
 }
 
@@ -154,7 +155,7 @@ pub struct Granted {
 pub enum NewRefreshToken {
     /// A refresh token.
     Token(Secret),
-    /// Nothing, or null: a refresh leaves the token usable that it sent.
+    /// Nothing, or null: the token that the refresh sent stays usable.
     Absent,
     /// Something else. The upstream took the token that a refresh sent, and its successor is lost.
     Unusable,
@@ -190,16 +191,17 @@ impl Granted {
         self.access_expiry.resolve(sent_at, LONGEST_ACCESS_LIFETIME)
     }
 
-    /// The same of the refresh token.
+    /// When the refresh token expires, likewise.
     pub fn refresh_expires_at(&self, sent_at: Timestamp) -> Option<Timestamp> {
         self.refresh_expiry.resolve(sent_at, LONGEST_REFRESH_LIFETIME)
     }
 
     /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
-    /// `before` is the pair that it replaces. A refreshed pair keeps its origin, unless the secret was read, the extra fields that did not come
-    /// back and, if no refresh token came back, its refresh token with its expiry. That one stays consumed if its
-    /// successor is unusable. The two expiries are independent, and tokens are never decoded.
+    /// `before` is the pair that it replaces. A refreshed pair keeps three things of it: its origin, unless the secret
+    /// was read; the extra fields that did not come back; and, if no refresh token came back, the refresh token with
+    /// its expiry. That token stays consumed if its successor is unusable. The two expiries are independent, and tokens
+    /// are never decoded.
     pub fn into_pair(
         self,
         generation: Generation,

@@ -10,7 +10,7 @@ use url::{Host, Url};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamUrl(String);
 
-/// The text is no URL that an upstream may have. The text itself is not repeated: it may hold a password.
+/// The text is not a URL that an upstream may have. The error does not repeat it: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("has to be an https URL (http on loopback only) without credentials, query or fragment")]
 pub struct InvalidUrl;
@@ -19,7 +19,7 @@ impl UpstreamUrl {
     /// Parses and checks a base URL, to which paths are appended.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not an acceptable URL, or has a query.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
         let Self(text) = Self::parse_endpoint(text)?;
         if text.contains('?') { Err(InvalidUrl) } else { Ok(Self(text.trim_end_matches('/').to_owned())) }
@@ -28,7 +28,7 @@ impl UpstreamUrl {
     /// Parses and checks a URL that is requested as it is.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not an acceptable URL.
     pub fn parse_endpoint(text: &str) -> Result<Self, InvalidUrl> {
         let url = Url::parse(text).map_err(|_| InvalidUrl)?;
         let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));

@@ -70,7 +70,7 @@ fn a_route_is_a_method_and_the_last_part_of_the_path() {
 }
 
 #[test]
-fn a_query_comes_as_a_text_or_as_one_or_several_values() {
+fn a_query_is_a_text_or_one_or_several_values() {
     let mut event = version_2("GET", "/status");
     event["rawQueryString"] = json!("account=emea&client=a%2Fb");
     let named = Call { client: ClientName::parse("a/b"), ..call_for_emea(Action::Status) };
@@ -80,7 +80,7 @@ fn a_query_comes_as_a_text_or_as_one_or_several_values() {
     assert_eq!(call_of(&event), Ok(call_for_emea(Action::Status)));
     event["multiValueQueryStringParameters"] = json!({"account": ["emea"], "client": ["a/b"]});
     event["queryStringParameters"] = json!({"account": "apac", "client": "a/b"});
-    assert_eq!(call_of(&event), Ok(named), "several values tell more");
+    assert_eq!(call_of(&event), Ok(named), "the multi-value form is more complete");
     event["multiValueQueryStringParameters"] = json!({"account": ["emea", "apac"]});
     assert_eq!(call_of(&event), Err(RequestError::invalid("`account` is given twice")));
 }
@@ -121,7 +121,7 @@ fn with_body(action: &str, content_type: Option<&str>, body: &str) -> Result<Cal
         }
     }
     calls.dedup();
-    assert_eq!(calls.len(), 1, "the forms of an event say the same: {calls:?}");
+    assert_eq!(calls.len(), 1, "all forms of the event mean the same: {calls:?}");
     calls.remove(0)
 }
 

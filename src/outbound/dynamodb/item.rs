@@ -12,13 +12,13 @@
 //! | `rejected_secret_refusals` | N | how often it did in a row; left out by earlier releases |
 //! | `rejected_secret_retry_at_ms` | N | a request may try it again from then on; left out by earlier releases |
 //! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
-//! | `pending_oauth2_revocations` | L of M | the same of OAuth 2.0 servers; 0.1.0 does not know them |
+//! | `pending_oauth2_revocations` | L of M | the same for OAuth 2.0 servers; 0.1.0 does not know them |
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
 //! | `replaced_at_ms` | N | when an operator's refresh was last carried out |
-//! | `early_refresh_after_ms` | N | no renewal ahead of time before |
+//! | `early_refresh_after_ms` | N | no early renewal before then |
 //! | `grant` | M | of a grant that only a person can renew: `held` and `trial`, the use of the refresh token that the pair holds and of a new one; `sent`, fingerprints of bootstrap tokens; `predecessor`, `send_after_ms`, `resend_within_ms` |
 //! | `permits` | L of M | of the limiter: `account`, `acquired_at_ms`, `counts_until_ms`, `holder` |
-//! | `blocked_until_ms` | N | of the limiter: no login before, after a 429 |
+//! | `blocked_until_ms` | N | of the limiter: no login before then, after a 429 |
 //! | `window_seconds` | N | of the limiter: the span over which its writer counted, unless 60 |
 //!
 //! | attribute of a pair | type | meaning |
@@ -78,11 +78,11 @@ pub const LOGIN_LIMITER_KEY: &str = "login_limiter";
 /// The prefix of the accounts' partition keys.
 pub const ACCOUNT_KEY_PREFIX: &str = "account#";
 
-/// The prefix of the same for grants that only a person can renew. Release 0.1.0 drops what it does not know of an
-/// account's item, and would send a token again. It does not see these.
+/// The prefix of the partition keys of grants that only a person can renew. Release 0.1.0 drops the attributes that it
+/// does not know from an account's item, and would send a token again. It does not see items with this prefix.
 pub const GRANT_KEY_PREFIX: &str = "grant#";
 
-/// The partition key of an account that a login repairs.
+/// The partition key of an account that can log in.
 pub fn account_key(name: &AccountName) -> String {
     format!("{ACCOUNT_KEY_PREFIX}{name}")
 }
@@ -92,7 +92,7 @@ pub fn grant_key(name: &AccountName) -> String {
     format!("{GRANT_KEY_PREFIX}{name}")
 }
 
-/// The account that an item belongs to; none if it is another kind of item.
+/// The account that an item belongs to; `None` if it is another kind of item.
 pub fn account_of(item: &Item) -> Option<AccountName> {
     let key = get_text(item.get("pk")?)?;
     let name = key.strip_prefix(ACCOUNT_KEY_PREFIX).or_else(|| key.strip_prefix(GRANT_KEY_PREFIX))?;
@@ -150,7 +150,7 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
     })
 }
 
-/// Those at OAuth 2.0 servers are apart: release 0.1.0 would send their tokens to Convirza.
+/// OAuth 2.0 servers have their own attribute: release 0.1.0 would send their tokens to Convirza.
 fn to_revocations(item: &Item) -> Result<Vec<Revocation>, ItemError> {
     let convirza = optional(item, "pending_revocations", get_maps)?;
     let oauth2 = optional(item, "pending_oauth2_revocations", get_maps)?;

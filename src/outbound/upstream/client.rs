@@ -12,7 +12,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Far above the size of any documented response. Of a longer one, only this much is read.
+/// Far above the size of any documented response. Only this much of a longer one is read.
 const LONGEST_BODY_BYTES: usize = 1024 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
 
@@ -29,8 +29,8 @@ pub struct HttpUpstream {
 }
 
 impl HttpUpstream {
-    /// A client whose Convirza V3 has the given hosts. `revoke_field` carries the token in a revoke call. A call takes `timeout` at
-    /// most, connect included.
+    /// A client with these hosts for Convirza V3. `revoke_field` carries the token in a revoke call. A call takes at
+    /// most `timeout`, connect included.
     pub fn new(
         tls: ClientConfig,
         oauth_url: UpstreamUrl,
@@ -82,14 +82,14 @@ impl HttpUpstream {
             .build()
     }
 
-    /// Sends a request once. Any response is one.
+    /// Sends a request once. A refusal is a response too.
     pub(super) async fn send_once(&self, request: RequestBuilder) -> Result<Response, UpstreamReply> {
         let response = request.send().await.map_err(|error| failed(&error))?;
         log_refusal(&response);
         Ok(response)
     }
 
-    /// The reply that a status alone determines; `None` for a success, and for a refusal that the body may explain.
+    /// The reply if the status alone determines it; `None` for a success, and for a refusal that the body may explain.
     pub(super) fn by_status(&self, response: &Response) -> Option<UpstreamReply> {
         match response.status() {
             StatusCode::TOO_MANY_REQUESTS => Some(UpstreamReply::RateLimited(self.pause(response))),
@@ -194,6 +194,6 @@ pub(super) async fn read(mut response: Response) -> Zeroizing<Vec<u8>> {
             Err(_) => break "broken off",
         }
     };
-    tracing::info!(what, "unreadable response of the upstream");
+    tracing::info!(what, "unreadable response from the upstream");
     body
 }

@@ -1,6 +1,5 @@
-//! Convirza's own calls. Decisions rest on the HTTP status alone, because Convirza documents no error body, so the body
-//! of a refusal is not read. The only exception is a success: its body may hold no token, and V2 reports some refusals
-//! there.
+//! Convirza's own calls. Convirza documents no error body, so only the HTTP status decides, and the body of a refusal
+//! is not read. The only exception is a success: its body may hold no token, and V2 reports some refusals there.
 
 use super::{
     client::{HttpUpstream, read},

@@ -26,8 +26,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl Body {
-    /// Skips a byte order mark, and takes invalid UTF-8 for `?` and control characters for blanks: within a JSON text no
-    /// control character is allowed, but for white space between the fields.
+    /// Reads invalid UTF-8 as `?`, and control characters as blanks: JSON allows them only as white space between
+    /// fields.
     pub(super) fn new(bytes: &[u8]) -> Self {
         // Reserved at once: growing would leave copies of the tokens in freed memory.
         let mut text = Zeroizing::new(String::with_capacity(bytes.len()));

@@ -1,4 +1,4 @@
-//! OAuth 2.0: token requests (RFC 6749) and revocations (RFC 7009), with what servers do beyond them: an error in a
+//! OAuth 2.0: token requests (RFC 6749) and revocations (RFC 7009), and what servers do beyond them: an error in a
 //! success, a refusal without a code, a limit without 429.
 
 use super::{

@@ -14,10 +14,10 @@ const LARGEST_INSTANT_SECONDS: f64 = 1.0e11;
 /// A longer field is not passed to callers, because it would be stored with the pair.
 const LONGEST_EXTRA_BYTES: usize = 4096;
 
-/// The contents of a success's body.
+/// The contents of a successful response's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantBody {
-    /// A usable access token, and what else can be used.
+    /// A usable access token, and all other usable fields.
     Granted(Granted),
     /// Valid JSON without an access token.
     NoToken,
@@ -27,8 +27,8 @@ pub enum GrantBody {
 
 /// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
 /// as the frontend token and the user. Only the access token is required, in the body's object or one within it.
-/// Unusable fields are logged and dropped; if a field is given twice, the last one counts. `answer_fields` are those
-/// that callers get.
+/// Unusable fields are logged and dropped; if a field is given twice, the last one counts. `answer_fields` names the
+/// fields that callers get.
 pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
     let body = Body::new(body);
     let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
@@ -52,16 +52,16 @@ pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
     })
 }
 
-/// The reply to a token request whose success has this body.
+/// The reply to a token request that succeeded with this body.
 pub(super) fn granted(body: GrantBody) -> Result<UpstreamReply, UpstreamReply> {
     match body {
         GrantBody::Granted(granted) => Ok(UpstreamReply::Granted(granted)),
         GrantBody::NoToken => {
-            tracing::info!("the upstream's success holds no token");
+            tracing::info!("the upstream reported success without a token");
             Err(UpstreamReply::Refused)
         }
         GrantBody::Unreadable => {
-            tracing::info!(what = "no access token", "unreadable response of the upstream");
+            tracing::info!(what = "no access token", "unreadable response from the upstream");
             Err(UpstreamReply::UNEXPECTED)
         }
     }
@@ -128,7 +128,7 @@ fn extra(fields: &Fields<'_>, answer_fields: &[String]) -> Option<Extra> {
     let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) =
         named.partition(|(_, value)| value.get().len() <= LONGEST_EXTRA_BYTES);
     for name in long.keys() {
-        tracing::warn!(name, "a field of the upstream's answer is too long to be passed on");
+        tracing::warn!(name, "a field of the upstream's response is too long to pass on");
     }
     Extra::new(&short)
 }
@@ -162,7 +162,7 @@ fn expiry(fields: &Fields<'_>, name: &str) -> Expiry {
     value.map_or(Expiry::Unknown, |value| parse_expiry(&value))
 }
 
-/// A text without the white space around it, if anything is left.
+/// A text without surrounding white space, unless it is empty.
 fn text(value: &RawValue) -> Option<Secret> {
     let text = Zeroizing::new(serde_json::from_str::<String>(value.get()).ok()?);
     Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::from)
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_granted_is_kept_whatever_is_around_it() {
+    fn tokens_are_kept_whatever_surrounds_them() {
         let rest = r#""access_token":"a","refresh_token":"r","expires_in":60"#;
         for body in [
             format!("\u{feff}{{{rest}}}"),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_field_that_comes_twice_the_last_counts() {
+    fn the_last_of_duplicate_fields_counts() {
         let granted = granted(
             r#"{"access_token":"a","refresh_token":"r","expires_in":1,"access_token":"b","refresh_token":"s","expires_in":2}"#,
         );

@@ -24,7 +24,7 @@ fn request(arrived_at: Timestamp) -> Request {
     Request { account: AccountName::default(), intent, arrived, deadline }
 }
 
-/// A record, read at an instant, with a pair that has so much of its week left.
+/// A record that was read at this instant, whose pair has this much of its week left.
 fn record(read_at: Timestamp, left: Duration) -> CachedRecord {
     let pair = testing::pair(NOW.plus(left));
     let account = Account { pair: Some(pair), ..Account::default() };
@@ -115,7 +115,7 @@ fn a_missing_secret_withholds_no_usable_pair() {
     assert_eq!(
         looked_up(&consumed(Duration::ZERO), &request(NOW), SPARES),
         MISS,
-        "another may have saved a pair"
+        "another instance may have saved a pair"
     );
     assert_eq!(looked_up(&consumed(DUE), &request(NOW), SELECTS), Lookup::Miss { early_refresh: true });
     let intent = Intent::Token { min_ttl: Duration::from_secs(60), rejected: Some(Generation(8)) };

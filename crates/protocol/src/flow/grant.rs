@@ -36,7 +36,7 @@ impl Flow {
         }
     }
 
-    /// The failure of a caller for whom nothing may be sent.
+    /// The request's failure when no token may be sent.
     pub(super) fn withheld(cx: Context<'_>, account: &Account, withheld: Withheld) -> Failure {
         match withheld {
             Withheld::Lost => Failure::GrantLost,
@@ -154,7 +154,7 @@ impl Flow {
                 SaveAttempt::start(cx, AccountWrite::new(next, cx), Ending::Pending, None)
             }
             Adoption::Later => {
-                // The cache goes on answering with the pair that is pending, unless an operator has withdrawn it.
+                // The cache still answers with the pending pair, unless an operator has withdrawn it.
                 let on_trial = record.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
                 let is_withdrawn = record.pair.is_none() && !on_trial;
                 let answer = self.pending_answer(cx, &pending).filter(|_| !is_withdrawn);
@@ -183,7 +183,7 @@ impl Flow {
         }
     }
 
-    /// A caller gets the pair that only this instance holds.
+    /// The answer from a pair that only this instance holds.
     fn pending_answer(&self, cx: Context<'_>, pending: &AccountWrite) -> Option<Answer> {
         let Intent::Token { .. } = self.request.intent else { return None };
         let pair = pending.next.pair.as_ref()?;

@@ -75,8 +75,8 @@ impl Flow {
             Decision::Fail(failure) => self.discard_orphan(cx).unwrap_or_else(|| self.finish(cx, failure)),
             Decision::Finish => self.report(cx, &account),
             Decision::Wait(until) => self.wait(cx, until),
-            // An operator's refresh reads the secret first: its current version may be for another user. So does one
-            // for which the client has to authenticate.
+            // An operator's refresh reads the secret first: its current version may be for another user. So does a
+            // refresh for which the client has to authenticate.
             Decision::Refresh(refresh_token)
                 if self.request.intent != Intent::Replace && !refresh_token.origin.needs_client() =>
             {

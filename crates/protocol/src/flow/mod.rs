@@ -11,7 +11,7 @@
 //! - A participle (`looked`, `checked_secret`, `written`, `renewal_replied`, `saved`) handles an event, and is called by
 //!   `step` or by the dispatcher in `write`.
 //! - An imperative that returns a `Next` (`acquire`, `acquire_permit`, `revoke_pending`, `save`) begins a stage, and is
-//!   called by `enter`. Only this way leads from one stage to the next.
+//!   called by `enter`. No other call leads from one stage to the next.
 //! - `finish` ends the request, with the last known token if it is usable. `Next::fail` ends the lease first.
 //!
 //! | module | contents |

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl BlockAttempt {
-    /// Also where the window has grown: the block lasts for at least one window then.
+    /// Also used when the window has grown. The block then lasts for at least one window.
     pub(super) fn write(mut self, cx: Context<'_>, limiter: &LoginLimiter) -> Next {
         let budget = cx.limits.budget_of(cx.policy, &self.name);
         self.pause = self.pause.max(limiter.block_for_growth(budget, cx.now).unwrap_or_default());
@@ -21,14 +21,14 @@ impl BlockAttempt {
         Next::Write(Attempt::Block(self), effect)
     }
 
-    /// When the account's own cooldown has to be written instead.
+    /// The deadline: after it, the account's own cooldown is written instead.
     pub(super) fn ends(&self, deadline: Timestamp) -> Timestamp {
         self.held.lease.until.min(deadline)
     }
 }
 
 impl PermitAttempt {
-    /// The lease, without a call: a refresh token that was marked for it has not left.
+    /// Gives the lease back unused. A refresh token that was marked for the call has not left.
     pub(super) fn give_up(mut self) -> Held {
         if matches!(self.permitted, Permitted::Refresh(..)) {
             self.held.account.mark_refresh_token(false);
@@ -38,7 +38,7 @@ impl PermitAttempt {
 }
 
 impl Flow {
-    /// A permit whose login was certainly not sent is used again, so that one caller never holds more than it needs.
+    /// A permit whose login was certainly not sent is reused, so that a caller never holds more permits than it needs.
     pub(super) fn acquire_permit(&mut self, cx: Context<'_>, held: Held, permitted: Permitted) -> Next {
         let permit = *self.unsent_permit.get_or_insert(Holder(cx.draw.0));
         let name = cx.limits.name_of(permitted.origin(), &self.request.account);
@@ -73,7 +73,7 @@ impl Flow {
             if cx.now <= fresh_until(cx, permit.acquired_at) {
                 return self.send_permitted(cx, attempt, permit.acquired_at);
             }
-            // A permit of another date: a conflict prevented its new date.
+            // The permit still has its old date: a conflict prevented the new one.
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
                 return self.too_slow(cx, attempt.give_up());
             }

@@ -56,7 +56,7 @@ impl SaveAttempt {
     /// Everything else needs few tries, because the lease lapses by itself.
     pub(super) fn is_retried(&self, pause_until: Timestamp, deadline: Timestamp) -> bool {
         let patient = pause_until.since(self.since) < PATIENCE;
-        // Nothing but this pair renews a grant.
+        // Only this pair can renew a grant.
         let patient = patient || self.write.next.grant.is_some();
         match self.ending {
             Ending::Obtained => patient && pause_until.plus(COMMIT_RESERVE) < deadline,

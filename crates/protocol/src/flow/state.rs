@@ -192,7 +192,7 @@ pub(super) struct SaveAttempt {
     pub(super) tries: u32,
 }
 
-/// What needs a permit: a login, or a refresh where the host counts these, too.
+/// What needs a permit: a login, or a refresh if the host counts refreshes too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Permitted {
     Login(Credentials),

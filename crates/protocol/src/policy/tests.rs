@@ -75,7 +75,7 @@ fn early_refresh_probability_doubles_every_twentieth_of_the_way() {
     let wish = ms(60_000);
     let last = pair.expires_at.minus(POLICY.clock_margin).minus(wish);
     let selects = |wish, at, draw| POLICY.selects_early_refresh(&name, &pair, wish, at, draw);
-    // So many hundredths of the probability 2^-power.
+    // A draw at this many hundredths of the probability 2^-power.
     let draw = |hundredths: u64, power: u32| Draw((1 << (64 - power)) / 100 * hundredths);
 
     assert!(!selects(wish, due.minus(ms(1)), LOWEST), "not due");
@@ -91,7 +91,7 @@ fn early_refresh_probability_doubles_every_twentieth_of_the_way() {
         selects(wish, last, HIGHEST) && selects(wish, pair.expires_at, HIGHEST),
         "no request has to wait"
     );
-    assert!(!selects(ms(0), last, HIGHEST), "a shorter wish leaves more time");
+    assert!(!selects(ms(0), last, HIGHEST), "a shorter requested life leaves more time");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn refusals_pause_for_a_minute_to_an_hour() {
 fn a_requested_pause_counts_if_it_is_the_longer_one() {
     for fault in [UpstreamFault::NoResponse, UpstreamFault::Unexpected] {
         let pause = |requested, draw| POLICY.cooldown(fault, 1, Some(requested), draw);
-        assert_eq!(pause(ms(500), MIDDLE), ms(1_500), "the own one is longer");
+        assert_eq!(pause(ms(500), MIDDLE), ms(1_500), "the broker's own pause is longer");
         assert_eq!(pause(ms(600_000), LOWEST), ms(600_000));
         assert_eq!(pause(ms(600_000), MIDDLE), ms(630_000), "and up to a tenth more");
         assert_eq!(pause(100 * HOUR, LOWEST), HOUR, "at most an hour");

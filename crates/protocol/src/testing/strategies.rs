@@ -257,7 +257,7 @@ fn version() -> impl Strategy<Value = Version> {
     (0..=u64::MAX / 2).prop_map(Version)
 }
 
-/// Mostly one of four, so that two are the same now and then.
+/// Mostly one of four, so that two are sometimes equal.
 fn generation() -> impl Strategy<Value = Generation> {
     prop_oneof![3 => 0..4_u64, 1 => any::<u64>()].prop_map(Generation)
 }

@@ -11,7 +11,7 @@ use token_broker_protocol::{
     WriteOutcome,
 };
 
-/// How an effect is performed. All but the first are faults.
+/// How an effect is performed. All except the first are faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It is carried out, and the reply arrives.
@@ -22,14 +22,14 @@ pub(crate) enum Fate {
     Late,
     /// It is not carried out: the connection failed, or the table did not answer.
     Failed,
-    /// It is carried out, and something between answers 5xx.
+    /// It is carried out, and an intermediary answers 5xx.
     CarriedOutAnd5xx,
-    /// Something between answers 5xx, and the call may arrive later, or never.
+    /// An intermediary answers 5xx, and the call may arrive later, or never.
     LateAnd5xx,
     RateLimited,
     /// `invalid_client`, or 403.
     ClientRefused,
-    /// It is carried out, and something between answers 400 without a code.
+    /// It is carried out, and an intermediary answers 400 without a code.
     RefusedWithoutCode,
 }
 
@@ -181,7 +181,7 @@ impl Fleet {
         let was_saved = self.successor_is_saved(world, token);
         let reply = world.server.refresh(self.setting.server, token, world.now);
         if lived && !world.server.families[family] && !was_saved {
-            // What the first use brought was not saved before another use was due.
+            // The first use's tokens were not saved before another use was due.
             let in_time = self.setting.server.grace != Grace::None && !Self::grace_is_over(world);
             world.is_excused |= !in_time;
         }

@@ -23,7 +23,7 @@ pub(crate) enum Guard {
     LossEndsWithMark,
     /// A new grant has its own mark.
     MarkPerToken,
-    /// An adopted pair keeps the mark that another attempt made of its token.
+    /// An adopted pair keeps the mark that another attempt made for its token.
     MarkOfTwin,
 }
 

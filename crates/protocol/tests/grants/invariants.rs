@@ -18,7 +18,7 @@ pub(crate) const SENT_AGAIN: &str = "a token is sent again only by the rule";
 const CALLS: usize = 16;
 /// Effects of one request.
 const EFFECTS: usize = 60;
-/// How far the clocks of a grace period may be apart.
+/// How far apart the clocks that measure a grace period may be.
 const SLACK: Duration = Duration::from_secs(5);
 
 impl Fleet {
@@ -58,7 +58,7 @@ impl Fleet {
         world.demand(grows, "generations grow");
         world.demand(known.is_none_or(|(_, known)| known == access), "a generation names one pair");
         if known.is_none() {
-            // A save that comes after its mark has settled may come after another attempt.
+            // A save after its mark has settled may come after another attempt.
             let predecessor = predecessor_of(&world.server, access);
             let sent_at =
                 world.sends.iter().filter(|sent| Some(sent.token) == predecessor).map(|sent| sent.at).min();
@@ -130,7 +130,7 @@ impl Fleet {
         successor.is_some_and(|(_, access)| world.generations.iter().any(|(_, saved)| *saved == access))
     }
 
-    /// Whether the grace period of a token, whose reply was lost, is too far gone to send it again.
+    /// Whether too little is left of the grace period to send again a token whose reply was lost.
     pub(crate) fn grace_is_over(world: &World) -> bool {
         world.used_in_vain_at.is_some_and(|at| world.now > last_resend(at))
     }
@@ -147,7 +147,7 @@ fn predecessor_of(server: &Server, access: usize) -> Option<usize> {
         .position(|token| token.successor.is_some_and(|(_, brought)| brought == access))
 }
 
-/// I6. If nothing fails from now on, the fleet serves tokens again, unless a call was carried out and what it brought was
+/// I6. If nothing fails from now on, the fleet serves tokens again, unless a call was carried out and its tokens were
 /// not saved in time.
 pub(crate) fn no_grant_is_lost(fleet: &Fleet, world: &World) -> bool {
     let client_is_right = fleet.setting.secrets[world.secret - 1].right_client;
@@ -163,7 +163,7 @@ pub(crate) fn no_grant_is_lost(fleet: &Fleet, world: &World) -> bool {
     };
     let new = Some(bootstrap).filter(|token| !was_sent(token));
     let held = tokens_of(&world.record);
-    // The earliest next attempt: a call may still arrive, of the token or of its predecessor.
+    // The earliest next attempt: until then, a call with the token or its predecessor may still arrive.
     let settled_at =
         state.and_then(|state| state.current().mark.map(|mark| mark.settled_at).max(state.send_after));
     let cooldown = world.record.cooldown.map(|cooldown| cooldown.until);
@@ -178,7 +178,7 @@ pub(crate) fn no_grant_is_lost(fleet: &Fleet, world: &World) -> bool {
             served |= is_served(fleet, world, Some(who));
         }
     }
-    // Another attempt within the grace period failed as well, and the next one comes too late.
+    // Another attempt within the grace period failed too, and the next one comes too late.
     let too_late = next.zip(world.used_in_vain_at).is_some_and(|(next, used_at)| next > last_resend(used_at));
     if kept { served } else { world.is_excused || Fleet::grace_is_over(world) || too_late }
 }
@@ -189,14 +189,14 @@ fn tokens_of(account: &Account) -> Vec<usize> {
     held.into_iter().chain(trial).map(number_of).collect()
 }
 
-/// Whether a token brings a pair as soon as the rule allows to send it.
+/// Whether a token brings a pair as soon as the rule allows it to be sent.
 fn renews(world: &World, server: Behaviour, token: usize, settled_at: Option<Timestamp>) -> bool {
     let used_at = world.server.refresh_tokens[token].used_at.filter(|_| server.rotates);
     let in_time = used_at.is_none_or(|at| world.now.max(settled_at.unwrap_or(world.now)) <= last_resend(at));
     in_time && matches!(world.server.clone().refresh(server, token, world.now), UpstreamReply::Granted(_))
 }
 
-/// Whether an instance, or one that has just started, is served with a new pair after a while.
+/// Whether an instance, or one that has just started, gets a new pair after a while.
 fn is_served(fleet: &Fleet, world: &World, who: Option<usize>) -> bool {
     let fleet = Fleet::new(Setting { horizon: 5_000, faults: 0, ..fleet.setting.clone() });
     let mut world = world.clone();

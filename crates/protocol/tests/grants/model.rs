@@ -274,8 +274,8 @@ impl Fleet {
         instants.into_iter().map(rounded).filter(|at| *at > world.now && *at <= horizon).collect()
     }
 
-    /// When a pause ends. While another attempt holds the lease and the record does not change, the reads of the same
-    /// record are left out.
+    /// When a pause ends. While another attempt holds the lease and the record does not change, repeated reads are left
+    /// out.
     pub(crate) fn end_of_pause(&self, world: &World, who: usize, until: Timestamp) -> Timestamp {
         let until = self.waits_until(world, who).map_or(until, |later| until.max(later));
         World::true_time(&self.setting, who, until)
@@ -309,7 +309,7 @@ pub(crate) fn is_quiet(world: &World) -> bool {
     world.late.is_empty() && world.instances.iter().all(idle)
 }
 
-/// Whether an instance has something to do. One that pauses by itself has not.
+/// Whether an instance has something to do. One that pauses by itself does not.
 pub(crate) fn is_busy(world: &World) -> bool {
     let running = world.instances.iter().filter_map(|instance| instance.running.as_ref());
     running.into_iter().any(|running| !matches!(running.effect, Effect::Pause { .. }))

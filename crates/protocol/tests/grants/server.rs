@@ -16,7 +16,7 @@ pub(crate) struct Server {
 pub(crate) struct RefreshToken {
     pub(crate) family: usize,
     pub(crate) used_at: Option<Timestamp>,
-    /// The numbers of the refresh and access tokens that its last use brought.
+    /// The numbers of the refresh and access tokens that its last use returned.
     pub(crate) successor: Option<(usize, usize)>,
     /// No other successor of its predecessor was issued since.
     pub(crate) is_newest: bool,

@@ -12,20 +12,20 @@ pub(crate) const TOKEN: Intent = Intent::Token { min_ttl: Duration::from_secs(60
 /// How a server treats refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behaviour {
-    /// A refresh brings a new refresh token, and the old one is used up.
+    /// A refresh returns a new refresh token, and the old one is used up.
     pub(crate) rotates: bool,
     /// The second use of a token ends the whole family, its access tokens included.
     pub(crate) reuse_kills: bool,
     pub(crate) grace: Grace,
-    /// A refresh ends the access tokens before it.
+    /// A refresh ends the earlier access tokens.
     pub(crate) kills_access: bool,
 }
 
-/// What a used token brings within the grace period.
+/// What a used token returns within the grace period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grace {
     None,
-    /// The same pair once more.
+    /// The same pair again.
     SamePair,
     /// Another pair. Of all successors, only the newest is valid.
     NewestOnly,
@@ -56,15 +56,16 @@ pub(crate) struct SecretValue {
 /// The record at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Initial {
-    /// There is none.
+    /// There is no record.
     Absent,
-    /// A pair that expires after so many seconds.
+    /// A pair that expires after this many seconds.
     Pair(u64),
     /// The same, whose refresh token was used a minute ago, and the reply was lost. The server carried the call out.
     InDoubt(u64),
     /// The same, and the pair was lost with its instance, or is held by the second instance, which could not save it.
     Unsaved(u64),
-    /// Two instances have obtained the same pair within the grace period. One has saved it, the second instance could not.
+    /// Two instances have obtained the same pair within the grace period. The first instance has saved it; the second
+    /// could not.
     Twin(u64),
 }
 
@@ -79,14 +80,14 @@ pub(crate) struct Setting {
     /// The requests that each instance gets one after another.
     pub(crate) requests: Vec<Vec<Intent>>,
     pub(crate) initial: Initial,
-    /// The versions of the secret, which follow each other at any moment.
+    /// The versions of the secret. The next one may follow at any moment.
     pub(crate) secrets: Vec<SecretValue>,
     pub(crate) faults: u8,
     /// How often time may pass in one run while an instance has something to do.
     pub(crate) pauses: u8,
     /// No pause ends later than this many seconds after the start.
     pub(crate) horizon: u64,
-    /// Whether writes and reads of the table fail, too.
+    /// Whether reads and writes of the table may fail too.
     pub(crate) table_fails: bool,
     /// The guard that is removed, to show what it prevents.
     pub(crate) without: Option<Guard>,

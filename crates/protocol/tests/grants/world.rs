@@ -29,13 +29,13 @@ pub(crate) struct World {
     pub(crate) secret: usize,
     pub(crate) faults_left: u8,
     pub(crate) pauses_left: u8,
-    /// What has left so far, unless it was certainly not carried out.
+    /// The tokens that have left so far, except in calls that were certainly not carried out.
     pub(crate) sends: Vec<Sent>,
     /// The access token that each generation was seen with.
     pub(crate) generations: Vec<(Generation, usize)>,
-    /// The rule allows that a person is needed: a call was carried out, and what it brought was not saved in time.
+    /// The rule may now require a person: a call was carried out, and its tokens were not saved in time.
     pub(crate) is_excused: bool,
-    /// When the first token was used whose reply was lost, within a grace period.
+    /// When a token whose reply was lost was first used, if there is a grace period.
     pub(crate) used_in_vain_at: Option<Timestamp>,
     /// An operator's confirmed revocation has begun.
     pub(crate) is_revoked: bool,
@@ -55,9 +55,9 @@ pub(crate) struct LateCall {
 pub(crate) struct Sent {
     pub(crate) token: usize,
     pub(crate) at: Timestamp,
-    /// It arrives before.
+    /// It arrives before this instant.
     pub(crate) until: Timestamp,
-    /// The version of the secret that got `invalid_grant`. None: it may have been used.
+    /// The version of the secret that got `invalid_grant`. `None` if the token may have been used.
     pub(crate) refused: Option<SecretVersion>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Instance {
     pub(crate) delayed: Option<Effect>,
 }
 
-/// A request on its way.
+/// A request in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Running {
     pub(crate) flow: Flow,
@@ -171,7 +171,7 @@ impl World {
         self.generations.push((FIRST, access));
     }
 
-    /// The record with the pair that the held token brought.
+    /// The record with the pair that the held token obtained.
     fn obtained(&mut self, brought: (usize, usize), generation: Generation, by: Holder) -> Account {
         self.generations.push((generation, brought.1));
         let mut record = self.record.clone();
@@ -205,7 +205,7 @@ impl World {
         self.server.refresh_tokens[number].successor.unwrap_or((number, newest))
     }
 
-    /// A call with this token was carried out, and the instance does not learn what it brought.
+    /// A call with this token was carried out, and the instance does not learn its result.
     pub(crate) fn lose(&mut self, server: Behaviour, token: usize) {
         if server.grace == Grace::None {
             self.is_excused = true;
@@ -237,7 +237,7 @@ impl World {
         (holder.0 < 1024).then(|| usize::try_from((holder.0 - 1) / 128).unwrap())
     }
 
-    /// Lets time pass until an instant, rounded up to whole seconds. Calls that do not arrive by then never do.
+    /// Lets time pass until an instant, rounded up to whole seconds. Calls that have not arrived by then never do.
     pub(crate) fn pass_until(&mut self, instant: Timestamp) {
         let rounded = Timestamp::from_millis(instant.as_millis().div_ceil(1000) * 1000);
         self.now = self.now.max(rounded);

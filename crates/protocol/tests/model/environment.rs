@@ -206,7 +206,7 @@ impl Fleet {
             (account.refused, account.cooldown_until) = (None, None);
         }
         if let Some(pair) = &next.pair {
-            // A pair that was handed out and not saved counts as well. The record may go on with an older one, but no
+            // A pair that was handed out and not saved counts too. The record may continue with an older one, but no
             // pair that is saved from now on has a lower generation.
             let account_state = &world.accounts[account];
             let generation = account_state.generation_of(pair.generation);
@@ -263,7 +263,7 @@ impl Fleet {
         match fate {
             Fate::RateLimited => return UpstreamReply::RateLimited(None),
             Fate::Refused => {
-                // The fleet takes the refresh token for dead, and logs in.
+                // The fleet considers the refresh token dead, and logs in.
                 world.accounts[account].allowed_logins += 1;
                 return UpstreamReply::Refused;
             }

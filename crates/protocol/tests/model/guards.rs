@@ -1,4 +1,5 @@
-//! Every guard is needed: with it the invariants hold; without it the checker finds a run that violates one.
+//! Every guard is needed: with all of them the invariants hold; without any one, the checker finds a run that violates
+//! one.
 
 use crate::{
     check,
@@ -96,7 +97,7 @@ fn without_damping_every_false_report_causes_a_renewal() {
 }
 
 #[test]
-fn without_an_interval_every_press_of_an_operator_is_a_refresh() {
+fn without_an_interval_every_operator_request_refreshes() {
     let setting = Setting { clocks: vec![0], requests: vec![vec![(0, Intent::Replace); 2]], ..refreshing() };
     rests_on([Guard::ReplaceInterval], "an operator's refresh once a minute", &setting);
 }
@@ -158,7 +159,7 @@ fn without_the_stores_time_the_login_budget_is_exceeded() {
 
 /// The wall clock of the instance steps during its call, by less than the longest pause.
 #[test]
-fn without_steady_pauses_a_step_holds_the_fleet_up() {
+fn without_steady_pauses_a_clock_step_delays_the_fleet() {
     let steps = Setting { clocks: vec![0], dated: true, steps: 1, step: 3_000, faults: 1, ..undisturbed() };
     let setting = Setting { requests: vec![vec![(0, TOKEN); 2]], horizon: 70, ..steps };
     rests_on([Guard::SteadyPauses], "I7: a pause begins now", &setting);

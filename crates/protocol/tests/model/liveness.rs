@@ -64,7 +64,7 @@ fn unobserved(fleet: &Fleet) -> Fleet {
     Fleet::new(fleet.setting.clone())
 }
 
-/// What a caller of [`TOKEN`] does after its request ends.
+/// What a caller with the request [`TOKEN`] does after it ends.
 enum NextCall {
     None,
     After(Duration),

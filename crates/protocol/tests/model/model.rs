@@ -327,7 +327,7 @@ impl Fleet {
         })
     }
 
-    /// A delayed write whose condition is not met now never will be applied, since versions only grow.
+    /// A delayed write whose condition is not met now will never be applied, since versions only grow.
     fn drop_stale_writes(&self, world: &mut World) {
         for who in 0..world.instances.len() {
             let delayed = world.instances[who].delayed.as_ref();

@@ -72,9 +72,9 @@ impl Fleet {
         match (self.setting.without, &mut effect) {
             // The login still follows. The flow does not look for its permit, because the write was applied.
             (Some(Guard::PermitBeforeLogin), Effect::WriteLimiter { next, .. }) => next.permits.clear(),
-            // The refresh token stays as it was read. The flow goes on with its own copy of the record, in which the
+            // The refresh token stays as it was read. The flow continues with its own copy of the record, in which the
             // token is consumed. So the write that ends the lease leaves it consumed or available depending on the
-            // outcome alone, as ever.
+            // outcome alone, as usual.
             (Some(Guard::ConsumedOnAcquire), Effect::WriteAccount { next, .. }) if next.lease.is_some() => {
                 let before = cached(world, who).and_then(|account| account.pair.as_ref());
                 if let (Some(pair), Some(before)) = (&mut next.pair, before) {
@@ -91,8 +91,8 @@ impl Fleet {
                 next.cooldown.take_if(|cooldown| cooldown.reason != CooldownReason::BudgetExhausted);
             }
             // The latest instant of sending is the earliest of two bounds. It is computed again without one of them. An
-            // earlier check of the clock in the flow only saves a permit or a write. The instance may be paused after
-            // it, and this guard is for that case.
+            // earlier check of the clock in the flow only saves a permit or a write; this guard is for an instance that
+            // is paused after that check.
             (Some(Guard::PermitFreshness), Effect::Send { call: Call::Login(_), not_after }) => {
                 *not_after = self.bound_by_lease(world, who);
             }
@@ -130,8 +130,8 @@ impl Fleet {
         }
     }
 
-    /// The instance's clock at a step. Without the guard, the flow is told that its permit was written in no time. So it
-    /// does not look whether the permit is still fresh.
+    /// The instance's clock at a step. Without the guard, the flow is told that its permit was written in no time. So
+    /// it does not check whether the permit is still fresh.
     pub(crate) fn clock_of_step(&self, world: &World, who: usize, event: &Event) -> Timestamp {
         let effect = world.instances[who].running.as_ref().map(|running| &running.effect);
         let written = *event == Event::Written(WriteOutcome::Applied);

@@ -141,7 +141,7 @@ impl Setting {
         Duration::from_secs(ahead.abs_diff(self.clocks.iter().min().copied().unwrap_or_default()))
     }
 
-    /// Whether any request of an instance fits.
+    /// Whether any request of an instance satisfies a condition.
     pub(crate) fn has(&self, fits: impl Fn(Intent) -> bool) -> bool {
         self.requests.iter().flatten().any(|(_, intent)| fits(*intent))
     }

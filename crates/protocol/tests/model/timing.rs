@@ -106,7 +106,7 @@ impl Fleet {
         instants
     }
 
-    /// When a pause ends that is to last until an instant.
+    /// When a pause that should last until an instant ends.
     ///
     /// While another attempt holds the lease and the record is as the instance last saw it, it only reads the same
     /// record again. The model leaves these reads out, and lets the pause last until the lease lapses.
@@ -136,7 +136,7 @@ impl Fleet {
     }
 }
 
-/// Whether an instance has something to do. One that pauses by itself has not.
+/// Whether an instance has something to do. One that pauses by itself does not.
 pub(crate) fn is_busy(world: &World) -> bool {
     let running = world.instances.iter().filter_map(|instance| instance.running.as_ref());
     running.into_iter().any(|running| !matches!(running.effect, Effect::Pause { .. }))

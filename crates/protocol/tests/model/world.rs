@@ -108,7 +108,7 @@ pub(crate) enum Invariant {
     CooldownIsKept,
     /// I7.
     FailureHasReason,
-    /// However many callers and probes find tokens dead, pairs are renewed only so often.
+    /// However many callers and probes find tokens dead, the number of renewals is bounded.
     RenewalsAreBounded,
     /// An operator's refresh is carried out at most once a minute.
     ReplacedOncePerMinute,
@@ -314,7 +314,7 @@ impl World {
         }
     }
 
-    /// A pair was seen with a generation, which must be the same as ever.
+    /// A pair was seen with a generation, which must be the one that it had before.
     pub(crate) fn check_generation(&mut self, account: usize, fence: Generation, session: usize) {
         let generation = self.accounts[account].generation_of(fence);
         let generations = &mut self.accounts[account].generations;
@@ -327,7 +327,7 @@ impl World {
         self.demand(same, Invariant::GenerationNamesOnePair);
     }
 
-    /// Something that is written now holds the fleet up until an instant.
+    /// A write now delays the fleet until an instant.
     pub(crate) fn check_pause(&mut self, setting: &Setting, until: Option<Timestamp>) {
         let latest = self.now.plus(LONGEST_PAUSE).plus(setting.clock_difference());
         self.demand(until.is_none_or(|until| until <= latest), Invariant::PauseBeginsNow);
@@ -341,7 +341,7 @@ impl World {
     }
 }
 
-/// The pauses of a run are shorter: two refusals of a login, or a full budget.
+/// Every pause in a run is shorter: two refusals of a login, or a full budget.
 const LONGEST_PAUSE: Duration = Duration::from_secs(150);
 
 fn number_of(setting: &Setting, holder: Holder) -> u64 {

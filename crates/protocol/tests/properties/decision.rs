@@ -50,7 +50,7 @@ proptest! {
         let wants_a_token = matches!(request.intent, Intent::Token { .. } | Intent::Replace);
         match decide(&request, progress, &account, cx) {
             Decision::Answer(answer) => {
-                // An operator's second refresh within a minute is answered with the pair that is there.
+                // An operator's second refresh within a minute is answered with the current pair.
                 let limited = request.intent == Intent::Replace && account.replaced_at.is_some();
                 let expected = pair.and_then(|pair| request.answer_with(progress, pair, cx, ServedFrom::Table));
                 let is_last = cooldown.is_some() && pair.is_some_and(|pair| pair.origin.needs_client());

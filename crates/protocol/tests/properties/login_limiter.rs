@@ -11,8 +11,8 @@ use token_broker_protocol::{
 proptest! {
     #![proptest_config(config())]
 
-    /// Permits of a clock that was far ahead begin to count when they come within the bound of their kind, so only a
-    /// new permit tells.
+    /// The budget is checked at each new permit: stored permits of a clock that was far ahead begin to count later,
+    /// when they come within the bound of their kind.
     #[test]
     fn permits_never_exceed_the_budget(
         limiter in limiter(), policy in policy(), now in instant(),
@@ -32,7 +32,7 @@ proptest! {
         }
     }
 
-    /// In any window, by the dates of the permits; a host that counts all asks for one before a refresh, too.
+    /// In any window, by the dates of the permits. A host that counts all requests needs one before a refresh too.
     #[test]
     fn a_limit_is_kept_in_any_window(
         requests in 1..=100_usize, seconds in 1..=3_600_u64, policy in policy(), now in instant(),

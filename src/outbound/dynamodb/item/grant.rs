@@ -1,4 +1,4 @@
-//! What the record of a grant that only a person can renew holds besides its pair.
+//! The state of a grant that only a person can renew.
 
 use super::pair::{from_origin, to_origin};
 use super::{

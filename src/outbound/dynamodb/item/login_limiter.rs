@@ -30,7 +30,7 @@ pub fn from_login_limiter(name: &LimiterName, limiter: &LoginLimiter) -> Item {
         list("permits", permits),
     ]);
     item.extend(limiter.blocked_until.map(|until| instant("blocked_until_ms", until)));
-    // Earlier releases know this one only.
+    // Earlier releases know only this one.
     let other = (limiter.window != LOGIN_WINDOW).then_some(limiter.window.as_secs());
     item.extend(other.map(|seconds| number("window_seconds", seconds)));
     item

@@ -136,8 +136,8 @@ pub(super) fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
     })
 }
 
-/// An OAuth 2.0 origin has Convirza V2's mark, with which release 0.1.0 sends a token nowhere: it does not know the other
-/// attributes, and drops them with its next write.
+/// An OAuth 2.0 origin carries Convirza V2's mark, so that release 0.1.0 sends its tokens nowhere: it does not know the
+/// other attributes, and drops them with its next write.
 pub(super) fn from_origin(origin: &Origin) -> Option<(String, AttributeValue)> {
     const V2: &str = "convirza-v2";
     let (mark, urls) = match origin {

@@ -32,7 +32,7 @@ fn an_impossible_lease_ages_across_requests_by_uptime() {
     let mut second = Flow::new(world.request(TOKEN), first.cache().clone());
     let began = world.now;
     world.run(&mut second, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.now, began, "it does not wait once more");
+    assert_eq!(world.now, began, "it does not wait again");
     // Another version is another lease.
     written_ahead(&mut world);
     let mut third = Flow::new(world.request(TOKEN), first.cache().clone());
@@ -133,7 +133,7 @@ fn a_clock_that_steps_under_the_lease_takes_no_permit() {
     let effect = world.drive_to(&mut flow, "read limiter");
     let event = world.perform(effect);
     let effect = performed(flow.step(untrusted(world.now), event));
-    assert_eq!(effect.name(), "read limiter", "it looks at the time once more");
+    assert_eq!(effect.name(), "read limiter", "it checks the time again");
     let event = world.perform(effect);
     let effect = performed(flow.step(untrusted(world.now), event));
     assert_eq!(effect.name(), "write account", "it gives the lease back");
@@ -207,7 +207,7 @@ fn a_step_during_a_call_dates_no_pause_ahead() {
 }
 
 #[test]
-fn the_store_s_time_moves_the_deadline_with_it() {
+fn a_corrected_clock_moves_the_deadline_with_it() {
     let mut world = World::new();
     let request = world.request(TOKEN);
     let left = request.deadline.since(world.now);

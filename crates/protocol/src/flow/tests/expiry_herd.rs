@@ -6,7 +6,7 @@ use crate::CachedRecord;
 /// The duration of one read or write. The test gives that of an upstream call.
 const STORE_TAKES: Duration = Duration::from_millis(10);
 
-/// So many instances with an empty cache ask for a token. Returns their answers in order.
+/// `size` instances with an empty cache ask for a token. Returns their answers in order.
 fn herd(world: &mut World, size: usize, call_takes: Duration) -> Vec<Answer> {
     let newcomer = || (world.now, Flow::new(world.request(TOKEN), Cache::default()), None);
     let mut waiting: Vec<_> = (0..size).map(|_| newcomer()).collect();
@@ -51,16 +51,16 @@ fn f02_a_herd_at_expiry_does_not_fight_for_the_lease() {
     let answers = herd(&mut world, 500, Duration::from_millis(300));
     assert!(all_got_one_pair(&answers, 500));
     let conflicts = world.count("write account") - 2;
-    assert!(conflicts <= 5, "{conflicts} of 499 went for a lease that was taken");
+    assert!(conflicts <= 5, "{conflicts} of 499 tried to take a lease that was held");
 }
 
 #[test]
-fn a_request_that_the_draw_selected_is_not_drawn_again() {
+fn a_request_that_the_draw_selected_is_not_selected_again() {
     let mut world = World::with_pair(Duration::from_secs(12 * 3600));
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let read = performed(flow.begin(cx(world.now, Draw(u64::MAX))));
     let event = world.perform(read);
-    // One request in 2^10 is selected by now, and pauses before it goes for the lease.
+    // One request in 2^10 is selected by now, and pauses before it tries to take the lease.
     let pause = performed(flow.step(cx(world.now, Draw(1 << 53)), event));
     assert_eq!(pause.name(), "pause");
     let event = world.perform(pause);
@@ -70,7 +70,7 @@ fn a_request_that_the_draw_selected_is_not_drawn_again() {
 }
 
 #[test]
-fn a_request_that_the_cache_selected_is_not_drawn_again() {
+fn a_request_that_the_cache_selected_is_selected_once() {
     let mut world = World::with_pair(Duration::from_secs(3600));
     let record = Some(CachedRecord {
         account: world.account.clone(),

@@ -17,7 +17,7 @@ fn down(_: &mut World, effect: &Effect) -> Fate {
     }
 }
 
-/// What an instance knows that has obtained a pair, and could not save it.
+/// The cache of an instance that has obtained a pair and could not save it.
 fn unsaved(world: &mut World) -> Cache {
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let fate = |world: &mut World, effect: &Effect| {
@@ -70,7 +70,7 @@ fn an_unsaved_pair_is_served_while_another_attempt_runs() {
     let answer = world.run(&mut flow, |_, _| Fate::Done).unwrap();
     assert_eq!(answer.access_token, Secret::from("access 1"));
     let mut cut_off = Flow::new(world.request(TOKEN), flow.cache().clone());
-    assert_eq!(world.run(&mut cut_off, down), Ok(answer), "the table is out of reach");
+    assert_eq!(world.run(&mut cut_off, down), Ok(answer), "the table is unreachable");
 }
 
 #[test]

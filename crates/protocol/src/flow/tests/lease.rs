@@ -314,7 +314,7 @@ fn a_call_leaves_only_while_its_caller_can_wait() {
     assert_eq!((result, world.grants), (Err(Failure::TooLittleTime), 0));
 }
 
-/// The other attempt has used the refresh token up, so a login is needed. The secret failed a moment ago.
+/// The other attempt has used up the refresh token, so a login is needed. The secret failed a moment ago.
 #[test]
 fn a_secret_that_failed_is_not_read_after_a_lease_conflict() {
     let mut world = World::with_pair(Duration::from_secs(30));

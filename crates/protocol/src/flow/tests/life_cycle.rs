@@ -44,11 +44,11 @@ fn f13_a_thousand_reports_on_a_live_token_are_one_probe() {
     world.pass(Duration::from_secs(15));
     let mut later = Flow::new(reporting(&world, 7), Cache::default());
     world.run(&mut later, |_, _| Fate::Done).unwrap();
-    assert_eq!(world.count("probe"), 2, "one an interval");
+    assert_eq!(world.count("probe"), 2, "one per interval");
 }
 
 #[test]
-fn a_report_on_an_old_generation_asks_no_upstream() {
+fn a_report_on_an_old_generation_causes_no_call() {
     let mut world = World::with_pair(WEEK);
     let mut flow = Flow::new(reporting(&world, 6), Cache::default());
     world.run(&mut flow, |_, _| Fate::Done).unwrap();
@@ -75,7 +75,7 @@ fn an_inconclusive_probe_keeps_the_token_and_delays_the_next() {
             assert_eq!(answer.generation, Generation(7));
         }
         assert_eq!(world.count("probe"), 1, "{reply:?}");
-        // The API's trouble disturbs no renewal, of this account or of others.
+        // A fault of the API delays no renewal, of this account or of others.
         assert_eq!((world.account.cooldown, world.account.lease), (None, None));
         assert_eq!(world.limiter, LoginLimiter::default());
     }
@@ -201,7 +201,7 @@ fn f14_a_pair_revoked_during_its_renewal_does_not_come_back() {
     let answer = revoked_by_an_operator(&mut world, &mut renewing);
     assert_eq!(world.count("login"), 1);
     assert_eq!(answer.generation, world.pair().generation);
-    assert_eq!(world.pending(), ["refresh 1", "access 1"], "the tokens that the renewal brought");
+    assert_eq!(world.pending(), ["refresh 1", "access 1"], "the tokens that the renewal obtained");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_window_that_grows_blocks_the_host_for_one_window() {
     assert_eq!(blocked, POLICY.permit_window(ALL.window));
     world.pass(blocked);
     assert!(world.token().is_ok());
-    // Nobody has written over the whole window.
+    // No one has written for a whole window.
     let mut world = limited(World::new(), ALL);
     world.limiter = world.limiter.try_acquire(&POLICY, &other, Holder(1), START).unwrap();
     world.pass(POLICY.permit_window(ALL.window));

@@ -25,7 +25,7 @@ fn a_slow_limiter_wears_out_no_permits() {
 }
 
 #[test]
-fn one_slow_write_of_the_limiter_is_made_good() {
+fn one_slow_limiter_write_still_leads_to_a_login() {
     let mut world = World::new();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world
@@ -39,9 +39,9 @@ fn one_slow_write_of_the_limiter_is_made_good() {
     assert_eq!((world.limiter.permits.len(), world.count("login"), world.grants), (1, 1, 1));
 }
 
-/// The write that dates the permit anew meets another account's. That makes it no slower.
+/// The write with the permit's new date conflicts with another account's. That does not count as slow.
 #[test]
-fn a_permit_that_meets_a_conflict_is_dated_anew_again() {
+fn a_new_date_that_meets_a_conflict_is_written_again() {
     let mut world = World::new();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     world

@@ -92,7 +92,7 @@ mod a_refresh {
         let mut world = world(HALF_A_MINUTE);
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         let answer = world.run(&mut flow, answering("refresh", UpstreamReply::ClientRefused)).unwrap();
-        assert_eq!(answer.generation, Generation(7), "what is left of it");
+        assert_eq!(answer.generation, Generation(7), "its remaining life");
         assert!(!refresh_token(&world).consumed);
         assert!(world.account.rejected_secret.is_none() && world.account.cooldown.is_some());
         assert_eq!((world.count("refresh"), world.count("login")), (1, 0));
@@ -101,7 +101,7 @@ mod a_refresh {
         assert_eq!(
             (world.count("refresh"), world.count("login")),
             (2, 0),
-            "the same token, by a mended client"
+            "the same token, once the client is repaired"
         );
     }
 

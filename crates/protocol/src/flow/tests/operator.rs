@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_operator_who_presses_often_refreshes_once_a_minute() {
+fn an_operators_refresh_runs_at_most_once_a_minute() {
     let mut world = World::with_pair(WEEK);
     for _ in 0..40 {
         let mut flow = Flow::new(world.request(Intent::Replace), Cache::default());
@@ -32,7 +32,7 @@ fn an_operators_refresh_logs_in_with_a_changed_secret() {
     world.run(&mut changed, |_, _| Fate::Done).unwrap();
     assert_eq!((world.count("refresh"), world.count("login")), (1, 2));
     assert_eq!(world.pair().secret_version, Some(SecretVersion("v2".to_owned())));
-    // A secret that cannot be read keeps no operator from refreshing.
+    // An unreadable secret does not keep an operator from refreshing.
     world.pass(Duration::from_secs(60));
     world.secret = Err(SecretError::Unreachable);
     let mut unread = Flow::new(world.request(Intent::Replace), Cache::default());

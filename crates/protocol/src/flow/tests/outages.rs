@@ -35,7 +35,7 @@ fn a_request_that_waited_shares_the_failure_of_the_other() {
         assert!(matches!(result, Err(Failure::UpstreamUnavailable { .. })));
         assert_eq!(
             world.requested, requested,
-            "a copy is as good as a look only if it is younger than the request"
+            "a copy is as good as a read only if it is younger than the request"
         );
     }
 }
@@ -141,7 +141,7 @@ fn a_limiter_that_cannot_be_written_allows_no_login() {
     assert_eq!((world.count("write limiter"), world.count("pause"), world.count("login")), (8, 7, 0));
     assert_eq!(world.account.lease, None, "the lease is given back");
 
-    // With two seconds to spare for paying, it gives up when they are over.
+    // With two seconds to acquire the permit, it gives up when they are over.
     let mut world = World::new();
     let request = Request { deadline: START.plus(Duration::from_secs(8)), ..world.request(TOKEN) };
     let result = world.run(&mut Flow::new(request, Cache::default()), limiter_conflicts);
@@ -152,7 +152,7 @@ fn a_limiter_that_cannot_be_written_allows_no_login() {
 
 #[test]
 fn a_permit_is_retried_until_its_login_may_not_leave() {
-    // The lease of a caller with time enough, less an upstream call and the margin.
+    // The lease of a caller with enough time, less an upstream call and the margin.
     let latest = START.plus(Duration::from_secs(8));
     let pauses_until = |before_ms| {
         let mut world = World::new();
@@ -261,7 +261,7 @@ fn a_secret_that_cannot_be_read_is_read_once_in_a_while() {
 }
 
 #[test]
-fn a_failing_upstream_gets_few_attempts_ahead_of_time() {
+fn a_failing_upstream_gets_few_early_attempts() {
     let mut world = World::with_pair(Duration::from_secs(86_400));
     world.account.pair.as_mut().unwrap().issued_at = START.minus(6 * 24 * 3600 * SECOND);
     world.pass(Duration::from_secs(9_000));
@@ -306,7 +306,7 @@ fn a_rate_limit_of_another_host_blocks_only_that_host() {
 }
 
 #[test]
-fn an_unreadable_item_is_told_to_requests_that_waited() {
+fn an_unreadable_item_is_reported_to_waiting_requests() {
     let mut world = World::new();
     let waiting = world.request(TOKEN);
     world.pass(Duration::from_millis(1));
@@ -349,7 +349,7 @@ fn a_caller_learns_how_the_upstream_failed() {
 }
 
 #[test]
-fn a_secret_s_failure_hides_no_pair_of_another_instance() {
+fn a_secret_failure_hides_no_pair_of_another_instance() {
     let mut world = World::new();
     world.secret = Err(SecretError::Unreachable);
     let mut first = Flow::new(world.request(TOKEN), Cache::default());
@@ -361,7 +361,7 @@ fn a_secret_s_failure_hides_no_pair_of_another_instance() {
 }
 
 #[test]
-fn refused_writes_are_reported_as_the_store_s_own_reason() {
+fn refused_writes_are_reported_with_the_stores_reason() {
     let refusal = crate::ServiceRefusal {
         service: "DynamoDB",
         operation: "PutItem",

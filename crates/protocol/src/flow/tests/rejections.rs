@@ -75,7 +75,7 @@ fn a_next_try_that_is_refused_counts_as_a_rejection() {
     assert!(world.account.rejected_secret.is_some());
     assert!(matches!(refused(&mut world, TOKEN), Failure::UpstreamUnavailable { .. }), "it is in cooldown");
     world.pass(Duration::from_secs(90));
-    assert_eq!((refused(&mut world, TOKEN), world.count("login")), (rejected(), 2), "it is not due any more");
+    assert_eq!((refused(&mut world, TOKEN), world.count("login")), (rejected(), 2), "it is no longer due");
     world.pass(HOUR * 14);
     assert_eq!((refused(&mut world, TOKEN), world.count("login")), (rejected(), 3));
 }

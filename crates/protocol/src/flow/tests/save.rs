@@ -16,7 +16,7 @@ fn f10_a_save_whose_reply_was_lost_is_recognised() {
             .unwrap();
         assert_eq!(world.pair().generation, answer.generation, "{lost:?}");
         assert_eq!((world.count("login"), world.count("write account")), (1, 2));
-        assert_eq!(answer.served_from, ServedFrom::Upstream, "it is this request's own pair");
+        assert_eq!(answer.served_from, ServedFrom::Upstream, "this request obtained it");
     }
 }
 
@@ -86,7 +86,7 @@ fn an_orphan_is_not_revoked_if_a_caller_may_hold_its_tokens() {
     /// What happens while a flow that has obtained a pair is paused beyond its lease.
     type Meanwhile = fn(&mut World);
     let meanwhiles: [(&str, Meanwhile); 3] = [
-        ("the upstream gives the very same tokens once more", |world| {
+        ("the upstream returns the very same tokens again", |world| {
             world.grants = 0;
             world.token().unwrap();
         }),
@@ -185,7 +185,7 @@ fn a_pending_pair_that_was_handed_out_is_not_revoked() {
     assert_eq!(second.cache().pending_write, None);
 }
 
-/// The table can be read, and carries out no write after the login.
+/// The table can be read, but carries out no write after the login.
 fn unwritable(world: &mut World, effect: &Effect) -> Fate {
     match effect {
         Effect::WriteAccount { .. } if world.count("login") == 1 => {
@@ -196,7 +196,7 @@ fn unwritable(world: &mut World, effect: &Effect) -> Fate {
 }
 
 #[test]
-fn a_pair_is_saved_patiently_and_a_failure_three_times() {
+fn a_pair_is_saved_for_seconds_a_failure_in_three_tries() {
     let mut world = World::new();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let mut last_try = START;

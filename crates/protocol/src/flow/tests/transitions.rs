@@ -85,7 +85,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// What the further course depends on. Two visits with the same key are not walked twice.
+    /// Everything that the rest of the walk depends on. Two visits with the same key are not walked twice.
     fn key(&self) -> u64 {
         let flow = &self.flow;
         let cx = cx(self.now, Draw(1));
@@ -151,7 +151,7 @@ impl Visit {
         hasher.finish()
     }
 
-    /// Everything that may be told of the pending effect.
+    /// Every event that may answer the pending effect.
     fn events(&self) -> Vec<(String, Event)> {
         match &self.pending {
             Effect::ReadAccount => {

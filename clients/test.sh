@@ -39,7 +39,7 @@ relative_links() { # FOLDER: those of its README, which lead nowhere on a regist
     grep -noE '\]\([^)]*\)' "$1/README.md" | grep -vE '\((https?:|#)'
 }
 
-install_python() { # FOLDER, whose file `installed` says for what it is
+install_python() { # FOLDER, whose file `installed` records the versions
     local key
     key="$("$PYTHON" --version) $(cksum clients/python/pyproject.toml)"
     [ "$(cat "$1/installed" 2>/dev/null)" = "$key" ] && return

@@ -11,7 +11,7 @@ export interface Token {
     readonly requestedAt: number;
     /** When the caller must stop using it, in milliseconds by the wall clock. */
     readonly expiresAt: number;
-    /** Fields of the upstream's answer that the broker hands on, such as the host of the account's API. */
+    /** Fields of the upstream's answer that the broker passes on, such as the host of the account's API. */
     readonly extra: Readonly<Record<string, unknown>>;
 }
 

@@ -31,7 +31,7 @@ const LONGEST_RENEWAL_PAUSE_MS = 300_000;
 const OLDER_TOKEN_MS = 30_000;
 // After the broker has found a reported token alive, the same generation is not reported again for this long.
 const REPORT_MS = 5_000;
-// A limit, so that a caller with ever new account names cannot fill the memory.
+// A limit, so that a caller that keeps using new account names cannot fill the memory.
 const MOST_ACCOUNTS = 1_000;
 
 class Token {

@@ -261,7 +261,7 @@ function decode(text) {
     }
 }
 
-// More than a billion seconds cannot be meant.
+// More than a billion seconds must be a mistake.
 function wholeSeconds(value) {
     if (typeof value === "string" && /^\d{1,9}$/.test(value)) return Number(value);
     return Number.isInteger(value) && value >= 0 && value < 1e9 ? value : undefined;

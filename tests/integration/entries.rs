@@ -140,7 +140,7 @@ async fn a_malformed_http_event_is_400_and_never_a_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_json_or_nested_too_deeply_is_invalid() {
+async fn text_that_is_not_json_or_too_deep_is_invalid() {
     let world = world().await;
     let instance = instance::start(&world, &[]).await;
     let deep = format!(r#"{{"account":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));

@@ -37,7 +37,7 @@ async fn the_first_answer_of_an_instance_comes_from_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_fails_at_the_start_is_made_up_for() {
+async fn a_failed_prefetch_is_repeated_by_the_first_request() {
     let world = world_with_pair().await;
     for fault in [AwsFault::AccessDenied, AwsFault::Hang] {
         world.dynamodb.faults().set(Operations::Reads, fault, Some(1));

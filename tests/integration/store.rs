@@ -175,7 +175,7 @@ mod conditional_writes {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_several_at_once_on_one_version_one_is_applied() {
+    async fn of_concurrent_writes_of_one_version_one_is_applied() {
         let world = world().await;
         let (store, account) = (ports(&world).store, name());
         for version in 0..20 {
@@ -242,7 +242,7 @@ mod outages {
     }
 
     #[tokio::test]
-    async fn are_believed_rather_than_an_answer_of_a_stranger() {
+    async fn are_believed_rather_than_a_strangers_response() {
         for fault in [AwsFault::EmptySuccess, AwsFault::Unproven] {
             let world = world().await;
             world.dynamodb.faults().set(Operations::All, fault, None);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_may_have_apis_of_their_own() {
+    fn accounts_may_have_their_own_apis() {
         let list = |text| parse(&[("TOKEN_BROKER_TOKEN", "guard"), ("TOKEN_BROKER_API_URLS", text)]);
         let settings = list("crm=https://www.zohoapis.eu, erp=https://erp.example/v2,").unwrap();
         let url = |name| settings.apis[&AccountName::parse(name).unwrap()].clone();

@@ -87,7 +87,7 @@ impl Environment {
     }
 
     /// The agent's port: `TOKEN_BROKER_PORT`, or the usual one. A URL, which Kubernetes injects for a Service named
-    /// token-broker, is ignored. None if it is no port.
+    /// token-broker, is ignored. `None` if it is not a port.
     pub fn agent_port(&self) -> Option<u16> {
         match self.get("TOKEN_BROKER_PORT").map(str::trim) {
             Some(text) if !text.contains("://") => text.parse().ok(),

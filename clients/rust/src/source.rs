@@ -18,8 +18,8 @@ use tokio::sync::watch;
 const TICK: Duration = Duration::from_secs(5);
 /// The shortest pause of [`TokenSource::keep_fresh`] between two calls, whatever the broker answers.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// A limit, so that a caller with ever new account names cannot fill the memory. Calls in flight may exceed it for a
-/// while.
+/// A limit, so that a caller that keeps using new account names cannot fill the memory. Calls in flight may exceed it
+/// for a while.
 const MOST_ACCOUNTS: usize = 1_000;
 
 /// Time limits.

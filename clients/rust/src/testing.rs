@@ -51,7 +51,7 @@ impl FakeBroker {
         self.lock().expires_in = expires_in;
     }
 
-    /// The fields of the upstream's answer that each answer hands on.
+    /// The fields of the upstream's answer that each answer passes on.
     pub fn set_extra(&self, extra: Option<Extra>) {
         self.lock().extra = extra;
     }

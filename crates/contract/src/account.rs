@@ -14,7 +14,7 @@ impl AccountName {
     /// The rule for a name, for error texts.
     pub const RULE: &str = "a name of 1 to 63 lower-case letters, digits and hyphens";
 
-    /// Accepts a well-formed name only.
+    /// Accepts only a well-formed name.
     pub fn parse(text: &str) -> Option<Self> {
         let lower_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let mut bytes = text.bytes();

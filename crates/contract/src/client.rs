@@ -10,7 +10,7 @@ impl ClientName {
     /// The rule for a name, for error texts.
     pub const RULE: &str = "a name of 1 to 64 letters, digits and characters of ._:/@-";
 
-    /// Accepts a well-formed name only.
+    /// Accepts only a well-formed name.
     pub fn parse(text: &str) -> Option<Self> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
         let is_well_formed = (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);

@@ -28,7 +28,7 @@ impl ErrorAnswer {
         Value::Object(fields.into_iter().flatten().collect()).to_string()
     }
 
-    /// Reads such a body; none if it has no code. Each field by itself: one that is malformed does not hide the code.
+    /// Reads such a body; `None` if it has no code. A malformed field does not hide the code.
     pub fn read(json: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(json).ok()?;
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 pub struct Extra(Secret);
 
 impl Extra {
-    /// Parses the text of an object. None if it is anything else, or empty.
+    /// Parses the text of an object; `None` if it is anything else, or empty.
     pub fn parse(json: &str) -> Option<Self> {
         Self::new(&fields(json)?)
     }
 
-    /// An object of these fields; none if there are none.
+    /// An object of these fields; `None` if there are none.
     pub fn new(fields: &BTreeMap<String, &RawValue>) -> Option<Self> {
         let text = serde_json::to_string(fields).ok()?;
         (!fields.is_empty()).then(|| Self(Secret::new(text)))
@@ -26,7 +26,7 @@ impl Extra {
         self.0.expose()
     }
 
-    /// The newer fields, and those of the earlier ones that did not come again.
+    /// The newer fields, and the earlier ones that were not sent again.
     pub fn merged(earlier: Option<&Self>, newer: Option<Self>) -> Option<Self> {
         let (Some(earlier), Some(newer)) = (earlier, &newer) else {
             return newer.or_else(|| earlier.cloned());
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_does_not_come_again_is_kept() {
+    fn a_field_that_is_not_sent_again_is_kept() {
         let (earlier, newer) = (extra(r#"{"a":1,"b":2}"#), extra(r#"{"b":3}"#));
         assert_eq!(Extra::merged(earlier.as_ref(), newer.clone()), extra(r#"{"a":1,"b":3}"#));
         assert_eq!(Extra::merged(earlier.as_ref(), None), earlier);

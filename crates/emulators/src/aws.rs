@@ -158,7 +158,7 @@ pub(crate) fn response(status: StatusCode, body: &serde_json::Value) -> Response
     (status, headers, body).into_response()
 }
 
-/// Takes the proof from a response.
+/// Removes the proof from a response.
 pub(crate) fn without_proof(mut response: Response) -> Response {
     for name in [REQUEST_ID, CHECKSUM] {
         response.headers_mut().remove(name);

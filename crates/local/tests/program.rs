@@ -125,7 +125,7 @@ async fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn the_agents_port_that_is_taken_is_reported_with_its_variable() {
+async fn a_taken_agent_port_is_reported_with_its_variable() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     for (port, message) in

@@ -88,7 +88,7 @@ async fn a_path_without_a_route_says_how_to_add_one() {
 }
 
 #[tokio::test]
-async fn a_reset_begins_anew_everywhere() {
+async fn a_reset_clears_everything() {
     let routes = serde_json::from_value(json!([{"path": "/v3/kept"}])).expect("a route");
     let stack = stack(Options { routes, ..Options::default() }).await;
     let before = broker_token(&stack).await;

@@ -1,4 +1,4 @@
-// A function that caches the token as one usually does, on a minimal Lambda runtime.
+// The usual function that caches the token, on a minimal Lambda runtime.
 const { DynamoDBClient, GetItemCommand } = require("@aws-sdk/client-dynamodb");
 
 const dynamodb = new DynamoDBClient({});

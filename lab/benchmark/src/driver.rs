@@ -111,7 +111,7 @@ impl Drop for Function {
     }
 }
 
-/// The program's output is read, as by Lambda.
+/// The program's output is read, as Lambda does.
 fn spawn(program: &Program, api: SocketAddr) -> Child {
     let (name, arguments) = program.command.split_first().expect("a command");
     let mut process = Command::new(name)

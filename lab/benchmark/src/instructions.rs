@@ -1,11 +1,11 @@
-//! The processor's instructions of a cold start and of warm invocations, counted by Callgrind. Unlike times they hardly
-//! depend on the machine, so CI compares them with the numbers in `instructions.txt`.
+//! The processor's instructions of a cold start and of warm invocations, counted by Callgrind. Unlike times, they
+//! hardly depend on the machine, so CI compares them with the numbers in `instructions.txt`.
 
 use crate::driver::{Function, Program};
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
-/// A change that adds or saves more than this has to change the numbers too.
+/// A change that adds or saves more than this must update the numbers too.
 const TOLERANCE_PERCENT: u64 = 3;
 const INVOCATIONS: u64 = 200;
 
@@ -32,7 +32,7 @@ pub(crate) fn check(broker: &Program, nothing: &Program, events: &[(&str, Arc<[u
         let _ = writeln!(now, "{name}: {instructions}");
     }
     if !all_within {
-        println!("\nIf that is meant, {} has to say:\n{now}", Path::new(BUDGET).display());
+        println!("\nIf this is intended, {} must say:\n{now}", Path::new(BUDGET).display());
     }
     all_within
 }

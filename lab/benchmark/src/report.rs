@@ -88,7 +88,7 @@ impl Report {
         self.0.push(row);
     }
 
-    /// Prints the table as docs/PERFORMANCE.md has it.
+    /// Prints the table of docs/PERFORMANCE.md.
     pub(crate) fn print(&self, binary: &str) {
         println!(
             "\n| figure | broker, median | p99 | do-nothing | ratio | at most |\n| --- | --- | --- | --- | --- | --- |"

@@ -37,7 +37,7 @@ fn shape(payload: &[u8]) -> Shape {
 /// Checks one payload.
 pub(crate) fn check(payload: &[u8]) {
     let shape = shape(payload);
-    // One of the others is enough for each payload: none accepts an HTTP event, and most payloads recur.
+    // One of the other aliases is enough for each payload: none accepts an HTTP event, and most payloads recur.
     let sum = payload.iter().fold(0, |sum: usize, byte| sum + usize::from(*byte));
     for alias in ["http", DIRECT[sum % DIRECT.len()]] {
         let (aliases, callers) = deployed();

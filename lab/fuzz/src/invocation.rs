@@ -64,7 +64,7 @@ pub(crate) fn invoke(payload: &[u8], alias: &str, aliases: Aliases, callers: Cal
     context.invoked_function_arn =
         if alias.is_empty() { function.to_owned() } else { format!("{function}:{alias}") };
     let text = String::from_utf8_lossy(payload);
-    // As the runtime does.
+    // Deserialized as the runtime does it.
     let mut json = serde_json::Deserializer::from_slice(payload);
     let payload = Payload::deserialize(&mut json).expect("every payload is accepted");
     let answer = handler.handle(LambdaEvent::new(payload, context));

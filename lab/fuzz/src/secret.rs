@@ -14,7 +14,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
     if let Some(mut value) = value {
         append(&mut value, MARK);
-        // The version and the hosts remain those of the secret, so that the later checks are reached.
+        // The version and the hosts stay as they are, so that the later checks are reached.
         let original = serde_json::from_str::<Value>(text).unwrap_or_default();
         for kept in [
             &[][..],

@@ -308,7 +308,7 @@ fn is_usable(pair: &Pair, request: &Request, cx: Context<'_>) -> bool {
     cx.policy.usable(pair, SHORTEST_TTL, cx.now) && rejected != Some(pair.generation)
 }
 
-/// Hands out a pair, even if it lives shorter than was requested.
+/// Hands out a pair, even if its life is shorter than requested.
 fn answer(cx: Context<'_>, pair: &Pair) -> Step {
     let answer = Answer::from_pair(pair, cx.policy, cx.now, ServedFrom::Table);
     let nothing_left = Failure::UpstreamUnavailable {

@@ -196,7 +196,7 @@ impl Checks {
 
     /// Notes the permit that a write of the limiter adds. No account holds more than its share.
     pub(crate) fn permits_are_written(&mut self, account: usize, limiter: &LoginLimiter, now_ms: u64) {
-        // Another limit is shared by need: an account that is alone may hold all of it.
+        // Other limits are shared by need: an account that is alone may hold all permits.
         let share = if self.limit.is_some() { self.login_budget } else { self.login_budget.div_ceil(2) };
         for permit in &limiter.permits {
             if self.permits.insert(permit.holder) {

@@ -33,8 +33,8 @@ pub(crate) enum Fault {
     LoginsForbidden,
     /// Another client behind the same address uses up the logins.
     Neighbour,
-    /// Another client logs in as the first account's user whenever a login of the fleet ends its session, and ends the
-    /// fleet's session by that.
+    /// Another client logs in as the first account's user whenever a login of the fleet ends its session, which ends
+    /// the fleet's session.
     Rival,
     /// Every other caller reports its token, dead or alive, and the API answers 401 to every probe.
     Lies,

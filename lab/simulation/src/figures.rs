@@ -10,7 +10,7 @@ pub struct Figures {
     pub logins_by_minute: BTreeMap<u64, u32>,
     /// The ages of the pairs that were handed out, as sum in milliseconds and count, by the hour of the run.
     pub ages_by_hour: BTreeMap<u64, (u64, u64)>,
-    /// How long each request waited that got a token.
+    /// How long each request that got a token waited.
     pub waits_ms: Vec<u64>,
     /// Reads of the table.
     pub reads: u64,

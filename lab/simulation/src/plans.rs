@@ -22,7 +22,7 @@ pub struct Plan {
     /// The number of instances at any time.
     pub instances: usize,
     pub(crate) login_budget: usize,
-    /// The limit of another provider than Convirza. It counts refreshes, too.
+    /// The limit of a provider other than Convirza. It counts refreshes too.
     pub(crate) limit: Option<LoginLimit>,
     /// How long an instance lives on average.
     pub(crate) instance_life_ms: u64,

@@ -21,7 +21,7 @@ pub(crate) struct Upstream {
     varied_answers: bool,
     access: Vec<Access>,
     refresh: Vec<Refresh>,
-    /// Another limit than Convirza's. It counts all token requests.
+    /// A limit other than Convirza's. It counts all token requests.
     limit: Option<LoginLimit>,
     accepted_logins_ms: VecDeque<u64>,
     /// The access token that was issued last, by account.

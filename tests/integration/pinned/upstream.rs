@@ -398,7 +398,7 @@ mod heads {
     use super::*;
 
     #[tokio::test]
-    async fn of_any_form_lose_no_pair() {
+    async fn lose_no_pair_in_any_form() {
         let many = (0..200).fold(String::new(), |text, number| format!("{text}x-{number}: any\r\n"));
         for odd in
             [many.as_str(), "no header\r\n", "x-folded: any\r\n thing\r\n", "x-blank : any\r\n", "x-é: é\r\n"]

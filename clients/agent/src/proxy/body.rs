@@ -41,7 +41,8 @@ enum State {
     TooLong,
 }
 
-/// Splits a body into the body to send and its copy. A body that is passed on as it arrives tells the visit when it waits.
+/// Splits a body into the body to send and its copy. A body that is passed on as it arrives tells the visit while it
+/// waits for the caller.
 pub(crate) async fn take(body: Incoming, visit: &Arc<Visit>) -> Result<(Body, Kept), hyper::Error> {
     if body.is_end_stream() {
         return Ok((empty(), Kept::Whole(Bytes::new())));

@@ -158,7 +158,7 @@ impl Proxy {
     }
 }
 
-/// Breaks a response off in which the API falls silent.
+/// Breaks off a response if the API falls silent.
 fn without_silence<B: http_body::Body<Error: Into<BoxError>>>(body: B) -> TimeoutBody<B> {
     TimeoutBody::new(LONGEST_SILENCE, body)
 }

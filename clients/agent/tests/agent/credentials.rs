@@ -14,7 +14,7 @@ fn keys(id: &str) -> String {
     )
 }
 
-/// A folder of this test's own, with files in it.
+/// A folder for this test, with these files in `.aws`.
 fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(folder.join(".aws")).unwrap();
@@ -97,7 +97,7 @@ async fn a_container_gives_keys_to_the_holder_of_its_token() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_container_is_told() {
+async fn a_refusal_of_the_container_is_reported() {
     const REFUSAL: &str = "ResourceNotFoundException: No EKS Pod Identity Association found for pod";
     let container = Server::script(async |_| respond(404, REFUSAL)).await;
     let machine = machine().await;
@@ -118,7 +118,7 @@ async fn an_instance_gives_keys_and_region_by_version_2() {
 }
 
 #[tokio::test]
-async fn a_role_that_the_instance_may_not_assume_is_told() {
+async fn a_role_that_the_instance_may_not_assume_is_reported() {
     let machine = Server::script(async |request| match (request.method().as_str(), request.uri().path()) {
         ("PUT", _) => {
             let mut response = http::Response::new(emulators::fakes::Body::from("metadata session"));
@@ -275,7 +275,7 @@ async fn half_a_key_pair_in_the_environment_is_an_error() {
 }
 
 #[tokio::test]
-async fn without_keys_the_error_says_where_they_were_sought() {
+async fn without_keys_the_error_lists_the_sources_tried() {
     let error = refused(&[region(), ("AWS_EC2_METADATA_DISABLED", "true".to_owned())]).await;
     assert!(error.contains("profile") && error.contains("metadata"), "{error}");
 }

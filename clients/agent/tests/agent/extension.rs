@@ -104,7 +104,7 @@ async fn under_snapstart_nothing_is_fetched_ahead() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_down_ends_neither_the_agent_nor_the_start() {
+async fn a_broker_outage_stops_neither_agent_nor_function() {
     let (broker, lambda) = (Broker::start().await, Extensions::start().await);
     broker.set_mode(BrokerMode::Down);
     let mut agent = start(&broker, &lambda, &[]).await;
@@ -115,7 +115,7 @@ async fn a_broker_that_is_down_ends_neither_the_agent_nor_the_start() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_is_reported_at_once_and_whole() {
+async fn a_wrong_configuration_is_reported_at_once_and_in_full() {
     let output = program()
         .envs(AWS)
         .env("TOKEN_BROKER_TOKEN", GUARD)

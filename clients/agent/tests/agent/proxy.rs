@@ -241,7 +241,7 @@ async fn the_next_page_is_on_the_agent() {
 }
 
 #[tokio::test]
-async fn an_account_may_have_an_api_of_its_own() {
+async fn an_account_may_have_its_own_api() {
     let broker = Broker::start().await;
     let [own, usual] = [Api::start(broker.acceptance()).await, Api::start(broker.acceptance()).await];
     let mut environment = by_invoke(&broker.url(), &usual.server().url());

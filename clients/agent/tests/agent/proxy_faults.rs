@@ -14,7 +14,7 @@ async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
         let before = world.api.requests().get();
         let answer = world.agent.client().send(request(method, "/proxy/default/x", full("x"))).await;
         assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));
-        assert!(!answer.headers.contains_key("retry-after"), "nothing invites to send it again");
+        assert!(!answer.headers.contains_key("retry-after"), "nothing invites a retry");
         assert_eq!(world.api.requests().get(), before + 1);
     }
 }

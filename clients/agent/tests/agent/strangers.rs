@@ -78,7 +78,7 @@ async fn that_show_the_token_are_not_closed_for_strangers() {
 }
 
 #[tokio::test]
-async fn a_request_that_has_not_come_whole_does_not_delay_the_end() {
+async fn an_incomplete_request_does_not_delay_the_end() {
     let head = format!("Host: localhost\r\nX-Token-Broker-Token: {GUARD}\r\n");
     for unfinished in [
         "GET /v1/token HTTP/1.1\r\nHost: loc".to_owned(),
@@ -110,7 +110,7 @@ async fn a_head_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_is_answered_before_the_end() {
+async fn a_request_in_flight_is_answered_before_the_end() {
     let mut world = World::start().await;
     world.agent.get("/proxy/default/x").await;
     world.api.set_mode(emulators::fakes::ApiMode::Hanging);
@@ -160,13 +160,13 @@ async fn callers_that_do_not_read_cost_little_and_are_given_up() {
     })
     .await
     .expect("they are given up");
-    assert!(began.elapsed() > Duration::from_secs(20), "{:?}: a pause is no reason", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(20), "{:?}: a pause alone is not enough", began.elapsed());
     let grown = most.saturating_sub(before) / 1024;
     assert!(grown < 32, "{grown} MB for {CALLERS} callers");
 }
 
 #[tokio::test]
-async fn a_call_under_way_across_a_freeze_is_begun_again() {
+async fn a_call_interrupted_by_a_freeze_is_made_again() {
     let lambda = Server::script({
         let calls = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         move |_| {

@@ -73,7 +73,7 @@ async fn a_report_brings_the_next_generation() {
 }
 
 #[tokio::test]
-async fn a_token_lives_as_long_as_demanded_or_is_an_error() {
+async fn a_token_lives_as_long_as_requested_or_is_an_error() {
     let world = World::start().await;
     assert!(
         world.agent.get("/v1/token?min_ttl_seconds=900").await.json()["expires_in"].as_u64() >= Some(899)

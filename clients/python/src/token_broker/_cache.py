@@ -36,7 +36,7 @@ class Token:
     requested_at: float
     #: When the caller must stop using it, by the wall clock.
     expires_at: float
-    #: Fields of the upstream's answer that the broker hands on, such as the host of the account's API.
+    #: Fields of the upstream's answer that the broker passes on, such as the host of the account's API.
     extra: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     @property

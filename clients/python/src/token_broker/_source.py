@@ -37,7 +37,7 @@ _WAIT_SECONDS = 5
 _LOGIN_WAIT_SECONDS = 20
 #: A call to the broker that takes longer is given up.
 _CALL_SECONDS = 30
-#: A limit, so that a caller with ever new account names cannot fill the memory.
+#: A limit, so that a caller that keeps using new account names cannot fill the memory.
 _MOST_ACCOUNTS = 1_000
 
 

@@ -331,7 +331,7 @@ def _object(body: bytes) -> dict[str, object] | None:
 
 
 def _whole_seconds(value: object) -> int | None:
-    # More than a billion seconds cannot be meant, and arithmetic with them may fail.
+    # More than a billion seconds must be a mistake, and arithmetic with them may fail.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
     return value if isinstance(value, int) and 0 <= value < 10**9 else None

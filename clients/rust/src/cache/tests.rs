@@ -80,7 +80,7 @@ fn a_clock_that_stepped_back_makes_the_renewal_due() {
 }
 
 #[test]
-fn of_another_token_a_report_does_not_bring_an_older_one() {
+fn a_report_of_another_token_brings_no_older_one() {
     let mut entry = holding(9, 900);
     entry.store(report(8), token(8, 900, START), START, LATEST);
     assert!(

@@ -145,7 +145,7 @@ async fn an_answer_that_is_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_broker_that_knows_no_names_is_told_none() {
+async fn a_broker_without_client_names_is_sent_none() {
     let bodies: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&bodies);
     // Version 0.1.0.

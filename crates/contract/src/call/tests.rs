@@ -111,7 +111,7 @@ fn a_route_decides_the_action() {
 }
 
 #[test]
-fn no_text_is_taken_for_another() {
+fn the_raw_value_of_serde_json_is_not_interpreted() {
     for raw in [
         r#"{"$serde_json::private::RawValue":"{\"action\":\"token\"}"}"#,
         r#"{"\u0024serde_json::private::RawValue":"{}"}"#,

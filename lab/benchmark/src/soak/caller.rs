@@ -40,7 +40,7 @@ pub(crate) struct Caller {
     world: Arc<World>,
     tally: Arc<Mutex<Tally>>,
     chance: fastrand::Rng,
-    /// The generation and token that each account had last.
+    /// The last generation and token of each account.
     last: [Option<(u64, String)>; 2],
 }
 

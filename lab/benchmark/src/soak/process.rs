@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A process may take this long to start, which is not the function's time.
+/// A process may take this long to start, which does not count against the function's timeout.
 const START: Duration = Duration::from_secs(1);
 
-/// How to start a process, and what befalls it.
+/// How to start a process, and its limits.
 #[derive(Clone)]
 pub(crate) struct Setting {
     pub(crate) program: PathBuf,
@@ -21,7 +21,7 @@ pub(crate) struct Setting {
     pub(crate) longest_freeze: Duration,
 }
 
-/// A process, started again whenever it was killed.
+/// A process that is restarted whenever it was killed.
 pub(crate) struct Process {
     setting: Setting,
     instance: Option<Instance>,
@@ -31,7 +31,7 @@ pub(crate) struct Process {
 pub(crate) struct Ended {
     pub(crate) sent_at: Instant,
     pub(crate) at: Instant,
-    /// None if the process was killed meanwhile, or took longer than the function may.
+    /// `None` if the process was killed meanwhile, or exceeded the function's timeout.
     pub(crate) invocation: Option<Invocation>,
     pub(crate) frozen: Duration,
     pub(crate) killed: bool,
@@ -42,7 +42,8 @@ impl Process {
         Self { setting, instance: None }
     }
 
-    /// Requests a token. With `chance`, the process may be killed or frozen meanwhile; it is killed when `kill` ends.
+    /// Requests a token. With `chance`, the process may be killed or frozen meanwhile. It is also killed when `kill`
+    /// ends.
     pub(crate) async fn request(
         &mut self,
         payload: Value,

@@ -39,7 +39,7 @@ impl Plan {
         ..Self::BUSY_DAY
     };
 
-    /// Every other caller reports its live token, and every probe says that it is dead.
+    /// Every other caller reports its live token, and every probe reports it as dead.
     pub const LIES: Self = Self {
         name: "callers_and_probes_lie_for_an_hour",
         faults: &[lasting(Fault::Lies, HOUR), again(Fault::Lies)],

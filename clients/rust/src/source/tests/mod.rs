@@ -14,7 +14,7 @@ use tokio::{
 
 const START: u64 = 1_775_000_000_000;
 
-/// Tokio's paused clock, by how many milliseconds the wall clock has stepped, and the random number.
+/// Tokio's paused clock, how many milliseconds the wall clock has stepped, and the random number.
 #[derive(Clone)]
 struct TestClock {
     started: Instant,

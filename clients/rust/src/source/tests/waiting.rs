@@ -26,7 +26,7 @@ async fn goes_on_with_another_call_after_a_freeze() {
         for waiting in [before, after] {
             assert_eq!(generation(waiting.await.unwrap()), 7);
         }
-        assert!(bench.is_quiet().await, "nobody begins a third call");
+        assert!(bench.is_quiet().await, "there is no third call");
     }
 }
 

@@ -23,12 +23,12 @@ pub(super) struct Shared {
     pub(super) client: reqwest::Client,
     /// A POST here returns a new refresh token, as a person would obtain it.
     pub(super) grants_url: Option<String>,
-    /// Held by the one that puts a new grant into a secret.
+    /// Held while a new grant is put into a secret.
     pub(super) person: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
-    /// Puts a grant into the account's secret, at the start and when the server has refused the one before.
+    /// Puts a grant into the account's secret, at the start and when the server has refused the previous one.
     pub(super) async fn grant(&self, account: &Account) {
         let _person = self.person.lock().await;
         {
@@ -44,7 +44,7 @@ impl Shared {
             let grant: Value = serde_json::from_slice(&grant.expect("the server answers")).expect("JSON");
             secret["refresh_token"] = grant["refresh_token"].clone();
         }
-        // Before the secret is there: a request that is sent later may meet it.
+        // Recorded before the secret is written, because a request that is sent from now on may read it.
         self.record.lock().unwrap().grants.push((account.name.clone(), Instant::now()));
         self.world.put_secret(&account.name, &secret.to_string()).await.expect("a secret");
     }
@@ -56,7 +56,7 @@ pub(super) struct Caller {
     shared: Arc<Shared>,
     kills: broadcast::Receiver<String>,
     chance: fastrand::Rng,
-    /// The generation and token that each account had last.
+    /// The last generation and token of each account.
     last: HashMap<String, (u64, String)>,
     pub(super) tally: Tally,
 }

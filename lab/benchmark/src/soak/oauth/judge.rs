@@ -1,4 +1,4 @@
-//! What a record proves. The broker's rules are written here a second time, as far as the wire shows them.
+//! Judges a record: an independent copy of the broker's rules, as far as the wire shows whether they were kept.
 
 use super::record::{Exchange, Observation, Record};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The numbers of the brokers that were tried.
+/// The settings of the brokers under test.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
     pub(super) upstream_timeout: Duration,
@@ -15,24 +15,24 @@ pub(super) struct Timing {
     pub(super) deadline: Duration,
 }
 
-/// What the rules need to know of an account.
+/// What the rules need to know about an account.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     /// Only a person can renew its grant.
     pub(super) by_person: bool,
-    /// How long the server takes a used refresh token again.
+    /// How long the server accepts a used refresh token again.
     pub(super) resend_within: Duration,
 }
 
-/// A request leaves this long before it arrives, at most.
+/// A request leaves at most this long before it arrives.
 const TRANSIT: Duration = Duration::from_millis(250);
-/// A call starts only if this is left before the deadline of its request, beside the call itself.
+/// A call starts only if its request has this much time left after the call.
 const COMMIT_RESERVE: Duration = Duration::from_secs(1);
 /// The shortest life that is handed out.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
-/// An instance may answer that a grant is lost for this long after the secret got a new one.
+/// For this long after the secret got a new grant, an instance may still answer that the grant is lost.
 const RECHECK: Duration = Duration::from_secs(30);
-/// A reply is saved within this time, if nothing befalls its process.
+/// A reply is saved within this time, unless its process is disturbed.
 const SAVING: Duration = Duration::from_secs(3);
 
 /// What went well, and what broke a rule.
@@ -126,7 +126,7 @@ impl Judge<'_> {
         Err("though the access token was alive and the provider gives no grace")
     }
 
-    /// What the broker may conclude from a reply. It may have been killed before it drew the conclusion.
+    /// What the broker may conclude from a reply. It may have been killed before it did.
     fn outcome(&self, exchange: &Exchange) -> Outcome {
         let Timing { upstream_timeout, clock_margin, .. } = self.timing;
         let late_copy = upstream_timeout * 2 + clock_margin;
@@ -196,7 +196,7 @@ impl Judge<'_> {
                 observation.sent_at > *begins_at
                     && ends_at.is_none_or(|ends_at| observation.sent_at < *ends_at)
                     && observation.answer.as_ref().is_err_and(|code| code == "grant_lost")
-                    // Otherwise it says so of the grant before.
+                    // Otherwise the error is about the previous grant.
                     && (refused_at.is_some_and(|at| at < observation.at) || observation.sent_at > *begins_at + RECHECK)
             });
             let Some(lost) = lost else { continue };
@@ -227,8 +227,8 @@ impl Judge<'_> {
         answer.is_some_and(|answer| answer.refresh != exchange.token) && self.may_be_unsaved(exchange, false)
     }
 
-    /// Whether the server's answer did not arrive in time, or the process may not have saved it. The broker insists on
-    /// saving a pair; a verdict may be forgotten if the table fails.
+    /// Whether the server's answer did not arrive in time, or the process may not have saved it. The broker retries
+    /// until a pair is saved; a verdict may be forgotten if the table fails.
     fn may_be_unsaved(&self, exchange: &Exchange, is_verdict: bool) -> bool {
         let (Some(answer), Some((replied_at, status))) = (&exchange.carried_out, exchange.reply) else {
             return true;

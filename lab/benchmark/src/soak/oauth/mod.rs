@@ -1,11 +1,11 @@
-//! `cargo soak oauth ACCOUNTS [GRANTS_URL] [SECONDS [SEED]]`: six processes on one table and a server of others.
+//! `cargo soak oauth ACCOUNTS [GRANTS_URL] [SECONDS [SEED]]`: six processes on one table and a third-party server.
 //!
 //! `ACCOUNTS` is a JSON file: an object with a secret for each account, as Secrets Manager would hold it. A POST to
-//! `GRANTS_URL` returns a `refresh_token`, as a person would obtain it; without it, the secrets need their own, and a lost
-//! grant stays lost. Token requests go through a proxy that delays, loses replies, answers 503 before and
-//! after the server, refuses connections, and has the sender killed. Afterwards the record must show that no refresh token
-//! was sent again against the rules of PROTOCOL.md, no grant was lost without need, and no caller was refused while a token
-//! was usable.
+//! `GRANTS_URL` returns a `refresh_token`, as a person would obtain it; without it, the secrets need their own, and a
+//! lost grant stays lost. Token requests go through a proxy that delays them, loses replies, answers 503 before or
+//! after the server has acted, refuses connections, and has the sender killed. Afterwards the record must show that no
+//! refresh token was sent again against the rules of PROTOCOL.md, no grant was lost without need, and no caller was
+//! refused while a token was usable.
 
 mod caller;
 mod judge;
@@ -37,7 +37,7 @@ const DEADLINE: Duration = Duration::from_millis(4_700);
 /// An account to try.
 struct Account {
     name: String,
-    /// Its URLs are those of the proxy.
+    /// With the proxy's URLs.
     secret: Value,
     kind: Kind,
     /// Where callers try their token: the server itself.
@@ -127,13 +127,13 @@ impl Trial {
     }
 }
 
-/// What the proxy's endpoints stand for.
+/// The server's URLs behind the proxy's endpoints.
 fn endpoints(secret: &Value) -> Endpoints {
     let names = [("token", "token_url"), ("revoke", "revoke_url"), ("probe", "probe_url")];
     names.into_iter().filter_map(|(name, field)| Some((name, secret[field].as_str()?.to_owned()))).collect()
 }
 
-/// The account, behind the proxy.
+/// The account with the proxy's URLs.
 fn account(name: &str, secret: &Value, proxy: &Proxy) -> Account {
     let kind = Kind {
         by_person: secret["grant"] == "refresh_token",
@@ -174,7 +174,7 @@ async fn disturb(
     while Instant::now() < ends_at {
         let fault = chance.choice(AWS).unwrap();
         match chance.u32(..10) {
-            // Only writes: without a read, a caller may be refused though a token is usable.
+            // Only writes: if a read fails, a caller may be refused although a token is usable.
             0..=1 => {
                 world.dynamodb.faults().set(Operations::Writes, fault, Some(1));
                 // The last callers may write no more.

@@ -1,4 +1,4 @@
-//! What stands between the processes and a server: it causes faults, and records every token request.
+//! A proxy between the processes and a server: it causes faults, and records every token request.
 
 use super::record::{CarriedOut, Exchange, Fault, Fingerprint, Record};
 use axum::{
@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::broadcast;
 
-/// One token request in so many meets a fault.
+/// One token request in this many meets a fault.
 const REQUESTS_PER_FAULT: u32 = 4;
 
 /// The endpoints of an account, by their names at the proxy.
@@ -187,10 +187,10 @@ impl Shared {
         super::UPSTREAM_TIMEOUT.mul_f64(0.6 + self.chance.lock().unwrap().f64())
     }
 
-    /// Kills every process with a request for the account, and so the one that waits for this call.
+    /// Kills every process with a request for the account, including the one that waits for this call.
     async fn kill(&self, account: &str) {
         self.record.lock().unwrap().disturbances.push((Some(account.to_owned()), Instant::now()));
-        // None may be alive.
+        // There may be no such process.
         let _ = self.kills.send(account.to_owned());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

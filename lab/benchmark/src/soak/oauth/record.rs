@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first 8 bytes of a token's SHA-256, which the broker's log has too.
+/// The first 8 bytes of a token's SHA-256, as in the broker's log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint(u64);
 
@@ -26,7 +26,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// What befell a token request.
+/// The fault of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
     /// 503; the server sees nothing.
@@ -37,9 +37,9 @@ pub(super) enum Fault {
     Reset,
     /// The server carries it out, and the connection is closed without a response.
     LostReply,
-    /// It reaches the server late, perhaps after the broker gave up.
+    /// It reaches the server late, perhaps after the broker has given up.
     Late,
-    /// The reply comes late, perhaps after the broker gave up.
+    /// The reply arrives late, perhaps after the broker has given up.
     Slow,
     /// The sender is killed; the server sees nothing.
     KillBefore,
@@ -74,7 +74,7 @@ pub(super) struct Exchange {
     pub(super) fault: Option<Fault>,
     /// What the server answered.
     pub(super) carried_out: Option<CarriedOut>,
-    /// What was sent to the broker, which may have gone. None if nothing was.
+    /// The status that was sent to the broker, which may be gone, and when. `None` if nothing was sent.
     pub(super) reply: Option<(Instant, u16)>,
 }
 
@@ -155,7 +155,7 @@ pub(super) struct Answer {
     pub(super) token: Fingerprint,
     pub(super) generation: u64,
     pub(super) expires_in: Duration,
-    /// The table had it.
+    /// It came from the table.
     pub(super) from_table: bool,
 }
 

@@ -33,11 +33,11 @@ impl Story {
     }
 
     fn at(&self, seconds: Seconds) -> Instant {
-        // Far from zero, where an instant cannot lie before.
+        // Far from zero, because no instant can lie before that.
         self.begins_at + Duration::from_secs_f64(1_000.0 + seconds)
     }
 
-    /// A call, which the server answers within 0.1 s with an access token for 12 s.
+    /// A call that the server answers within 0.1 s, with an access token for 12 s.
     fn calls(mut self, seconds: Seconds, token: &str, reply: Reply) -> Self {
         let at = self.at(seconds + 0.1);
         let answer = |status, error: Option<&str>, refresh: Option<&str>| CarriedOut {
@@ -177,7 +177,7 @@ fn an_error_503_settles_a_call_sooner_but_not_an_earlier_one() {
 }
 
 #[test]
-fn what_the_server_kept_or_did_not_do_may_be_sent_again() {
+fn a_token_that_the_server_kept_may_be_sent_again() {
     let reason = "(iii) the server kept it, or did nothing";
     Story::new().calls(0.0, "1", Reply::Got("1")).calls(1.0, "1", Reply::Got("1")).resends(reason);
     Story::new().calls(0.0, "1", Reply::InvalidClient).calls(1.0, "1", Reply::Got("2")).resends(reason);
@@ -191,7 +191,7 @@ fn a_refused_token_is_sent_again_only_after_a_new_secret() {
 }
 
 #[test]
-fn a_grant_that_a_login_repairs_is_never_sent_again() {
+fn a_token_of_a_repairable_grant_is_never_sent_again() {
     let mut story = Story::new().calls(0.0, "1", Reply::Lost("2")).calls(60.0, "1", Reply::InvalidGrant);
     story.kind.by_person = false;
     story.breaks("a login repairs the grant");

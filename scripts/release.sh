@@ -68,7 +68,7 @@ compile() (
     export CARGO_TARGET_DIR=$build/$arch
     if [ "$arch" = arm64 ]; then
         arm64_std
-        export CARGO_TARGET_DIR=$build/$arch # it has set another one
+        export CARGO_TARGET_DIR=$build/$arch # arm64_std may have set another one
     fi
     # RUSTFLAGS replaces cargo-lambda's own flag, which names the same processor.
     RUSTFLAGS="-Ctarget-cpu=$cpu $(prefixes --remap-path-prefix)"
@@ -98,21 +98,21 @@ compile_local() (
     cargo auditable build --locked --release --target "$target" --package token-broker-local
 )
 
-# try_local ARCH: the local stack answers a token as it is packed, and in the container.
+# try_local ARCH: the local stack returns a token as it is packed, and in the container.
 try_local() (
     local arch=$1 runner=() tried=$build/local/tried log=$build/local/tried.log image=token-broker-local:release container
     rm -rf "$tried" && python3 -m zipfile -e "$dist/token-broker-local-$arch.zip" "$tried"
     chmod +x "$tried/token-broker-local"
     if [ "$arch" != "$host" ]; then
         runner=("qemu-${arch/arm64/aarch64}")
-        command -v "${runner[0]}" >/dev/null || { not_tried "token-broker-local-$arch.zip takes qemu-user" && return; }
+        command -v "${runner[0]}" >/dev/null || { not_tried "token-broker-local-$arch.zip needs qemu-user" && return; }
     fi
     "${runner[@]}" "$tried/token-broker-local" --port 0 >"$log" 2>&1 </dev/null &
     trap 'kill $!; wait $! || true' EXIT
     wait_for 60 grep -q '(UTC):$' "$log" || fail "token-broker-local for $arch does not start: $(cat "$log")"
     answers_a_token "$arch" "$(sed -n 's/^  the broker  *\([^ ]*\).*/\1/p' "$log")"
     if [ "$arch" != "$host" ]; then return; fi
-    docker version >"$log" 2>&1 || { not_tried "the Containerfile takes a container engine" && return; }
+    docker version >"$log" 2>&1 || { not_tried "the Containerfile needs a container engine" && return; }
     docker build --quiet --tag "$image" --file "$tried/Containerfile" "$tried"
     container=$(docker run --detach "$image")
     answers_a_token "$arch in a container" \
@@ -125,8 +125,8 @@ not_tried() { echo "release: NOT TRIED: $*"; }
 # answers_a_token NAME URL
 answers_a_token() {
     curl -fsS --noproxy '*' --retry 20 --retry-connrefused -X POST "$2/token" | grep -q '"token_type":"Bearer"' ||
-        fail "token-broker-local for $1 answers no token"
-    echo "release: token-broker-local for $1 answers a token"
+        fail "token-broker-local for $1 returns no token"
+    echo "release: token-broker-local for $1 returns a token"
 }
 
 # local_stack ARCH TARGET: the archive with the local stack, and the list of its components.
@@ -181,7 +181,7 @@ for arch in "$@"; do
     case $arch in
         arm64) cpu=neoverse-n1 target=$ARM64 ;;
         x86_64) cpu=haswell target=x86_64-unknown-linux-gnu ;;
-        *) fail "there is no processor $arch" ;;
+        *) fail "there is no release for the processor $arch" ;;
     esac
     local_stack "$arch" "${target%gnu}musl"
     compile "$arch" "$cpu" "$target"

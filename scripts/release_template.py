@@ -49,7 +49,7 @@ def release(directory, version, architectures):
         name: hashlib.sha256((directory / f"token-broker-{name}.zip").read_bytes()).digest() for name in architectures
     }
     template = source()
-    # SAM would name the deployment after the time, and no two builds would be equal.
+    # SAM would name the deployment after the time, so that no two builds would be equal.
     del template["Resources"]["PrivateApi"]["Properties"]["AlwaysDeploy"]
     # SAM names the version after the code, so that another release makes another version.
     template = transformed(template, b"".join(digests.values()).hex(), {})

@@ -20,6 +20,6 @@ deny check -A license-exception-not-encountered -A unused-wrapper bans licenses 
 if timeout 120 cargo deny fetch db; then
     deny --offline check advisories
 else
-    echo "SKIPPED: advisories were not checked, since their database cannot be reached from here" |
+    echo "SKIPPED: advisories were not checked, because their database is unreachable" |
         tee -a "${SKIPS:-/dev/null}"
 fi

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Mutation testing: changes the code in one place at a time, and checks that a test fails.
 #
-#   tests/mutants.sh                         the protocol, in about half an hour
-#   tests/mutants.sh function                the function (src), in some three hours
-#   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
+# tests/mutants.sh the protocol, in about half an hour tests/mutants.sh function the function (src), in about three
+# hours tests/mutants.sh --re login_limiter.rs a part, by any option of cargo-mutants
 #
 # The package's unit tests run first, because they build in seconds. The mutants that they miss go to the model checker,
 # the simulation and the property tests; those of the function to the integration tests. A mutant that survives needs a
@@ -33,7 +32,7 @@ count() { cat "${@/#/$lists/}" | wc -l; }
 mutate --cargo-arg=--lib "$@"
 viable=$(count caught.txt missed.txt timeout.txt)
 unviable=$(count unviable.txt)
-cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that hangs has caught the mutant, too
+cat "$lists/timeout.txt" >>"$lists/caught.txt" # a test that hangs has caught the mutant too
 
 if [[ -s $lists/missed.txt ]]; then
     # Cargo's own option, because --test-package does not apply to the run without a mutant.

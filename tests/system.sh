@@ -19,7 +19,7 @@ for part in "${parts[@]}"; do
 done
 
 for tool in cargo curl python3; do
-    command -v $tool >/dev/null || { echo "this takes $tool" >&2; exit 2; }
+    command -v $tool >/dev/null || { echo "this needs $tool" >&2; exit 2; }
 done
 begin_run
 for part in "${parts[@]}"; do

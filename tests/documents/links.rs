@@ -1,4 +1,4 @@
-//! Links lead somewhere.
+//! No link is broken.
 
 use crate::page::{Page, page, pages, quoted, read, root};
 use std::path::Path;

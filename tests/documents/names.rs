@@ -1,6 +1,6 @@
 //! Every name in the documents exists in the code or the template, and the documents have every name that matters.
 //!
-//! A table is found by the head of its first column: variable, setting, action, code, metric, alarm, parameter.
+//! A table is found by the heading of its first column: variable, setting, action, code, metric, alarm, parameter.
 
 use crate::page::{Row, files, page, pages, quoted, read, rows};
 use contract::{Action, ClientErrorCode, ErrorCode, Field};

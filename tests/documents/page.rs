@@ -81,7 +81,7 @@ impl Page {
         written.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).count()
     }
 
-    /// The rows of each table, its head first.
+    /// The rows of each table, its heading first.
     pub(crate) fn tables(&self) -> Vec<Vec<Vec<String>>> {
         let mut tables = vec![Vec::new()];
         for line in self.prose() {
@@ -148,7 +148,7 @@ pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
 }
 
-/// The rows of all tables, of any page, whose first column has this head.
+/// The rows of all tables, on any page, whose first column has this heading.
 pub(crate) fn rows(head: &str) -> Vec<Row> {
     let mut found = Vec::new();
     for page in pages() {

@@ -92,7 +92,7 @@ async fn lines_are_short() {
     for (kind, size) in &sizes {
         let most = match kind.as_str() {
             "memory" => 450,
-            // A few in a day.
+            // Written a few times a day.
             "upstream" => 1000,
             _ => 700,
         };
@@ -246,7 +246,7 @@ async fn maintenance_reports_each_account() {
     assert_eq!((default["PendingRevocations"].0, default["CredentialsRejected"].0), (0, 0));
     assert!(default.values().all(|(_, dimensions)| *dimensions == by_account), "{default:?}");
     assert_eq!(emea["PendingRevocations"].0, 2, "{emea:?}");
-    assert!(!emea.contains_key("TokenSecondsLeft"), "it has no pair");
+    assert!(!emea.contains_key("TokenSecondsLeft"), "the account has no pair");
     assert_eq!(wrong["CredentialsRejected"].0, 1, "{wrong:?}");
     assert!(lines[1..].iter().all(|line| !line.to_string().contains("Answers")), "one answer");
 }

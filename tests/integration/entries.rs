@@ -160,7 +160,7 @@ async fn text_that_is_not_json_or_too_deep_is_invalid() {
     let answer = instance.invoke_through(None, http).await.expect("an HTTP response");
     assert_eq!(answer["statusCode"], 400);
     assert!(answer["body"].as_str().is_some_and(|body| body.contains("nested too deeply")), "{answer}");
-    instance.invoke(json!({})).await.expect("the instance lives on");
+    instance.invoke(json!({})).await.expect("the instance still serves");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,7 @@ fn ports(world: &World) -> Adapters {
     wiring::ports(world, &config(world), Arc::new(SystemClock)).expect("the adapters")
 }
 
-/// A broker in this process, with a cache of its own.
+/// A broker in this process, with its own cache.
 fn handler(world: &World) -> Handler {
     wiring::handler(&config(world), ports(world))
 }

@@ -84,7 +84,7 @@ mod stored_items {
         let without_a_pair = Account { version: Version(1), ..Account::default() };
         assert_eq!(store.write_account(&name(), Version(0), &without_a_pair).await, WriteOutcome::Applied);
         assert_eq!(store.read_account(&name()).await, Ok(grant.clone()), "the other item has no pair");
-        assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant))]), "one entry a name");
+        assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant))]), "one entry per name");
     }
 
     #[tokio::test]
@@ -261,7 +261,7 @@ mod outages {
     }
 
     #[tokio::test]
-    async fn are_told_from_a_missing_permission() {
+    async fn are_distinguished_from_a_missing_permission() {
         let world = world().await;
         world.dynamodb.faults().set(Operations::All, AwsFault::AccessDenied, None);
         let error = invoke(&handler(&world), json!({})).await.expect_err("no token");
@@ -342,7 +342,7 @@ mod unreadable_items {
         assert_eq!(world.convirza.observed().logins_arrived, 0);
         let status = invoke(&handler(&world), json!({"action": "status"})).await.expect("a status");
         assert!(status["login_limiter"]["unreadable"].to_string().contains("`permits`"), "{status}");
-        assert_eq!(status["accounts"][0]["account"], "default", "the accounts are shown all the same");
+        assert_eq!(status["accounts"][0]["account"], "default", "the accounts are shown anyway");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ cp "$agent"/*.mjs "$node_folder/"
 rm -rf "$node_folder/node_modules/token-broker"
 cp -R clients/node "$node_folder/node_modules/token-broker"
 
-export AUTHLIB_INSECURE_TRANSPORT=1 OAUTHLIB_INSECURE_TRANSPORT=1 # both libraries insist on https, but for these
+export AUTHLIB_INSECURE_TRANSPORT=1 OAUTHLIB_INSECURE_TRANSPORT=1 # without these, both libraries require https
 export AGENT_URL CONVIRZA_URL GUARD_TOKEN PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/clients/python/src
 unset AWS_SESSION_TOKEN AWS_CONTAINER_AUTHORIZATION_TOKEN
 
@@ -80,7 +80,7 @@ extension() {
         mkdir -p "$WITH_OPT/extensions" && cp target/debug/token-broker-agent "$WITH_OPT/extensions/"
 }
 
-need "the runtime interface emulator, which the SAM CLI brings along" sam_tools
+need "the runtime interface emulator, which comes with the SAM CLI" sam_tools
 case $(uname -m) in
     aarch64 | arm64) processor=arm64 ;;
     *) processor=x86_64 ;;
@@ -88,7 +88,7 @@ esac
 EMULATOR=$(echo "$SYSTEM_DIR"/sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-$processor)
 need "the extension" extension
 if ! "${own_opt[@]}" true >"$LOGS/own-opt.log" 2>&1; then
-    skip "agent: the extension beside functions in Python and Node.js" "no process can have an /opt of its own here"
+    skip "agent: the extension beside functions in Python and Node.js" "no process can have its own /opt here"
     return
 fi
 

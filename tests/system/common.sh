@@ -86,7 +86,7 @@ need() {
 background() {
     local name=$1
     shift
-    # Here and not by the server, so that no caller of wait_for finds a line of an earlier run.
+    # Emptied before the server starts, so that no caller of wait_for finds a line of an earlier run.
     : >"$LOGS/$name.log"
     "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
     STARTED+=($!)
@@ -107,7 +107,7 @@ wait_for() {
     local until=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $until ] || { echo "not within its time: $*"; return 1; }
+        [ $SECONDS -lt $until ] || { echo "it took too long: $*"; return 1; }
         sleep 0.1
     done
 }
@@ -141,8 +141,8 @@ cargo_tool() {
         cargo install --quiet --locked --profile dev --version "=$2" --root "$SYSTEM_DIR/tools" "$1"
 }
 
-# document_block LANGUAGE TEXT [PAGE]: the block of the page (docs/API.md) in this language that has this text in it, to be
-# run as it stands there.
+# document_block LANGUAGE TEXT [PAGE]: the block of the page (docs/API.md) in this language that contains this text, to
+# be run unchanged.
 document_block() {
     awk -v first="\`\`\`$1" -v text="$2" '
         $0 == first { inside = 1; block = ""; next }

@@ -3,7 +3,7 @@
 
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 if ! browser >/dev/null && ! { may_install && apt_install chromium; } >"$LOGS/chromium.log" 2>&1; then
-    skip "console" "Chromium is not installed, and cannot be"
+    skip "console" "Chromium is not installed and cannot be installed"
     return
 fi
 CHROMIUM=$(browser)

@@ -1,4 +1,4 @@
-# Deploys the whole stack with the README's commands to someone else's AWS emulator. It enforces IAM, and runs the
+# Deploys the whole stack with the README's commands to a third-party AWS emulator. It enforces IAM, and runs the
 # function as a process, which uses TLS with an emulated Convirza.
 # shellcheck shell=bash
 
@@ -7,12 +7,12 @@ DEPLOYMENT=$SYSTEM_DIR/deployment
 . tests/system/deployment/terraform.sh
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 
-# The folder of a release, with the zip for arm64 that the part `cargo_lambda` has made in this run and run on the
-# processor of QEMU; or with the function as cargo builds it for the tests.
+# The folder of a release. It has the arm64 zip that the part `cargo_lambda` built in this run and tried on QEMU;
+# without that, the function as cargo builds it for the tests.
 release_folder() {
     local folder=$DEPLOYMENT/release
     rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
-    if grep -q $'^passed\tcargo lambda: the program of the zip answers a token' "$RESULTS"; then
+    if grep -q $'^passed\tcargo lambda: the program of the zip returns a token' "$RESULTS"; then
         ARCHITECTURE=arm64
         emulate_arm64 && cp "$SYSTEM_DIR/lambda/token-broker/bootstrap.zip" "$folder/token-broker-arm64.zip" || return
     else
@@ -37,8 +37,8 @@ start_aws() {
     port=$(free_port) || return
     export AWS_ACCESS_KEY_ID=administrator AWS_SECRET_ACCESS_KEY=administrator AWS_DEFAULT_REGION=us-east-1
     export AWS_ENDPOINT_URL=http://127.0.0.1:$port AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
-    # Python functions run with the first python3 of the PATH. What is not said otherwise ends up in the functions'
-    # environment, such as the authority.
+    # Python functions run with the first python3 of the PATH. The functions inherit the variables that their own do not
+    # replace, such as the authority.
     background aws env BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" AUTH=true MINISTACK_ACCOUNT_ID=123456789012 \
         QEMU="$QEMU" SSL_CERT_FILE="$DEPLOYMENT/authority.pem" TMPDIR="$DEPLOYMENT" PATH="$SYSTEM_DIR/ministack/bin:$PATH" \
         "$SYSTEM_DIR/ministack/bin/python" tests/system/deployment/aws.py

@@ -19,7 +19,7 @@ install_engine() {
     may_install && apt_install docker.io iproute2 && { command -v docker || apt_install docker-cli; }
 }
 
-# The running engine, or our own, which only root may start.
+# Uses the running engine, or starts our own, which only root may do.
 docker_engine() {
     engine_runs && return
     { command -v dockerd && command -v docker; } || install_engine || return

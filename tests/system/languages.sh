@@ -19,10 +19,10 @@ check "languages: the shell calls the API and gets a token" gets_both bash -eu "
 if command -v java >/dev/null || { may_install && apt_install default-jdk-headless; } >"$LOGS/java.log" 2>&1; then
     check "languages: Java calls the API and gets a token" gets_both java "$EXAMPLES/Calls.java"
 else
-    skip "languages: Java" "it is not installed, and cannot be"
+    skip "languages: Java" "it is not installed and cannot be installed"
 fi
 if command -v go >/dev/null || { may_install && apt_install golang-go; } >"$LOGS/go.log" 2>&1; then
     check "languages: Go calls the API and gets a token" gets_both env GOCACHE="$EXAMPLES/cache" go run "$EXAMPLES/calls.go"
 else
-    skip "languages: Go" "it is not installed, and cannot be"
+    skip "languages: Go" "it is not installed and cannot be installed"
 fi

@@ -1,5 +1,6 @@
-# shellcheck shell=bash All integration tests again, on someone else's DynamoDB and Secrets Manager: real processes of
-# the function, conditional writes, faults in front of the services, rotation through PutSecretValue.
+# All integration tests again, on moto's DynamoDB and Secrets Manager: real processes of the function, conditional
+# writes, faults in front of the services, rotation through PutSecretValue.
+# shellcheck shell=bash
 
 need "install moto" venv moto 'moto[dynamodb,secretsmanager]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 need "build the function and the tests" cargo test --quiet --locked --test integration --no-run

@@ -1,6 +1,6 @@
-# The dialect `oauth2` on two OAuth 2.0 servers of others, which rotate refresh tokens and end a grant whose token is used
-# twice: six processes on one table for a minute, with faults at random (`cargo soak oauth`). The second server has a grace
-# period, too.
+# The dialect `oauth2` on two third-party OAuth 2.0 servers, which rotate refresh tokens and end a grant whose token is
+# used twice: six processes on one table for a minute, with random faults (`cargo soak oauth`). The second server has a
+# grace period too.
 # shellcheck shell=bash
 
 OAUTH=tests/system/oauth

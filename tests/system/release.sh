@@ -45,7 +45,7 @@ is_static() {
 }
 
 # scripts/release.sh says what it has tried.
-was_tried() { grep "release: token-broker-local for $1 answers a token" "$LOGS/release-build-the-archives-.log"; }
+was_tried() { grep "release: token-broker-local for $1 returns a token" "$LOGS/release-build-the-archives-.log"; }
 
 # In clean environments, from the files of the release alone. What the fake of each client says needs no network.
 python_installs() {
@@ -142,12 +142,12 @@ for archive in "$ARCHIVE" "$AGENT" "$DIST/token-broker-local-x86_64.zip"; do
     check "release: $name is CycloneDX" is_cyclonedx "$(dirname "$archive")/$name"
 done
 check "release: the local stack has all libraries in it" is_static
-check "release: the local stack answers a token" was_tried x86_64
+check "release: the local stack returns a token" was_tried x86_64
 check "release: the Python client is installed from its file" python_installs
 check "release: the Node client is installed from its file" node_installs
 check "release: the Rust client is installed from its files" rust_installs
 [ -n "${HAS_ENGINE:-}" ] || return 0
-check "release: the local stack answers a token in its container" was_tried "x86_64 in a container"
+check "release: the local stack returns a token in its container" was_tried "x86_64 in a container"
 need "the example's containers" prepare_compose
 check "release: a service in the stack's network gets the file's routes" service_asks_its_agent
 check "release: a container beside it uses the proxy and invokes the function" worker_uses_the_proxy_and_invokes

@@ -23,7 +23,7 @@ services = yaml.safe_load(open(sys.argv[1]))['services']
 print(*$1, sep='\n')" "$HERE/compose.yaml"; }
 variables() { of_compose "[f'{name}={value}' for name, value in services['$1']['environment'].items()]"; }
 
-# The network of the stack's container, and one of another container, which knows the stack by its name.
+# The network of the stack's container, and that of another container, which knows the stack by its name.
 networks() {
     ip netns add "$STACK" && ip netns add "$WORKER" &&
         ip -n "$STACK" link add eth0 type veth peer name eth0 netns "$WORKER" &&
@@ -116,7 +116,7 @@ need "Python's tools" python_tools
 need "Node and its client" node_tools
 if [ "$(id -u)" != 0 ] || ! networks >"$LOGS/networks.log" 2>&1; then
     no_networks
-    skip "testing: services in networks of their own" "network namespaces take root"
+    skip "testing: services in networks of their own" "network namespaces need root"
     return
 fi
 trap 'no_networks; end_started' EXIT

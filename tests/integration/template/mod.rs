@@ -404,7 +404,7 @@ fn another_generation_replaces_the_table() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn the_platform_logs_no_line_of_its_own_per_invocation() {
+fn the_platform_adds_no_log_line_per_invocation() {
     let logging = Stack::read(DEFAULTS).resource("BrokerFunction")["LoggingConfig"].clone();
     assert_eq!((&logging["LogFormat"], &logging["SystemLogLevel"]), (&json!("JSON"), &json!("WARN")));
     assert_eq!(logging["ApplicationLogLevel"], "TRACE", "BROKER_LOG decides");
@@ -418,7 +418,7 @@ fn the_apis_access_logs_are_json() {
         let (_, stage) = stack.all(kind).pop_first().expect("a stage");
         let settings = ["AccessLogSettings", "AccessLogSetting"].map(|name| &stage[name]["Format"]);
         let format = text(settings.into_iter().find(|format| format.is_string()).expect("a format"));
-        assert!(!format.contains("messageString"), "that one comes with quotes");
+        assert!(!format.contains("messageString"), "its value already has quotes");
         let filled = format.split("$context.").enumerate().map(|(index, part)| match index {
             0 => part.to_owned(),
             _ => format!("-{}", part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.')),

@@ -39,7 +39,7 @@ fn another_parameter_or_other_code_makes_a_new_version() {
         // Only code changes the name: SAM does not see the values of parameters.
         assert_eq!(after.0 != before.0, change == "code", "{change}");
     }
-    assert_eq!(version(&Stack::read(DEFAULTS)), before, "the same again makes no version");
+    assert_eq!(version(&Stack::read(DEFAULTS)), before, "the same settings make no version");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// The Node.js client against an agent, which it finds by its environment alone.
+// The Node.js client against an agent, which it finds through its environment only.
 
 import assert from "node:assert/strict";
 import { AccessDeniedError, agent, createTokenSource } from "token-broker";

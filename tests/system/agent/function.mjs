@@ -1,4 +1,4 @@
-// A Lambda function on a runtime of its own, which calls Convirza through the agent beside it.
+// A Lambda function on its own runtime that calls Convirza through the agent.
 
 import { createTokenSource } from "token-broker";
 
@@ -7,7 +7,7 @@ const RUNTIME = `http://${AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation`
 const source = createTokenSource();
 
 async function handler() {
-    // As code for AWS's own extension does it.
+    // Like code for AWS's own extension.
     const headers = { "X-Aws-Parameters-Secrets-Token": AWS_SESSION_TOKEN };
     const url = `http://127.0.0.1:${TOKEN_BROKER_PORT}/proxy/default/v3/users/list`;
     const response = await fetch(url, { headers });

@@ -1,4 +1,4 @@
-// simple-oauth2 against the agent: it is told a URL and a secret, which is the guard token.
+// simple-oauth2 against the agent: given a URL and a secret, which is the guard token.
 
 import assert from "node:assert/strict";
 import { ClientCredentials } from "simple-oauth2";

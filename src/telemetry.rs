@@ -1,4 +1,4 @@
-//! What the function tells its operators: one line for each invocation, and the diagnostic events of its own code.
+//! What the function tells its operators: one line for each invocation, and the diagnostic events of the broker's code.
 //!
 //! | part | contents |
 //! | --- | --- |

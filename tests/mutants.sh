@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Mutation testing: changes the code in one place at a time, and checks that a test fails.
 #
-# tests/mutants.sh the protocol, in about half an hour tests/mutants.sh function the function (src), in about three
-# hours tests/mutants.sh --re login_limiter.rs a part, by any option of cargo-mutants
+#   tests/mutants.sh                         the protocol, in about half an hour
+#   tests/mutants.sh function                the function (src), in about three hours
+#   tests/mutants.sh --re login_limiter.rs   a part, by any option of cargo-mutants
 #
 # The package's unit tests run first, because they build in seconds. The mutants that they miss go to the model checker,
 # the simulation and the property tests; those of the function to the integration tests. A mutant that survives needs a

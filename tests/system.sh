@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests the broker on other people's runtimes, cloud emulators and clients.
 #
-#   tests/system.sh                 every part but `release` and `upgrade`, which build the function anew
+#   tests/system.sh                 every part but `release` and `upgrade`, which build the function again
 #   tests/system.sh moto callers    these parts only
 #
 # Each part is a file of tests/system/. It installs its tools (with apt-get if that is allowed, otherwise into

@@ -41,7 +41,7 @@ pub struct Record<'a> {
     pub alias: Option<&'a str>,
     /// The caller, if known.
     pub caller: Option<&'a str>,
-    /// The caller's name for itself, which proves nothing.
+    /// The name that the caller gives itself, which proves nothing.
     pub client: Option<&'a str>,
     /// The action, if known.
     pub action: Option<&'static str>,

@@ -236,7 +236,7 @@ def a_rejected_password_is_no_dead_end(console):
 
 def a_fleet_logs_in_once(console):
     console.wait_for(f'{text("totals")}.includes(" 1 logins")')
-    assert console.evaluate('document.getElementById("reset").hidden'), "a run cannot begin anew"
+    assert console.evaluate('document.getElementById("reset").hidden'), "a run cannot be restarted"
 
 
 def main(promise, url, *arguments):

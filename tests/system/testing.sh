@@ -106,7 +106,7 @@ script = f"set -e\n{start}\n{sys.executable} -m {test['run']} -q -p no:cacheprov
 subprocess.run(["bash", "-c", script], cwd=here, env=variables, check=True)
 PYTHON
 }
-in_a_network_of_its_own() {
+in_its_own_network() {
     PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/clients/python/src unshare --net sh -c 'ip link set lo up && "$@"' sh \
         bash -c "$(declare -p SYSTEM_DIR HERE PROGRAM); $(declare -f workflow_steps); workflow_steps"
 }
@@ -116,15 +116,15 @@ need "Python's tools" python_tools
 need "Node and its client" node_tools
 if [ "$(id -u)" != 0 ] || ! networks >"$LOGS/networks.log" 2>&1; then
     no_networks
-    skip "testing: services in networks of their own" "network namespaces need root"
+    skip "testing: services in their own networks" "network namespaces need root"
     return
 fi
 trap 'no_networks; end_started' EXIT
-need "the stack in a network of its own" start_container
+need "the stack in its own network" start_container
 check "testing: a service in Python is tested as in the example" python_service
 check "testing: a service in Node is tested as in the example" node_service
 check "testing: a container beside it reaches every port" worker_reaches_every_port
-need "the stack anew" inside "$STACK" service curl -fsS -X POST http://127.0.0.1:7071/_emulator/reset
+need "resetting the stack" inside "$STACK" service curl -fsS -X POST http://127.0.0.1:7071/_emulator/reset
 check "testing: a container beside it gets the file's routes through the proxy" worker_uses_the_proxy
 check "testing: a container beside it invokes the function" worker_invokes_the_function
-check "testing: the steps of the workflow run" in_a_network_of_its_own
+check "testing: the steps of the workflow run" in_its_own_network

@@ -1,4 +1,4 @@
-//! token-broker's agent: tokens on localhost, for callers that need no code of their own.
+//! token-broker's agent: tokens on localhost, for callers without client code.
 //!
 //! One binary is a Lambda extension, a sidecar and the operator's command line. It asks the broker through
 //! [`token_broker_client`], keeps tokens in memory only, and never logs in to Convirza.

@@ -98,7 +98,7 @@ pub struct Call {
     pub min_ttl: Option<Duration>,
     /// The API refused the token of this generation.
     pub rejected: Option<Generation>,
-    /// The caller's name for itself.
+    /// The name that the caller gives itself.
     pub client: Option<ClientName>,
     /// Revoke even a pair that only a person can replace.
     pub confirm: bool,

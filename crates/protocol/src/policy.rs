@@ -190,9 +190,10 @@ impl Policy {
         window + self.permit_freshness() + self.longest_travel()
     }
 
-    /// The cooldown after so many failures in a row. After a refused login, a minute, doubled each time up to an hour,
-    /// and up to a tenth more: a provider may lock out a user after several. Otherwise 2 s, doubled each time up to a
-    /// minute, jittered; or what the upstream asks for, if that is longer, but at most an hour, and up to a tenth more.
+    /// The cooldown after this many failures in a row. After a refused login, a minute, doubled each time up to an
+    /// hour, and up to a tenth more: a provider may lock out a user after several. Otherwise 2 s, doubled each time up
+    /// to a minute, jittered; or what the upstream asks for, if that is longer, but at most an hour, and up to a tenth
+    /// more.
     pub fn cooldown(
         &self,
         fault: UpstreamFault,

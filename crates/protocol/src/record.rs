@@ -32,7 +32,7 @@ impl Version {
     }
 }
 
-/// Identifies one attempt to take the lease or a login permit. Drawn anew for each attempt, so that a late write of an
+/// Identifies one attempt to take the lease or a login permit. Drawn for each attempt, so that a late write of an
 /// earlier attempt is never mistaken for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub u64);
@@ -266,7 +266,7 @@ impl Account {
         self.pair.as_ref().map(|pair| pair.generation)
     }
 
-    /// The record of a grant that only a person can renew. It is stored apart from others, so it begins anew.
+    /// The record of a grant that only a person can renew. It is stored apart from others, so it starts empty.
     #[must_use]
     pub(crate) fn into_grant(self) -> Self {
         if self.grant.is_some() {

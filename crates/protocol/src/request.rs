@@ -12,7 +12,7 @@ pub struct Request {
     pub account: AccountName,
     /// What to do.
     pub intent: Intent,
-    /// A cached record that was read after this moment is as good as a read of its own.
+    /// A cached record that was read after this moment is as good as a new read.
     pub arrived: Moment,
     /// When the caller gives up, by the clock at its arrival. No upstream call starts unless it can end before.
     pub deadline: Timestamp,

@@ -25,7 +25,7 @@ pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
 
 /// The headers of a request, on their way to the API.
 pub fn for_api(mut headers: HeaderMap) -> HeaderMap {
-    // Each hop has to state anew that it accepts trailers.
+    // Each hop has to state for itself that it accepts trailers.
     let takes_trailers = list(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     drop_length_of_chunks(&mut headers);
     drop_hop_by_hop(&mut headers);

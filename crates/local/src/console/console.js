@@ -111,28 +111,28 @@ function whyFailed({ status, faults, callers, memory_ttl_seconds: remembered }) 
   const account = status.accounts.find((known) => known.account === "default") ?? {};
   const { cooldown, rejected_secret_version: rejected, reports_ignored_until: ignored, young_deaths: deaths } = account;
   const on = faults.filter(({ planned }) => planned).map(({ label, planned }) => `${label}: ${words(planned)}`);
-  const mend = on.length ? `A fault is on (${on.join(", ")}): set it to “works”. ` : "";
+  const fix = on.length ? `A fault is on (${on.join(", ")}): set it to “works”. ` : "";
   if (account.unreadable) return "The stored record cannot be read. Reset starts again.";
   if (rejected) {
-    return `${mend}Convirza rejected the password. The broker does not send it again for hours, since that could lock the ` +
+    return `${fix}Convirza rejected the password. The broker does not send it again for hours, since that could lock the ` +
       "user out. Unblock, in the account's card, allows another attempt.";
   }
   if (cooldown?.reason === "login_budget_exhausted") {
-    return `${mend}The account has used up its share of the broker's logins for now, so the broker waits ${left(cooldown.until)} ` +
+    return `${fix}The account has used up its share of the broker's logins for now, so the broker waits ${left(cooldown.until)} ` +
       "rather than exceed Convirza's limit. Reset starts again.";
   }
   if (cooldown) {
-    return `${mend}After ${words(cooldown.reason)}, the broker pauses for ${left(cooldown.until)}. Unblock, in the ` +
+    return `${fix}After ${words(cooldown.reason)}, the broker pauses for ${left(cooldown.until)}. Unblock, in the ` +
       "account's card, ends the pause.";
   }
   if (ignored) {
-    return `${mend}${deaths} generations in a row died within two hours. Perhaps the callers' 401s have another cause, so ` +
+    return `${fix}${deaths} generations in a row died within two hours. Perhaps the callers' 401s have another cause, so ` +
       `for ${left(ignored)} the broker ignores reports of this generation. Unblock, in the account's card, forgets the deaths.`;
   }
-  if (!mend && callers.some(({ note }) => note === "API: unauthorized")) {
+  if (!fix && callers.some(({ note }) => note === "API: unauthorized")) {
     return `Instances keep what they have read for up to ${remembered} s. A report after that replaces the pair.`;
   }
-  return mend || "Each tile shows the code of its error; docs/API.md explains them.";
+  return fix || "Each tile shows the code of its error; docs/API.md explains them.";
 }
 
 function showCallers(state) {

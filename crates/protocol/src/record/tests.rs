@@ -122,5 +122,5 @@ fn a_rejection_without_a_time_gets_one_with_the_next_write() {
     let again = RejectedSecret::rejected(Some(&in_six_hours), version, cx);
     assert_eq!((again.refusals, again.retry_at), (2, Some(now.plus(Duration::from_secs(12 * 3600)))));
     let other = RejectedSecret::rejected(Some(&again), SecretVersion("v2".to_owned()), cx);
-    assert_eq!(other.refusals, 1, "a new version begins anew");
+    assert_eq!(other.refusals, 1, "the count starts again with a new version");
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::WRITE_RETRY;
 
-/// The table can be read, and refuses every write after so many milliseconds.
+/// The table can be read, but refuses every write, after this many milliseconds.
 fn refusing_writes(takes_ms: u64) -> impl FnMut(&mut World, &Effect) -> Fate {
     move |world, effect| match effect {
         Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {

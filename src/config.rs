@@ -154,7 +154,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
             clock_margin: self.millis("BROKER_CLOCK_MARGIN_MS", DEFAULT.clock_margin, 0, 60_000),
         };
         if !policy.has_long_enough_lease() {
-            let rule = "has to exceed twice BROKER_UPSTREAM_TIMEOUT_MS plus BROKER_CLOCK_MARGIN_MS";
+            let rule = "must exceed twice BROKER_UPSTREAM_TIMEOUT_MS plus BROKER_CLOCK_MARGIN_MS";
             self.wrong("BROKER_LEASE_MS", rule);
         }
         policy
@@ -164,10 +164,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         let name = self.get(variable).unwrap_or_else(|| default.to_owned());
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !plain || name.len() > 64 || name == "token_type" {
-            self.wrong(
-                variable,
-                "has to be a name of letters, digits and underscores, other than token_type",
-            );
+            self.wrong(variable, "must be a name of letters, digits and underscores, other than token_type");
         }
         name
     }
@@ -191,7 +188,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         let text = self.get(variable)?;
         let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            self.wrong(variable, format!("has to be a whole number from {least} to {most}"));
+            self.wrong(variable, format!("must be a whole number from {least} to {most}"));
         }
         number
     }
@@ -229,7 +226,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         named.map(parse_host).collect::<Option<_>>().unwrap_or_else(|| {
             self.wrong(
                 variable,
-                "has to list hosts, each with its port if that is not 443, separated by commas",
+                "must list hosts, each with its port if that is not 443, separated by commas",
             );
             Vec::new()
         })
@@ -247,13 +244,13 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         let mut alias = |variable| {
             let name = self.get(variable)?;
             if alias_name(&name).is_none() {
-                self.wrong(variable, "has to be the name of an alias of the function");
+                self.wrong(variable, "must be the name of an alias of the function");
             }
             Some(name)
         };
         let aliases = Aliases { http: alias("BROKER_HTTP_ALIAS"), schedule: alias("BROKER_SCHEDULE_ALIAS") };
         if aliases.http.is_some() && aliases.http == aliases.schedule {
-            self.wrong("BROKER_SCHEDULE_ALIAS", "has to differ from BROKER_HTTP_ALIAS");
+            self.wrong("BROKER_SCHEDULE_ALIAS", "must differ from BROKER_HTTP_ALIAS");
         }
         aliases
     }
@@ -263,7 +260,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         let Some(text) = (self.lookup)(variable) else { return vec![AccountName::default()] };
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.map(AccountName::parse).collect::<Option<_>>().unwrap_or_else(|| {
-            self.wrong(variable, "has to list account names, separated by commas");
+            self.wrong(variable, "must list account names, separated by commas");
             Vec::new()
         })
     }
@@ -273,7 +270,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
             None | Some("all") => Audit::All,
             Some("changes") => Audit::Changes,
             Some(_) => {
-                self.wrong(variable, "has to be all or changes");
+                self.wrong(variable, "must be all or changes");
                 Audit::All
             }
         }
@@ -292,7 +289,7 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         parse_log(&text).unwrap_or_else(|| {
             self.wrong(
                 variable,
-                "has to be off, error, warn, info, debug or trace, or a list such as info,token_broker::broker=debug",
+                "must be off, error, warn, info, debug or trace, or a list such as info,token_broker::broker=debug",
             );
             Targets::new()
         })
@@ -328,7 +325,7 @@ fn host() -> String {
 fn parse_login_limits(text: &str) -> Result<BTreeMap<String, LoginLimit>, String> {
     let limits: BTreeMap<String, LimitText> = serde_json::from_str(text).map_err(|error| {
         format!(
-            "has to be a JSON object of hosts, each with {{\"requests\":...,\"seconds\":...,\"counts\":...,\"per\":...}} (line {}, column {})",
+            "must be a JSON object of hosts, each with {{\"requests\":...,\"seconds\":...,\"counts\":...,\"per\":...}} (line {}, column {})",
             error.line(),
             error.column()
         )
@@ -336,22 +333,22 @@ fn parse_login_limits(text: &str) -> Result<BTreeMap<String, LoginLimit>, String
     let limits = limits.into_iter().enumerate().map(|(index, (name, limit))| {
         let wrong = |rule: &str| format!("host {}: {rule}", index + 1);
         let name =
-            parse_host(&name).ok_or_else(|| wrong("has to be a host, with its port if that is not 443"))?;
+            parse_host(&name).ok_or_else(|| wrong("must be a host, with its port if that is not 443"))?;
         if !(1..=100).contains(&limit.requests) {
-            return Err(wrong("`requests` has to be a whole number from 1 to 100"));
+            return Err(wrong("`requests` must be a whole number from 1 to 100"));
         }
         if !(1..=3_600).contains(&limit.seconds) {
-            return Err(wrong("`seconds` has to be a whole number from 1 to 3600"));
+            return Err(wrong("`seconds` must be a whole number from 1 to 3600"));
         }
         let counts = match limit.counts.as_str() {
             "logins" => Counts::Logins,
             "all" => Counts::All,
-            _ => return Err(wrong("`counts` has to be logins or all")),
+            _ => return Err(wrong("`counts` must be logins or all")),
         };
         let per = match limit.per.as_str() {
             "host" => Per::Host,
             "account" => Per::Account,
-            _ => return Err(wrong("`per` has to be host or account")),
+            _ => return Err(wrong("`per` must be host or account")),
         };
         let window = Duration::from_secs(limit.seconds);
         Ok((name, LoginLimit { requests: limit.requests, window, counts, per }))
@@ -372,7 +369,7 @@ struct RuleText {
 fn parse_callers(text: &str, aliases: &Aliases) -> Result<Callers, String> {
     let rules: Vec<RuleText> = serde_json::from_str(text).map_err(|error| {
         format!(
-            "has to be a JSON list of {{\"caller\":\"...\",\"accounts\":[...],\"actions\":[...]}} (line {}, column {})",
+            "must be a JSON list of {{\"caller\":\"...\",\"accounts\":[...],\"actions\":[...]}} (line {}, column {})",
             error.line(),
             error.column()
         )
@@ -386,10 +383,10 @@ fn parse_callers(text: &str, aliases: &Aliases) -> Result<Callers, String> {
             ));
         }
         let accounts = scope(&rule.accounts, AccountName::parse)
-            .ok_or_else(|| format!("rule {number}: `accounts` has to list account names, or be [\"*\"]"))?;
+            .ok_or_else(|| format!("rule {number}: `accounts` must list account names, or be [\"*\"]"))?;
         let actions = scope(&rule.actions, Action::parse).ok_or_else(|| {
             let names = Action::ALL.map(Action::name).join(", ");
-            format!("rule {number}: `actions` has to list some of {names}, or be [\"*\"]")
+            format!("rule {number}: `actions` must list some of {names}, or be [\"*\"]")
         })?;
         Ok(Rule { who, accounts, actions, audit: rule.audit })
     });

@@ -81,7 +81,7 @@ function canBeSentAgain(body) {
 function sameOriginAs(apiUrl) {
     const url = URL.canParse(apiUrl) ? new URL(apiUrl) : undefined;
     if (!["http:", "https:"].includes(url?.protocol)) {
-        throw brokerError("not_configured", "`apiUrl` has to be a URL such as https://platform-api.convirza.com");
+        throw brokerError("not_configured", "`apiUrl` must be a URL such as https://platform-api.convirza.com");
     }
     return (other) => isSameOrigin(url, other);
 }

@@ -311,10 +311,10 @@ export function createTokenSource(options) {
 function check(account, minTtl) {
     if (typeof account !== "string" || !ACCOUNT.test(account)) {
         const expected = "a name of 1 to 63 lower-case letters, digits and hyphens";
-        throw brokerError("invalid_request", `\`account\` has to be ${expected}`);
+        throw brokerError("invalid_request", `\`account\` must be ${expected}`);
     }
     if (minTtl !== undefined && !(Number.isInteger(minTtl) && minTtl >= 0)) {
-        throw brokerError("invalid_request", "`minTtlSeconds` has to be a whole number");
+        throw brokerError("invalid_request", "`minTtlSeconds` must be a whole number");
     }
 }
 

@@ -18,7 +18,7 @@ export function agent({ port, token, timeoutMs = 25_000 } = {}) {
         async fetch(wanted) {
             const number = port ?? portOfEnvironment();
             if (!/^\d+$/.test(number) || number < 1 || number > 65_535) {
-                throw brokerError("not_configured", "TOKEN_BROKER_PORT has to be a port number");
+                throw brokerError("not_configured", "TOKEN_BROKER_PORT must be a port number");
             }
             const url = new URL(`http://127.0.0.1:${number}/v1/token`);
             url.search = new URLSearchParams(fields(wanted));

@@ -67,18 +67,18 @@ impl Who {
             return Ok(Self::Anonymous);
         }
         if let Some(alias) = text.strip_prefix("direct:") {
-            let alias = alias_name(alias).ok_or("has to name an alias after `direct:`, not a version")?;
+            let alias = alias_name(alias).ok_or("must name an alias after `direct:`, not a version")?;
             return Ok(Self::DirectAlias(alias.to_owned()));
         }
         if !text.starts_with("arn:") {
-            return Err("has to be `direct`, `direct:ALIAS`, `anonymous` or the ARN of an IAM role or user");
+            return Err("must be `direct`, `direct:ALIAS`, `anonymous` or the ARN of an IAM role or user");
         }
         let (literal, is_prefix) = text.strip_suffix('*').map_or((text, false), |prefix| (prefix, true));
         if literal.contains('*') {
             return Err("may have a `*` only at its end");
         }
         let resource = resource_of(literal)
-            .ok_or("has to name a partition and an account: arn:PARTITION:iam::ACCOUNT:role/NAME")?;
+            .ok_or("must name a partition and an account: arn:PARTITION:iam::ACCOUNT:role/NAME")?;
         match (is_prefix, without_path(literal)) {
             // A session's ARN lacks the path of its role, so such a rule could never match.
             (true, Some(_)) => {

@@ -164,7 +164,7 @@ impl HttpRequest {
             "application/json" if body.trim_ascii().is_empty() => Ok(Call::new(action, None)),
             "application/json" => Ok(Call::from_json(&body, Some(action))?),
             _ => Err(RequestError::invalid(
-                "the Content-Type has to be application/json, or application/x-www-form-urlencoded for a token",
+                "the Content-Type must be application/json, or application/x-www-form-urlencoded for a token",
             )),
         }
     }
@@ -172,7 +172,7 @@ impl HttpRequest {
     fn decoded_body(&self) -> Result<Cow<'_, [u8]>, RequestError> {
         if self.is_base64_encoded {
             let decoded = BASE64_STANDARD.decode(self.body.as_bytes());
-            decoded.map(Cow::Owned).map_err(|_| RequestError::invalid("the body has to be valid base64"))
+            decoded.map(Cow::Owned).map_err(|_| RequestError::invalid("the body must be valid base64"))
         } else {
             Ok(Cow::Borrowed(self.body.as_bytes()))
         }

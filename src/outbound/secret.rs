@@ -23,13 +23,13 @@ const MOST_ANSWER_FIELDS: usize = 32;
 pub fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Result<Credentials, String> {
     let text = text.trim_start_matches('\u{feff}');
     let fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|_| "it has to be a JSON object".to_owned())?;
+        serde_json::from_str(text).map_err(|_| "it must be a JSON object".to_owned())?;
     let mut fields = Fields { fields, hosts };
     let (origin, login) = match fields.fields.remove("dialect").as_ref().map(Value::as_str) {
         None | Some(Some("convirza-v3")) => convirza_v3(&mut fields)?,
         Some(Some("convirza-v2")) => convirza_v2(&mut fields)?,
         Some(Some("oauth2")) => oauth2(&mut fields)?,
-        Some(_) => return Err("`dialect` has to be convirza-v3, convirza-v2 or oauth2".to_owned()),
+        Some(_) => return Err("`dialect` must be convirza-v3, convirza-v2 or oauth2".to_owned()),
     };
     Ok(Credentials { version, origin, login })
 }
@@ -57,7 +57,7 @@ fn oauth2(fields: &mut Fields<'_>) -> Result<(Origin, Login), String> {
             None | Some("client_secret_basic") => ClientAuth::Basic,
             Some("client_secret_post") => ClientAuth::Post,
             Some(_) => {
-                return Err("`client_auth` has to be client_secret_basic or client_secret_post".to_owned());
+                return Err("`client_auth` must be client_secret_basic or client_secret_post".to_owned());
             }
         },
         scope: fields.optional_text("scope")?.map(|scope| scope.expose().to_owned()),
@@ -76,7 +76,7 @@ fn oauth2(fields: &mut Fields<'_>) -> Result<(Origin, Login), String> {
             GrantType::Password { username: fields.text("username")?, password: fields.text("password")? }
         }
         "refresh_token" => GrantType::RefreshToken { bootstrap: fields.text("refresh_token")? },
-        _ => return Err("`grant` has to be client_credentials, password or refresh_token".to_owned()),
+        _ => return Err("`grant` must be client_credentials, password or refresh_token".to_owned()),
     };
     Ok((Origin::OAuth2(Endpoints { token_url, revoke_url, probe_url }), Login::OAuth2 { client, grant }))
 }
@@ -108,7 +108,7 @@ impl Fields<'_> {
     fn optional_text(&mut self, name: &str) -> Result<Option<Secret>, String> {
         match self.fields.remove(name) {
             Some(Value::String(text)) if !text.is_empty() => Ok(Some(Secret::new(text))),
-            Some(_) => Err(format!("`{name}` has to be a non-empty string")),
+            Some(_) => Err(format!("`{name}` must be a non-empty string")),
             None => Ok(None),
         }
     }
@@ -129,7 +129,7 @@ impl Fields<'_> {
         parse: impl Fn(&str) -> Result<UpstreamUrl, InvalidUrl>,
     ) -> Result<Option<UpstreamUrl>, String> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| format!("`{name}` has to be a string"))?;
+        let text = value.as_str().ok_or_else(|| format!("`{name}` must be a string"))?;
         let url = parse(text).map_err(|error| format!("`{name}` {error}"))?;
         if !self.hosts.allow(&url) {
             return Err(format!(
@@ -142,12 +142,12 @@ impl Fields<'_> {
     fn seconds(&mut self, name: &str, most: u64) -> Result<Option<Duration>, String> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
         let seconds = value.as_u64().filter(|seconds| *seconds <= most);
-        let seconds = seconds.ok_or_else(|| format!("`{name}` has to be a whole number from 0 to {most}"))?;
+        let seconds = seconds.ok_or_else(|| format!("`{name}` must be a whole number from 0 to {most}"))?;
         Ok(Some(Duration::from_secs(seconds)))
     }
 
     fn parameters(&mut self) -> Result<Vec<(String, Secret)>, String> {
-        let rule = "`parameters` has to be an object of texts, without those that the broker sends itself";
+        let rule = "`parameters` must be an object of strings, without those that the broker sends itself";
         let fields = match self.fields.remove("parameters") {
             None => return Ok(Vec::new()),
             Some(Value::Object(fields)) => fields,
@@ -161,7 +161,8 @@ impl Fields<'_> {
     }
 
     fn answer_fields(&mut self) -> Result<Vec<String>, String> {
-        let rule = format!("`answer_fields` has to list at most {MOST_ANSWER_FIELDS} names, and no token's");
+        let rule =
+            format!("`answer_fields` must list at most {MOST_ANSWER_FIELDS} names, none of them a token's");
         let names = match self.fields.remove("answer_fields") {
             None => return Ok(Vec::new()),
             Some(Value::Array(names)) if names.len() <= MOST_ANSWER_FIELDS => names,
@@ -203,20 +204,20 @@ mod tests {
     #[test]
     fn a_bad_secret_names_the_field_and_never_its_value() {
         for (text, says) in [
-            ("", "it has to be a JSON object"),
-            ("\"tell-tale\"", "it has to be a JSON object"),
+            ("", "it must be a JSON object"),
+            ("\"tell-tale\"", "it must be a JSON object"),
             ("{}", "`email` is missing"),
             (r#"{"email":"tell-tale"}"#, "`password` is missing"),
-            (r#"{"email":"tell-tale","password":7}"#, "`password` has to be a non-empty string"),
-            (r#"{"email":"","password":"tell-tale"}"#, "`email` has to be a non-empty string"),
+            (r#"{"email":"tell-tale","password":7}"#, "`password` must be a non-empty string"),
+            (r#"{"email":"","password":"tell-tale"}"#, "`email` must be a non-empty string"),
             (
                 r#"{"email":"e","password":"p","dialect":"tell-tale"}"#,
-                "`dialect` has to be convirza-v3, convirza-v2 or oauth2",
+                "`dialect` must be convirza-v3, convirza-v2 or oauth2",
             ),
             (r#"{"email":"e","password":"p","dialect":"convirza-v2"}"#, "`client_id` is missing"),
             (
                 r#"{"email":"e","password":"p","oauth_url":"http://tell-tale.example"}"#,
-                "`oauth_url` has to be an https URL (http on loopback only) without credentials, query or fragment",
+                "`oauth_url` must be an https URL (http on loopback only) without credentials, query or fragment",
             ),
             (
                 r#"{"email":"e","password":"p","api_url":"https://tell-tale.example"}"#,
@@ -276,12 +277,12 @@ mod tests {
         let credentials = r#","grant":"client_credentials","client_secret":"tell-tale""#;
         for (rest, says) in [
             ("", "`grant` is missing"),
-            (r#","grant":"tell-tale""#, "`grant` has to be client_credentials, password or refresh_token"),
+            (r#","grant":"tell-tale""#, "`grant` must be client_credentials, password or refresh_token"),
             (r#","grant":"client_credentials""#, "`client_secret` is missing"),
             (r#","grant":"password","password":"tell-tale""#, "`username` is missing"),
             (
                 r#","grant":"password","client_auth":"tell-tale""#,
-                "`client_auth` has to be client_secret_basic or client_secret_post",
+                "`client_auth` must be client_secret_basic or client_secret_post",
             ),
             (
                 r#","revoke_url":"https://tell-tale.example/r""#,
@@ -293,19 +294,19 @@ mod tests {
             ),
             (
                 r#","parameters":{"client_secret":"tell-tale"}"#,
-                "`parameters` has to be an object of texts, without those that the broker sends itself",
+                "`parameters` must be an object of strings, without those that the broker sends itself",
             ),
             (
                 r#","answer_fields":["refresh_token"]"#,
-                "`answer_fields` has to list at most 32 names, and no token's",
+                "`answer_fields` must list at most 32 names, none of them a token's",
             ),
             (
                 r#","refresh_ahead_seconds":"tell-tale""#,
-                "`refresh_ahead_seconds` has to be a whole number from 0 to 15552000",
+                "`refresh_ahead_seconds` must be a whole number from 0 to 15552000",
             ),
             (
                 r#","resend_within_seconds":86401"#,
-                "`resend_within_seconds` has to be a whole number from 0 to 86400",
+                "`resend_within_seconds` must be a whole number from 0 to 86400",
             ),
         ] {
             let rest = if rest.contains("grant") || rest.is_empty() {

@@ -73,7 +73,7 @@ impl Secrets for SecretsManager {
             return Err(SecretError::Unreachable);
         }
         let version = SecretVersion(output.version_id.unwrap_or_default());
-        let what = if output.secret_binary.is_some() { "it is binary, but has to be text" } else { NO_VALUE };
+        let what = if output.secret_binary.is_some() { "it is binary, but must be text" } else { NO_VALUE };
         let text = output.secret_string.map(Zeroizing::new);
         let text = text.ok_or_else(|| SecretError::Bad(what.to_owned()))?;
         secret::parse(&text, version, &self.hosts).map_err(SecretError::Bad)

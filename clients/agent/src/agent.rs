@@ -76,7 +76,7 @@ impl Agent {
             }
             Route::NoAccount => {
                 let description =
-                    "the path has to be /proxy/ACCOUNT/PATH, and its second segment is not an account";
+                    "the path must be /proxy/ACCOUNT/PATH, and its second segment is not an account";
                 reply::error(400, ErrorCode::InvalidRequest, description, None)
             }
             Route::Wrong { allow } => reply::wrong_method(allow),

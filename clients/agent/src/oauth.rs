@@ -18,11 +18,11 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>, visit: &Vis
     let content =
         head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content.to_ascii_lowercase().starts_with(FORM) {
-        return reply::malformed(&CallError::Invalid(format!("the Content-Type has to be {FORM}")));
+        return reply::malformed(&CallError::Invalid(format!("the Content-Type must be {FORM}")));
     }
     let Ok(Ok(form)) = tokio::time::timeout(FORM_TIME, collect(body, LONGEST_FORM)).await else {
         return reply::malformed(&CallError::Invalid(format!(
-            "the form has to be complete and of at most {LONGEST_FORM} bytes"
+            "the form must be complete, and at most {LONGEST_FORM} bytes long"
         )));
     };
     let _busy = visit.busy();

@@ -103,14 +103,14 @@ pub(crate) fn refused(refusal: Refusal) -> Response<Body> {
         Refusal::NotOriginForm => error(
             400,
             ErrorCode::InvalidRequest,
-            "the agent is not a forward proxy; the request line has to be a path",
+            "the agent is not a forward proxy; the request line must be a path",
             None,
         ),
         Refusal::Forwarded => {
             error(403, ErrorCode::AccessDenied, "the agent does not answer forwarded requests", None)
         }
         Refusal::ForeignHost => {
-            error(403, ErrorCode::AccessDenied, "the header Host has to be localhost or 127.0.0.1", None)
+            error(403, ErrorCode::AccessDenied, "the header Host must be localhost or 127.0.0.1", None)
         }
     }
 }
@@ -124,8 +124,7 @@ pub(crate) fn unguarded() -> Response<Body> {
 /// Required by RFC 6749 §5.2 for a client with a wrong secret.
 pub(crate) fn unknown_client() -> Response<Body> {
     let invalid_client = Code::Other("invalid_client".to_owned());
-    let mut response =
-        error(401, invalid_client, "the client secret has to be the agent's guard token", None);
+    let mut response = error(401, invalid_client, "the client secret must be the agent's guard token", None);
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"agent\""));

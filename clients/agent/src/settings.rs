@@ -92,14 +92,14 @@ pub(crate) fn port(environment: &Environment, warnings: &mut Vec<String>) -> Res
              the port is {PORT}"
         ));
     }
-    environment.agent_port().ok_or_else(|| "TOKEN_BROKER_PORT has to be a number up to 65535".to_owned())
+    environment.agent_port().ok_or_else(|| "TOKEN_BROKER_PORT must be a number up to 65535".to_owned())
 }
 
 fn apis(environment: &Environment) -> Result<HashMap<AccountName, BaseUrl>, String> {
     let list = environment.get("TOKEN_BROKER_API_URLS").unwrap_or_default();
     let mut apis = HashMap::new();
     for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        let form = "TOKEN_BROKER_API_URLS has to be a comma-separated list of ACCOUNT=URL";
+        let form = "TOKEN_BROKER_API_URLS must be a comma-separated list of ACCOUNT=URL";
         let (name, url) = entry.split_once('=').ok_or(form)?;
         let account = AccountName::parse(name.trim()).ok_or(form)?;
         let url = BaseUrl::parse(url.trim())
@@ -118,7 +118,7 @@ fn accounts(environment: &Environment) -> Result<Vec<AccountName>, String> {
     let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
     let accounts: Option<Vec<_>> = names.map(AccountName::parse).collect();
     let rule = AccountName::RULE;
-    accounts.ok_or_else(|| format!("each entry of TOKEN_BROKER_ACCOUNTS, comma-separated, has to be {rule}"))
+    accounts.ok_or_else(|| format!("each entry of TOKEN_BROKER_ACCOUNTS, comma-separated, must be {rule}"))
 }
 
 #[cfg(test)]

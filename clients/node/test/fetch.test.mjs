@@ -273,7 +273,7 @@ test("apiUrl limits the token to one origin", async (t) => {
 });
 
 for (const apiUrl of ["", null, "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://"]) {
-    test(`apiUrl has to be a URL, not ${JSON.stringify(apiUrl)}`, () => {
+    test(`apiUrl must be a URL, not ${JSON.stringify(apiUrl)}`, () => {
         assert.throws(() => brokerFetch({ apiUrl }), { name: "NotConfiguredError", message: /apiUrl/ });
     });
 }

@@ -118,6 +118,6 @@ test("the fields and the rule of a name are the contract's", async () => {
     const { rule } = names.find((name) => name.of === "account");
     await assert.rejects(broker.source().get({ account: "No" }), {
         code: "invalid_request",
-        message: new RegExp(`has to be ${rule}`),
+        message: new RegExp(`must be ${rule}`),
     });
 });

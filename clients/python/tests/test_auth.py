@@ -131,7 +131,7 @@ class TestApiUrl:
         "api_url", ["", "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://", "https://x:y"]
     )
     @pytest.mark.parametrize("auth", [token_broker.httpx.TokenBrokerAuth, token_broker.requests.TokenBrokerAuth])
-    def test_has_to_be_a_url(self, source: TokenSource, auth: Any, api_url: str) -> None:
+    def test_must_be_a_url(self, source: TokenSource, auth: Any, api_url: str) -> None:
         with pytest.raises(NotConfigured, match="api_url"):
             auth(source, api_url=api_url)
 

@@ -58,7 +58,7 @@ def test_the_agent_is_asked_as_the_contract_says(monkeypatch: pytest.MonkeyPatch
 
 def test_an_invalid_account_is_told_the_contracts_rule() -> None:
     rule = next(name["rule"] for name in CONTRACT["names"] if name["of"] == "account")
-    with pytest.raises(InvalidRequest, match=re.escape(f"`account` has to be {rule}")):
+    with pytest.raises(InvalidRequest, match=re.escape(f"`account` must be {rule}")):
         _source._check("No", None)
 
 

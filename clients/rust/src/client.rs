@@ -69,7 +69,7 @@ impl BrokerClient {
     pub fn agent(environment: &Environment) -> Result<Self, Error> {
         let port = environment.agent_port().filter(|port| *port > 0);
         let port =
-            port.ok_or_else(|| Error::NotConfigured("TOKEN_BROKER_PORT has to be a port number".to_owned()))?;
+            port.ok_or_else(|| Error::NotConfigured("TOKEN_BROKER_PORT must be a port number".to_owned()))?;
         let base = base_url(&format!("http://127.0.0.1:{port}"), "TOKEN_BROKER_PORT")?;
         Agent::guard(environment)?;
         let agent = Agent { target: base.target, environment: environment.clone() };

@@ -142,7 +142,7 @@ impl Call {
         };
         let action = route.or(named).unwrap_or(Action::Token);
         if named.is_some_and(|named| named != action) {
-            return Err(invalid(format!("`action` has to be {} here", action.name())));
+            return Err(invalid(format!("`action` must be {} here", action.name())));
         }
         let mut call = Self::new(action, None);
         for (name, value) in object {
@@ -154,7 +154,7 @@ impl Call {
             match field {
                 Field::Confirm => {
                     call.confirm =
-                        value.as_bool().ok_or_else(|| invalid("`confirm` has to be true or false"))?;
+                        value.as_bool().ok_or_else(|| invalid("`confirm` must be true or false"))?;
                 }
                 field => call.set(field, value.as_str(), whole_number(&value))?,
             }
@@ -200,7 +200,7 @@ impl Call {
     pub fn from_form(parameters: &[(String, String)]) -> Result<Self, CallError> {
         let mut grants = parameters.iter().filter(|(name, _)| name == "grant_type");
         match (grants.next().map(|(_, grant)| grant.as_str()), grants.next()) {
-            (None | Some(""), _) => Err(invalid("`grant_type` is missing; it has to be client_credentials")),
+            (None | Some(""), _) => Err(invalid("`grant_type` is missing; it must be client_credentials")),
             (Some(_), Some(_)) => Err(invalid("`grant_type` is given twice")),
             (Some("client_credentials"), None) => {
                 Self::from_parameters(parameters, Action::Token, Unknown::Ignore)
@@ -218,16 +218,16 @@ impl Call {
 
     /// Sets a field to its value as a text or as a whole number.
     fn set(&mut self, field: Field, text: Option<&str>, number: Option<u64>) -> Result<(), CallError> {
-        let has_to_be = |rule: &str| invalid(format!("`{}` has to be {rule}", field.name()));
-        let number = || number.ok_or_else(|| has_to_be("a whole number"));
+        let must_be = |rule: &str| invalid(format!("`{}` must be {rule}", field.name()));
+        let number = || number.ok_or_else(|| must_be("a whole number"));
         match field {
             Field::Account => {
                 let name = text.and_then(AccountName::parse);
-                self.account = Some(name.ok_or_else(|| has_to_be(AccountName::RULE))?);
+                self.account = Some(name.ok_or_else(|| must_be(AccountName::RULE))?);
             }
             Field::Client => {
                 let name = text.and_then(ClientName::parse);
-                self.client = Some(name.ok_or_else(|| has_to_be(ClientName::RULE))?);
+                self.client = Some(name.ok_or_else(|| must_be(ClientName::RULE))?);
             }
             Field::MinTtl => self.min_ttl = Some(Duration::from_secs(number()?)),
             Field::RejectedGeneration => self.rejected = Some(Generation(number()?)),
@@ -284,7 +284,7 @@ fn invalid(what: impl Into<String>) -> CallError {
 }
 
 fn no_action() -> CallError {
-    invalid(format!("`action` has to be {}", listed(&Action::ALL.map(Action::name), "or")))
+    invalid(format!("`action` must be {}", listed(&Action::ALL.map(Action::name), "or")))
 }
 
 /// Why a text is not a JSON object. `serde_json` distinguishes these errors only by their texts, which never quote the
@@ -296,7 +296,7 @@ fn not_an_object(error: &serde_json::Error) -> CallError {
     } else if text.starts_with("number out of range") {
         "the request has a number that is out of range"
     } else {
-        "the request has to be a JSON object"
+        "the request must be a JSON object"
     })
 }
 

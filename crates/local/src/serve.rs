@@ -60,7 +60,7 @@ pub(crate) struct Options {
 
 fn account(text: &str) -> Result<NewAccount, String> {
     let (name, credentials) = text.split_once('=').map_or((text, None), |(name, rest)| (name, Some(rest)));
-    let name = AccountName::parse(name).ok_or_else(|| format!("the name has to be {}", AccountName::RULE))?;
+    let name = AccountName::parse(name).ok_or_else(|| format!("the name must be {}", AccountName::RULE))?;
     let (email, password) = match credentials {
         Some(credentials) => user(credentials)?,
         None => (format!("{name}@example.invalid"), format!("local-{name}")),
@@ -71,14 +71,14 @@ fn account(text: &str) -> Result<NewAccount, String> {
 fn user(text: &str) -> Result<(String, String), String> {
     let user = text.split_once(':').filter(|(email, password)| !email.is_empty() && !password.is_empty());
     user.map(|(email, password)| (email.to_owned(), password.to_owned()))
-        .ok_or_else(|| "it has to be EMAIL:PASSWORD".to_owned())
+        .ok_or_else(|| "it must be EMAIL:PASSWORD".to_owned())
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
     let setting = text.split_once('=').filter(|(name, _)| name.starts_with("BROKER_"));
     setting
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "it has to be NAME=VALUE, with a name that begins with BROKER_".to_owned())
+        .ok_or_else(|| "it must be NAME=VALUE, with a name that begins with BROKER_".to_owned())
 }
 
 fn routes(path: &PathBuf) -> Result<Vec<Route>, String> {

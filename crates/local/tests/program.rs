@@ -129,7 +129,7 @@ async fn a_taken_agent_port_is_reported_with_its_variable() {
     let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     for (port, message) in
-        [(port.as_str(), "set TOKEN_BROKER_PORT to another port"), ("x", "has to be a number")]
+        [(port.as_str(), "set TOKEN_BROKER_PORT to another port"), ("x", "must be a number")]
     {
         let printed = refusal(&["--port", "0"], &[("TOKEN_BROKER_PORT", port)]).await;
         assert!(printed.contains(message), "{printed}");

@@ -63,7 +63,7 @@ pub enum Failure {
     },
     /// Too little of the invocation's time is left for a renewal.
     #[error(
-        "the token has to be renewed, and too little time is left for it; call again, and if this stays so raise the function's timeout to 30 s"
+        "the token must be renewed, and too little time is left for that; call again, and if this persists, raise the function's timeout to 30 s"
     )]
     TooLittleTime,
     /// DynamoDB is unreachable, and memory holds nothing usable.
@@ -74,7 +74,7 @@ pub enum Failure {
     },
     /// The instance's clocks disagree, so it may date neither lease nor permit.
     #[error(
-        "the token has to be renewed, and the clock of this instance cannot be trusted for that; try again"
+        "the token must be renewed, and the clock of this instance cannot be trusted for that; try again"
     )]
     ClockOff,
     /// A service refuses the broker itself.

@@ -171,7 +171,7 @@ fn a_body_that_is_not_base64_is_refused() {
     let mut event = version_2("POST", "/token");
     event["isBase64Encoded"] = json!(true);
     event["body"] = json!("%");
-    assert_eq!(call_of(&event), Err(RequestError::invalid("the body has to be valid base64")));
+    assert_eq!(call_of(&event), Err(RequestError::invalid("the body must be valid base64")));
 }
 
 #[test]

@@ -53,9 +53,9 @@ async fn only_a_secret_that_does_not_exist_is_missing() {
 #[tokio::test]
 async fn a_secret_that_is_not_the_documented_json_is_bad() {
     for (fields, says) in [
-        (json!({"SecretBinary": "AAAA"}), "it is binary, but has to be text"),
+        (json!({"SecretBinary": "AAAA"}), "it is binary, but must be text"),
         (json!({}), "it has no value yet"),
-        (json!({"SecretString": "tell-tale"}), "it has to be a JSON object"),
+        (json!({"SecretString": "tell-tale"}), "it must be a JSON object"),
         (json!({"SecretString": "{}"}), "`email` is missing"),
     ] {
         let service = Service::start([secret(&fields)]);

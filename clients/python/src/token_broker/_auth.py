@@ -66,7 +66,7 @@ def _origin_of_api(url: str) -> tuple[str, str | None, int | None]:
         origin = "", None, None
     # A URL without a scheme has no origin, so every request would be sent without a token.
     if origin[0] not in ("http", "https") or not origin[1]:
-        raise NotConfigured("not_configured", "`api_url` has to be a URL such as https://platform-api.convirza.com")
+        raise NotConfigured("not_configured", "`api_url` must be a URL such as https://platform-api.convirza.com")
     return origin
 
 

@@ -268,10 +268,10 @@ async def _run_async(steps: _Steps) -> Token:
 def _check(account: str, min_ttl: int | None) -> None:
     if not _ACCOUNT.fullmatch(account):
         raise InvalidRequest(
-            "invalid_request", "`account` has to be a name of 1 to 63 lower-case letters, digits and hyphens"
+            "invalid_request", "`account` must be a name of 1 to 63 lower-case letters, digits and hyphens"
         )
     if min_ttl is not None and (not isinstance(min_ttl, int) or min_ttl < 0):
-        raise InvalidRequest("invalid_request", "`min_ttl_seconds` has to be a whole number")
+        raise InvalidRequest("invalid_request", "`min_ttl_seconds` must be a whole number")
 
 
 def _parse(answer: object, account: str, requested_at: float) -> Token | None:

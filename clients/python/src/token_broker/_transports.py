@@ -49,7 +49,7 @@ class Agent:
     def _exchange(self, path: str) -> _Answer:
         port = self._port or _port_of_environment()
         if not (str(port).isdecimal() and 0 < int(port) < 65_536):
-            return NotConfigured("not_configured", "TOKEN_BROKER_PORT has to be a port number")
+            return NotConfigured("not_configured", "TOKEN_BROKER_PORT must be a port number")
         guard = _guard_token(self._token)
         if isinstance(guard, NotConfigured):
             return guard

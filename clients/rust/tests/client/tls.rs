@@ -39,7 +39,7 @@ async fn a_named_authority_is_trusted_and_no_other() {
     let error = get(&client(Roots::default()), &server.url()).await.unwrap_err();
     assert!(matches!(&error, SendError::NotConnected(_, why) if why.contains("certificate")), "{error}");
     let error = get(&trusting, &format!("https://{}", server.address())).await.unwrap_err();
-    assert!(matches!(&error, SendError::NotConnected(..)), "the name has to match: {error}");
+    assert!(matches!(&error, SendError::NotConnected(..)), "the name must match: {error}");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ fn a_whole_number_may_be_written_as_libraries_do() {
         assert_eq!(generation(number).unwrap().rejected, Some(Generation(whole)), "{number}");
     }
     for number in ["60.5", "-1", "-1.0", "1e300", "9007199254740993.0", "\"60\"", "true", "[60]", "{}"] {
-        assert_eq!(generation(number), Err("`rejected_generation` has to be a whole number".to_owned()));
+        assert_eq!(generation(number), Err("`rejected_generation` must be a whole number".to_owned()));
     }
     assert!(generation("1e400").unwrap_err().contains("number that is out of range"));
 }
@@ -107,7 +107,7 @@ fn a_route_decides_the_action() {
     assert_eq!(on(Action::Refresh, json!({})), Ok(Call::new(Action::Refresh, None)));
     assert_eq!(on(Action::Refresh, json!({"action": "refresh"})), Ok(Call::new(Action::Refresh, None)));
     let other = on(Action::Refresh, json!({"action": "revoke"})).unwrap_err();
-    assert_eq!(other.to_string(), "`action` has to be refresh here");
+    assert_eq!(other.to_string(), "`action` must be refresh here");
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn a_query_refuses_what_it_does_not_know() {
         ("action=tell-tale", "unknown parameter `action`"),
         ("confirm=tell-tale", "unknown parameter `confirm`"),
         ("min_ttl_seconds=5", "`min_ttl_seconds` does not belong to the action status"),
-        ("account=Tell-Tale", "`account` has to be"),
-        ("account=", "`account` has to be"),
+        ("account=Tell-Tale", "`account` must be"),
+        ("account=", "`account` must be"),
         ("account=a&account=b", "`account` is given twice"),
     ] {
         let found = query(text, Action::Status).unwrap_err();

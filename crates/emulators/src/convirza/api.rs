@@ -58,7 +58,7 @@ impl TryFrom<RouteText> for Route {
     fn try_from(text: RouteText) -> Result<Self, String> {
         let wrong = |what: &str| format!("the route {} {}: {what}", text.method, text.path);
         if !text.path.starts_with('/') {
-            return Err(wrong("the path has to begin with /"));
+            return Err(wrong("the path must begin with /"));
         }
         if let Some(reserved) = RESERVED.iter().find(|reserved| text.path.starts_with(*reserved)) {
             return Err(wrong(&format!("the emulator itself answers below {reserved}")));
@@ -73,7 +73,7 @@ impl TryFrom<RouteText> for Route {
             200..=599 => StatusCode::from_u16(text.status).ok(),
             _ => None,
         };
-        let status = status.ok_or_else(|| wrong("the status has to be a number from 200 to 599"))?;
+        let status = status.ok_or_else(|| wrong("the status must be a number from 200 to 599"))?;
         let (content_type, body) = match &text.body {
             None => (None, Vec::new()),
             Some(Value::String(body)) => (Some("text/plain"), body.clone().into_bytes()),

@@ -51,7 +51,7 @@ async fn an_unreadable_response_says_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_is_used_in_part_says_so() {
+async fn a_partly_used_response_is_logged() {
     for (fault, message) in [
         (Fault::Untidy, "the upstream's response is not valid JSON; the tokens in it are kept"),
         (Fault::BadRefreshToken, "the upstream's response holds no usable refresh token"),

@@ -136,7 +136,7 @@ mod unknown_accounts {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn are_refused_by_name_and_no_success() {
+    async fn are_refused_by_name() {
         let world = world().await;
         let instance = instance::start(&world, &[]).await;
         for action in ["token", "status", "refresh", "unblock", "revoke"] {

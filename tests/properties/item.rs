@@ -65,7 +65,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_is_stored_of_what_a_record_does_not_have() {
+fn absent_values_are_not_stored() {
     let item = from_account(&AccountName::default(), &Account::default());
     let mut attributes: Vec<_> = item.keys().map(String::as_str).collect();
     attributes.sort_unstable();

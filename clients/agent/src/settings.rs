@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fetched_ahead_into_a_snapshot() {
+    fn nothing_is_prefetched_into_a_snapshot() {
         let snapshot = ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start");
         assert!(!parse(&[("TOKEN_BROKER_TOKEN", "guard"), snapshot]).unwrap().prefetch);
     }
 
     #[test]
-    fn exactly_one_way_leads_to_the_broker() {
+    fn exactly_one_transport_must_be_configured() {
         let (function, url) =
             (("TOKEN_BROKER_FUNCTION", "broker:live"), ("TOKEN_BROKER_URL", "https://x.example"));
         let ways = |variables: &[(&str, &str)]| broker(&variables.iter().copied().collect()).is_ok();

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_of_others_are_cut() {
+    fn long_third_party_texts_are_truncated() {
         assert_eq!(cut(&"x".repeat(10_000)).len(), LONGEST_TEXT);
     }
 }

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn extra_fields_of_the_upstream_are_handed_on() {
+    fn extra_fields_of_the_upstream_are_passed_on() {
         let extra = Extra::parse(r#"{"instance_url":"https://x.example"}"#);
         let answer = TokenAnswer { extra, expires_at: None, ..answer() };
         let json = serde_json::to_string(&answer).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_may_leave_out_token_and_instant() {
+    fn an_answer_may_omit_token_and_instant() {
         let answer = TokenAnswer { access_token: None, expires_at: None, ..answer() };
         let json = serde_json::to_string(&answer).unwrap();
         assert!(!json.contains("access_token") && !json.contains("expires_at"), "{json}");

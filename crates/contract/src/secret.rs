@@ -52,7 +52,7 @@ mod tests {
     use std::hash::BuildHasher;
 
     #[test]
-    fn a_secret_says_nothing_when_it_is_printed() {
+    fn a_printed_secret_shows_nothing() {
         let secret = Secret::from("the text");
         assert_eq!(format!("{secret:?} {secret:#?}"), "Secret Secret");
         assert_eq!(secret.expose(), "the text");

@@ -87,7 +87,7 @@ fn written() -> String {
 
 /// `UPDATE_CONTRACT=1 cargo test -p token-broker-contract` writes the file.
 #[test]
-fn the_file_for_other_languages_says_what_the_code_says() {
+fn contract_json_agrees_with_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contract.json");
     let text = written();
     assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_goes_only_so_far() {
+    fn the_clock_has_a_furthest_instant() {
         let clock = Clock::default();
         assert!(clock.forward(Clock::FURTHEST) && !clock.forward(Duration::from_secs(1)));
         assert_eq!(clock.ahead(), Clock::FURTHEST);

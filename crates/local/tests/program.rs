@@ -146,7 +146,7 @@ async fn a_service_whose_port_is_taken_is_reported_with_the_option() {
 }
 
 #[tokio::test]
-async fn options_that_cannot_be_right_are_refused_by_name() {
+async fn wrong_options_are_refused_by_name() {
     for (option, value, reason) in [
         ("--set", "BROKER_LOGIN_BUGDET=5", "no setting BROKER_LOGIN_BUGDET"),
         ("--set", "BROKER_LOGIN_BUDGET=50", "BROKER_LOGIN_BUDGET"),

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refreshed_pair_is_of_the_login_that_it_descends_from() {
+    fn a_refreshed_pair_keeps_the_secret_version_of_its_login() {
         let silent = || granted(None, Expiry::Unknown, Expiry::Unknown);
         let first = login(silent());
         let second = refreshed(&first, silent());

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_listed_fields_are_handed_on() {
+    fn only_the_listed_fields_are_passed_on() {
         let long = "x".repeat(LONGEST_EXTRA_BYTES);
         let body = format!(
             r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1}}"#

@@ -152,7 +152,7 @@ mod responses {
 
     /// What a login and a refresh make of each refusal.
     #[tokio::test]
-    async fn of_refusal_are_told_apart_by_code_then_status() {
+    async fn of_refusal_are_distinguished_by_code_then_status() {
         use UpstreamReply::{ClientRefused, RateLimited, Refused, Unauthorized};
         let unclear = || UpstreamReply::UNEXPECTED;
         for (status, code, of_login, of_refresh) in [

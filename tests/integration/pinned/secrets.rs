@@ -95,7 +95,7 @@ async fn a_response_without_proof_is_unreachable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_that_pass_are_tried_three_times() {
+async fn transient_errors_are_tried_three_times() {
     for script in [
         error(400, "ThrottlingException"),
         error(500, "InternalServiceError"),

@@ -161,7 +161,7 @@ mod errors {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_pass_are_tried_three_times() {
+    async fn that_are_transient_are_tried_three_times() {
         for script in TRANSIENT.map(|(status, text)| error(status, text)).into_iter().chain([Script::Reset]) {
             let service = Service::start(vec![script.clone(); 9]);
             assert_eq!(write(&service, 7).await, WriteOutcome::Unknown, "{script:?}");
@@ -191,7 +191,7 @@ mod errors {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_clocks_and_passing_states_are_unreachable() {
+    async fn of_clocks_and_transient_states_are_unreachable() {
         for error_type in PASSING {
             let service = Service::start(vec![error(400, error_type); 9]);
             assert_eq!(read(&service).await, Err(StoreError::Unreachable), "{error_type}");
@@ -199,7 +199,7 @@ mod errors {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_pass_are_followed_by_the_outcome_of_the_retry() {
+    async fn that_are_transient_give_way_to_the_retrys_outcome() {
         let failed = || error(500, "InternalServerError");
         let service = Service::start([failed(), failed(), respond(json!({}))]);
         assert_eq!(write(&service, 7).await, WriteOutcome::Applied);

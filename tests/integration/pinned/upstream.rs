@@ -431,7 +431,7 @@ mod bodies {
     }
 
     #[tokio::test]
-    async fn that_break_off_behind_the_tokens_grant_them() {
+    async fn that_break_off_after_the_tokens_grant_them() {
         let cut = |text: &str| {
             let whole = response(200, &[], text);
             Script::Respond(whole.replace("content-length: ", "connection: close\r\ncontent-length: 9"))

@@ -67,7 +67,7 @@ fn administrators_manage_the_key_and_do_not_decrypt() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn a_key_may_be_brought_along_or_left_out() {
+fn a_key_may_be_supplied_or_omitted() {
     let key = |stack: &Stack| stack.resource("TokenTable")["SSESpecification"]["KMSMasterKeyId"].clone();
     let logs = |stack: &Stack| {
         ["BrokerLogGroup", "ApiLogGroup"].map(|group| stack.resource(group)["KmsKeyId"].clone())

@@ -29,7 +29,7 @@ fn changes() -> BTreeMap<String, Stack> {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn another_parameter_or_other_code_makes_a_new_version() {
+fn a_changed_parameter_or_code_makes_a_new_version() {
     let before = version(&Stack::read(DEFAULTS));
     let changes = changes();
     assert!(changes.len() > 25 && changes.contains_key("code"), "{:?}", changes.keys());
@@ -44,7 +44,7 @@ fn another_parameter_or_other_code_makes_a_new_version() {
 
 #[test]
 #[ignore = "tests/system.sh template runs it"]
-fn all_aliases_stand_on_the_one_published_version() {
+fn all_aliases_point_to_the_one_published_version() {
     for stack in [DEFAULTS, EVERYTHING] {
         let stack = Stack::read(stack);
         let versions = stack.all("AWS::Lambda::Version");

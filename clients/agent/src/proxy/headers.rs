@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_takes_trailers_says_so_to_the_api() {
+    fn the_api_learns_that_the_caller_accepts_trailers() {
         let passed = for_api(headers(&[("te", "deflate, trailers"), ("connection", "te")]));
         assert_eq!(passed.get("te").unwrap(), "trailers");
     }
 
     #[test]
-    fn chunks_have_no_other_length() {
+    fn a_chunked_body_has_no_other_length() {
         let both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
         assert!(for_api(both.clone()).is_empty());
         let mut response = both;

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_path_is_taken_off_again() {
+    fn the_base_path_is_removed() {
         for (location, expected) in [
             ("/v3/x", Some("/proxy/default/x")),
             ("/v3?a", Some("/proxy/default?a")),

@@ -78,7 +78,7 @@ async fn without_the_api_it_gives_up_after_a_second() {
 }
 
 #[tokio::test]
-async fn it_fetches_ahead_and_holds_nothing_back() {
+async fn it_prefetches_without_delaying_the_start() {
     let (broker, lambda) = (Broker::start().await, Extensions::start().await);
     broker.set_mode(BrokerMode::Hanging);
     let agent = start(&broker, &lambda, &[("TOKEN_BROKER_ACCOUNTS", "default,emea")]).await;
@@ -93,7 +93,7 @@ async fn it_fetches_ahead_and_holds_nothing_back() {
 }
 
 #[tokio::test]
-async fn under_snapstart_nothing_is_fetched_ahead() {
+async fn under_snapstart_nothing_is_prefetched() {
     let (broker, lambda) = (Broker::start().await, Extensions::start().await);
     let agent = start(&broker, &lambda, &[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")]).await;
     lambda.polls().reaches(1).await;

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_aws_documentation_is_signed_as_there() {
+    fn the_aws_documentations_example_has_its_signature() {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let credentials = Credentials::new("AKIDEXAMPLE", secret, None, None, "test");
         // 2015-08-30T12:36:00Z, test vector "get-vanilla" of the signature version 4 test suite.

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_aws_is_not_taken_for_one_of_the_broker() {
+    fn an_aws_error_is_not_taken_for_the_brokers() {
         let denied = headers(&[("x-amzn-errortype", "AccessDeniedException:http://internal/")]);
         let error = http(StatusCode::FORBIDDEN, &denied, br#"{"Message":"no"}"#.to_vec()).unwrap_err();
         let reason = "AccessDeniedException no".to_owned();

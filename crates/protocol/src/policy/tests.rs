@@ -61,7 +61,7 @@ fn every_release_spreads_renewals_alike() {
 }
 
 #[test]
-fn a_short_life_is_renewed_after_its_half() {
+fn a_short_lived_pair_is_renewed_after_half_its_life() {
     let brief = pair(7, ms(20_000));
     let due = POLICY.due_at(&AccountName::default(), &brief).since(NOW);
     assert!((ms(10_000)..=ms(11_000)).contains(&due), "{due:?}");

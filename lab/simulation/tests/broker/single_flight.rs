@@ -153,7 +153,7 @@ fn passes_on_when_its_holder_is_cancelled_or_panics() {
 }
 
 #[test]
-fn survives_that_unknown_accounts_are_forgotten() {
+fn survives_when_unknown_accounts_are_forgotten() {
     let mut bench = Bench::new(1);
     bench.request_a_token();
     for number in 0..300 {

@@ -143,7 +143,7 @@ fn a_clock_that_steps_under_the_lease_takes_no_permit() {
 }
 
 #[test]
-fn a_clock_that_a_second_look_sets_right_fails_no_request() {
+fn a_clock_corrected_at_a_second_look_fails_no_request() {
     for at in ["read account", "write account", "read limiter"] {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());

@@ -186,7 +186,7 @@ fn no_renewal_starts_that_cannot_end_in_time() {
 }
 
 #[test]
-fn a_renewal_starts_until_the_last_possible_instant() {
+fn a_renewal_may_start_until_the_last_possible_instant() {
     for (left_ms, begun) in [(5_999, false), (6_000, true)] {
         let mut world = World::new();
         let request =

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_slow_limiter_wears_out_no_permits() {
+fn a_slow_limiter_wastes_no_permits() {
     for (takes_ms, outcome) in [(2_100, WriteOutcome::Applied), (2_500, WriteOutcome::Unknown)] {
         let mut world = World::new();
         let mut cache = Cache::default();

@@ -77,7 +77,7 @@ mod a_refresh {
     }
 
     #[test]
-    fn waits_for_a_secret_that_is_out_of_reach_and_serves_the_rest() {
+    fn waits_for_an_unreachable_secret_and_serves_the_rest() {
         let mut world = world(HALF_A_MINUTE);
         world.secret = Err(SecretError::Unreachable);
         assert_eq!(world.token().unwrap().generation, Generation(7));
@@ -116,7 +116,7 @@ mod a_refresh {
     }
 
     #[test]
-    fn is_not_sent_to_another_upstream_than_the_secrets() {
+    fn is_sent_only_to_the_secrets_upstream() {
         let mut world = world(HALF_A_MINUTE);
         let other = Origin::OAuth2(endpoints("https://y.example/token"));
         world.secret = Ok(secret(other.clone(), password()));
@@ -126,7 +126,7 @@ mod a_refresh {
     }
 
     #[test]
-    fn keeps_the_extra_fields_that_do_not_come_back() {
+    fn keeps_the_extra_fields_that_are_not_sent_again() {
         let mut world = world(HALF_A_MINUTE);
         let extra = Extra::parse(r#"{"instance_url":"https://x.example"}"#);
         world.account.pair.as_mut().unwrap().extra.clone_from(&extra);

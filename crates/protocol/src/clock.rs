@@ -133,8 +133,8 @@ impl StoreClock {
         }
     }
 
-    /// Takes the `date` of a response of the store. Its request left at `sent` and ended at `received`, both by the
-    /// process's own clocks.
+    /// Takes the `date` of one of the store's responses. Its request left at `sent` and ended at `received`, both by
+    /// the process's own clocks.
     pub fn measured(&mut self, sent: Moment, received: Moment, date: Timestamp) {
         let span = received.uptime.since(sent.uptime);
         let stepped = apart(sent.wall.plus(span), received.wall) > SECOND;

@@ -199,8 +199,8 @@ impl GrantState {
         marked
     }
 
-    /// The upstream responded, and may have carried out the call. Any copy of it arrives by `latest_arrival`; those of
-    /// earlier calls arrive as `before` says.
+    /// The upstream responded, and may have carried out the call. Any copy of it arrives by `latest_arrival`; copies of
+    /// earlier calls arrive by the time that `before` records.
     pub fn responded(&mut self, before: &Self, choice: &Choice, latest_arrival: Timestamp) {
         let earlier = before.current().mark.filter(|_| !choice.is_new);
         if let Some(mark) = &mut self.current_mut().mark {

@@ -159,7 +159,7 @@ impl Policy {
         draw.fraction() < (-EARLY_REFRESH_BITS * (1.0 - progress)).exp2()
     }
 
-    /// Whether there is time left for an upstream call and the write that follows it.
+    /// Whether enough time is left for an upstream call and the write that follows it.
     pub fn has_time_for_a_renewal(&self, now: Timestamp, deadline: Timestamp) -> bool {
         now.plus(self.upstream_timeout + COMMIT_RESERVE) <= deadline
     }

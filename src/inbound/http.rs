@@ -15,7 +15,6 @@ use std::{borrow::Cow, collections::HashMap, fmt, marker::PhantomData};
 /// The media type of an OAuth 2.0 token request.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// An HTTP request.
 #[derive(Debug)]
 pub(super) struct HttpRequest {
     method: String,
@@ -178,7 +177,6 @@ impl HttpRequest {
         }
     }
 
-    /// The form of the response.
     pub(super) fn form(&self) -> HttpForm {
         HttpForm { is_version_2: self.is_version_2, is_oauth: self.media_type == FORM }
     }
@@ -192,7 +190,6 @@ fn of_form(error: CallError) -> RequestError {
     }
 }
 
-/// The form of an HTTP response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HttpForm {
     is_version_2: bool,

@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 
-/// An invocation.
 pub(super) struct Invocation {
     pub(super) arrived: Moment,
     /// When its caller needs the answer.

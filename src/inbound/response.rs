@@ -65,7 +65,6 @@ impl RequestError {
         }
     }
 
-    /// The contract's code.
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Malformed(error) => error.code(),
@@ -103,7 +102,6 @@ impl RequestError {
         }
     }
 
-    /// The HTTP status.
     pub(super) fn status(&self) -> i64 {
         match self {
             Self::NoSuchPath => 404,

@@ -127,7 +127,6 @@ const BY_FUNCTION: &str = r#"[["Function"]]"#;
 const BY_ACCOUNT: &str = r#"[["Function","Account"]]"#;
 const BY_BOTH: &str = r#"[["Function"],["Function","Account"]]"#;
 
-/// The metrics of one line.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     values: Vec<(Metric, u64)>,

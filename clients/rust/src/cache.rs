@@ -69,7 +69,6 @@ pub(crate) enum Lookup {
     Miss,
 }
 
-/// The cache of one account.
 #[derive(Debug, Default)]
 pub(crate) struct CachedAccount {
     cached: Option<Cached>,

@@ -61,7 +61,6 @@ struct AccountState {
     flights: u64,
 }
 
-/// A call in flight.
 struct Flight {
     number: u64,
     demand: Demand,

@@ -53,7 +53,6 @@ pub enum Operations {
     WritesOf(&'static str),
 }
 
-/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Read,

@@ -247,7 +247,6 @@ fn arn_prefix() -> String {
 /// AWS appends six random characters.
 const ARN_SUFFIX: &str = "-aBcDeF";
 
-/// A random version 4 UUID.
 fn random_version_id() -> String {
     let bits = fastrand::u128(..);
     format!(

@@ -96,7 +96,6 @@ impl Function {
         Duration::from_nanos(nanoseconds.load(Ordering::Relaxed) / count.load(Ordering::Relaxed).max(1))
     }
 
-    /// The resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");

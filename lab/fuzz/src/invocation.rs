@@ -22,7 +22,6 @@ pub(crate) const ROLE: &str = "arn:aws:iam::123456789012:role/caller";
 /// As API Gateway reports a session of that role.
 pub(crate) const SESSION: &str = "arn:aws:sts::123456789012:assumed-role/caller/";
 
-/// The outcome of an invocation.
 pub(crate) struct Invocation {
     pub(crate) result: Result<Value, Diagnostic>,
     pub(crate) lines: Vec<Value>,

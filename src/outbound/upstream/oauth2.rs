@@ -116,7 +116,6 @@ fn explained(
     }
 }
 
-/// A token request for this grant.
 pub(super) fn token_request(request: RequestBuilder, client: &Client, grant: &GrantType) -> RequestBuilder {
     let mut form = match grant {
         GrantType::ClientCredentials => vec![("grant_type", "client_credentials")],

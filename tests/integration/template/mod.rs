@@ -49,7 +49,6 @@ struct Route {
     is_behind_iam: bool,
 }
 
-/// The resources of a stack.
 struct Stack(Value);
 
 impl Stack {

@@ -72,7 +72,6 @@ impl Answer {
     }
 }
 
-/// A running agent.
 pub(crate) struct Agent {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,

@@ -37,7 +37,6 @@ impl LastRefusal {
     }
 }
 
-/// A client for the SDK.
 pub(super) fn sdk_client(http: HttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Client { http, refusal: None })
 }

@@ -102,7 +102,6 @@ impl Aws {
         region.ok_or_else(|| Error::Unsigned("there is no Region; set AWS_REGION".to_owned()))
     }
 
-    /// A client of Lambda.
     pub(crate) fn lambda(&self) -> Result<aws_sdk_lambda::Client, Error> {
         self.region()?;
         let endpoint = self.configured_endpoint();

@@ -103,7 +103,6 @@ impl Held {
     }
 }
 
-/// The purpose of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     Refresh(IssuedToken, Option<Credentials>),

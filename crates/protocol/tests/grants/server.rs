@@ -113,7 +113,6 @@ pub(crate) fn access_token(number: usize) -> Secret {
     Secret::new(format!("access {number}"))
 }
 
-/// The number of a token.
 pub(crate) fn number_of(token: &Secret) -> usize {
     token.expose().rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a token of this server")
 }

@@ -44,7 +44,6 @@ impl Behaviour {
     pub(crate) const STATIC: Self = Self { rotates: false, reuse_kills: false, ..Self::STRICT };
 }
 
-/// A version of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SecretValue {
     /// The number of the bootstrap token, which a person obtained.

@@ -338,7 +338,6 @@ impl Fleet {
     }
 }
 
-/// The name of an account.
 pub(crate) fn account_name(account: usize) -> AccountName {
     AccountName::parse(&format!("account-{account}")).expect("a name")
 }

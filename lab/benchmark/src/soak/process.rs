@@ -17,7 +17,6 @@ pub(crate) struct Setting {
     pub(crate) environment: Vec<(&'static str, String)>,
     /// The function's timeout.
     pub(crate) timeout: Duration,
-    /// The longest freeze.
     pub(crate) longest_freeze: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! Metrics in CloudWatch's embedded metric format.
 //!
-//! Not with AWS Labs' `metrique-writer-format-emf`: that crate does not limit the length of a line, cannot omit the
-//! account dimension per line, and adds some twenty crates to the function.
+//! AWS Labs' `metrique-writer-format-emf` is not used: it does not limit the length of a line, cannot omit the account
+//! dimension per line, and adds some twenty crates to the function.
 
 use std::fmt::Write;
 

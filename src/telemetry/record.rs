@@ -76,7 +76,7 @@ pub struct AccountRecord {
     pub refresh_token_seconds_left: Option<u64>,
     pub pending_revocations: Option<u64>,
     pub is_secret_rejected: Option<bool>,
-    /// Of a grant that only a person can renew.
+    /// `None` unless only a person can renew the grant.
     pub grant: Option<GrantHealth>,
 }
 

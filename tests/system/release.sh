@@ -47,7 +47,7 @@ is_static() {
 # scripts/release.sh says what it has tried.
 was_tried() { grep "release: token-broker-local for $1 returns a token" "$LOGS/release-build-the-archives-.log"; }
 
-# In clean environments, from the files of the release alone. What the fake of each client says needs no network.
+# In clean environments, from the files of the release alone. The fake broker of each client needs no network.
 python_installs() {
     python3 -m venv "$RELEASE/python" && "$RELEASE/python/bin/pip" install --quiet --no-index "$DIST"/*.whl &&
         "$RELEASE/python/bin/python" -c '

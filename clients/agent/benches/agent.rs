@@ -150,7 +150,7 @@ fn environment(
     vec![
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-        // As long as the session tokens of Lambda, which are the guard token there.
+        // As long as Lambda's session tokens, which are the guard token there.
         ("AWS_SESSION_TOKEN", "s".repeat(1_000)),
         ("AWS_REGION", "eu-west-1".to_owned()),
         ("AWS_ENDPOINT_URL_LAMBDA", broker.url()),

@@ -74,7 +74,7 @@ impl<P: PartialEq, F: Clone> Faults<P, F> {
     /// The fault for a request, if one is planned at a place for which `is_at` holds.
     pub(crate) fn next(&self, is_at: impl Fn(&P) -> bool) -> Option<F> {
         let fault = self.take(is_at)?;
-        // Not under the lock, which the waiters of `met` take when they wake.
+        // Sent without the lock, because the waiters of `met` take it when they wake.
         self.injected.send_modify(|count| *count += 1);
         Some(fault)
     }

@@ -26,7 +26,7 @@ pub struct Urgency {
     /// What is due.
     pub task: Task,
     failed_lately: bool,
-    /// None: the pair is dead.
+    /// `None` if the pair is dead.
     expires_at: Option<Timestamp>,
     /// Where calls go.
     pub host: LimiterName,

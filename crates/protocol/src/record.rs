@@ -256,7 +256,7 @@ pub struct Account {
     pub replaced_at: Option<Timestamp>,
     /// After a failed early renewal: no other is tried before this instant while the pair is usable.
     pub early_refresh_after: Option<Timestamp>,
-    /// Of a grant that only a person can renew; none for all others, which a login repairs.
+    /// The state of a grant that only a person can renew; `None` for all others, which a login can replace.
     pub grant: Option<Box<GrantState>>,
 }
 
@@ -283,8 +283,8 @@ impl Account {
         }
     }
 
-    /// When DynamoDB may delete the record: 30 days after everything in it has expired. Garbage collection only:
-    /// expiry is always checked in code. None while a secret version is rejected, and for a grant, which must not be
+    /// When DynamoDB may delete the record: 30 days after everything in it has expired. Garbage collection only: expiry
+    /// is always checked in code. `None` while a secret version is rejected, and for a grant, which must not be
     /// forgotten.
     pub fn garbage_collection_time(&self) -> Option<Timestamp> {
         if self.rejected_secret.is_some() || self.grant.is_some() {

@@ -173,7 +173,7 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// The instant, for a request that left at `sent_at`; none where it is unknown, already past, or further ahead than
+    /// The instant, for a request that left at `sent_at`; `None` if it is unknown, already past, or further ahead than
     /// `longest`.
     pub fn resolve(self, sent_at: Timestamp, longest: Duration) -> Option<Timestamp> {
         let at = match self {
@@ -186,7 +186,7 @@ impl Expiry {
 }
 
 impl Granted {
-    /// When the access token expires, for a request that left at `sent_at`; none if the response does not say.
+    /// When the access token expires, for a request that left at `sent_at`; `None` if the response does not say.
     pub fn access_expires_at(&self, sent_at: Timestamp) -> Option<Timestamp> {
         self.access_expiry.resolve(sent_at, LONGEST_ACCESS_LIFETIME)
     }

@@ -155,7 +155,7 @@ impl Store for Table {
                 let is_grant = item::is_grant(&item);
                 let key = if is_grant { item::grant_key(&name) } else { item::account_key(&name) };
                 let record = self.account(&key, &item);
-                // Of the two items of one name, the one that a read returns.
+                // If a name has two items, the one that a read returns is kept.
                 let has_pair =
                     |record: &Read<Account>| !matches!(record, Ok(account) if account.pair.is_none());
                 let replaces =

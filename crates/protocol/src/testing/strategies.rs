@@ -92,7 +92,7 @@ pub fn account() -> impl Strategy<Value = Account> {
         .prop_map(|(first, second, third)| {
             let (version, pair, lease) = first;
             let (cooldown, rejected_secret, mut pending_revocations) = second;
-            // As they are stored.
+            // In the order in which they are stored.
             pending_revocations.sort_by_key(|revocation| revocation.origin.needs_client());
             let (young_deaths, replaced_at, early_refresh_after, grant) = third;
             Account {

@@ -16,7 +16,7 @@ pub(crate) struct Instance {
     pub(crate) drawn: u64,
     /// A write that is still in transit, and whose reply is lost.
     pub(crate) delayed: Option<DelayedWrite>,
-    /// By how many seconds its wall clock has stepped.
+    /// How many seconds its wall clock has stepped.
     pub(crate) stepped: i64,
     /// Corrects its clock, if the store dates its replies.
     pub(crate) store_clock: Option<StoreClock>,

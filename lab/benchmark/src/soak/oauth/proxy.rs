@@ -196,7 +196,7 @@ impl Shared {
     }
 }
 
-/// Without the headers of the connection.
+/// The headers, without those of the connection.
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {

@@ -18,22 +18,23 @@ pub const REJECTED_SECRET_RECHECK: Duration = Duration::from_secs(30);
 pub(crate) const ASSUMED_LIFETIME: Duration = Duration::from_secs(3600);
 /// The longest believed life of an access token, ten times the documented one. A longer one counts as missing.
 pub(crate) const LONGEST_ACCESS_LIFETIME: Duration = Duration::from_secs(10 * 7 * 86_400);
-/// The same of a refresh token.
+/// The longest believed life of a refresh token, likewise.
 pub(crate) const LONGEST_REFRESH_LIFETIME: Duration = Duration::from_secs(10 * 180 * 86_400);
 /// The shortest life that is handed out, because `expires_in` is in whole seconds.
 pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// The longest lease that can be set.
 const LONGEST_LEASE: Duration = Duration::from_secs(600);
-/// A permit counts for at most the longest window, its freshness, the clock margin and two upstream calls, at their longest.
+/// A permit counts for at most the longest window, its freshness, the clock margin and two upstream calls, each at its
+/// longest.
 const LONGEST_PERMIT: Duration = Duration::from_secs(3600 + 60 + 60 + 2 * 25);
-/// A call may arrive at most this long after the request that caused it: the longest function timeout, and two upstream
-/// calls, at their longest.
+/// A call may arrive at most this long after the request that caused it: the longest function timeout, two upstream
+/// calls and two clock margins, each at its longest.
 const LONGEST_SETTLING: Duration = Duration::from_secs(15 * 60 + 2 * 25 + 2 * 60);
 /// The largest clock margin that can be set.
 const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
-/// The same, with the tenth by which a pause may be stretched.
+/// [`LONGEST_RATE_LIMIT`], with the tenth by which a pause may be stretched.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3600 + 360);
 const FIRST_SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SECRET_RETRY: Duration = Duration::from_secs(24 * 3600);

@@ -73,7 +73,7 @@ impl Flow {
             if cx.now <= fresh_until(cx, permit.acquired_at) {
                 return self.send_permitted(cx, attempt, permit.acquired_at);
             }
-            // The permit still has its old date: a conflict prevented the new one.
+            // Its new date has expired too. (With its old date it was not slow: a conflict prevented the new one.)
             if attempt.redated && permit.acquired_at == attempt.acquired_at {
                 return self.too_slow(cx, attempt.give_up());
             }

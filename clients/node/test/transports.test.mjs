@@ -1,4 +1,4 @@
-// The three ways to the broker, over real HTTP, with the AWS packages where they are installed.
+// The three ways to the broker, over real HTTP, with the AWS packages if they are installed.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

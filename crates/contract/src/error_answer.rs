@@ -9,7 +9,7 @@ pub struct ErrorAnswer {
     pub code: String,
     /// What happened, and what to do.
     pub description: String,
-    /// When another try makes sense, where that is known.
+    /// When another try makes sense, if that is known.
     pub retry_after_seconds: Option<u64>,
     /// Finds the log line.
     pub request_id: Option<String>,

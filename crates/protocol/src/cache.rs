@@ -102,8 +102,8 @@ impl Cache {
         }
     }
 
-    /// The cache with a record that was read ahead of the first request. It does not replace what a request has read or
-    /// written meanwhile.
+    /// The cache with a record that was read before the first request. It does not replace a record that a request has
+    /// read or written meanwhile.
     #[must_use]
     pub fn with_prefetched(mut self, account: Account, read_at: Moment) -> Self {
         self.record.get_or_insert(CachedRecord { account, read_at, impossible_lease_seen: None });

@@ -273,7 +273,7 @@ fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
     account.early_refresh_after.is_none_or(|after| !lies_ahead(Kind::Pause, after, cx.now))
 }
 
-/// Whether something happened at most this long ago, by the clock of an instance within the margin.
+/// Whether something happened less than `within` ago. An instant ahead of this clock counts up to the margin.
 pub(crate) fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
     cx.now < at.plus(within) && at <= cx.now.plus(cx.policy.clock_margin)
 }

@@ -60,7 +60,7 @@ pub struct Usage {
     pub lost_under: Vec<SecretVersion>,
 }
 
-/// A new grant whose bootstrap token was sent, and has not brought a pair yet.
+/// A new grant whose bootstrap token was sent, and has not yielded a pair yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trial {
     /// The bootstrap token.
@@ -322,8 +322,8 @@ pub(crate) fn settled_at(policy: &Policy, deadline: Timestamp) -> Timestamp {
     deadline.plus(policy.longest_travel() + policy.clock_margin)
 }
 
-/// The pair that a marked refresh brought, obtained under the fence `generation` by a request that left at `sent_at`,
-/// with the grant's new state. Without a successor, the sent token stays.
+/// The pair from a marked refresh, obtained under the fence `generation` by a request that left at `sent_at`, with the
+/// grant's new state. Without a successor, the sent token stays.
 pub(crate) fn granted(
     account: &Account,
     choice: &Choice,

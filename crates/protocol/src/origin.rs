@@ -15,7 +15,7 @@ pub enum ApiVersion {
 /// Which upstream issued a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// Convirza. Hosts are set where the account's secret names others than the configuration.
+    /// Convirza. Its hosts are set only if the account's secret names other hosts than the configuration.
     Convirza {
         /// Decides how to log in, and whether a pair can be refreshed and revoked.
         api_version: ApiVersion,

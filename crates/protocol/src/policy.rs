@@ -104,7 +104,7 @@ impl Policy {
     }
 
     /// When a pair is due for renewal: the configured time before its expiry, or the account's own, or half of its
-    /// lifetime where that is shorter, and later by up to a tenth of that. The spread keeps accounts that logged in
+    /// lifetime if that is shorter, and later by up to a tenth of that. The spread keeps accounts that logged in
     /// together from renewing together, and is the same for every instance.
     pub fn due_at(&self, account: &AccountName, pair: &Pair) -> Timestamp {
         let ahead = pair.refresh_ahead.unwrap_or(self.refresh_ahead).min(lifetime(pair) / 2);

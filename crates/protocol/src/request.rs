@@ -57,7 +57,7 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// How long the token must be valid. Zero where no token is requested.
+    /// How long the token must be valid. Zero if no token is requested.
     pub fn min_ttl(self) -> Duration {
         match self {
             Self::Token { min_ttl, .. } => min_ttl,

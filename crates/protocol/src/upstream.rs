@@ -21,12 +21,12 @@ pub enum Call {
     Probe(IssuedToken),
 }
 
-/// The kind of call that brings a pair, without its token.
+/// The kind of call that obtains a pair, without its token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// A login with these credentials.
     Login(Credentials),
-    /// A refresh, with the secret where it was read for the client's credentials.
+    /// A refresh, with the secret if it was read for the client's credentials.
     Refresh(Option<Credentials>),
 }
 
@@ -62,7 +62,7 @@ pub enum UpstreamReply {
     /// answered. A 4xx other than 401, 408, 425 and 429, a 3xx, or a 2xx that should hold a token and certainly does
     /// not.
     Refused,
-    /// 429, with the pause that was requested, where it can be read.
+    /// 429, with the requested pause if it can be read.
     RateLimited(Option<Duration>),
     /// The call may have been carried out.
     Unclear(Unclear),
@@ -79,7 +79,7 @@ pub enum Unclear {
     NoResponse,
     /// 408, 425, a 5xx, or a response that cannot be read.
     Unexpected {
-        /// The pause that was requested (`Retry-After` of 408 and 503), where it can be read.
+        /// The requested pause (`Retry-After` of 408 and 503), if it can be read.
         retry_after: Option<Duration>,
     },
 }
@@ -196,7 +196,7 @@ impl Granted {
         self.refresh_expiry.resolve(sent_at, LONGEST_REFRESH_LIFETIME)
     }
 
-    /// The pair that a response brings, obtained under the fence `generation` by a request that left at `sent_at`.
+    /// The pair of a response, obtained under the fence `generation` by a request that left at `sent_at`.
     ///
     /// `before` is the pair that it replaces. A refreshed pair keeps three things of it: its origin, unless the secret
     /// was read; the extra fields that did not come back; and, if no refresh token came back, the refresh token with

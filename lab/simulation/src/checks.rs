@@ -119,7 +119,7 @@ impl Checks {
         self.hold("I6", logins <= allowed, || format!("{logins} logins; the losses explain {allowed}"));
     }
 
-    /// The upstream gives a new pair.
+    /// The upstream issues a new pair.
     pub(crate) fn granted(&mut self, account: usize, now_ms: u64) {
         self.tally.renewals_ms[account].push(now_ms - START_MS);
     }
@@ -139,7 +139,7 @@ impl Checks {
         }
     }
 
-    /// I3, when a write of the record is applied. Returns whether it brings a new pair.
+    /// I3, when a write of the record is applied. Returns whether it holds a new pair.
     pub(crate) fn record_is_written(&mut self, account: usize, record: &Account) -> bool {
         let was_leased = std::mem::replace(&mut self.leased[account], record.lease.is_some());
         if was_leased {

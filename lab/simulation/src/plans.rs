@@ -26,7 +26,7 @@ pub struct Plan {
     pub(crate) limit: Option<LoginLimit>,
     /// How long an instance lives on average.
     pub(crate) instance_life_ms: u64,
-    /// Single requests. One in 500 brings a burst of up to a fifth of the fleet with it.
+    /// Single requests. One in 500 comes with a burst of up to a fifth of the fleet.
     pub(crate) requests_a_day: u64,
     pub(crate) token_life_ms: u64,
     /// Each use of an access token extends it.

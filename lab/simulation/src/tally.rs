@@ -41,7 +41,7 @@ pub struct Tally {
     pub most_logins_in_a_minute: usize,
     /// Replies 429, to any call.
     pub limited: u64,
-    /// Logins that brought a pair while an earlier token of the account was alive.
+    /// Logins that obtained a pair while an earlier token of the account was alive.
     pub needless_logins: u64,
     /// Violations of each invariant, for baselines.
     pub broken: BTreeMap<&'static str, u64>,

@@ -26,7 +26,7 @@ pub(crate) struct Upstream {
     accepted_logins_ms: VecDeque<u64>,
     /// The access token that was issued last, by account.
     newest: HashMap<usize, usize>,
-    /// Logins that brought a pair while an earlier token of the account was alive.
+    /// Logins that obtained a pair while an earlier token of the account was alive.
     pub(crate) needless_logins: u64,
 }
 

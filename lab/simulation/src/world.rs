@@ -237,7 +237,7 @@ impl World {
         self.at(self.now_ms + span_ms, occurrence);
     }
 
-    /// A pair of a new generation was saved. Its expiry brings a herd and its due time a fault, if the plan says so.
+    /// A pair of a new generation was saved. Its expiry triggers a herd, and its due time a fault, if the plan says so.
     /// The herds of a baseline are in its trace.
     pub(crate) fn pair_saved(&mut self, account: usize) {
         let Some(pair) = self.store.accounts[account].pair.clone() else { return };

@@ -22,7 +22,7 @@ pub(crate) struct Urls<'a> {
 
 impl Urls<'_> {
     /// Replaces the API's URLs with the agent's. An error names the other server to which a redirect leads: without its
-    /// `Location`, clients take a redirect for an empty success.
+    /// `Location`, clients mistake a redirect for an empty success.
     pub(crate) fn keep_on_agent(&self, status: StatusCode, headers: &mut HeaderMap) -> Result<(), String> {
         let is_redirect = status.is_redirection() && status != StatusCode::NOT_MODIFIED;
         if let Some(location) = headers.remove(header::LOCATION) {

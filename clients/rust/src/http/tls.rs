@@ -78,7 +78,7 @@ impl Roots {
                 store.add(certificate).map_err(|_| unusable())?;
             }
         }
-        // A folder may hold other files as well.
+        // A folder may hold other files too.
         for entry in self.folders.iter().flat_map(std::fs::read_dir).flatten().flatten() {
             store.add_parsable_certificates(certificates(&entry.path()).unwrap_or_default());
         }

@@ -19,8 +19,8 @@ pub enum Adoption {
 
 /// How to handle a pair that was obtained but could not be saved, after another attempt has written the record.
 ///
-/// It is the grant if the record still holds the token that brought it, or that token's other successor. Of two
-/// successors, the one that was requested last counts, so generations grow.
+/// The pair belongs to the grant if the record still holds the token that obtained it, or that token's other successor.
+/// Of two successors, the one that was requested last counts, so generations grow.
 pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoption {
     let obtained = (pending.pair.as_ref(), pending.grant.as_deref().and_then(|own| own.predecessor));
     let ((Some(pair), Some(predecessor)), Some(stored)) = (obtained, &record.grant) else {
@@ -45,8 +45,8 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
     let replaced = trial.map_or(&stored.held, |trial| &trial.usage);
     let others = replaced.mark.filter(|mark| mark.by != predecessor.by);
     let kept_trial = stored.trial.clone().filter(|_| trial.is_none());
-    // Another attempt has sent the predecessor, and may have brought a later successor, which alone is valid at some
-    // servers. If the grace period lasts long enough, the predecessor is sent once more, and brings the valid one.
+    // Another attempt has sent the predecessor, and may have obtained a later successor, the only valid one at some
+    // servers. If the grace period lasts long enough, the predecessor is sent once more, and yields the valid one.
     let is_resent = |mark: Mark| {
         let latest = mark.at.plus(stored.resend_within).minus(cx.policy.longest_travel());
         !is_twin && !replaced.lost && cx.now.max(mark.settled_at) < latest

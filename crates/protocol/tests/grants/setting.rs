@@ -31,7 +31,7 @@ pub(crate) enum Grace {
     NewestOnly,
 }
 
-/// How long a grace period lasts, where there is one.
+/// How long a grace period lasts, if there is one.
 pub(crate) const GRACE: Duration = Duration::from_secs(100);
 
 impl Behaviour {

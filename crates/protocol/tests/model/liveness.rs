@@ -160,7 +160,7 @@ pub(crate) fn all_are_served(fleet: &Fleet, world: &World) -> Result<(), Invaria
     NOT_SERVED
 }
 
-/// While the table refuses requests and no request is running, the next one ends soon: with the token where a usable one
+/// While the table refuses requests and no request is running, the next one ends soon: with the token if a usable one
 /// can be read or is remembered, even if the request was to verify or to renew it.
 pub(crate) fn an_outage_is_answered_soon(fleet: &Fleet, world: &World) -> bool {
     let Some(outage) = world.outage else { return true };

@@ -56,7 +56,7 @@ pub(crate) struct AccountState {
     pub(crate) cooldown_until: Option<Timestamp>,
     /// When an operator's refresh last sent a call.
     pub(crate) replaced_at: Option<Timestamp>,
-    /// The generation that each fence stands for, where the guard that makes them equal is removed.
+    /// The generation that each fence stands for, if the guard that makes them equal is removed.
     pub(crate) renamed: Vec<(Generation, Generation)>,
 }
 

@@ -98,7 +98,7 @@ impl TokenAnswer {
             return Err("its token has expired");
         }
         if fields.expires_in > LONGEST_LIFETIME_SECONDS {
-            return Err("its token is said to be valid for more than 7 days");
+            return Err("its token claims to be valid for more than 7 days");
         }
         if fields.account.is_some_and(|named| named != account.as_str()) {
             return Err("it is about another account");

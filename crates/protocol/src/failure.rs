@@ -32,7 +32,7 @@ pub enum Failure {
     GrantLost,
     /// Only a person can renew the grant, and its revocation is not confirmed.
     #[error(
-        "after this revocation only a person can renew the grant; to revoke it all the same, repeat the request with \"confirm\": true"
+        "after this revocation only a person can renew the grant; to revoke it anyway, repeat the request with \"confirm\": true"
     )]
     Unconfirmed,
     /// A login now would exceed the fleet's budget.

@@ -133,7 +133,7 @@ fn a_failed_revocation_is_finished_by_the_schedule() {
     let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
     world.run(&mut flow, answering("revoke", UpstreamReply::UNEXPECTED)).unwrap();
     assert_eq!(world.report, Some(Outcome::Report { renewed: false, pending_revocations: 2 }));
-    assert!(world.account.pair.is_none(), "withdrawn all the same");
+    assert!(world.account.pair.is_none(), "withdrawn anyway");
 
     world.token().unwrap();
     assert_eq!(world.account.pending_revocations.len(), 2, "a new pair does not forget them");

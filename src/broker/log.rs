@@ -62,7 +62,7 @@ pub(super) fn log_notice(account: &AccountName, notice: &Notice) {
             tracing::warn!(%account, until_ms = until.as_millis(), "cooldown started");
         }
         Notice::SecretRejected(version) => {
-            tracing::error!(%account, secret_version = %version, "credentials rejected; put a new version of the secret");
+            tracing::error!(%account, secret_version = %version, "credentials rejected; store a new version of the secret");
         }
     }
 }

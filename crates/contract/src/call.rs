@@ -73,7 +73,7 @@ pub enum CallError {
     #[error("{0}")]
     Invalid(String),
     /// The form asks for a grant other than client credentials.
-    #[error("`grant_type` has to be client_credentials")]
+    #[error("`grant_type` must be client_credentials")]
     UnsupportedGrantType,
 }
 

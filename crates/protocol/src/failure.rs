@@ -12,10 +12,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// There is no secret for the account.
-    #[error("there is no secret for this account; create it, or ask for an account that exists")]
+    #[error("there is no secret for this account; create it, or use an account that exists")]
     UnknownAccount,
     /// The secret is malformed. Says what is missing, never what is there.
-    #[error("the account's secret cannot be used: {0}; put a new version of it")]
+    #[error("the account's secret cannot be used: {0}; store a new version of it")]
     BadSecret(String),
     /// Secrets Manager is unreachable, and a login is needed.
     #[error("a login is needed, but Secrets Manager is unreachable; try again")]
@@ -56,7 +56,7 @@ pub enum Failure {
         retry_after: Duration,
     },
     /// Another instance renews the pair, and the caller's time ran out first.
-    #[error("the token is being renewed, and the time of this request ran out first; try again")]
+    #[error("the token is being renewed, and this request ran out of time first; try again")]
     RefreshInProgress {
         /// When the lease of the other instance lapses at the latest.
         retry_after: Duration,
@@ -78,7 +78,7 @@ pub enum Failure {
     )]
     ClockOff,
     /// A service refuses the broker itself.
-    #[error("{0}; trying again does not help: check that it exists, and that the function may use it")]
+    #[error("{0}; retrying does not help: check that it exists, and that the function may use it")]
     Misconfigured(ServiceRefusal),
     /// A stored item does not have the form that the broker writes. The broker leaves it unchanged.
     #[error(

@@ -12,7 +12,7 @@ pub struct UpstreamUrl(String);
 
 /// The text is not a URL that an upstream may have. The error does not repeat it: it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("has to be an https URL (http on loopback only) without credentials, query or fragment")]
+#[error("must be an https URL (http on loopback only) without credentials, query or fragment")]
 pub struct InvalidUrl;
 
 impl UpstreamUrl {

@@ -24,7 +24,6 @@ mod configuration;
 mod costs;
 mod credentials;
 mod direct_invoke;
-mod entries;
 mod events;
 mod hosts;
 mod http;
@@ -46,6 +45,7 @@ mod thaw;
 mod upgrade;
 mod upstream;
 mod v2;
+mod ways_in;
 
 use emulators::{Aws, World, convirza::Settings, server::Server};
 use local::{front, wiring};

@@ -61,7 +61,7 @@ heals() {
         echo "$before, then $after" && [ "$after" -gt "$before" ]
 }
 check "agent: curl calls Convirza through the proxy" status 200 $USERS -H "X-Token-Broker-Token: $GUARD_TOKEN"
-check "agent: curl sees nothing of a revoked token" heals
+check "agent: curl does not notice a revoked token" heals
 for path in $USERS /v1/token; do
     check "agent: the header of AWS's own extension opens $path" \
         status 200 "$path" -H "X-Aws-Parameters-Secrets-Token: $GUARD_TOKEN"

@@ -40,7 +40,7 @@ refuses_anonymous_http() {
 
 need "build the function" cargo build --quiet --locked --bin token-broker
 need "cargo lambda watch" start_emulator watch
-check "cargo lambda: watch and invoke answer a token" answers_the_token_of_the_table
+check "cargo lambda: watch and invoke return a token" answers_the_token_of_the_table
 check "cargo lambda: an event of an HTTP API" answers_200 http-token
 check "cargo lambda: an event of a REST API" answers_200 rest-token-form
 check "cargo lambda: the event of the schedule" maintains
@@ -69,7 +69,7 @@ check "cargo lambda: build --release --arm64 --output-format zip" \
     cargo lambda build --locked --release --arm64 --output-format zip --lambda-dir "$SYSTEM_DIR/lambda" \
     --skip-target-check --bin token-broker || return
 PACKAGE=$SYSTEM_DIR/lambda/token-broker/bootstrap.zip
-check "cargo lambda: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE" arm64
+check "cargo lambda: Lambda accepts the zip" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$PACKAGE" arm64
 
 # The program of the zip itself, on an emulated processor if necessary.
 start_package() {

@@ -96,12 +96,12 @@ stack_sets_command() {
 
 need "the emulator of AWS" venv ministack ministack==1.5.33 boto3==1.43.106 trustme==1.2.1 PyYAML==6.0.4
 need "the AWS CLI" aws_cli
-need "what makes the template of a release" template_tools
+need "the tools for the template of a release" template_tools
 need "a folder like a release's" release_folder
 check "deployment: the README's commands stop at a wrong checksum" stops_at_a_wrong_checksum
 need "CDK" node_modules cdk aws-cdk-lib@2.276.0 constructs@10.8.1
 check "deployment: CDK includes the template of a release" cdk_includes_the_template
-check "deployment: the AWS CLI takes the command for StackSets" stack_sets_command
+check "deployment: the AWS CLI accepts the command for StackSets" stack_sets_command
 need "the agent" cargo build --quiet --locked --package token-broker-agent
 need "an upstream with TLS" start_upstream
 need "the emulator of AWS" start_aws

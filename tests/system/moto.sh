@@ -29,5 +29,5 @@ PYTHON
 tests=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$LOGS/moto-tests.log")
 tables=$(tables)
 say "${tests:-0} tests passed, on ${tables:-0} tables of moto's"
-check "moto: there are such tests" [ "${tests:-0}" -gt 0 ]
-check "moto: they have used it" [ "${tables:-0}" -gt 0 ]
+check "moto: the tests ran" [ "${tests:-0}" -gt 0 ]
+check "moto: the tests used it" [ "${tables:-0}" -gt 0 ]

@@ -116,7 +116,7 @@ end_containers() {
 
 rm -rf "$RELEASE"
 need "cargo-lambda" cargo_lambda_tools
-need "what checks a bill of materials" venv cyclonedx 'cyclonedx-python-lib[json-validation]==11.12.0'
+need "the checker of bills of materials" venv cyclonedx 'cyclonedx-python-lib[json-validation]==11.12.0'
 need "the sources" copy_sources "$RELEASE/here"
 need "the sources in another place" copy_sources "$RELEASE/some/where/else"
 need "another home of cargo" other_cargo_home "$RELEASE/cargo"
@@ -132,7 +132,7 @@ check "release: build the archives" release "$RELEASE/here" "$CRATES" || return 
 check "release: build them again, in another place" release "$RELEASE/some/where/else" "$RELEASE/cargo" || return 0
 check "release: both builds made the same bytes" same_bytes
 ARCHIVE=$DIST/token-broker-x86_64.zip
-check "release: the zip is what Lambda takes" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$ARCHIVE" x86_64
+check "release: Lambda accepts the zip" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$ARCHIVE" x86_64
 AGENT=$DIST/token-broker-agent-x86_64.zip
 check "release: the agent's zip is a layer" "$SYSTEM_DIR/cargo-lambda/bin/python" tests/system/package.py "$AGENT" x86_64 \
     extensions/token-broker-agent
@@ -141,7 +141,7 @@ for archive in "$ARCHIVE" "$AGENT" "$DIST/token-broker-local-x86_64.zip"; do
     name=$(basename "${archive%.zip}.cdx.json")
     check "release: $name is CycloneDX" is_cyclonedx "$(dirname "$archive")/$name"
 done
-check "release: the local stack has all libraries in it" is_static
+check "release: the local stack is statically linked" is_static
 check "release: the local stack returns a token" was_tried x86_64
 check "release: the Python client is installed from its file" python_installs
 check "release: the Node client is installed from its file" node_installs

@@ -81,12 +81,12 @@ check "sam local start-api: POST /token with JSON" http token /token "${JSON[@]}
 check "sam local start-api: POST /token without a body" http token /token --request POST
 check "sam local start-api: POST /token with a form" http token /token --data grant_type=client_credentials
 check "sam local start-api: GET /status" http status '/status?account=default'
-check "sam local start-api: a field that is not there" http invalid_request /token "${JSON[@]}" --data '{"colour":"red"}'
+check "sam local start-api: an unknown field" http invalid_request /token "${JSON[@]}" --data '{"colour":"red"}'
 check "sam local start-api: another grant" http unsupported_grant_type /token --data grant_type=password
 check "sam local start-api: an account that no rule allows" http access_denied '/status?account=emea'
 check "sam local start-api: an action that no rule allows" http access_denied /refresh "${JSON[@]}" --data '{}'
-check "sam local start-api: a path that is not there" http not_routed /nowhere
-check "sam local start-api: a method that is not there" http not_routed /token
+check "sam local start-api: an unknown path" http not_routed /nowhere
+check "sam local start-api: a wrong method" http not_routed /token
 need "end sam local start-api" end_server
 unset BROKER_CALLERS
 
@@ -94,4 +94,4 @@ need "sam local start-lambda" serve start-lambda
 check "sam local start-lambda: boto3" "$PYTHON" tests/system/sam_answers.py boto3 "http://127.0.0.1:$PORT"
 need "end sam local start-lambda" end_server
 
-check "sam: not one login more" upstream_saw logins=3 refreshes=0 revocations=2
+check "sam: no further login" upstream_saw logins=3 refreshes=0 revocations=2

@@ -24,7 +24,7 @@ need "build the tests of the template" cargo test --quiet --locked --test integr
 
 # These are ignored unless the template has been transformed, so they are named one by one.
 names=$(cargo test --quiet --locked --test integration template:: -- --ignored --list | sed -n 's/: test$//p')
-check "template: there are such tests" [ -n "$names" ] || return 0
+check "template: the tests are found" [ -n "$names" ] || return 0
 while read -r name; do
     check "template: $(tr '_' ' ' <<<"${name#template::}")" \
         cargo test --quiet --locked --test integration "$name" -- --exact --ignored

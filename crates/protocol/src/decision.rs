@@ -273,9 +273,9 @@ fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
     account.early_refresh_after.is_none_or(|after| !lies_ahead(Kind::Pause, after, cx.now))
 }
 
-/// Whether something happened less than `within` ago. An instant ahead of this clock counts up to the margin.
+/// Whether something happened less than `within` ago. An instant ahead of this clock, up to the margin, counts as now.
 pub(crate) fn lately(at: Timestamp, within: Duration, cx: Context<'_>) -> bool {
-    cx.now < at.plus(within) && at <= cx.now.plus(cx.policy.clock_margin)
+    cx.now.since(at) < within && at <= cx.now.plus(cx.policy.clock_margin)
 }
 
 /// A refresh if there is a refresh token that is neither consumed nor expired, otherwise a login. Whether the token of a

@@ -243,6 +243,21 @@ fn f12_f13_a_report_is_probed_and_one_verdict_answers_the_rest() {
     assert_eq!(decided(8, Verdict::Unverified), "answer", "newer than any issued");
 }
 
+/// The clocks of its issuer and of the reporter's instance may differ by the margin.
+#[test]
+fn a_pair_issued_a_moment_ahead_is_probed_at_its_first_report() {
+    for ahead_ms in [1, 2_000] {
+        let issued_at = NOW.plus(Duration::from_millis(ahead_ms));
+        let issued = account(Some(Pair { issued_at, ..pair(6 * DAY) }), false, false);
+        let decided = |young_deaths| {
+            let account = Account { young_deaths, ..issued.clone() };
+            named(&decided(token(Some(Generation(7))), &account, SPARES))
+        };
+        assert_eq!(decided(0), "probe", "{ahead_ms}");
+        assert_eq!(decided(9), "answer", "{ahead_ms}: others died young one after another");
+    }
+}
+
 #[test]
 fn a_dead_pair_is_never_usable_whatever_its_expiry() {
     let dead = Pair { verdict: Verdict::Dead, ..pair(6 * DAY) };

@@ -61,31 +61,27 @@ prefixes() {
     printf '%s ' "$1=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
 }
 
-# compile ARCH CPU TARGET: each program, as $build/ARCH/lambda/NAME/bootstrap. In its own shell, because of the variables that it
-# exports.
+# compile ARCH CPU TARGET: each program, as $build/lambda-ARCH/NAME/bootstrap. In its own shell, because of the variables
+# that it exports.
 compile() (
     local arch=$1 cpu=$2 target=$3 name
-    export CARGO_TARGET_DIR=$build/$arch
-    if [ "$arch" = arm64 ]; then
-        arm64_std
-        export CARGO_TARGET_DIR=$build/$arch # arm64_std may have set another one
-    fi
+    [ "$arch" != arm64 ] || arm64_std
     # RUSTFLAGS replaces cargo-lambda's own flag, which names the same processor.
     RUSTFLAGS="-Ctarget-cpu=$cpu $(prefixes --remap-path-prefix)"
     declare -x "CFLAGS_${target//-/_}=$(prefixes -ffile-prefix-map)"
-    export RUSTFLAGS SOURCE_DATE_EPOCH
+    export RUSTFLAGS SOURCE_DATE_EPOCH CARGO_TARGET_DIR=$build # which arm64_std may have changed
     for program in "${programs[@]}"; do
         name=${program% *}
         cargo auditable lambda build --locked --release "--${arch/_/-}" --package "$name" --bin "$name" \
-            --lambda-dir "$CARGO_TARGET_DIR/lambda" --skip-target-check
+            --lambda-dir "$build/lambda-$arch" --skip-target-check
     done
 )
 
-# compile_local ARCH TARGET: the local stack, as $build/local/TARGET/release/token-broker-local. Zig compiles the C code
+# compile_local ARCH TARGET: the local stack, as $build/TARGET/release/token-broker-local. Zig compiles the C code
 # only: a caught panic aborts a program that Zig links, and its checks of undefined behaviour would have to be linked.
-# Without link-time optimization: this program's speed does not matter.
+# Its speed does not matter, so it is built fast.
 compile_local() (
-    local target=$2 zig=$build/local/$1-zig
+    local target=$2 zig=$build/$1-zig
     rustup target add "$target" || exit
     mkdir -p "$zig"
     printf '#!/bin/sh\nexec cargo-lambda zig %s\n' "cc -- -target ${target/-unknown/} \"\$@\"" >"$zig/cc"
@@ -94,13 +90,14 @@ compile_local() (
     declare -x "CC_${target//-/_}=$zig/cc" "AR_${target//-/_}=$zig/ar"
     declare -x "CFLAGS_${target//-/_}=-fno-sanitize=undefined $(prefixes -ffile-prefix-map)"
     RUSTFLAGS="-Clinker=rust-lld -Clink-self-contained=yes $(prefixes --remap-path-prefix)"
-    export RUSTFLAGS CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$build/local
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+    export RUSTFLAGS CARGO_TARGET_DIR=$build
     cargo auditable build --locked --release --target "$target" --package token-broker-local
 )
 
 # try_local ARCH: the local stack returns a token as it is packed, and in the container.
 try_local() (
-    local arch=$1 runner=() tried=$build/local/tried log=$build/local/tried.log image=token-broker-local:release container
+    local arch=$1 runner=() tried=$build/tried log=$build/tried.log image=token-broker-local:release container
     rm -rf "$tried" && python3 -m zipfile -e "$dist/token-broker-local-$arch.zip" "$tried"
     chmod +x "$tried/token-broker-local"
     if [ "$arch" != "$host" ]; then
@@ -134,7 +131,7 @@ local_stack() {
     local arch=$1 target=$2
     compile_local "$arch" "$target"
     python3 scripts/release.py zip "$dist/token-broker-local-$arch.zip" \
-        token-broker-local "$build/local/$target/release/token-broker-local" Containerfile crates/local/Containerfile
+        token-broker-local "$build/$target/release/token-broker-local" Containerfile crates/local/Containerfile
     python3 scripts/release.py sbom "$dist/token-broker-local-$arch.cdx.json" token-broker-local "$target"
     try_local "$arch"
 }
@@ -158,7 +155,7 @@ pack() {
     local arch=$1 target=$2 name
     for program in "${programs[@]}"; do
         name=${program% *}
-        python3 scripts/release.py zip "$dist/$name-$arch.zip" "${program#* }" "$build/$arch/lambda/$name/bootstrap"
+        python3 scripts/release.py zip "$dist/$name-$arch.zip" "${program#* }" "$build/lambda-$arch/$name/bootstrap"
         python3 scripts/release.py sbom "$dist/$name-$arch.cdx.json" "$name" "$target"
     done
 }

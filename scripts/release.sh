@@ -77,6 +77,9 @@ compile() (
     done
 )
 
+# Called without cargo-lambda's wrapper, which takes eight times as long as compiling a small file.
+zig_program() { "$SYSTEM_DIR/cargo-lambda/bin/python" -c 'import ziglang; print(ziglang.__path__[0] + "/zig")'; }
+
 # compile_local ARCH TARGET: the local stack, as $build/TARGET/release/token-broker-local. Zig compiles the C code
 # only: a caught panic aborts a program that Zig links, and its checks of undefined behaviour would have to be linked.
 # Its speed does not matter, so it is built fast.
@@ -84,8 +87,13 @@ compile_local() (
     local target=$2 zig=$build/$1-zig
     rustup target add "$target" || exit
     mkdir -p "$zig"
-    printf '#!/bin/sh\nexec cargo-lambda zig %s\n' "cc -- -target ${target/-unknown/} \"\$@\"" >"$zig/cc"
-    printf '#!/bin/sh\nexec cargo-lambda zig %s\n' 'ar -- "$@"' >"$zig/ar"
+    cat >"$zig/cc" <<END
+#!/bin/sh
+# Zig has a name of its own for the target.
+for each; do shift; case \$each in --target=*) ;; *) set -- "\$@" "\$each" ;; esac; done
+exec "$(zig_program)" cc -target ${target/-unknown/} "\$@"
+END
+    printf '#!/bin/sh\nexec "%s" ar "$@"\n' "$(zig_program)" >"$zig/ar"
     chmod +x "$zig/cc" "$zig/ar"
     declare -x "CC_${target//-/_}=$zig/cc" "AR_${target//-/_}=$zig/ar"
     declare -x "CFLAGS_${target//-/_}=-fno-sanitize=undefined $(prefixes -ffile-prefix-map)"

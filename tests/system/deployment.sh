@@ -7,11 +7,16 @@ DEPLOYMENT=$SYSTEM_DIR/deployment
 . tests/system/deployment/terraform.sh
 python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 
-# The folder of a release. It has the arm64 zip that the part `cargo_lambda` built in this run and tried on QEMU;
-# without that, the function as cargo builds it for the tests.
+# The folder of a release: the one that the part `release` built in this run. Without that, it has the arm64 zip that the
+# part `cargo_lambda` built and tried on QEMU, or the function as cargo builds it for the tests.
 release_folder() {
     local folder=$DEPLOYMENT/release
     rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
+    if grep -q $'^passed\trelease: the zip is what Lambda takes' "$RESULTS"; then
+        ARCHITECTURE=x86_64 QEMU=
+        cp -R "$SYSTEM_DIR/release/here/dist/." "$folder"
+        return
+    fi
     if grep -q $'^passed\tcargo lambda: the program of the zip returns a token' "$RESULTS"; then
         ARCHITECTURE=arm64
         emulate_arm64 && cp "$SYSTEM_DIR/lambda/token-broker/bootstrap.zip" "$folder/token-broker-arm64.zip" || return

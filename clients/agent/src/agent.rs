@@ -7,7 +7,7 @@ use crate::{
     route::{Route, route},
     visitors::Visit,
 };
-use contract::{AccountName, Action, Call, ErrorCode, Unknown, parameters};
+use contract::{AccountName, Action, Call, ErrorCode, Unknown, agent::TOKEN_PATH, parameters};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::{fmt, sync::Arc};
@@ -81,14 +81,11 @@ impl Agent {
             }
             Route::Wrong { allow } => reply::wrong_method(allow),
             Route::Unknown => {
-                let routes =
-                    "GET /v1/token, POST /oauth/token, ANY /proxy/ACCOUNT/PATH, GET /ping and GET /readyz";
-                reply::error(
-                    404,
-                    ErrorCode::InvalidRequest,
-                    &format!("no route has this path; the routes are {routes}"),
-                    None,
-                )
+                let description = format!(
+                    "no route has this path; the routes are GET {TOKEN_PATH}, POST /oauth/token, \
+                     ANY /proxy/ACCOUNT/PATH, GET /ping and GET /readyz"
+                );
+                reply::error(404, ErrorCode::InvalidRequest, &description, None)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Routes by method and path. Pure.
 
-use contract::AccountName;
+use contract::{AccountName, agent::TOKEN_PATH};
 use http::Method;
 
 /// Where a request leads.
@@ -10,7 +10,7 @@ pub enum Route<'a> {
     Ping,
     /// `/readyz`
     Ready,
-    /// `/v1/token`
+    /// [`TOKEN_PATH`]
     Token,
     /// `/oauth/token`
     OAuth,
@@ -44,7 +44,7 @@ pub fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     match path {
         "/ping" => probe(Route::Ping),
         "/readyz" => probe(Route::Ready),
-        "/v1/token" => only(&Method::GET, "GET", Route::Token),
+        TOKEN_PATH => only(&Method::GET, "GET", Route::Token),
         "/oauth/token" => only(&Method::POST, "POST", Route::OAuth),
         _ => match path.strip_prefix("/proxy/") {
             Some(rest) => {

@@ -10,6 +10,11 @@ const repository = process.env.REPOSITORY ?? new URL("../../..", import.meta.url
 export const readText = (path) => readFileSync(`${repository}/${path}`, "utf8");
 export const readJson = (path) => JSON.parse(readText(path));
 
+const {
+    agent: [{ token_path: tokenPath }],
+    messages: [in12Seconds, unknownClient],
+} = readJson("crates/contract/contract.json");
+
 export const GUARD = "guard-secret";
 export const AWS = {
     credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "aws-secret", sessionToken: "session-secret" },
@@ -76,7 +81,7 @@ export class Broker {
         this.beforeAnswer();
         if (this.fault) return [503, this.fault];
         if (!this.knowsClient && "client" in fields) {
-            return [400, fault("invalid_request", "unknown field `client`; the fields are `action`, `account`")];
+            return [400, fault("invalid_request", `${unknownClient.text}; the fields are others`)];
         }
         const { account = "default", min_ttl_seconds: minTtl, rejected_generation: rejected } = fields;
         if (account === "nobody") return [404, fault("unknown_account", "no secret for that account")];
@@ -149,7 +154,7 @@ export async function until(condition) {
 async function route(fakes, request) {
     const url = new URL(request.url, fakes.url);
     const body = await readBody(request);
-    if (url.pathname === "/v1/token") return agentFront(fakes, request, url);
+    if (url.pathname === tokenPath) return agentFront(fakes, request, url);
     if (url.pathname === "/prod/token") return httpFront(fakes, request, body);
     if (url.pathname.startsWith("/2015-03-31/functions/")) return invokeFront(fakes, request, url, body);
     return api(fakes, request, url, body);
@@ -189,7 +194,7 @@ async function invokeFront(fakes, request, url, body) {
     if (fakes.broker.raw) return [...fakes.broker.raw, failed];
     const [status, answer] = await fakes.broker.answer(JSON.parse(body));
     if (status === 200) return [200, answer];
-    const retry = answer.retry_after === undefined ? "" : ` (retry_after=${answer.retry_after})`;
+    const retry = answer.retry_after === undefined ? "" : in12Seconds.text.replace("12", answer.retry_after);
     return [200, { errorType: answer.error, errorMessage: answer.error_description + retry }, failed];
 }
 

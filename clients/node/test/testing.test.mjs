@@ -6,7 +6,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { FakeBroker } from "token-broker/testing";
-import { readJson, readText } from "./fakes.mjs";
+import { fault, readJson, readText } from "./fakes.mjs";
 
 const inPackage = (file) => readFile(new URL(file, import.meta.resolve("token-broker")), "utf8");
 
@@ -73,6 +73,7 @@ test("the codes are the contract's", async () => {
     const { brokerError } = await import(new URL("errors.mjs", import.meta.resolve("token-broker")));
     const {
         errors,
+        error_fields,
         client_errors: own,
         agent: [agent],
         default_min_ttl_seconds,
@@ -90,6 +91,8 @@ test("the codes are the contract's", async () => {
     );
     const unclassed = codes.filter((code) => brokerError(code, "d").name === "TokenBrokerError");
     assert.deepEqual(unclassed, ["misconfigured", "internal", "token_expires_too_soon"]);
+    // The other tests read errors of these fields.
+    assert.deepEqual(Object.keys(fault("internal", "d", 12)).sort(), error_fields);
     const source = await inPackage("source.mjs");
     assert.ok(source.includes(`DEFAULT_MIN_TTL_SECONDS = ${default_min_ttl_seconds};`));
     assert.equal(longest_lifetime_seconds, 7 * 86_400);

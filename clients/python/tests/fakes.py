@@ -9,10 +9,14 @@ import threading
 import time
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable
 from urllib.parse import parse_qsl, quote, urlsplit
 
+CONTRACT = json.loads((Path(__file__).parents[3] / "crates/contract/contract.json").read_text())
+TOKEN_PATH = CONTRACT["agent"][0]["token_path"]
+IN_12_SECONDS, UNKNOWN_CLIENT = (message["text"] for message in CONTRACT["messages"])
 GUARD = "guard-secret"
 AWS_KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
@@ -84,7 +88,7 @@ class Broker:
             return 503, self.fault
         with self._lock:
             if not self.knows_client and "client" in fields:
-                return 400, error("invalid_request", "unknown field `client`; the fields are `action`, `account`")
+                return 400, error("invalid_request", f"{UNKNOWN_CLIENT}; the fields are `action`, `account`")
             account = fields.get("account", "default")
             if account == "nobody":
                 return 404, error("unknown_account", "no secret for that account")
@@ -166,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         if path.endswith("/token") or path.endswith("/invocations"):
             self.fakes.broker_connections.append(self.client_address)
-        if path == "/v1/token":
+        if path == TOKEN_PATH:
             self._agent()
         elif path == "/prod/token":
             self._http_api(body)
@@ -221,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
         if status == 200:
             self._send(200, answer)
             return
-        retry = f" (retry_after={answer['retry_after']})" if "retry_after" in answer else ""
+        retry = IN_12_SECONDS.replace("12", str(answer["retry_after"])) if "retry_after" in answer else ""
         failure = {"errorType": answer["error"], "errorMessage": answer["error_description"] + retry}
         self._send(200, failure, {"X-Amz-Function-Error": "Unhandled"})
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from fakes import CONTRACT, error
 
 from token_broker import InvalidRequest, TokenBrokerError, Unavailable, _cache, _errors, _source, _transports
 from token_broker.testing import FakeBroker
 
 REPOSITORY = Path(__file__).parents[3]
-CONTRACT = json.loads((REPOSITORY / "crates/contract/contract.json").read_text())
 
 
 def setting(name: str) -> str:
@@ -34,12 +33,14 @@ def test_the_package_names_its_project() -> None:
 
 
 def test_the_codes_are_the_contracts() -> None:
-    for error in CONTRACT["errors"]:
-        is_unavailable = isinstance(TokenBrokerError.of(error["code"], "d"), Unavailable)
-        assert is_unavailable == error["retry"], error["code"]
-    codes = {error["code"] for error in CONTRACT["errors"]} | set(CONTRACT["client_errors"])
+    for row in CONTRACT["errors"]:
+        is_unavailable = isinstance(TokenBrokerError.of(row["code"], "d"), Unavailable)
+        assert is_unavailable == row["retry"], row["code"]
+    codes = {row["code"] for row in CONTRACT["errors"]} | set(CONTRACT["client_errors"])
     assert _errors._CLASSES.keys() <= codes
     assert codes - _errors._CLASSES.keys() == {"internal", "misconfigured", "token_expires_too_soon"}
+    # The other tests read errors of these fields.
+    assert error("internal", "d", 12).keys() == set(CONTRACT["error_fields"])
 
 
 def test_the_limits_are_the_contracts() -> None:

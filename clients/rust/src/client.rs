@@ -14,7 +14,7 @@ use crate::{
 #[cfg(feature = "aws")]
 use aws_config::SdkConfig;
 #[cfg(feature = "aws")]
-use contract::{ClientName, ErrorCode};
+use contract::{ClientName, ErrorCode, Field, unknown_field};
 use http::Request;
 #[cfg(feature = "aws")]
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -188,7 +188,8 @@ impl Broker for BrokerClient {
 
 #[cfg(feature = "aws")]
 fn is_too_old_for_names(error: &Error) -> bool {
-    error.code() == ErrorCode::InvalidRequest && error.description().starts_with("unknown field `client`")
+    error.code() == ErrorCode::InvalidRequest
+        && error.description().starts_with(&unknown_field(Field::Client))
 }
 
 /// Whether API Gateway or Lambda failed in a way that a retry may solve. Answers of the broker itself never count.

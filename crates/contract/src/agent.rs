@@ -5,3 +5,6 @@ pub const PORT: u16 = 2774;
 
 /// The headers that may carry the guard token. The second is that of AWS's own extension.
 pub const GUARD_HEADERS: [&str; 2] = ["x-token-broker-token", "x-aws-parameters-secrets-token"];
+
+/// The route that answers a token. Its query has the parameters of the call.
+pub const TOKEN_PATH: &str = "/v1/token";

@@ -1,34 +1,22 @@
 //! The token answer.
 
-use crate::{AccountName, Extra, Generation, Secret, Timestamp, rfc3339};
+use crate::{AccountName, Extra, Generation, Secret, Timestamp, named::named, rfc3339};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 /// The longest validity of an answer, in seconds. A longer one is a defect, and could overflow.
 pub const LONGEST_LIFETIME_SECONDS: u64 = 7 * 86_400;
 
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ServedFrom {
-    /// The instance's cache, without I/O.
-    Memory,
-    /// The shared record.
-    Table,
-    /// A renewal by this request.
-    Upstream,
-}
-
-impl ServedFrom {
-    /// Every source, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Table, Self::Upstream];
-
-    /// The source's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Table => "table",
-            Self::Upstream => "upstream",
-        }
+named! {
+    /// Where an answer came from.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ServedFrom, name {
+        /// The instance's cache, without I/O.
+        Memory = "memory",
+        /// The shared record.
+        Table = "table",
+        /// A renewal by this request.
+        Upstream = "upstream",
     }
 }
 
@@ -103,14 +91,13 @@ impl TokenAnswer {
         if fields.account.is_some_and(|named| named != account.as_str()) {
             return Err("it is about another account");
         }
-        let served_from = ServedFrom::ALL.into_iter().find(|source| source.name() == fields.served_from);
         Ok(Self {
             access_token: access_token.filter(|token| !token.expose().is_empty()),
             expires_in: fields.expires_in,
             expires_at: None,
             account: account.clone(),
             generation: Generation(fields.generation),
-            served_from: served_from.unwrap_or(ServedFrom::Memory),
+            served_from: ServedFrom::parse(&fields.served_from).unwrap_or(ServedFrom::Memory),
             extra: fields.extra.and_then(|extra| Extra::parse(extra.get())),
         })
     }

@@ -1,41 +1,27 @@
 //! What a caller asks for. One parser and one writer, for JSON, queries and forms.
 
-use crate::{AccountName, Action, ClientName, ErrorCode, Generation};
+use crate::{AccountName, Action, ClientName, ErrorCode, Generation, named::named};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// How long a token must be valid if the caller does not say.
 pub const DEFAULT_MIN_TTL: Duration = Duration::from_secs(60);
 
-/// A field of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "docs/API.md explains each field")]
-pub enum Field {
-    Action,
-    Account,
-    MinTtl,
-    RejectedGeneration,
-    Client,
-    Confirm,
+named! {
+    /// A field of a call.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "docs/API.md explains each field")]
+    pub enum Field, name {
+        Action = "action",
+        Account = "account",
+        MinTtl = "min_ttl_seconds",
+        RejectedGeneration = "rejected_generation",
+        Client = "client",
+        Confirm = "confirm",
+    }
 }
 
 impl Field {
-    /// Every field, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Action, Self::Account, Self::MinTtl, Self::RejectedGeneration, Self::Client, Self::Confirm];
-
-    /// The field's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Action => "action",
-            Self::Account => "account",
-            Self::MinTtl => "min_ttl_seconds",
-            Self::RejectedGeneration => "rejected_generation",
-            Self::Client => "client",
-            Self::Confirm => "confirm",
-        }
-    }
-
     /// Whether a call of this action may have the field.
     pub fn belongs_to(self, action: Action) -> bool {
         match self {
@@ -49,10 +35,6 @@ impl Field {
     /// Whether a query or a form may have the field. A route names the action, and JSON confirms it.
     pub const fn is_parameter(self) -> bool {
         !matches!(self, Self::Action | Self::Confirm)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.name() == name)
     }
 }
 
@@ -303,10 +285,23 @@ fn not_an_object(error: &serde_json::Error) -> CallError {
 fn unknown(kind: &str, name: &str, is_known: impl Fn(Field) -> bool) -> CallError {
     let is_printable =
         name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    let name = if is_printable { format!("`{name}`") } else { "with an unprintable name".to_owned() };
+    let what = if is_printable {
+        unknown_name(kind, name)
+    } else {
+        format!("unknown {kind} with an unprintable name")
+    };
     let known = Field::ALL.into_iter().filter(|field| is_known(*field));
     let known: Vec<_> = known.map(|field| format!("`{}`", field.name())).collect();
-    invalid(format!("unknown {kind} {name}; the {kind}s are {}", listed(&known, "and")))
+    invalid(format!("{what}; the {kind}s are {}", listed(&known, "and")))
+}
+
+fn unknown_name(kind: &str, name: &str) -> String {
+    format!("unknown {kind} `{name}`")
+}
+
+/// How the description of an `invalid_request` begins if the broker is older than a field of the call.
+pub fn unknown_field(field: Field) -> String {
+    unknown_name("field", field.name())
 }
 
 /// `a, b or c`.

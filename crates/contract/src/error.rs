@@ -1,83 +1,46 @@
 //! Error codes.
 
+use crate::named::named;
 use std::fmt;
 
-/// A code of the contract: `error` in an HTTP body, `errorType` of a direct invocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ErrorCode {
-    /// The request is malformed, has an unknown field or a value out of range.
-    InvalidRequest,
-    /// The form asks for a grant other than client credentials.
-    UnsupportedGrantType,
-    /// The caller may not use this account or action.
-    AccessDenied,
-    /// There is no secret for the account.
-    UnknownAccount,
-    /// The upstream refused the stored credentials.
-    CredentialsRejected,
-    /// The secret is malformed, or has no value yet.
-    BadSecret,
-    /// The refresh token is used up or refused, and only a person can renew the grant.
-    GrantLost,
-    /// AWS refuses the broker itself: no such table, no permission, a disabled key.
-    Misconfigured,
-    /// A login now would exceed the fleet's budget.
-    LoginBudgetExhausted,
-    /// The upstream limits the rate of requests.
-    UpstreamRateLimited,
-    /// The upstream did not answer, refused without a verdict, or returned an unexpected response.
-    UpstreamUnavailable,
-    /// Another instance renews the pair, and the caller's time ran out first.
-    RefreshInProgress,
-    /// DynamoDB is unreachable, and nothing usable is in memory.
-    StoreUnavailable,
-    /// Secrets Manager is unreachable, and a login is needed.
-    SecretUnavailable,
-    /// A defect of the broker.
-    Internal,
+named! {
+    /// A code of the contract: `error` in an HTTP body, `errorType` of a direct invocation.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ErrorCode, as_str {
+        /// The request is malformed, has an unknown field or a value out of range.
+        InvalidRequest = "invalid_request",
+        /// The form asks for a grant other than client credentials.
+        UnsupportedGrantType = "unsupported_grant_type",
+        /// The caller may not use this account or action.
+        AccessDenied = "access_denied",
+        /// There is no secret for the account.
+        UnknownAccount = "unknown_account",
+        /// The upstream refused the stored credentials.
+        CredentialsRejected = "credentials_rejected",
+        /// The secret is malformed, or has no value yet.
+        BadSecret = "bad_secret",
+        /// The refresh token is used up or refused, and only a person can renew the grant.
+        GrantLost = "grant_lost",
+        /// AWS refuses the broker itself: no such table, no permission, a disabled key.
+        Misconfigured = "misconfigured",
+        /// A login now would exceed the fleet's budget.
+        LoginBudgetExhausted = "login_budget_exhausted",
+        /// The upstream limits the rate of requests.
+        UpstreamRateLimited = "upstream_rate_limited",
+        /// The upstream did not answer, refused without a verdict, or returned an unexpected response.
+        UpstreamUnavailable = "upstream_unavailable",
+        /// Another instance renews the pair, and the caller's time ran out first.
+        RefreshInProgress = "refresh_in_progress",
+        /// DynamoDB is unreachable, and nothing usable is in memory.
+        StoreUnavailable = "store_unavailable",
+        /// Secrets Manager is unreachable, and a login is needed.
+        SecretUnavailable = "secret_unavailable",
+        /// A defect of the broker.
+        Internal = "internal",
+    }
 }
 
 impl ErrorCode {
-    /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
-        Self::InvalidRequest,
-        Self::UnsupportedGrantType,
-        Self::AccessDenied,
-        Self::UnknownAccount,
-        Self::CredentialsRejected,
-        Self::BadSecret,
-        Self::GrantLost,
-        Self::Misconfigured,
-        Self::LoginBudgetExhausted,
-        Self::UpstreamRateLimited,
-        Self::UpstreamUnavailable,
-        Self::RefreshInProgress,
-        Self::StoreUnavailable,
-        Self::SecretUnavailable,
-        Self::Internal,
-    ];
-
-    /// The code as text.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::AccessDenied => "access_denied",
-            Self::UnknownAccount => "unknown_account",
-            Self::CredentialsRejected => "credentials_rejected",
-            Self::BadSecret => "bad_secret",
-            Self::GrantLost => "grant_lost",
-            Self::Misconfigured => "misconfigured",
-            Self::LoginBudgetExhausted => "login_budget_exhausted",
-            Self::UpstreamRateLimited => "upstream_rate_limited",
-            Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::RefreshInProgress => "refresh_in_progress",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::SecretUnavailable => "secret_unavailable",
-            Self::Internal => "internal",
-        }
-    }
-
     /// The HTTP status that goes with the code.
     pub const fn http_status(self) -> u16 {
         match self {
@@ -95,8 +58,8 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same call may succeed later without anyone's intervention.
-    pub const fn may_pass(self) -> bool {
+    /// Whether a retry can help: the same call may succeed later without anyone's intervention.
+    pub const fn retry_can_help(self) -> bool {
         self.http_status() == 503
     }
 
@@ -128,11 +91,6 @@ impl ErrorCode {
             Self::Internal => "a defect, or an unreadable stored item, which the description names",
         }
     }
-
-    /// The code with this text.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text)
-    }
 }
 
 impl fmt::Display for ErrorCode {
@@ -141,32 +99,15 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// A code that only the clients use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ClientErrorCode {
-    /// Broker or agent is unreachable, too slow, failed, or answered unexpectedly.
-    BrokerUnavailable,
-    /// The broker's token is valid for less time than the caller asked for.
-    TokenExpiresTooSoon,
-    /// A setting, a credential or a Region is missing.
-    NotConfigured,
-}
-
-impl ClientErrorCode {
-    /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::BrokerUnavailable, Self::TokenExpiresTooSoon, Self::NotConfigured];
-
-    /// The code as text.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BrokerUnavailable => "broker_unavailable",
-            Self::TokenExpiresTooSoon => "token_expires_too_soon",
-            Self::NotConfigured => "not_configured",
-        }
-    }
-
-    /// The code with this text.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text)
+named! {
+    /// A code that only the clients use.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ClientErrorCode, as_str {
+        /// Broker or agent is unreachable, too slow, failed, or answered unexpectedly.
+        BrokerUnavailable = "broker_unavailable",
+        /// The broker's token is valid for less time than the caller asked for.
+        TokenExpiresTooSoon = "token_expires_too_soon",
+        /// A setting, a credential or a Region is missing.
+        NotConfigured = "not_configured",
     }
 }

@@ -6,7 +6,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `account` | account names and generations |
-//! | [`agent`] | its port, and the headers of its guard token |
+//! | [`agent`] | its port and route, and the headers of its guard token |
 //! | `action` | the actions of a call |
 //! | `answer` | the token answer |
 //! | `call` | a call: its fields, their one parser and their one writer |
@@ -27,6 +27,7 @@ mod client;
 mod error;
 mod error_answer;
 mod extra;
+mod named;
 pub mod rfc3339;
 mod secret;
 mod time;
@@ -34,7 +35,7 @@ mod time;
 pub use account::{AccountName, Generation};
 pub use action::Action;
 pub use answer::{LONGEST_LIFETIME_SECONDS, ServedFrom, TokenAnswer};
-pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters};
+pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters, unknown_field};
 pub use client::ClientName;
 pub use error::{ClientErrorCode, ErrorCode};
 pub use error_answer::ErrorAnswer;

@@ -4,12 +4,18 @@
 use serde_json::{Value, json};
 use std::fmt::Write;
 use token_broker_contract::{
-    AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorCode, Extra, Field, Generation,
-    LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer, agent,
+    AccountName, Action, ClientErrorCode, ClientName, DEFAULT_MIN_TTL, ErrorAnswer, ErrorCode, Extra, Field,
+    Generation, LONGEST_LIFETIME_SECONDS, Secret, ServedFrom, Timestamp, TokenAnswer, agent, unknown_field,
 };
 
-fn answer_fields() -> Vec<String> {
-    let answer = TokenAnswer {
+/// The names of a written object's fields in its order, which a `Value` would not keep.
+fn field_names(text: &str) -> Vec<Value> {
+    let names = text.split('"').skip(1).step_by(2).filter(|name| text.contains(&format!("\"{name}\":")));
+    names.filter(|name| *name != "x").map(Value::from).collect()
+}
+
+fn answer() -> TokenAnswer {
+    TokenAnswer {
         access_token: Some(Secret::from("t")),
         expires_in: 900,
         expires_at: Some(Timestamp::default()),
@@ -17,11 +23,12 @@ fn answer_fields() -> Vec<String> {
         generation: Generation(7),
         served_from: ServedFrom::Table,
         extra: Extra::parse(r#"{"x":1}"#),
-    };
-    let text = serde_json::to_string(&answer).unwrap();
-    // In the broker's order, which a `Value` would not keep.
-    let names = text.split('"').skip(1).step_by(2).filter(|name| text.contains(&format!("\"{name}\":")));
-    names.filter(|name| *name != "x").map(str::to_owned).collect()
+    }
+}
+
+fn error() -> ErrorAnswer {
+    let (code, description, request_id) = ("c".to_owned(), String::new(), Some("r".to_owned()));
+    ErrorAnswer { code, description, retry_after_seconds: Some(12), request_id }
 }
 
 fn kind(field: Field) -> &'static str {
@@ -33,7 +40,7 @@ fn kind(field: Field) -> &'static str {
 }
 
 /// The contract's parts, each with its entries, one per line.
-fn parts() -> [(&'static str, Vec<Value>); 8] {
+fn parts() -> [(&'static str, Vec<Value>); 10] {
     let actions = Action::ALL.map(|action| {
         let route = action.method().map(|method| format!("{method} /{}", action.name()));
         json!({"name": action.name(), "route": route})
@@ -47,7 +54,7 @@ fn parts() -> [(&'static str, Vec<Value>); 8] {
         json!({
             "code": code.as_str(),
             "status": code.http_status(),
-            "retry": code.may_pass(),
+            "retry": code.retry_can_help(),
             "summary": code.summary(),
         })
     });
@@ -55,9 +62,10 @@ fn parts() -> [(&'static str, Vec<Value>); 8] {
     [
         ("actions", actions.into()),
         ("fields", fields.into()),
-        ("answer_fields", answer_fields().into_iter().map(Value::from).collect()),
+        ("answer_fields", field_names(&serde_json::to_string(&answer()).unwrap())),
         ("served_from", texts(&ServedFrom::ALL.map(ServedFrom::name))),
         ("errors", errors.into()),
+        ("error_fields", field_names(&error().to_json())),
         ("client_errors", texts(&ClientErrorCode::ALL.map(ClientErrorCode::as_str))),
         (
             "names",
@@ -66,7 +74,19 @@ fn parts() -> [(&'static str, Vec<Value>); 8] {
                 json!({"of": "client", "pattern": ClientName::PATTERN, "rule": ClientName::RULE}),
             ],
         ),
-        ("agent", vec![json!({"port": agent::PORT, "guard_headers": agent::GUARD_HEADERS})]),
+        (
+            "agent",
+            vec![
+                json!({"port": agent::PORT, "guard_headers": agent::GUARD_HEADERS, "token_path": agent::TOKEN_PATH}),
+            ],
+        ),
+        (
+            "messages",
+            vec![
+                json!({"of": "how an error of a direct invocation ends if it says to wait for 12 s", "text": error().to_message()}),
+                json!({"of": "how the error of a broker begins that is older than the field `client`", "text": unknown_field(Field::Client)}),
+            ],
+        ),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use super::Outgoing;
 use crate::{Action, Call, Environment, Error, http::Target};
-use contract::agent::GUARD_HEADERS;
+use contract::agent::{GUARD_HEADERS, TOKEN_PATH};
 use http::{HeaderName, HeaderValue, Method};
 
 /// An agent, and the environment that names its guard token.
@@ -28,7 +28,7 @@ impl Agent {
         }
         Ok(Outgoing {
             method: Method::GET,
-            path_and_query: format!("/v1/token{}", call.to_query()),
+            path_and_query: format!("{TOKEN_PATH}{}", call.to_query()),
             headers: vec![(HeaderName::from_static(GUARD_HEADERS[0]), Self::guard(&self.environment)?)],
             body: Vec::new(),
         })

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Counts the lines of Rust of the product and of the laboratory: `scripts/lines.py [REVISION]`.
 
-Every line counts, including comments and blank ones, except those of tests: items after `#[cfg(test)]`, and files or
-folders named `tests`, `test` or `benches`. Product is what a deployment or a caller runs; the rest is for development.
+Every line counts, including comments and blank ones, except those of tests: items after `#[cfg(test)]`, files or
+folders named `tests`, `test` or `benches`, and the protocol's feature `testing`, which only tests use. Product is what a deployment or a caller runs; the rest is for development.
 """
 import re
 import subprocess
@@ -10,7 +10,7 @@ import sys
 
 REVISION = sys.argv[1] if len(sys.argv) > 1 else "HEAD"
 PRODUCT = re.compile(r"(src|crates/(contract|protocol)|clients/(agent|rust))/")
-TESTS = re.compile(r"(^|/)(tests?|benches)(/|\.rs$)")
+TESTS = re.compile(r"(^|/)(tests?|benches)(/|\.rs$)|^crates/protocol/src/testing")
 
 
 def git(*words):

@@ -234,16 +234,7 @@ impl Broker {
 
     /// Performs an effect. If it has not ended by the deadline, its outcome is unknown, and the flow ends.
     async fn perform_before(&self, deadline: Timestamp, account: &AccountName, effect: Effect) -> Event {
-        let timed_out = match &effect {
-            Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
-            Effect::ReadLimiter(_) => Event::Limiter(Err(StoreError::Unreachable)),
-            Effect::WriteAccount { .. } | Effect::WriteLimiter { .. } => {
-                Event::Written(WriteOutcome::Unknown)
-            }
-            Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
-            // The flow sends a call only if it can end before the deadline, and never pauses beyond it.
-            Effect::Send { .. } | Effect::Pause { .. } => return self.perform(account, effect).await,
-        };
+        let Some(timed_out) = effect.without_reply() else { return self.perform(account, effect).await };
         tokio::select! {
             biased;
             event = self.perform(account, effect) => event,

@@ -11,6 +11,7 @@
 //! | [`outbound`] | DynamoDB, Secrets Manager, Convirza, the clock |
 //! | [`config`] | the environment, checked once at start |
 //! | [`telemetry`] | a log line for each invocation, and diagnostic events |
+//! | [`wiring`] | the adapters and the handler of a configuration |
 //! | [`work`] | the work that a request took |
 //!
 //! The decisions are in the `protocol` crate, a pure state machine.
@@ -21,4 +22,5 @@ pub mod inbound;
 pub mod outbound;
 pub mod ports;
 pub mod telemetry;
+pub mod wiring;
 pub mod work;

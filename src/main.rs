@@ -3,12 +3,12 @@
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use std::{cell::RefCell, error::Error, io, process::ExitCode, sync::Arc, time::Duration};
 use token_broker::{
-    broker::Broker,
     config::{self, Config},
     inbound::{Handler, Payload, Response},
-    outbound::{FleetClock, HttpUpstream, Roots, SecretsManager, SystemClock, Table, sdk},
-    ports::{Clock, Ports},
+    outbound::{FleetClock, Roots, SystemClock, sdk},
+    ports::Clock,
     telemetry::{self, InvocationLog, Style},
+    wiring,
 };
 use tokio::sync::Notify;
 
@@ -70,24 +70,9 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
     };
     let sdk = sdk::load(lookup, tls.clone()).await?;
     let clock = Arc::new(FleetClock::new(config.policy.clock_margin));
-    let ports = Ports {
-        store: Arc::new(Table::new(&sdk, config.table, config.upstream_hosts.clone(), clock.clone())),
-        secrets: Arc::new(SecretsManager::new(&sdk, config.secret_prefix, config.upstream_hosts)),
-        upstream: Arc::new(HttpUpstream::new(
-            tls,
-            config.oauth_url,
-            config.api_url,
-            config.revoke_field,
-            config.policy.upstream_timeout,
-            clock.clone(),
-        )),
-        clock,
-    };
+    let ports = wiring::ports(&config, [&sdk, &sdk], tls, clock);
     let log = InvocationLog::new(&config.function, config.audit, Style::Json, telemetry::write_to_stdout);
-    let handler =
-        Handler::new(Broker::new(config.policy, ports).limited_by(config.login_limits), config.callers)
-            .behind(config.aliases)
-            .logging_to(log);
+    let handler = wiring::handler(&config, ports).behind(config.aliases).logging_to(log);
     let prefetching = handler.clone();
     tokio::spawn(async move { prefetching.prefetch(&config.prefetch).await });
     for _ in 0..CONNECT_TRIES {

@@ -231,6 +231,7 @@ mod tests {
             (Denial::NoRule.into(), 403, "access_denied", None),
             (RequestError::NoSuchPath, 404, "invalid_request", None),
             (RequestError::WrongMethod { allow: "POST" }, 405, "invalid_request", None),
+            (failed(Failure::GrantLost), 502, "grant_lost", None),
             (failed(Failure::UnknownAccount), 404, "unknown_account", None),
             (failed(Failure::BadSecret(String::new())), 502, "bad_secret", None),
             (
@@ -251,6 +252,7 @@ mod tests {
                 Some(12),
             ),
             (failed(Failure::RefreshInProgress { retry_after }), 503, "refresh_in_progress", Some(12)),
+            (failed(Failure::ClockOff), 503, "refresh_in_progress", Some(1)),
             (failed(Failure::TooLittleTime), 503, "refresh_in_progress", Some(1)),
             (
                 failed(Failure::StoreUnavailable { retry_after: Duration::from_secs(1) }),
@@ -267,6 +269,7 @@ mod tests {
                 (status, code, retry),
                 "{error:?}"
             );
+            assert_eq!(error.code().retry_can_help(), retry.is_some(), "{error:?}");
             let answer = error.answer(Some("id"));
             assert_eq!((answer.code.as_str(), answer.retry_after_seconds), (code, retry));
             let expected = (code.to_owned(), answer.to_message());

@@ -1,10 +1,9 @@
 //! The status answer: everything except tokens.
 
 use crate::ports::Listed;
-use contract::{ErrorCode, rfc3339};
+use contract::rfc3339;
 use protocol::{
-    Account, AccountName, Budget, Failure, Grant, GrantHealth, LoginDelay, LoginLimiter, Policy, Read,
-    Timestamp, Verdict,
+    Account, AccountName, Budget, Failure, Grant, GrantHealth, LoginLimiter, Policy, Read, Timestamp, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -81,16 +80,12 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
 }
 
 fn limiter_status(limiter: &LoginLimiter, budget: Budget, now: Timestamp) -> Value {
-    let (next_login_at, delayed_by) = match limiter.delay(budget, now) {
-        None => (None, None),
-        Some(LoginDelay::BudgetExhausted(at)) => (Some(at), Some(ErrorCode::LoginBudgetExhausted)),
-        Some(LoginDelay::Blocked(at)) => (Some(at), Some(ErrorCode::UpstreamRateLimited)),
-    };
+    let delay = limiter.delay(budget, now);
     json!({
         "permits": limiter.counting(now).count(),
         "login_budget": budget.requests,
-        "next_login_at": next_login_at.map(rfc3339::format),
-        "delayed_by": delayed_by.map(ErrorCode::as_str),
+        "next_login_at": delay.map(|delay| rfc3339::format(delay.ends().0)),
+        "delayed_by": delay.map(|delay| Failure::delayed(delay, now).code().as_str()),
     })
 }
 

@@ -4,7 +4,7 @@ use protocol::Timestamp;
 use std::time::Duration;
 
 /// The timeout that the template sets, for runtimes that state none.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest timeout of a function.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(900);
 /// API Gateway gives up after 29 s, counted from a little before the function starts.

@@ -93,7 +93,11 @@ mod tests {
         let limits = hosts.login_limits(BTreeMap::new());
         let of = |api_version, oauth_url: Option<&str>| {
             limits
-                .host_of(&Origin::Convirza { api_version, oauth_url: oauth_url.map(url), api_url: None })
+                .limiter_of_host(&Origin::Convirza {
+                    api_version,
+                    oauth_url: oauth_url.map(url),
+                    api_url: None,
+                })
                 .key()
         };
         assert_eq!(of(ApiVersion::V3, Some("https://a.example")), None);

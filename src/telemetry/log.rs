@@ -6,6 +6,7 @@ use super::{
     record::{AccountRecord, Record},
 };
 use crate::work::Work;
+use contract::ErrorCode;
 use protocol::{GrantHealth, ServedFrom, Timestamp};
 use std::{
     sync::{Mutex, PoisonError},
@@ -135,7 +136,7 @@ fn add_metrics(metrics: &mut Metrics, record: &Record<'_>) {
     if record.is_failure {
         metrics.add(Metric::Errors, 1);
     }
-    if record.outcome == "credentials_rejected" {
+    if record.outcome == ErrorCode::CredentialsRejected.as_str() {
         metrics.add(Metric::CredentialsRejected, 1);
     }
     add_work(metrics, &record.work);

@@ -3,99 +3,54 @@
 //! AWS Labs' `metrique-writer-format-emf` is not used: it does not limit the length of a line, cannot omit the account
 //! dimension per line, and adds some twenty crates to the function.
 
+use contract::named;
 use std::fmt::Write;
 
 /// The namespace of all metrics.
 const NAMESPACE: &str = "TokenBroker";
 
-/// A metric of the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "docs/OPERATIONS.md describes them")]
-pub enum Metric {
-    /// All answers, errors included.
-    Answers,
-    /// Faults of the broker or a dependency: answers with status 500 or above.
-    ///
-    /// In maintenance, accounts that fail like this count by account only, because no caller was refused.
-    Errors,
-    AnswersFromMemory,
-    AnswersFromTable,
-    AnswersFromUpstream,
-    /// Login calls that were sent.
-    Logins,
-    /// Refresh calls that were sent.
-    Refreshes,
-    /// Probe calls that were sent.
-    Probes,
-    /// Answers with this error; in maintenance, accounts with a rejected secret version.
-    CredentialsRejected,
-    /// Logins to the configured upstream that the budget still allows.
-    LoginPermitsLeft,
-    WriteConflicts,
-    /// How long a request waited for other requests or instances.
-    WaitMilliseconds,
-    /// Zero once a probe has found the token dead.
-    TokenSecondsLeft,
-    RefreshTokenSecondsLeft,
-    PendingRevocations,
-    /// Grants whose refresh token may have been used.
-    GrantsInDoubt,
-    /// Grants that a person has to renew.
-    GrantsLost,
-    ColdStarts,
-    /// Requests for which an instance took no lease, because its clocks disagreed.
-    ClockOff,
+named! {
+    /// A metric of the broker.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "docs/OPERATIONS.md describes them")]
+    pub enum Metric, name {
+        /// All answers, errors included.
+        Answers = "Answers",
+        /// Faults of the broker or a dependency: answers with status 500 or above.
+        ///
+        /// In maintenance, accounts that fail like this count by account only, because no caller was refused.
+        Errors = "Errors",
+        AnswersFromMemory = "AnswersFromMemory",
+        AnswersFromTable = "AnswersFromTable",
+        AnswersFromUpstream = "AnswersFromUpstream",
+        /// Login calls that were sent.
+        Logins = "Logins",
+        /// Refresh calls that were sent.
+        Refreshes = "Refreshes",
+        /// Probe calls that were sent.
+        Probes = "Probes",
+        /// Answers with this error; in maintenance, accounts with a rejected secret version.
+        CredentialsRejected = "CredentialsRejected",
+        /// Logins to the configured upstream that the budget still allows.
+        LoginPermitsLeft = "LoginPermitsLeft",
+        WriteConflicts = "WriteConflicts",
+        /// How long a request waited for other requests or instances.
+        WaitMilliseconds = "WaitMilliseconds",
+        /// Zero once a probe has found the token dead.
+        TokenSecondsLeft = "TokenSecondsLeft",
+        RefreshTokenSecondsLeft = "RefreshTokenSecondsLeft",
+        PendingRevocations = "PendingRevocations",
+        /// Grants whose refresh token may have been used.
+        GrantsInDoubt = "GrantsInDoubt",
+        /// Grants that a person has to renew.
+        GrantsLost = "GrantsLost",
+        ColdStarts = "ColdStarts",
+        /// Requests for which an instance took no lease, because its clocks disagreed.
+        ClockOff = "ClockOff",
+    }
 }
 
 impl Metric {
-    /// Every metric, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
-        Self::Answers,
-        Self::Errors,
-        Self::AnswersFromMemory,
-        Self::AnswersFromTable,
-        Self::AnswersFromUpstream,
-        Self::Logins,
-        Self::Refreshes,
-        Self::Probes,
-        Self::CredentialsRejected,
-        Self::LoginPermitsLeft,
-        Self::WriteConflicts,
-        Self::WaitMilliseconds,
-        Self::TokenSecondsLeft,
-        Self::RefreshTokenSecondsLeft,
-        Self::PendingRevocations,
-        Self::GrantsInDoubt,
-        Self::GrantsLost,
-        Self::ColdStarts,
-        Self::ClockOff,
-    ];
-
-    /// The metric's name in CloudWatch.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Answers => "Answers",
-            Self::Errors => "Errors",
-            Self::AnswersFromMemory => "AnswersFromMemory",
-            Self::AnswersFromTable => "AnswersFromTable",
-            Self::AnswersFromUpstream => "AnswersFromUpstream",
-            Self::Logins => "Logins",
-            Self::Refreshes => "Refreshes",
-            Self::Probes => "Probes",
-            Self::CredentialsRejected => "CredentialsRejected",
-            Self::LoginPermitsLeft => "LoginPermitsLeft",
-            Self::WriteConflicts => "WriteConflicts",
-            Self::WaitMilliseconds => "WaitMilliseconds",
-            Self::TokenSecondsLeft => "TokenSecondsLeft",
-            Self::RefreshTokenSecondsLeft => "RefreshTokenSecondsLeft",
-            Self::PendingRevocations => "PendingRevocations",
-            Self::GrantsInDoubt => "GrantsInDoubt",
-            Self::GrantsLost => "GrantsLost",
-            Self::ColdStarts => "ColdStarts",
-            Self::ClockOff => "ClockOff",
-        }
-    }
-
     /// The metric's unit in CloudWatch. Counts have none, which keeps the lines short.
     pub const fn unit(self) -> Option<&'static str> {
         match self {

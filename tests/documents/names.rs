@@ -3,7 +3,7 @@
 //! A table is found by the heading of its first column: variable, setting, action, code, metric, alarm, parameter.
 
 use crate::page::{Row, files, page, pages, quoted, read, rows};
-use contract::{Action, ClientErrorCode, ErrorCode, Field};
+use contract::{AccountName, Action, ClientErrorCode, DEFAULT_MIN_TTL, ErrorCode, Field};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use token_broker::{config::Config, telemetry::Metric};
@@ -100,12 +100,24 @@ fn every_action_has_a_row() {
 }
 
 #[test]
+fn the_schema_of_rules_has_the_contracts_names() {
+    let schema: Value = serde_json::from_str(&read("docs/callers.schema.json")).expect("JSON");
+    let items = |field: &str| &schema["items"]["properties"][field]["items"];
+    let actions = items("actions")["enum"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    assert_same("actions", &names(actions), &names(["*"].into_iter().chain(Action::ALL.map(Action::name))));
+    let name = AccountName::PATTERN.trim_matches(['^', '$']);
+    assert_eq!(items("accounts")["pattern"], format!("^(\\*|{name})$"));
+}
+
+#[test]
 fn every_error_code_has_a_row_with_its_status() {
     assert_same("error codes", &documented("code"), &names(ErrorCode::ALL.map(ErrorCode::as_str)));
     for Row { page, name, cells } in rows("code") {
         let code = ErrorCode::parse(&name).expect("a code");
         let stated = (cells[0].as_str(), cells[1].as_str());
         assert_eq!(stated, (&*code.http_status().to_string(), code.summary()), "{}: {name}", page.display());
+        let says_retry = ["wait for `retry_after`", "try again"].contains(&&*cells[2]);
+        assert_eq!(says_retry, code.retry_can_help(), "{}: {name}", page.display());
     }
     let of_clients = names(ClientErrorCode::ALL.map(ClientErrorCode::as_str));
     assert_same("codes of the clients", &documented("code of a client"), &of_clients);
@@ -114,6 +126,13 @@ fn every_error_code_has_a_row_with_its_status() {
 #[test]
 fn every_field_of_a_call_has_a_row() {
     assert_same("fields of a call", &documented("field of a call"), &names(Field::ALL.map(Field::name)));
+    for Row { name, cells, .. } in rows("field of a call") {
+        match Field::parse(&name) {
+            Some(Field::Account) => assert_eq!(AccountName::RULE, format!("a name of {}", cells[1])),
+            Some(Field::MinTtl) => assert_eq!(cells[0], DEFAULT_MIN_TTL.as_secs().to_string()),
+            _ => {}
+        }
+    }
     let contract: Value = serde_json::from_str(&read("crates/contract/contract.json")).expect("JSON");
     let answer = contract["answer_fields"].as_array().expect("a list").iter().filter_map(Value::as_str);
     assert_same("fields of the answer", &documented("field of the answer"), &names(answer));

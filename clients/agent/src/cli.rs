@@ -173,6 +173,11 @@ mod tests {
     }
 
     #[test]
+    fn the_help_names_the_default_port() {
+        assert!(ENVIRONMENT.contains(&format!("127.0.0.1 ({})", contract::agent::PORT)));
+    }
+
+    #[test]
     fn a_malformed_line_is_refused() {
         for wrong in [
             "",

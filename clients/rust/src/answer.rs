@@ -4,6 +4,7 @@ use crate::Error;
 use contract::{
     AccountName, Extra, Generation, Secret, ServedFrom, Timestamp, TokenAnswer, seconds_rounded_up,
 };
+use http::HeaderValue;
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
@@ -36,6 +37,13 @@ impl Token {
     /// caller who asks for the longest lifetime gets that number.
     pub fn expires_in(&self, now: Timestamp) -> u64 {
         seconds_rounded_up(self.time_left(now))
+    }
+
+    /// The header `Authorization`, or `None` if the token has a character that headers may not have.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.access_token.expose())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 
@@ -110,6 +118,17 @@ mod tests {
         ] {
             assert!(matches!(read(text), Err(Error::Unreadable(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_with_a_line_break_is_not_sent() {
+        let header = |token: &str| {
+            let answer = format!(r#"{{"access_token":"{token}","expires_in":900,"generation":7}}"#);
+            read(&answer).unwrap().authorization()
+        };
+        assert_eq!(header(r"a\r\nHost: x"), None);
+        let header = header("abc").unwrap();
+        assert!(header == "Bearer abc" && header.is_sensitive());
     }
 
     #[test]

@@ -1,10 +1,7 @@
 //! A `reqwest-middleware` that authorizes requests.
 
 use crate::{AccountName, Token, TokenSource};
-use reqwest::{
-    Method, Request, Response, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderValue},
-};
+use reqwest::{Method, Request, Response, StatusCode, Url, header::AUTHORIZATION};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
 /// Adds the account's token to each request for the API. Requests for other hosts pass without it.
@@ -74,9 +71,8 @@ fn without_fragment(url: &Url) -> Url {
 }
 
 fn authorize(request: &mut Request, token: &Token) -> Result<()> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.access_token.expose()))
-        .map_err(|_| Error::middleware(crate::Error::Unreadable("its token cannot be sent in a header")))?;
-    value.set_sensitive(true);
+    let unsendable = || Error::middleware(crate::Error::Unreadable("its token cannot be sent in a header"));
+    let value = token.authorization().ok_or_else(unsendable)?;
     request.headers_mut().insert(AUTHORIZATION, value);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Actions.
 
-use crate::named::named;
+use crate::named;
 
 named! {
     /// What a request asks the broker to do.

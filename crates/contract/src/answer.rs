@@ -1,6 +1,6 @@
 //! The token answer.
 
-use crate::{AccountName, Extra, Generation, Secret, Timestamp, named::named, rfc3339};
+use crate::{AccountName, Extra, Generation, Secret, Timestamp, named, rfc3339};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 

@@ -1,6 +1,6 @@
 //! What a caller asks for. One parser and one writer, for JSON, queries and forms.
 
-use crate::{AccountName, Action, ClientName, ErrorCode, Generation, named::named};
+use crate::{AccountName, Action, ClientName, ErrorCode, Generation, named};
 use serde_json::{Map, Value};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Error codes.
 
-use crate::named::named;
+use crate::named;
 use std::fmt;
 
 named! {

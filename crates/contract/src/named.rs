@@ -1,6 +1,8 @@
 //! Enums whose variants have names.
 
-/// Defines an enum, so that each variant and its name are written once. `$text` returns the name.
+/// Defines an enum, so that each variant and its name are written once. `$text` returns the name. For this workspace.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! named {
     (
         $(#[$of_enum:meta])*
@@ -13,7 +15,7 @@ macro_rules! named {
             /// Every variant, in the order of the documentation.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$Variant),+];
 
-            /// The name that callers see.
+            /// The name outside the code.
             pub const fn $text(self) -> &'static str {
                 match self { $(Self::$Variant => $name,)+ }
             }
@@ -25,5 +27,3 @@ macro_rules! named {
         }
     };
 }
-
-pub(crate) use named;

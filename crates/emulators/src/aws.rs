@@ -3,6 +3,7 @@
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use contract::named;
 use std::time::Duration;
 
 use crate::faults::Faults;
@@ -11,27 +12,29 @@ use crate::server::Peer;
 /// The faults of one AWS service.
 pub type AwsFaults = Faults<Operations, AwsFault>;
 
-/// A fault of an AWS service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AwsFault {
-    /// 503; the request is not carried out.
-    Unavailable,
-    /// 400 with the service's throttling error; the request is not carried out.
-    Throttled,
-    /// 400 for a missing permission; the request is not carried out.
-    AccessDenied,
-    /// 200 with an empty body, as from another server; the request is not carried out.
-    EmptySuccess,
-    /// The request is carried out, and the response lacks the proof that the service wrote it.
-    Unproven,
-    /// The request is carried out, and the connection is closed without a response.
-    LostReply,
-    /// The request is carried out, and the response is sent after [`SLOW`].
-    Slow,
-    /// The connection is reset; the request is not carried out.
-    Reset,
-    /// No response while the client stays connected; the request is not carried out.
-    Hang,
+named! {
+    /// A fault of an AWS service.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AwsFault, name {
+        /// 503; the request is not carried out.
+        Unavailable = "unavailable",
+        /// 400 with the service's throttling error; the request is not carried out.
+        Throttled = "throttled",
+        /// 400 for a missing permission; the request is not carried out.
+        AccessDenied = "access_denied",
+        /// 200 with an empty body, as from another server; the request is not carried out.
+        EmptySuccess = "empty_success",
+        /// The request is carried out, and the response lacks the proof that the service wrote it.
+        Unproven = "unproven",
+        /// The request is carried out, and the connection is closed without a response.
+        LostReply = "lost_reply",
+        /// The request is carried out, and the response is sent after [`SLOW`].
+        Slow = "slow",
+        /// The connection is reset; the request is not carried out.
+        Reset = "reset",
+        /// No response while the client stays connected; the request is not carried out.
+        Hang = "hang",
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -74,39 +77,6 @@ impl Operations {
 }
 
 impl AwsFault {
-    /// Every fault.
-    pub const ALL: [Self; 9] = [
-        Self::Unavailable,
-        Self::Throttled,
-        Self::AccessDenied,
-        Self::EmptySuccess,
-        Self::Unproven,
-        Self::LostReply,
-        Self::Slow,
-        Self::Reset,
-        Self::Hang,
-    ];
-
-    /// Finds a fault by name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
-    }
-
-    /// The name in options and in the console.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Throttled => "throttled",
-            Self::AccessDenied => "access_denied",
-            Self::EmptySuccess => "empty_success",
-            Self::Unproven => "unproven",
-            Self::LostReply => "lost_reply",
-            Self::Slow => "slow",
-            Self::Reset => "reset",
-            Self::Hang => "hang",
-        }
-    }
-
     /// The response if the request is not carried out, or `None` for faults that carry it out.
     pub(crate) async fn response(self, peer: &Peer, throttling_error: &str) -> Option<Response> {
         Some(match self {

@@ -12,6 +12,7 @@ use axum::{
     routing::post,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use contract::ErrorCode;
 use emulators::{
     REGION, StartError,
     server::{Listen, Server},
@@ -22,9 +23,12 @@ use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
-use token_broker::{inbound::Handler, outbound::SystemClock, ports::Clock};
+use token_broker::{
+    inbound::{Handler, way_in::FUNCTION_TIMEOUT},
+    outbound::SystemClock,
+    ports::Clock,
+};
 
 /// The identity of every local request.
 pub const LOCAL_IDENTITY: &str = "arn:aws:iam::000000000000:user/local";
@@ -36,8 +40,6 @@ pub const HTTP_ALIAS: &str = "http";
 pub const SCHEDULE_ALIAS: &str = "schedule";
 /// The aliases that the template publishes, and the unqualified function.
 const QUALIFIERS: [&str; 5] = ["live", "operator", HTTP_ALIAS, SCHEDULE_ALIAS, "$LATEST"];
-/// The function's timeout, as the template sets it.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The function, with one instance of the broker at a time.
 pub struct Function {
@@ -63,7 +65,7 @@ impl Function {
         tokio::spawn(async move { instance.handle(event).await.map(Value::from) }).await.unwrap_or_else(
             |_panicked| {
                 Err(Diagnostic {
-                    error_type: "internal".to_owned(),
+                    error_type: ErrorCode::Internal.as_str().to_owned(),
                     error_message: "the handler panicked".to_owned(),
                 })
             },

@@ -6,12 +6,13 @@ use emulators::{REGION, World};
 use rustls::ClientConfig;
 use std::{cell::RefCell, collections::HashSet, error::Error, sync::Arc};
 use token_broker::{
-    broker::Broker,
     config::Config,
-    inbound::Handler,
-    outbound::{HttpUpstream, Roots, SecretsManager, SystemClock, Table, aws_http},
+    outbound::{Roots, SystemClock, Table, aws_http},
     ports::{Clock, Ports},
+    wiring,
 };
+
+pub use wiring::handler;
 
 /// The configuration of a broker in this world. `settings` take precedence over the world's variables.
 pub fn config(world: &World, settings: &[(&str, String)]) -> Result<Config, Box<dyn Error>> {
@@ -33,35 +34,7 @@ pub fn ports(world: &World, config: &Config, clock: Arc<dyn Clock>) -> Result<Po
     let tls = Roots::default().tls_config()?;
     let dynamodb = with_client(sdk(world.dynamodb.url()), tls.clone())?;
     let secrets_manager = with_client(sdk(world.secrets_manager.url()), tls.clone())?;
-    let timeout = config.policy.upstream_timeout;
-    Ok(Ports {
-        store: Arc::new(Table::new(
-            &dynamodb,
-            config.table.clone(),
-            config.upstream_hosts.clone(),
-            Arc::clone(&clock),
-        )),
-        secrets: Arc::new(SecretsManager::new(
-            &secrets_manager,
-            config.secret_prefix.clone(),
-            config.upstream_hosts.clone(),
-        )),
-        upstream: Arc::new(HttpUpstream::new(
-            tls,
-            config.oauth_url.clone(),
-            config.api_url.clone(),
-            config.revoke_field.clone(),
-            timeout,
-            Arc::clone(&clock),
-        )),
-        clock,
-    })
-}
-
-/// The handler of one instance: an empty cache, and the caller policy of this configuration.
-pub fn handler(config: &Config, ports: Ports) -> Handler {
-    let broker = Broker::new(config.policy, ports).limited_by(config.login_limits.clone());
-    Handler::new(broker, config.callers.clone())
+    Ok(wiring::ports(config, [&dynamodb, &secrets_manager], tls, clock))
 }
 
 /// The table without its front, so that operations are not counted and meet no faults.

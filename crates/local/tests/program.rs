@@ -166,7 +166,8 @@ async fn wrong_options_are_refused_by_name() {
 async fn the_help_names_all_addresses() {
     let output = with_arguments(&["--help"], &[]).output().await.expect("the program");
     let printed = String::from_utf8(output.stdout).expect("text");
-    for address in ["7070", "7071", "7072", "7073", "2774", "/_emulator/", GUARD_TOKEN] {
+    let agent = contract::agent::PORT.to_string();
+    for address in ["7070", "7071", "7072", "7073", &agent, "/_emulator/", GUARD_TOKEN] {
         assert!(printed.contains(address), "{address}: {printed}");
     }
 }

@@ -114,6 +114,20 @@ impl Effect {
             Self::Pause { .. } => "pause",
         }
     }
+
+    /// The event if no reply arrives in time, so that the outcome is unknown. `None` for the effects whose end the flow
+    /// itself sees to: it sends a call only if it can end before the deadline, and never pauses beyond it.
+    pub fn without_reply(&self) -> Option<Event> {
+        match self {
+            Self::ReadAccount => Some(Event::Account(Err(StoreError::Unreachable))),
+            Self::ReadLimiter(_) => Some(Event::Limiter(Err(StoreError::Unreachable))),
+            Self::WriteAccount { .. } | Self::WriteLimiter { .. } => {
+                Some(Event::Written(WriteOutcome::Unknown))
+            }
+            Self::ReadSecret => Some(Event::Secret(Err(SecretError::Unreachable))),
+            Self::Send { .. } | Self::Pause { .. } => None,
+        }
+    }
 }
 
 /// The result of an effect.

@@ -145,13 +145,9 @@ impl Failure {
     }
 
     /// The failure of a login that the limiter delays.
-    pub(crate) fn delayed(delay: LoginDelay, now: Timestamp) -> Self {
-        match delay {
-            LoginDelay::BudgetExhausted(until) => {
-                Self::LoginBudgetExhausted { retry_after: until.since(now) }
-            }
-            LoginDelay::Blocked(until) => Self::UpstreamRateLimited { retry_after: until.since(now) },
-        }
+    pub fn delayed(delay: LoginDelay, now: Timestamp) -> Self {
+        let (until, reason) = delay.ends();
+        Self::cooling_down(Cooldown { until, reason, failures: 0 }, now)
     }
 
     /// Another attempt holds the lease until `until`.

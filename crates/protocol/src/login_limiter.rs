@@ -1,7 +1,7 @@
 //! The fleet's login rate limiter: a sliding-window log of permits, shared by all accounts.
 
 use crate::{
-    AccountName, ApiVersion, Budget, Holder, Origin, Timestamp, Version,
+    AccountName, ApiVersion, Budget, CooldownReason, Holder, Origin, Timestamp, Version,
     login_limits::Share,
     policy::{Kind, LOGIN_WINDOW, lies_ahead},
 };
@@ -85,6 +85,16 @@ pub enum LoginDelay {
     BudgetExhausted(Timestamp),
     /// The upstream answered 429 and requested a pause until this instant.
     Blocked(Timestamp),
+}
+
+impl LoginDelay {
+    /// When a login becomes possible, and why not before.
+    pub const fn ends(self) -> (Timestamp, CooldownReason) {
+        match self {
+            Self::BudgetExhausted(until) => (until, CooldownReason::BudgetExhausted),
+            Self::Blocked(until) => (until, CooldownReason::RateLimited),
+        }
+    }
 }
 
 impl LoginLimiter {

@@ -81,7 +81,7 @@ impl LoginLimits {
 
     /// The host that issues an account's pairs, however the account's secret spells it. Two limiters for one host would
     /// allow twice its budget.
-    pub fn host_of(&self, origin: &Origin) -> LimiterName {
+    pub fn limiter_of_host(&self, origin: &Origin) -> LimiterName {
         let name = LimiterName::of(origin);
         let host = match name.host.as_deref() {
             Some(LimiterName::V2) => self.v2.as_deref().or(Some(LimiterName::V2)),
@@ -93,7 +93,7 @@ impl LoginLimits {
 
     /// The limiter of an account's requests.
     pub fn name_of(&self, origin: &Origin, account: &AccountName) -> LimiterName {
-        let host = self.host_of(origin);
+        let host = self.limiter_of_host(origin);
         let alone = self.limit_of(&host).is_some_and(|limit| limit.per == Per::Account);
         LimiterName { account: alone.then(|| account.clone()), ..host }
     }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_host_has_one_limiter_under_all_its_names() {
         let limits = limits(ALL);
-        let of = |version, url| limits.host_of(&origin(version, url)).key();
+        let of = |version, url| limits.limiter_of_host(&origin(version, url)).key();
         for version in [ApiVersion::V3, ApiVersion::V2] {
             assert_eq!(of(version, Some("https://A.example:443/other")), None);
             assert_eq!(of(version, Some("https://v2.example/login")).as_deref(), Some("v2.example"));

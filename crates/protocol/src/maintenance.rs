@@ -56,11 +56,11 @@ pub fn maintenance(name: &AccountName, account: &Account, cx: Context<'_>) -> Ma
     let failed_lately = account.failures() > 0 || account.rejected_secret.is_some();
     if let Some(pair) = pair_to_renew(name, account, cx) {
         let expires_at = Some(pair.expires_at).filter(|_| pair.verdict != Verdict::Dead);
-        let host = cx.limits.host_of(&pair.origin);
+        let host = cx.limits.limiter_of_host(&pair.origin);
         return Maintenance::Due(Urgency { task: Task::Renew, failed_lately, expires_at, host });
     }
     if let Some(first) = account.pending_revocations.first() {
-        let (expires_at, host) = (Some(first.expires_at), cx.limits.host_of(&first.origin));
+        let (expires_at, host) = (Some(first.expires_at), cx.limits.limiter_of_host(&first.origin));
         return Maintenance::Due(Urgency { task: Task::Revoke, failed_lately, expires_at, host });
     }
     let is_due = |pair: &Pair| cx.now >= cx.policy.due_at(name, pair);

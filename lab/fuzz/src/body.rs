@@ -6,6 +6,7 @@ use crate::{
     invocation::{SESSION, deployed, invoke},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use contract::Field;
 use serde_json::{Value, json};
 use token_broker::inbound::authorization::{Callers, Rule, Scope, Who};
 
@@ -71,9 +72,7 @@ fn check_accepted(media_type: &str, path: &str, body: &[u8], answer: &Value) {
             values.map(|(_, value)| value.as_ref()).collect::<Vec<_>>()
         };
         assert_eq!(values("grant_type"), ["client_credentials"]);
-        assert!(
-            ["account", "min_ttl_seconds", "rejected_generation"].iter().all(|name| values(name).len() <= 1)
-        );
+        assert!(Field::ALL.iter().all(|field| !field.is_parameter() || values(field.name()).len() <= 1));
         let account = values("account").first().copied().filter(|account| !account.is_empty());
         let account = account.unwrap_or("default");
         assert_eq!(answer["account"], account);

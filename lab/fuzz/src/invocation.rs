@@ -1,7 +1,7 @@
 //! One invocation of the real handler, and the rules for all of them.
 
 use crate::ports::{ACCESS_TOKEN, KEPT_INSIDE, Memory, RENEWED_TOKEN};
-use contract::Action;
+use contract::{Action, ErrorCode};
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use protocol::{AccountName, Policy};
@@ -104,7 +104,8 @@ impl Invocation {
         assert!(["direct", "http", "schedule"].contains(&line["entry"].as_str().unwrap_or_default()));
         let code = self.code();
         assert_eq!(line["outcome"], code.as_deref().unwrap_or("ok"), "the log says what was answered");
-        if matches!(code.as_deref(), Some("invalid_request" | "unsupported_grant_type" | "access_denied")) {
+        let code = code.as_deref().and_then(ErrorCode::parse);
+        if code.is_some_and(|code| [400, 403].contains(&code.http_status())) {
             assert_eq!(self.effects, 0, "a refused request does nothing");
         }
         if let Some((status, body)) = self.http() {
@@ -146,7 +147,7 @@ impl Invocation {
     /// Asserts that this is a refusal of a direct invoke that does nothing.
     pub(crate) fn assert_denied(&self) {
         let code = self.result.as_ref().err().map(|error| error.error_type.as_str());
-        assert_eq!(code, Some("access_denied"), "{}", self.line());
+        assert_eq!(code, Some(ErrorCode::AccessDenied.as_str()), "{}", self.line());
         assert_eq!(self.line()["entry"], "direct");
     }
 }

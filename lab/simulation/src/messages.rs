@@ -8,7 +8,7 @@ use crate::{
     process::TaskId,
     world::{InstanceId, Occurrence, World},
 };
-use protocol::{Call, Effect, Event, SecretError, StoreError, UpstreamReply, WriteOutcome, millis};
+use protocol::{Call, Effect, Event, UpstreamReply, WriteOutcome, millis};
 
 /// The longest time that the client of DynamoDB tries.
 const STORE_TIMEOUT_MS: u64 = 2_500;
@@ -250,10 +250,5 @@ impl World {
 
 /// The event for an effect whose reply never arrives.
 fn without_reply(effect: &Effect) -> Event {
-    match effect {
-        Effect::ReadAccount => Event::Account(Err(StoreError::Unreachable)),
-        Effect::ReadLimiter(_) => Event::Limiter(Err(StoreError::Unreachable)),
-        Effect::ReadSecret => Event::Secret(Err(SecretError::Unreachable)),
-        _ => Event::Written(WriteOutcome::Unknown),
-    }
+    effect.without_reply().expect("neither a call nor a pause")
 }

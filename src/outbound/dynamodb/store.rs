@@ -106,17 +106,16 @@ impl Store for Table {
     async fn read_account(&self, name: &AccountName) -> Result<Account, StoreError> {
         let key = item::account_key(name);
         let account = match self.get(key.clone()).await? {
-            Some(item) => self.account(&key, &item)?,
-            None => Account::default(),
+            Some(item) => self.account(&key, &item),
+            None => Ok(Account::default()),
         };
-        if account.pair.is_some() {
-            return Ok(account);
+        if counts(&account) {
+            return account;
         }
-        // Without a pair there, the account may be a grant that only a person can renew.
         let key = item::grant_key(name);
         match self.get(key.clone()).await? {
             Some(item) => self.account(&key, &item),
-            None => Ok(account),
+            None => account,
         }
     }
 
@@ -156,10 +155,8 @@ impl Store for Table {
                 let key = if is_grant { item::grant_key(&name) } else { item::account_key(&name) };
                 let record = self.account(&key, &item);
                 // If a name has two items, the one that a read returns is kept.
-                let has_pair =
-                    |record: &Read<Account>| !matches!(record, Ok(account) if account.pair.is_none());
                 let replaces =
-                    |known: &Read<Account>| if is_grant { !has_pair(known) } else { has_pair(&record) };
+                    |known: &Read<Account>| if is_grant { !counts(known) } else { counts(&record) };
                 if accounts.get(&name).is_none_or(replaces) {
                     accounts.insert(name, record);
                 }
@@ -167,6 +164,12 @@ impl Store for Table {
         }
         Ok(accounts.into_iter().collect())
     }
+}
+
+/// Whether the item of an account counts, even beside that of a grant with the same name: without a pair, the account
+/// may be a grant that only a person can renew.
+fn counts(of_account: &Read<Account>) -> bool {
+    !matches!(of_account, Ok(account) if account.pair.is_none())
 }
 
 /// DynamoDB never responds with an empty body, whose checksum would be zero.

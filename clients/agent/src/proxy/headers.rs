@@ -1,7 +1,7 @@
 //! Which headers pass. Pure.
 
 use crate::reply::GENERATION;
-use contract::{Generation, Secret, agent::GUARD_HEADERS};
+use contract::{Generation, agent::GUARD_HEADERS};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers of one connection (RFC 9110 §7.6.1). `Trailer` is not among them, because trailers are passed on.
@@ -15,13 +15,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
-
-/// The header `Authorization` with a token, or `None` if the token has a character that headers may not have.
-pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
 
 /// The headers of a request, on their way to the API.
 pub fn for_api(mut headers: HeaderMap) -> HeaderMap {
@@ -148,11 +141,5 @@ mod tests {
         let mut response = headers(&[("x-token-broker-generation", "99")]);
         for_caller(&mut response, Generation(7));
         assert_eq!(response.get_all(&GENERATION).iter().collect::<Vec<_>>(), ["7"]);
-    }
-
-    #[test]
-    fn a_token_with_a_line_break_is_not_sent() {
-        assert!(bearer(&Secret::from("a\r\nHost: x")).is_none());
-        assert!(bearer(&Secret::from("abc")).unwrap().is_sensitive());
     }
 }

@@ -49,7 +49,7 @@ impl Outgoing<'_> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         request.headers_mut().clone_from(&self.headers);
-        request.headers_mut().insert(header::AUTHORIZATION, headers::bearer(&token.access_token)?);
+        request.headers_mut().insert(header::AUTHORIZATION, token.authorization()?);
         if is_chunked {
             // Without this header, hyper drops the body of a GET or HEAD.
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

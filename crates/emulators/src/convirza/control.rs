@@ -86,7 +86,7 @@ async fn set_fault(State(emulator): State<Arc<Emulator>>, body: Bytes) -> Respon
         Ok(planned) => planned,
         Err(error) => return refuse(&error.to_string()),
     };
-    let Some(endpoint) = Endpoint::from_name(&planned.endpoint) else {
+    let Some(endpoint) = Endpoint::parse(&planned.endpoint) else {
         return refuse("unknown endpoint");
     };
     let Some(fault) = Fault::from_name(&planned.fault, planned.retry_after) else {

@@ -2,46 +2,30 @@
 
 use std::fmt;
 
+use contract::named;
 use serde::{Serialize, Serializer};
 
 /// The faults of Convirza.
 pub type ConvirzaFaults = crate::faults::Faults<Endpoint, Fault>;
 
-/// Convirza's endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `POST /oauth/token`
-    Login,
-    /// `POST /oauth/refresh-token`
-    Refresh,
-    /// `POST /oauth/revoke-token`
-    Revoke,
-    /// `GET /v3/auth/profile`
-    Profile,
-    /// Every other request: the emulated API.
-    Api,
+named! {
+    /// Convirza's endpoints.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Endpoint, name {
+        /// `POST /oauth/token`
+        Login = "login",
+        /// `POST /oauth/refresh-token`
+        Refresh = "refresh",
+        /// `POST /oauth/revoke-token`
+        Revoke = "revoke",
+        /// `GET /v3/auth/profile`
+        Profile = "profile",
+        /// Every other request: the emulated API.
+        Api = "api",
+    }
 }
 
 impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 5] = [Self::Login, Self::Refresh, Self::Revoke, Self::Profile, Self::Api];
-
-    /// Finds an endpoint by name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
-    }
-
-    /// The name in events and in the control interface.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Refresh => "refresh",
-            Self::Revoke => "revoke",
-            Self::Profile => "profile",
-            Self::Api => "api",
-        }
-    }
-
     /// Whether this endpoint returns a pair.
     pub fn returns_a_pair(self) -> bool {
         matches!(self, Self::Login | Self::Refresh)

@@ -2,6 +2,7 @@
 
 use super::{Body, Counter, Ending, Request, Server, respond};
 use axum::http::{HeaderMap, Response};
+use contract::ErrorAnswer;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::{
@@ -108,8 +109,7 @@ impl Broker {
 
     /// Whether the API accepts a token.
     pub fn accepts(&self, token: &str) -> bool {
-        let sessions = self.state.sessions.lock().unwrap();
-        sessions.iter().any(|(account, session)| session.alive && token == text(account, session.generation))
+        self.acceptance()(token)
     }
 
     /// Like [`Broker::accepts`], as a function that outlives a borrow of the broker.
@@ -177,16 +177,17 @@ fn act(state: &State, payload: &Value) -> Value {
 }
 
 fn fail(code: &str, retry_after: Option<u64>, is_invoke: bool) -> Ending {
-    let suffix = retry_after.map(|seconds| format!(" (retry_after={seconds})")).unwrap_or_default();
+    let error = ErrorAnswer {
+        code: code.to_owned(),
+        description: "scripted".to_owned(),
+        retry_after_seconds: retry_after,
+        request_id: Some("fake".to_owned()),
+    };
     if is_invoke {
-        let error = json!({"errorType": code, "errorMessage": format!("scripted{suffix}")});
+        let error = json!({"errorType": code, "errorMessage": error.to_message()});
         let mut response = Response::new(Body::from(error.to_string()));
         response.headers_mut().insert("x-amz-function-error", "Unhandled".parse().unwrap());
         return Ending::Respond(response);
     }
-    let mut error = json!({"error": code, "error_description": "scripted", "request_id": "fake"});
-    if let Some(seconds) = retry_after {
-        error["retry_after"] = seconds.into();
-    }
-    respond(503, error.to_string())
+    respond(503, error.to_json())
 }

@@ -4,9 +4,10 @@ use crate::{
     clock::WorldClock,
     front::{arn_of, invocation},
 };
+use contract::{AccountName, TokenAnswer};
 use lambda_runtime::LambdaEvent;
 use protocol::{Call, IssuedToken, Origin, Secret, Timestamp, UpstreamReply};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -49,13 +50,6 @@ enum State {
     Failed,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    access_token: String,
-    generation: u64,
-    expires_in: u64,
-}
-
 impl Caller {
     pub(super) fn new(instance: Handler, api: Arc<dyn Upstream>, clock: WorldClock) -> Self {
         Self { instance, api, clock, held: tokio::sync::Mutex::default(), shown: Mutex::default() }
@@ -94,11 +88,11 @@ impl Caller {
     async fn token(&self, payload: Value) -> Result<Held, String> {
         let event = LambdaEvent::new(payload, invocation(self.clock.now(), arn_of("live")));
         let answer = self.instance.handle(event).await.map_err(|error| error.error_type)?;
-        let answer: Answer =
-            serde_json::from_value(answer.into()).map_err(|_| "unreadable answer".to_owned())?;
+        let answer = Value::from(answer).to_string();
+        let answer = TokenAnswer::read(answer.as_bytes(), &AccountName::default())?;
         Ok(Held {
-            token: Secret::from(answer.access_token.as_str()),
-            generation: answer.generation,
+            token: answer.access_token.ok_or("there is no token")?,
+            generation: answer.generation.0,
             until: self.clock.now().plus(Duration::from_secs(answer.expires_in)),
         })
     }

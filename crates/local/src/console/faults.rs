@@ -49,7 +49,7 @@ pub(super) fn set(world: &World, place: &str, name: Option<&str>) -> Result<(), 
         _ => None,
     };
     if let Some(faults) = aws {
-        let fault = name.map(|name| AwsFault::from_name(name).ok_or(UNKNOWN)).transpose()?;
+        let fault = name.map(|name| AwsFault::parse(name).ok_or(UNKNOWN)).transpose()?;
         faults.put(Operations::All, fault);
         return Ok(());
     }

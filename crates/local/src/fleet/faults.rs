@@ -81,11 +81,10 @@ fn parse(text: &str) -> Result<Planned, String> {
     let unknown = || format!("there is no fault {text}; the faults are:\n{}", help());
     let (place, what) = text.split_once('=').ok_or_else(unknown)?;
     if place == "store" {
-        let fault = AwsFault::from_name(what).filter(|fault| STORE.contains(fault));
+        let fault = AwsFault::parse(what).filter(|fault| STORE.contains(fault));
         return fault.map(Planned::Store).ok_or_else(unknown);
     }
-    let endpoint =
-        Endpoint::from_name(place).filter(|endpoint| endpoint.returns_a_pair()).ok_or_else(unknown)?;
+    let endpoint = Endpoint::parse(place).filter(|endpoint| endpoint.returns_a_pair()).ok_or_else(unknown)?;
     let fault = Fault::from_name(what, Some("60".to_owned())).filter(|fault| ends(endpoint, fault));
     Ok(Planned::Upstream(endpoint, fault.ok_or_else(unknown)?))
 }

@@ -2,6 +2,7 @@
 
 use super::{Options, World, load::Outcome};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use contract::ErrorCode;
 use emulators::convirza::Observed;
 use std::{fmt::Write, process::ExitCode, time::Duration};
 
@@ -83,16 +84,16 @@ fn allowed_failures(failures: u64, outcome: &Outcome, run: &Run) -> String {
          production they live for days, and callers get the current one meanwhile."
     );
     for code in outcome.failures.keys() {
-        let why = match code.as_str() {
-            "login_budget_exhausted" => {
+        let why = match ErrorCode::parse(code) {
+            Some(ErrorCode::LoginBudgetExhausted) => {
                 "a refresh that fails costs a login, and an account gets half of the permits of a minute"
             }
-            "upstream_rate_limited" => "a 429 stops logins for a minute",
-            "upstream_unavailable" => "a failed call puts the account into a cooldown",
-            "refresh_in_progress" => {
+            Some(ErrorCode::UpstreamRateLimited) => "a 429 stops logins for a minute",
+            Some(ErrorCode::UpstreamUnavailable) => "a failed call puts the account into a cooldown",
+            Some(ErrorCode::RefreshInProgress) => {
                 "another broker was renewing the pair for longer than the request could wait"
             }
-            "store_unavailable" => "the table met a fault, or took longer than an attempt may",
+            Some(ErrorCode::StoreUnavailable) => "the table met a fault, or took longer than an attempt may",
             _ => "not expected",
         };
         let _ = write!(text, "\n  {code}: {why}");

@@ -161,14 +161,14 @@ impl Flow {
         let not_after = self.latest_send(cx, &held);
         match purpose {
             Purpose::Refresh(token, secret) => {
-                if cx.limits.counts_refreshes(&cx.limits.host_of(&token.origin)) {
+                if cx.limits.counts_refreshes(&cx.limits.limiter_of_host(&token.origin)) {
                     return Next::AcquirePermit(held, Permitted::Refresh(token, secret));
                 }
                 Self::send_refresh(held, token, secret, not_after)
             }
             Purpose::LogIn(credentials) => Next::AcquirePermit(held, Permitted::Login(credentials)),
             Purpose::RenewGrant(secret) => {
-                if cx.limits.counts_refreshes(&cx.limits.host_of(&secret.origin)) {
+                if cx.limits.counts_refreshes(&cx.limits.limiter_of_host(&secret.origin)) {
                     return Next::AcquirePermit(held, Permitted::Grant(secret));
                 }
                 Next::MarkGrant(held, secret, None)

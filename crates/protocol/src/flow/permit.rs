@@ -5,8 +5,8 @@ use super::{
     state::{Attempt, BlockAttempt, Held, Next, PermitAttempt, Permitted, State},
 };
 use crate::{
-    Call, Context, Cooldown, CooldownReason, Credentials, Effect, Failure, Holder, IssuedToken, LoginDelay,
-    LoginLimiter, Notice, Timestamp, UpstreamFault,
+    Call, Context, Cooldown, Credentials, Effect, Failure, Holder, IssuedToken, LoginDelay, LoginLimiter,
+    Notice, Timestamp, UpstreamFault,
     policy::{LONGEST_PAUSE, STORE_RETRY},
 };
 
@@ -108,10 +108,7 @@ impl Flow {
 
     /// Puts the account into cooldown until a login is possible. The upstream has not failed, so the count stays.
     fn delay_login(&mut self, cx: Context<'_>, held: Held, delay: LoginDelay) -> Next {
-        let (until, reason) = match delay {
-            LoginDelay::BudgetExhausted(until) => (until, CooldownReason::BudgetExhausted),
-            LoginDelay::Blocked(until) => (until, CooldownReason::RateLimited),
-        };
+        let (until, reason) = delay.ends();
         let until = cx.steady.plus(cx.draw.stretched(until.since(cx.now)).min(LONGEST_PAUSE));
         let cooldown = Cooldown { until, reason, failures: held.account.failures() };
         self.cool_down(cx, held, cooldown)

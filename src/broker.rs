@@ -18,7 +18,7 @@ use log::{log_call, log_notice};
 use protocol::{
     Account, AccountName, Budget, Cache, Context, Draw, Effect, Event, Failure, Flow, LimiterName,
     LoginLimiter, LoginLimits, Lookup, Moment, Notice, Outcome, Policy, Read, Request, SecretError, Step,
-    StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
+    StoreError, Timestamp, UpstreamReply, Version,
 };
 use std::{
     collections::HashMap,

@@ -55,7 +55,7 @@ async fn run() -> Result<ExitCode, lambda_runtime::Error> {
         }
         return Err("this program runs inside AWS Lambda; use `cargo local` to run it outside".into());
     }
-    telemetry::start(config.log);
+    telemetry::start(config.log.clone());
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     for variable in config::unknown_variables(names, &read.into_inner()) {
         tracing::warn!(variable, "no setting has this name; it has no effect");

@@ -3,7 +3,7 @@ use crate::ports::{Clock, Secrets, Store, Upstream};
 use async_trait::async_trait;
 use protocol::{
     Call, Cooldown, CooldownReason, Credentials, Holder, IdleReason, Intent, IssuedToken, Lease, Origin,
-    Pair, Revocation, Secret, TokenKind, testing,
+    Pair, Revocation, Secret, TokenKind, WriteOutcome, testing,
 };
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},

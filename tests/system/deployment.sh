@@ -12,7 +12,7 @@ python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 release_folder() {
     local folder=$DEPLOYMENT/release
     rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
-    if grep -q $'^passed\trelease: the zip is what Lambda takes' "$RESULTS"; then
+    if grep -q $'^passed\trelease: Lambda accepts the zip' "$RESULTS"; then
         ARCHITECTURE=x86_64 QEMU=
         cp -R "$SYSTEM_DIR/release/here/dist/." "$folder"
         return

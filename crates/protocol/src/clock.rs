@@ -232,6 +232,13 @@ mod tests {
     fn a_clock_is_corrected_as_little_as_dates_allow() {
         let offset_after = |ahead_ms| measured(ahead_ms).offset_ms;
         assert_eq!([0, 300, -300, 900, -900].map(offset_after), [0, 0, 0, -220, 590]);
+        // Up to half of the margin, one date is enough.
+        let offset_after_one = |ahead_ms| {
+            let mut clock = started(ahead_ms);
+            measure(&mut clock, 5_310, ahead_ms);
+            clock.offset_ms
+        };
+        assert_eq!([-1_310, -1_311].map(offset_after_one), [1_000, 0]);
     }
 
     /// Whatever the fractions of a second, and whether or not the clock is corrected.
@@ -343,6 +350,18 @@ mod tests {
         clock.measured(reading(60_000, 0), reading(60_010, -HOURS), date(60_005));
         clock.measured(reading(60_000, 0), reading(600_000, 0), date(60_005));
         assert_eq!(clock, before);
+        clock.measured(reading(60_000, 0), reading(65_000, 1_000), date(62_500));
+        assert_ne!(clock, before, "the longest call and the largest step that count");
+    }
+
+    #[test]
+    fn a_moment_is_too_long_ago_when_either_clock_says_so() {
+        let policy = crate::Policy::DEFAULT;
+        let at = |wall, uptime| {
+            let cx = Context::new(&policy, store(wall), crate::Draw(0));
+            reading(0, 0).is_within(SECOND, Context { uptime: reading(uptime, 0).uptime, ..cx })
+        };
+        assert_eq!([at(999, 999), at(1_000, 999), at(999, 1_000)], [true, false, false]);
     }
 
     #[test]
@@ -351,6 +370,7 @@ mod tests {
         measure(&mut clock, 90_010, 0);
         measure(&mut clock, 90_030, 0);
         assert_eq!((clock.offset_ms, now(&clock, reading(95_000, 0))), (0, store(95_000)));
+        assert_eq!(clock.present(reading(95_000, 0)).moment(), reading(95_000, 0));
     }
 
     #[test]

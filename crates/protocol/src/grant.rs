@@ -355,12 +355,7 @@ pub(crate) fn granted(
         }
     };
     let pair = granted.into_pair(generation, sent_at, before, Renewal::Refresh(Some(secret.clone())));
-    let pair = Pair {
-        refresh_token: Some(successor),
-        origin: secret.origin.clone(),
-        secret_version: Some(secret.version.clone()),
-        ..pair
-    };
+    let pair = Pair { refresh_token: Some(successor), secret_version: Some(secret.version.clone()), ..pair };
     (pair, GrantState { held, trial: None, predecessor, send_after: None, ..state })
 }
 

@@ -343,3 +343,30 @@ fn a_rejected_secret_does_not_withhold_a_usable_pair() {
     let account = Account { rejected_secret, ..account(Some(consumed), false, false) };
     assert!(answers(&decided(token(None), &account, SELECTS)));
 }
+
+#[test]
+fn an_operator_revokes_no_pair_of_a_later_login() {
+    let progress = Progress { target: Target::Seen(None), ..Progress::default() };
+    let of = |is_grant: bool, replaces, pending: Vec<Revocation>| {
+        let pair = Some(Pair { replaces, ..pair(DAY) });
+        let grant = is_grant.then(Box::default);
+        let account = Account { grant, pending_revocations: pending, ..account(pair, false, false) };
+        decide(&request(Intent::RevokeConfirmed), progress, &account, cx(NOW, SPARES))
+    };
+    assert_eq!(of(true, None, vec![]), Decision::Revoke { withdraw: true });
+    assert_eq!(of(false, None, vec![]), Decision::Finish, "of a login that came later");
+    assert_eq!(of(true, Some(Generation(3)), vec![]), Decision::Finish);
+    assert_eq!(of(true, None, vec![revocation()]), Decision::Revoke { withdraw: false });
+}
+
+#[test]
+fn maintenance_renews_a_grant_each_week_and_a_login_when_due() {
+    let renews = |is_grant: bool, age: Duration| {
+        let pair = Some(Pair { issued_at: NOW.minus(age), ..pair(30 * DAY) });
+        let account = Account { grant: is_grant.then(Box::default), ..account(pair, false, false) };
+        pair_to_renew(&AccountName::default(), &account, cx(NOW, SPARES)).is_some()
+    };
+    let week = 7 * DAY;
+    assert_eq!([renews(true, week), renews(true, week - POLICY.clock_margin)], [true, false]);
+    assert!(!renews(false, week));
+}

@@ -114,7 +114,7 @@ impl Flow {
         let lost = state.current().lost;
         let name = cx.limits.name_of(&secret.origin, &self.request.account);
         let not_sent = matches!(reply, UpstreamReply::NeverLeft | UpstreamReply::TooLate);
-        if !not_sent && cx.limits.counts_refreshes(&name) {
+        if !not_sent {
             self.unsent_permit = None;
         }
         match reply {

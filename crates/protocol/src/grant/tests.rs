@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Draw, GrantType, Lease, Login, Version, testing};
+use crate::{Cooldown, CooldownReason, Draw, Expiry, GrantType, Lease, Login, Version, testing};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +123,21 @@ fn a_bootstrap_token_is_new_once() {
 }
 
 #[test]
+fn a_trial_that_was_refused_later_gives_way_to_the_pair() {
+    let mut account = account(NOW.plus(HOUR));
+    let other = secret("v2", "another", Duration::ZERO);
+    let choice = choose(&account, &other, cx(NOW)).unwrap();
+    let tried = account.grant.as_deref().unwrap().marked(&choice, mark(NOW), HOUR);
+    account.grant = Some(Box::new(tried.clone()));
+    let again = Choice { is_new: false, ..choice };
+    for (has_pair, health) in [(true, GrantHealth::Sound), (false, GrantHealth::Lost)] {
+        let mut refused = tried.marked(&again, mark(NOW), HOUR);
+        refused.refused(&tried, &again, &other.version, has_pair);
+        assert_eq!((refused.trial.is_none(), refused.health()), (has_pair, health));
+    }
+}
+
+#[test]
 fn a_token_is_sent_to_its_own_upstream_only() {
     let mut account = account(NOW.plus(HOUR));
     account.pair.as_mut().unwrap().origin = Origin::default();
@@ -164,9 +179,19 @@ fn a_pair_is_adopted_unless_another_attempt_is_at_work() {
     let token = Fingerprint::of(&"refresh".into());
     state(&mut pending).predecessor = Some(Predecessor { token, by: Holder(1) });
     let adopted = |record: &Account| match adoption(&pending, record, cx(NOW)) {
-        Adoption::Adopt(account) => (account.generation(), account.grant.unwrap().send_after),
+        Adoption::Adopt(account) => {
+            let delays = (account.cooldown, account.early_refresh_after, account.young_deaths);
+            assert_eq!(
+                (delays, account.grant.as_ref().unwrap().health()),
+                ((None, None, 0), GrantHealth::Sound)
+            );
+            (account.generation(), account.grant.unwrap().send_after)
+        }
         other => panic!("{other:?}"),
     };
+    let reason = CooldownReason::BudgetExhausted;
+    record.cooldown = Some(Cooldown { until: NOW.plus(SECOND), reason, failures: 1 });
+    (record.early_refresh_after, record.young_deaths) = (Some(NOW.plus(SECOND)), 4);
     assert_eq!(adopted(&record), (Some(Generation(9)), None));
     let until = NOW.plus(SECOND);
     let leased = Account { lease: Some(Lease { holder: Holder(2), until }), ..record.clone() };
@@ -219,6 +244,101 @@ fn adopting_forgets_neither_a_mark_nor_a_call_nor_a_loss() {
     let send_after = Some(NOW.plus(HOUR));
     let twin = GrantState { predecessor, send_after, ..GrantState::default() };
     assert_eq!(adopted(twin, Some(granted_pair(8))).1.send_after, send_after);
+}
+
+#[test]
+fn of_two_successors_the_one_requested_last_is_adopted() {
+    let predecessor = Some(Predecessor { token: Fingerprint::of(&"spent".into()), by: Holder(1) });
+    let with_pair = |generation, predecessor| {
+        let mut account = account(NOW.plus(HOUR));
+        account.pair.as_mut().unwrap().generation = Generation(generation);
+        state(&mut account).predecessor = predecessor;
+        account
+    };
+    let is_adopted =
+        |record| matches!(adoption(&with_pair(9, predecessor), &record, cx(NOW)), Adoption::Adopt(_));
+    assert!(is_adopted(with_pair(8, predecessor)));
+    assert!(!is_adopted(with_pair(9, predecessor)) && !is_adopted(with_pair(8, None)));
+}
+
+#[test]
+fn a_new_grant_waits_for_no_call_of_the_old_one() {
+    let mut account = account(NOW.plus(HOUR));
+    state(&mut account).send_after = Some(NOW.plus(SECOND));
+    let secret = secret("v2", "another", Duration::ZERO);
+    let choice = choose(&account, &secret, cx(NOW)).unwrap();
+    account.grant = account.grant.map(|state| Box::new(state.marked(&choice, mark(NOW), Duration::ZERO)));
+    let reply = |refresh_token| Granted {
+        access_token: "access".into(),
+        refresh_token,
+        access_expiry: Expiry::Unknown,
+        refresh_expiry: Expiry::Unknown,
+        extra: None,
+    };
+    for (refresh_token, health) in [
+        (NewRefreshToken::Token("successor".into()), GrantHealth::Sound),
+        (NewRefreshToken::Absent, GrantHealth::Sound),
+        (NewRefreshToken::Unusable, GrantHealth::InDoubt),
+    ] {
+        let (_, state) = granted(&account, &choice, &secret, reply(refresh_token), Generation(8), NOW);
+        assert_eq!((state.health(), state.send_after, state.trial), (health, None, None));
+    }
+}
+
+/// Some servers accept only the successor that they returned last.
+#[test]
+fn the_last_successor_is_obtained_within_the_grace_period() {
+    let mut record = account(NOW.plus(HOUR));
+    state(&mut record).held.mark = Some(Mark { by: Holder(2), ..mark(NOW) });
+    let mut pending = record.clone();
+    let own = Some(testing::refresh_token("successor"));
+    pending.pair =
+        record.pair.clone().map(|pair| Pair { generation: Generation(9), refresh_token: own, ..pair });
+    let predecessor = Some(Predecessor { token: Fingerprint::of(&"refresh".into()), by: Holder(1) });
+    pending.grant = Some(Box::new(GrantState { predecessor, ..GrantState::default() }));
+    let travel = Policy::DEFAULT.longest_travel();
+    for (within, sent_next) in [(42 * SECOND + travel, "successor"), (43 * SECOND + travel, "refresh")] {
+        state(&mut record).resend_within = within;
+        let Adoption::Adopt(mut adopted) = adoption(&pending, &record, cx(NOW)) else { panic!() };
+        assert_eq!(adopted.pair.as_ref().unwrap().refresh_token.as_ref().unwrap().token, sent_next.into());
+        let expected =
+            if sent_next == "refresh" { state(&mut record).held.clone() } else { Usage::default() };
+        assert_eq!(state(&mut adopted).held, expected, "{within:?}");
+    }
+}
+
+#[test]
+fn a_token_within_its_grace_period_is_worth_an_attempt() {
+    let mut account = account(NOW.plus(HOUR));
+    let state = state(&mut account);
+    (state.held.mark, state.resend_within) = (Some(mark(NOW)), 60 * SECOND);
+    let (settled, last) =
+        (NOW.plus(42 * SECOND), NOW.plus(60 * SECOND).minus(Policy::DEFAULT.longest_travel()));
+    for (now, in_grace) in
+        [(settled.minus(SECOND), false), (settled, true), (last, true), (last.plus(SECOND), false)]
+    {
+        assert_eq!(is_in_grace(&account, cx(now)), in_grace, "{now:?}");
+        assert_eq!(is_still_withheld(Withheld::InDoubt, &account, cx(now)), !in_grace, "{now:?}");
+    }
+}
+
+#[test]
+fn a_refresh_token_is_used_before_it_ends_unused() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let at = |life: Option<Duration>| {
+        let mut pair = testing::pair(NOW.plus(HOUR));
+        pair.issued_at = NOW;
+        pair.refresh_token.as_mut().unwrap().expires_at = life.map(|life| NOW.plus(life));
+        idle_renewal_at(&Policy::DEFAULT, &pair).since(NOW)
+    };
+    let times = [None, Some(30 * DAY), Some(4 * DAY)].map(at);
+    assert_eq!(times, [7 * DAY, 23 * DAY, 2 * DAY]);
+}
+
+/// It is stored, so other releases have to compute the same.
+#[test]
+fn a_fingerprint_is_the_beginning_of_a_sha_256() {
+    assert_eq!(Fingerprint::of(&"abc".into()), Fingerprint(0xba78_16bf_8f01_cfea));
 }
 
 #[test]

@@ -98,6 +98,14 @@ fn pending_revocations_are_bounded_by_bytes() {
     assert_eq!(kept.count(), 8);
 }
 
+#[test]
+fn a_pair_of_the_longest_tokens_can_be_revoked() {
+    let long = |letter: &str| Secret::new(letter.repeat(MAX_TOKEN_BYTES));
+    let refresh_token = Some(RefreshToken { token: long("r"), expires_at: None, consumed: false });
+    let pair = Pair { access_token: long("a"), refresh_token, ..testing::pair(Timestamp::from_millis(1)) };
+    assert_eq!(Account::default().add_revocations(pair.revocations()), 0);
+}
+
 /// DynamoDB takes no item of more than 400 KB, and a token may have any characters.
 #[test]
 fn an_item_of_the_longest_tokens_is_small_enough() {

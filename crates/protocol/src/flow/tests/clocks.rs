@@ -90,6 +90,16 @@ fn unblock_says_what_still_holds_a_renewal_back() {
     assert_eq!(world.report, Some(Outcome::Unblocked { held_by }));
 }
 
+#[test]
+fn unblock_asks_the_limiter_of_the_accounts_host() {
+    let mut world = World::with_pair(WEEK);
+    let origin = testing::origin_at(crate::UpstreamUrl::parse("https://b.example").ok());
+    world.account.pair.as_mut().unwrap().origin = origin.clone();
+    let mut flow = Flow::new(world.request(Intent::Unblock), Cache::default());
+    let effect = world.drive_to(&mut flow, "read limiter");
+    assert_eq!(effect, Effect::ReadLimiter(crate::LimiterName::of(&origin)));
+}
+
 fn untrusted(now: Timestamp) -> Context<'static> {
     Context { clock_is_trusted: false, ..cx(now, Draw(u64::MAX)) }
 }
@@ -161,6 +171,18 @@ fn a_clock_corrected_at_a_second_look_fails_no_request() {
         };
         assert!(matches!(result, Ok(Outcome::Token(_))), "{at}: {result:?}");
     }
+}
+
+#[test]
+fn an_untrusted_clock_is_looked_at_again_before_a_lease() {
+    let mut world = World::with_pair(SECOND * 30);
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Renew)), Cache::default());
+    let effect = world.drive_to(&mut flow, "read account");
+    let event = world.perform(effect);
+    let effect = performed(flow.step(untrusted(world.now), event));
+    assert_eq!(effect.name(), "read account");
+    let event = world.perform(effect);
+    assert_eq!(performed(world.step(&mut flow, Some(event))).name(), "write account");
 }
 
 /// The wall clock steps by less than the longest pause during a call.

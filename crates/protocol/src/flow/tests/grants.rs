@@ -1,6 +1,7 @@
 //! Grants that only a person can renew.
 
 use super::{revocations::revocation, *};
+use crate::{GrantHealth, Login, RefreshToken, Unclear};
 
 /// A new grant, none of whose tokens has been sent.
 fn world() -> World {
@@ -142,4 +143,158 @@ fn a_lost_token_is_sent_once_more_for_each_sign_of_a_repair() {
     assert_eq!((sent(&mut world), sent(&mut world)), (1, 0), "a new version of the secret");
     operate(&mut world, Intent::Unblock);
     assert_eq!((sent(&mut world), sent(&mut world)), (1, 0), "an operator");
+}
+
+#[test]
+fn a_mark_lasts_until_no_copy_of_the_call_can_arrive() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let Effect::WriteAccount { next, .. } = world.drive_to(&mut flow, "write account") else {
+        unreachable!()
+    };
+    assert!(next.grant.is_some() && next.lease.is_some(), "the lease is of a grant, which is stored apart");
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let Ok(Login::OAuth2 { client, .. }) = world.secret.as_mut().map(|secret| &mut secret.login) else {
+        panic!()
+    };
+    client.resend_within = MINUTE;
+    world.drive_to(&mut flow, "refresh");
+    assert_eq!(world.account.grant.as_ref().unwrap().resend_within, MINUTE);
+    let mark = world.account.grant.as_ref().unwrap().current().mark.unwrap();
+    let deadline = world.request(TOKEN).deadline;
+    assert_eq!(mark.settled_at, deadline.plus(POLICY.longest_travel() + POLICY.clock_margin));
+}
+
+#[test]
+fn a_renewed_grant_is_sound() {
+    let mut world = world();
+    for refreshes in 1..=3 {
+        world.token().unwrap();
+        assert_eq!(world.account.grant.as_ref().unwrap().health(), GrantHealth::Sound);
+        assert_eq!(world.count("refresh"), refreshes);
+        world.pass(WEEK);
+    }
+}
+
+#[test]
+fn a_token_without_a_successor_keeps_its_expiry() {
+    let until = Some(START.plus(WEEK));
+    for (bootstrap, expiry) in [("refresh 0", until), ("another", None)] {
+        let mut world = World::with_pair(30 * SECOND);
+        world.secret = Ok(testing::grant("v1", bootstrap));
+        let pair = world.account.pair.as_mut().unwrap();
+        pair.origin = testing::grant("v1", bootstrap).origin;
+        pair.refresh_token.as_mut().unwrap().expires_at = until;
+        world.account.grant = Some(Box::default());
+        let reply = UpstreamReply::Granted(Granted { refresh_token: NewRefreshToken::Absent, ..granted(1) });
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        world.run(&mut flow, answering("refresh", reply)).unwrap();
+        let kept = RefreshToken { expires_at: expiry, ..testing::refresh_token(bootstrap) };
+        assert_eq!(world.pair().refresh_token, Some(kept));
+    }
+}
+
+#[test]
+fn a_mark_ends_if_the_call_was_certainly_not_carried_out() {
+    for (reply, is_in_doubt) in [
+        (UpstreamReply::NeverLeft, false),
+        (UpstreamReply::RateLimited(None), false),
+        (UpstreamReply::ClientRefused, false),
+        (UpstreamReply::Refused, true),
+        (UpstreamReply::UNEXPECTED, true),
+        (UpstreamReply::Unclear(Unclear::NoResponse), true),
+    ] {
+        let mut world = world();
+        fails(&mut world, "refresh", reply.clone());
+        let grant = world.account.grant.as_ref().unwrap();
+        assert_eq!(
+            (grant.current().mark.is_some(), grant.sent.len()),
+            (is_in_doubt, is_in_doubt.into()),
+            "{reply:?}"
+        );
+    }
+}
+
+#[test]
+fn an_account_does_not_change_between_a_grant_and_a_login() {
+    let other = |result| matches!(result, Err(Failure::BadSecret(_)));
+    let mut world = world();
+    world.token().unwrap();
+    world.pass(WEEK);
+    world.secret = Ok(credentials("v2"));
+    assert!(other(world.token()));
+    let mut world = World::with_pair(Duration::ZERO);
+    world.secret = Ok(testing::grant("v2", "bootstrap"));
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    assert!(
+        other(world.run(&mut flow, answering("refresh", UpstreamReply::Unauthorized))),
+        "under the lease"
+    );
+    assert!(other(world.token()));
+    assert_eq!(world.count("login"), 0);
+}
+
+fn is_mark(effect: &Effect) -> bool {
+    let Effect::WriteAccount { next, .. } = effect else { return false };
+    next.grant.as_ref().is_some_and(|grant| grant.current().mark.is_some()) && next.pair.is_none()
+}
+
+#[test]
+fn a_mark_that_was_not_written_is_written_again() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let mut marks = 0;
+    let result = world.run(&mut flow, |_, effect| {
+        marks += u32::from(is_mark(effect));
+        let is_lost = is_mark(effect) && marks < 3;
+        if is_lost { Fate::Lost(Event::Written(WriteOutcome::Unknown)) } else { Fate::Done }
+    });
+    assert!(result.is_ok() && world.now.since(START) < SECOND, "{:?}", world.requested);
+    assert_eq!((marks, world.count("refresh")), (3, 1));
+}
+
+#[test]
+fn a_mark_whose_reply_was_lost_is_recognised() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let result = world.run(&mut flow, |_, effect| {
+        if is_mark(effect) { Fate::DoneBut(Event::Written(WriteOutcome::Unknown)) } else { Fate::Done }
+    });
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((world.count("write account"), world.count("pause"), world.count("refresh")), (3, 0, 1));
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_sends_nothing() {
+    for (each, tries) in [(Duration::ZERO, 3), (4 * SECOND, 2)] {
+        let mut world = world();
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let mut marks = 0;
+        let result = world.run(&mut flow, |world, effect| {
+            if !is_mark(effect) {
+                return Fate::Done;
+            }
+            marks += 1;
+            world.pass(each);
+            Fate::Lost(Event::Written(WriteOutcome::Unknown))
+        });
+        assert_eq!(result, Err(Failure::StoreUnavailable { retry_after: STORE_RETRY }));
+        assert_eq!((marks, world.count("refresh"), world.account.lease), (tries, 0, None), "{each:?}");
+    }
+}
+
+#[test]
+fn a_mark_gives_way_to_another_attempts_write() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    let mut is_first = true;
+    let result = world.run(&mut flow, |world, effect| {
+        if is_mark(effect) && std::mem::take(&mut is_first) {
+            let version = Version(world.account.version.0 + 1);
+            world.account = Account { version, lease: None, ..world.account.clone() };
+        }
+        Fate::Done
+    });
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((world.count("pause"), world.count("refresh")), (0, 1), "{:?}", world.requested);
 }

@@ -2,14 +2,13 @@
 
 use super::*;
 use crate::{Counts, LoginLimit, LoginLimits, Per};
-use std::collections::BTreeMap;
 
 /// Ten token requests in ten minutes, refreshes included.
 const ALL: LoginLimit =
     LoginLimit { requests: 10, window: Duration::from_secs(600), counts: Counts::All, per: Per::Host };
 
 fn limited(mut world: World, limit: LoginLimit) -> World {
-    let by_host = BTreeMap::from([("a.example".to_owned(), limit)]);
+    let by_host = ["a.example", "as.example"].map(|host| (host.to_owned(), limit)).into();
     world.limits = Box::leak(Box::new(LoginLimits::new("a.example".to_owned(), None, by_host)));
     world
 }
@@ -29,6 +28,22 @@ fn a_refresh_takes_a_permit_where_the_host_counts_all() {
         let mut world = limited(World::with_pair(SECOND * 30), LoginLimit { counts, ..ALL });
         assert_eq!(world.token().map(|answer| answer.served_from), Ok(ServedFrom::Upstream));
         assert_eq!((world.count("refresh"), world.limiter.permits.len()), (1, permits), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_grants_refresh_keeps_its_permit_until_it_leaves() {
+    for (reply, permits) in [(UpstreamReply::TooLate, 1), (UpstreamReply::Unauthorized, 2)] {
+        let mut world = limited(World::with_pair(SECOND * 30), ALL);
+        world.account.pair.as_mut().unwrap().origin = testing::grant("v1", "bootstrap").origin;
+        world.account.grant = Some(Box::default());
+        world.secret = Ok(testing::grant("v2", "another"));
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let result = world.run(&mut flow, |world, effect| {
+            if world.is_first(effect, "refresh") { Fate::Lost(replied(&reply)) } else { Fate::Done }
+        });
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!((world.count("refresh"), world.limiter.permits.len()), (2, permits), "{reply:?}");
     }
 }
 

@@ -258,7 +258,12 @@ fn a_refresh_does_not_clear_the_rejected_secret() {
 
 #[test]
 fn a_token_that_no_record_can_hold_is_dropped() {
-    let long = || Secret::new("x".repeat(crate::MAX_TOKEN_BYTES + 1));
+    let of_bytes = |bytes| Secret::new("x".repeat(bytes));
+    let long = || of_bytes(crate::MAX_TOKEN_BYTES + 1);
+    let mut world = World::new();
+    let longest = Granted { access_token: of_bytes(crate::MAX_TOKEN_BYTES), ..granted(1) };
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    assert!(world.run(&mut flow, answering("login", UpstreamReply::Granted(longest))).is_ok());
     let mut world = World::new();
     let access_token = long();
     let failure = fails(&mut world, "login", UpstreamReply::Granted(Granted { access_token, ..granted(1) }));

@@ -51,6 +51,24 @@ fn f10_a_pair_that_cannot_be_saved_is_served_and_saved_later() {
     assert_eq!(world.count("login"), 1);
 }
 
+/// A pair that loses its lease is revoked, so no other request may have been answered with it. The only pair of a grant
+/// is never revoked for that.
+#[test]
+fn a_pair_is_served_to_others_once_it_is_saved() {
+    for (secret, call, is_shared) in
+        [(credentials("v1"), "login", false), (testing::grant("v1", "bootstrap"), "refresh", true)]
+    {
+        let mut world = World::new();
+        world.secret = Ok(secret);
+        let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+        let effect = world.drive_to(&mut flow, call);
+        let event = world.perform(effect);
+        assert_eq!(performed(world.step(&mut flow, Some(event))).name(), "write account");
+        let record = flow.cache().record.as_ref().unwrap();
+        assert_eq!(record.account.pair.is_some(), is_shared, "{call}");
+    }
+}
+
 /// A flow obtains a pair, and is paused beyond its lease before it can save it.
 fn lose_lease(world: &mut World, flow: &mut Flow, mut meanwhile: impl FnMut(&mut World)) -> Answer {
     let mut lost = false;

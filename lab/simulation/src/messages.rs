@@ -250,5 +250,5 @@ impl World {
 
 /// The event for an effect whose reply never arrives.
 fn without_reply(effect: &Effect) -> Event {
-    effect.without_reply().expect("neither a call nor a pause")
+    effect.without_reply().unwrap_or_else(|| panic!("{} has no such event", effect.name()))
 }

@@ -111,7 +111,7 @@ impl InvocationLog {
             (Metric::PendingRevocations, found.pending_revocations),
             (Metric::CredentialsRejected, found.is_secret_rejected.map(u64::from)),
             (Metric::GrantsInDoubt, found.grant.map(|grant| u64::from(grant == GrantHealth::InDoubt))),
-            (Metric::GrantsLost, found.grant.map(|grant| u64::from(grant == GrantHealth::Lost))),
+            (Metric::GrantsLost, found.needs_a_person.map(u64::from)),
         ];
         for (metric, level) in levels {
             if let Some(level) = level {

@@ -42,7 +42,7 @@ named! {
         PendingRevocations = "PendingRevocations",
         /// Grants whose refresh token may have been used.
         GrantsInDoubt = "GrantsInDoubt",
-        /// Grants that a person has to renew.
+        /// Grants that a person has to renew: lost ones, and those that stay in doubt.
         GrantsLost = "GrantsLost",
         ColdStarts = "ColdStarts",
         /// Requests for which an instance took no lease, because its clocks disagreed.

@@ -1,7 +1,7 @@
 //! The record of an invocation: the contents of its log line.
 
 use crate::work::Work;
-use protocol::{Account, GrantHealth, Secret, ServedFrom, Timestamp, Verdict};
+use protocol::{Account, GrantHealth, Pair, Secret, ServedFrom, Timestamp, Verdict, needs_a_person};
 
 /// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct AccountRecord {
     pub is_secret_rejected: Option<bool>,
     /// `None` unless only a person can renew the grant.
     pub grant: Option<GrantHealth>,
+    /// Of such a grant.
+    pub needs_a_person: Option<bool>,
 }
 
 impl AccountRecord {
@@ -92,13 +94,11 @@ impl AccountRecord {
                     seconds_left(pair.expires_at)
                 }
             }),
-            refresh_token_seconds_left: pair
-                .and_then(|pair| pair.refresh_token.as_ref())
-                .filter(|refresh_token| !refresh_token.consumed)
-                .and_then(|refresh_token| refresh_token.expires_at.map(seconds_left)),
+            refresh_token_seconds_left: pair.and_then(Pair::session_ends_at).map(seconds_left),
             pending_revocations: Some(account.pending_revocations.len() as u64),
             is_secret_rejected: Some(account.rejected_secret.is_some()),
             grant: account.grant.as_ref().map(|grant| grant.health()),
+            needs_a_person: account.grant.as_ref().map(|_| needs_a_person(account, at)),
         }
     }
 }

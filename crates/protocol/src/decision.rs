@@ -287,7 +287,7 @@ fn renew(account: &Account, cx: Context<'_>) -> Decision {
 /// The refresh token, if it may be sent and a login could make up for its loss.
 pub(crate) fn refreshable(account: &Account, cx: Context<'_>) -> Option<IssuedToken> {
     let pair = account.pair.as_ref().filter(|_| account.grant.is_none())?;
-    let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref()?;
+    let RefreshToken { token, expires_at, consumed, .. } = pair.refresh_token.as_ref()?;
     let lives = expires_at.is_none_or(|at| at.minus(cx.policy.clock_margin) > cx.now);
     (!consumed && lives && pair.origin.refreshes()).then(|| pair.issued(token))
 }

@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// The most fingerprints of bootstrap tokens, and secret versions that lost a token, that are kept.
 const KEPT: usize = 32;
+/// A grant that has been in doubt for this long, without an access token, does not heal by itself: every attempt at the
+/// last resort failed.
+const DOUBT_HEALS_WITHIN: Duration = Duration::from_secs(600);
 /// A grant whose refresh token has no known expiry is renewed at least this often.
 const IDLE_RENEWAL: Duration = Duration::from_secs(7 * 86_400);
 
@@ -341,22 +344,33 @@ pub(crate) fn granted(
     // The token was used, and its successor is lost.
     let in_doubt = granted.refresh_token == NewRefreshToken::Unusable;
     let held = if in_doubt { state.current().clone() } else { Usage::default() };
-    let own_expiry =
-        before.and_then(|pair| pair.refresh_token.as_ref()).filter(|own| own.token == choice.token);
-    let expires_at = granted.refresh_expires_at(sent_at).or(own_expiry.and_then(|own| own.expires_at));
-    let successor = match &granted.refresh_token {
-        NewRefreshToken::Token(token) => RefreshToken {
-            token: token.clone(),
-            expires_at: granted.refresh_expires_at(sent_at),
-            consumed: false,
-        },
-        NewRefreshToken::Absent | NewRefreshToken::Unusable => {
-            RefreshToken { token: choice.token.clone(), expires_at, consumed: false }
-        }
+    let is_own = |pair: &&Pair| pair.refresh_token.as_ref().is_some_and(|own| own.token == choice.token);
+    let session = before.filter(is_own);
+    let own_expiry = session.and_then(|pair| pair.refresh_token.as_ref()?.expires_at);
+    let stated = granted.refresh_expires_at(sent_at);
+    let (token, expires_at) = match &granted.refresh_token {
+        NewRefreshToken::Token(token) => (token, stated),
+        NewRefreshToken::Absent | NewRefreshToken::Unusable => (&choice.token, stated.or(own_expiry)),
     };
+    let earlier_life = session.and_then(Pair::longest_refresh_life);
+    let successor = RefreshToken { token: token.clone(), expires_at, consumed: false, earlier_life };
     let pair = granted.into_pair(generation, sent_at, before, Renewal::Refresh(Some(secret.clone())));
     let pair = Pair { refresh_token: Some(successor), secret_version: Some(secret.version.clone()), ..pair };
     (pair, GrantState { held, trial: None, predecessor, send_after: None, ..state })
+}
+
+/// Whether a person has to act: the grant is lost, or callers have had no token for a while because it stays in doubt. A
+/// server may refuse a dead token without a code, for ever.
+pub fn needs_a_person(account: &Account, now: Timestamp) -> bool {
+    let Some(usage) = account.grant.as_deref().map(GrantState::current) else { return false };
+    let stays_in_doubt = |mark: Mark| {
+        let ended_at = account.pair.as_ref().map_or(mark.at, |pair| match pair.verdict {
+            Verdict::Dead => mark.at,
+            Verdict::Unverified | Verdict::Alive { .. } | Verdict::Inconclusive { .. } => pair.expires_at,
+        });
+        now >= ended_at.max(mark.at).plus(DOUBT_HEALS_WITHIN)
+    };
+    usage.lost || usage.mark.is_some_and(stays_in_doubt)
 }
 
 /// When maintenance refreshes a grant although its access token is not due, so that its refresh token does not expire

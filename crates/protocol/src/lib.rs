@@ -62,7 +62,7 @@ pub use failure::Failure;
 pub use flow::Flow;
 pub use grant::{
     Adoption, Choice, Fingerprint, GrantHealth, GrantState, Mark, Predecessor, Trial, Usage, Withheld,
-    adoption, choose,
+    adoption, choose, needs_a_person,
 };
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};

@@ -17,6 +17,8 @@ pub const MAX_PENDING_REVOCATIONS: usize = 32;
 pub const MAX_PENDING_BYTES: usize = 128 * 1024;
 /// The longest token that is accepted from the upstream. The item is small enough with a pair of such tokens.
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Where refresh tokens live for less time, the end of one is no news. The alarm warns half of this time before it.
+const SHORTEST_LIFE_WITH_WARNING: Duration = Duration::from_secs(28 * 86_400);
 /// How long a record without any value is kept, for operators who investigate.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_secs(30 * 86_400);
 
@@ -121,6 +123,8 @@ pub struct RefreshToken {
     pub expires_at: Option<Timestamp>,
     /// It was sent, or may have been, and is never sent again.
     pub consumed: bool,
+    /// The longest stated life of an earlier refresh token of its session, if that is long enough for a warning.
+    pub earlier_life: Option<Duration>,
 }
 
 /// What the last probe of an access token found.
@@ -194,6 +198,22 @@ impl Pair {
     /// Whether a token is one of this pair's.
     pub fn holds(&self, token: &Secret) -> bool {
         self.access_token == *token || self.refresh_token.as_ref().is_some_and(|own| own.token == *token)
+    }
+
+    /// The longest stated life of a refresh token of this session, if its end is news. Servers that limit a session state
+    /// less after each refresh.
+    pub(crate) fn longest_refresh_life(&self) -> Option<Duration> {
+        let refresh_token = self.refresh_token.as_ref()?;
+        let life =
+            refresh_token.expires_at.map(|at| at.since(self.issued_at)).max(refresh_token.earlier_life);
+        life.filter(|life| *life >= SHORTEST_LIFE_WITH_WARNING)
+    }
+
+    /// The expiry that operators are warned of: that of a refresh token that can still be sent, of a session whose refresh
+    /// tokens do not always live that briefly.
+    pub fn session_ends_at(&self) -> Option<Timestamp> {
+        let refresh_token = self.refresh_token.as_ref().filter(|refresh_token| !refresh_token.consumed)?;
+        refresh_token.expires_at.filter(|_| self.longest_refresh_life().is_some())
     }
 
     /// When the refresh token expires, as stated or at the latest.

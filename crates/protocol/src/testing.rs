@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A refresh token that may be sent.
 pub fn refresh_token(text: &str) -> RefreshToken {
-    RefreshToken { token: Secret::from(text), expires_at: None, consumed: false }
+    RefreshToken { token: Secret::from(text), expires_at: None, consumed: false, earlier_life: None }
 }
 
 /// A pair of generation 7, issued for a week, that expires at `expires_at`.

@@ -227,15 +227,19 @@ impl Granted {
         let stated = self.refresh_expires_at(sent_at);
         let extra = Extra::merged(refreshed.and_then(|pair| pair.extra.as_ref()), self.extra);
         let kept = refreshed.and_then(|pair| pair.refresh_token.clone());
+        let earlier_life = refreshed.and_then(Pair::longest_refresh_life);
         let refresh_token = match (self.refresh_token, kept) {
             _ if is_machine => None,
             (NewRefreshToken::Token(token), _) => {
-                Some(RefreshToken { token, expires_at: stated, consumed: false })
+                Some(RefreshToken { token, expires_at: stated, consumed: false, earlier_life })
             }
             (NewRefreshToken::Absent, Some(kept)) => {
-                Some(RefreshToken { expires_at: stated.or(kept.expires_at), consumed: false, ..kept })
+                let expires_at = stated.or(kept.expires_at);
+                Some(RefreshToken { expires_at, consumed: false, earlier_life, ..kept })
             }
-            (NewRefreshToken::Unusable, Some(kept)) => Some(RefreshToken { consumed: true, ..kept }),
+            (NewRefreshToken::Unusable, Some(kept)) => {
+                Some(RefreshToken { consumed: true, earlier_life, ..kept })
+            }
             (_, None) => None,
         };
         Pair {

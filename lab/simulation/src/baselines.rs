@@ -199,7 +199,7 @@ impl Baseline {
     fn renew(&mut self, cx: Context<'_>) -> Step {
         let pair = self.record.pair.as_ref().filter(|pair| self.refused != Some(pair.generation));
         if let Some(Pair {
-            refresh_token: Some(RefreshToken { token, expires_at, consumed: false }),
+            refresh_token: Some(RefreshToken { token, expires_at, consumed: false, .. }),
             origin,
             ..
         }) = pair

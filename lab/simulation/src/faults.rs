@@ -29,6 +29,9 @@ pub(crate) enum Fault {
     UpstreamLosesReplies,
     /// The upstream answers 429 to every request.
     UpstreamLimits,
+    /// One call in four fails: its reply is lost, it arrives late, something between answers 500 before or after the
+    /// upstream has carried it out, or the network delivers it twice.
+    UpstreamFlaky,
     /// The upstream answers 400 or 403 to every login, whatever the password.
     LoginsForbidden,
     /// Another client behind the same address uses up the logins.

@@ -22,8 +22,9 @@
 //! | `baselines` | three common designs without the broker, and the loop around them |
 //! | `messages` | latency, loss and delay of each effect |
 //! | `faults` | what can go wrong |
-//! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza |
+//! | `store`, `secrets`, `upstream` | DynamoDB, Secrets Manager and Convirza, or an OAuth 2.0 server |
 //! | `checks`, `tally` | the invariants, and the counts of a run |
+//! | `grants` | the invariants of grants that only a person can renew |
 //! | `figures` | the data of the charts |
 //! | `time` | spans in milliseconds |
 #![allow(
@@ -39,6 +40,7 @@ mod checks;
 pub mod executor;
 mod faults;
 mod figures;
+mod grants;
 mod instance;
 mod load;
 mod messages;

@@ -8,7 +8,7 @@ use crate::{
     process::TaskId,
     world::{InstanceId, Occurrence, World},
 };
-use protocol::{Call, Effect, Event, UpstreamReply, WriteOutcome, millis};
+use protocol::{Call, Effect, Event, Unclear, UpstreamReply, WriteOutcome, millis};
 
 /// The longest time that the client of DynamoDB tries.
 const STORE_TIMEOUT_MS: u64 = 2_500;
@@ -51,6 +51,7 @@ impl World {
         match &message.effect {
             Effect::Send { call, .. } => {
                 self.checks.call_is_sent(&self.store.accounts[message.account], call);
+                self.refresh_token_leaves(message.account, call);
                 self.send(message);
             }
             Effect::ReadSecret => {
@@ -143,6 +144,17 @@ impl World {
             (there_ms, ReplyFate::Error { after_ms: back_ms, carried_out: self.rng.u8(..4) == 0 })
         } else if self.faults.lasts(Fault::UpstreamLimits, now_ms) {
             (there_ms, ReplyFate::Limited(back_ms))
+        } else if self.faults.strikes(Fault::UpstreamFlaky, 4, now_ms, &mut self.rng) {
+            match self.rng.u8(..5) {
+                0 => (there_ms, ReplyFate::Lost),
+                1 => (self.rng.u64(..2 * timeout_ms), ReplyFate::Lost),
+                2 => (there_ms, ReplyFate::Error { after_ms: back_ms, carried_out: true }),
+                3 => (there_ms, ReplyFate::Error { after_ms: back_ms, carried_out: false }),
+                _ => {
+                    self.copy(&message);
+                    (there_ms, ReplyFate::After(back_ms))
+                }
+            }
         } else {
             faulty = false;
             (there_ms, ReplyFate::After(back_ms))
@@ -151,10 +163,25 @@ impl World {
             self.checks.lost(true, &message.effect);
         }
         if reply == ReplyFate::Lost {
-            let event = Event::Replied(UpstreamReply::UNEXPECTED);
-            self.reply_after(timeout_ms, &mut message, event);
+            let unclear = if self.faults.strikes(Fault::UpstreamFlaky, 2, now_ms, &mut self.rng) {
+                UpstreamReply::Unclear(Unclear::NoResponse)
+            } else {
+                UpstreamReply::UNEXPECTED
+            };
+            self.reply_after(timeout_ms, &mut message, Event::Replied(unclear));
         }
         self.after(there_ms, Occurrence::Delivery(Box::new(message), reply));
+    }
+
+    /// The network delivers a call once more.
+    fn copy(&mut self, message: &Message) {
+        let Message { account, ref effect, renews, .. } = *message;
+        if let Effect::Send { call, .. } = effect {
+            self.call_is_copied(call);
+        }
+        let copy = Message { account, effect: effect.clone(), to: None, renews };
+        let after_ms = self.rng.u64(..2 * millis(self.policy.upstream_timeout));
+        self.after(after_ms, Occurrence::Delivery(Box::new(copy), ReplyFate::Lost));
     }
 
     /// A message arrives at the store or the upstream.
@@ -186,10 +213,11 @@ impl World {
                 self.checks.permits_are_written(account, next, self.now_ms);
             }
             (_, Event::Written(WriteOutcome::Conflict)) => self.checks.write_conflicts(account),
-            (Effect::WriteAccount { .. }, Event::Written(WriteOutcome::Applied))
-                if self.checks.record_is_written(account, &self.store.accounts[account]) =>
-            {
-                self.pair_saved(account);
+            (Effect::WriteAccount { next, .. }, Event::Written(WriteOutcome::Applied)) => {
+                self.grant_is_written(account, next);
+                if self.checks.record_is_written(account, &self.store.accounts[account]) {
+                    self.pair_saved(account);
+                }
             }
             _ => {}
         }
@@ -209,7 +237,7 @@ impl World {
     fn reply_to(&mut self, account: usize, call: &Call, fate: ReplyFate) -> UpstreamReply {
         let now_ms = self.now_ms;
         let again = self.upstream.receive_refresh_token(call);
-        self.checks.refresh_token_arrives(again, now_ms);
+        self.checks.refresh_token_arrives(again && self.plan.grace_ms.is_none(), now_ms);
         self.checks.call_arrives(account, call, now_ms);
         let used_up = self.faults.lasts(Fault::Neighbour, now_ms) && matches!(call, Call::Login(_));
         if used_up || matches!(fate, ReplyFate::Limited(_)) {
@@ -233,6 +261,9 @@ impl World {
             return UpstreamReply::UNEXPECTED;
         }
         let reply = self.upstream.carry_out(call, now_ms, &self.secrets, &mut self.rng);
+        if let Some((token, successor)) = self.upstream.ended_by.take() {
+            self.grant_ends(token, successor);
+        }
         let logged_in = matches!((call, &reply), (Call::Login(_), UpstreamReply::Granted(_)));
         if logged_in && account == 0 && self.faults.lasts(Fault::Rival, now_ms) {
             // Its session is ended by ours, so it logs in again.

@@ -1,5 +1,6 @@
 //! The plans: load, faults and incidents of each run.
 
+mod grants;
 mod half_broken;
 mod outages;
 
@@ -24,6 +25,9 @@ pub struct Plan {
     pub(crate) login_budget: usize,
     /// The limit of a provider other than Convirza. It counts refreshes too.
     pub(crate) limit: Option<LoginLimit>,
+    /// The accounts have grants that only a person can renew, at a server that rotates refresh tokens and detects their
+    /// second use. How long it accepts one again all the same.
+    pub(crate) grace_ms: Option<u64>,
     /// How long an instance lives on average.
     pub(crate) instance_life_ms: u64,
     /// Single requests. One in 500 comes with a burst of up to a fifth of the fleet.
@@ -83,6 +87,8 @@ pub(crate) enum Incident {
     WrongPassword,
     /// The user of the first account logs in elsewhere, which ends the fleet's session.
     RivalLogsIn,
+    /// A person consents to a new grant for an account.
+    PersonConsents(usize),
 }
 
 impl Plan {
@@ -95,6 +101,7 @@ impl Plan {
         instances: 1_000,
         login_budget: 5,
         limit: None,
+        grace_ms: None,
         instance_life_ms: 12 * HOUR,
         requests_a_day: 12_000,
         token_life_ms: 7 * DAY,

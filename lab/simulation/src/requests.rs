@@ -76,7 +76,8 @@ impl World {
         let assumed_ms = if self.plan.varied_answers { 3_600 * SECOND } else { self.plan.token_life_ms };
         // Half of the lifetime, as the instance's own clock measures it.
         let half_ms = self.plan.token_life_ms.min(assumed_ms) / 2 - millis(self.policy.clock_margin);
-        let wanted_ms = millis(min_ttl).min(half_ms);
+        // Callers get the token of a grant until it expires.
+        let wanted_ms = if self.plan.grace_ms.is_some() { SECOND } else { millis(min_ttl).min(half_ms) };
         self.checks.hold("I4", answer.expires_in_seconds >= wanted_ms / SECOND, || {
             format!("{} s, but {wanted_ms} ms were requested", answer.expires_in_seconds)
         });

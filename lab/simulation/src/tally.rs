@@ -43,6 +43,12 @@ pub struct Tally {
     pub limited: u64,
     /// Logins that obtained a pair while an earlier token of the account was alive.
     pub needless_logins: u64,
+    /// Refresh tokens of grants that were sent again within the grace period.
+    pub sent_within_grace: u64,
+    /// Refresh tokens of grants that were sent again after the access token had ended.
+    pub sent_as_last_resort: u64,
+    /// Grants that the upstream ended because a refresh token was used twice.
+    pub grants_ended: u64,
     /// Violations of each invariant, for baselines.
     pub broken: BTreeMap<&'static str, u64>,
 }
@@ -51,6 +57,11 @@ impl Tally {
     /// Logins that arrived upstream.
     pub fn logins(&self) -> u64 {
         self.logins_by_account.iter().sum()
+    }
+
+    /// Refreshes that arrived upstream.
+    pub fn refreshes(&self) -> u64 {
+        self.refreshes_by_account.iter().sum()
     }
 
     /// New pairs that the upstream gave to an account within a part of the run.

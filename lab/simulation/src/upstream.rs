@@ -1,4 +1,5 @@
-//! Convirza: sessions, single-use refresh tokens, and ten logins a minute from one address.
+//! Convirza: sessions, single-use refresh tokens, and ten logins a minute from one address. Or an OAuth 2.0 server whose
+//! users consented to grants, which detects the second use of a refresh token.
 
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
@@ -23,6 +24,10 @@ pub(crate) struct Upstream {
     refresh: Vec<Refresh>,
     /// A limit other than Convirza's. It counts all token requests.
     limit: Option<LoginLimit>,
+    /// Its users consented to grants. The second use of a refresh token ends one, unless it comes within this time.
+    grace_ms: Option<u64>,
+    /// The refresh token whose second use has just ended a grant, and its successor.
+    pub(crate) ended_by: Option<(usize, usize)>,
     accepted_logins_ms: VecDeque<u64>,
     /// The access token that was issued last, by account.
     newest: HashMap<usize, usize>,
@@ -35,12 +40,17 @@ struct Access {
     issued_at_ms: u64,
     expires_at_ms: u64,
     revoked: bool,
+    session: usize,
 }
 
 struct Refresh {
     account: usize,
     consumed: bool,
     revoked: bool,
+    /// The refresh token that it descends from.
+    session: usize,
+    /// When it was first used, and the access and refresh tokens that this brought. Only of a grant.
+    used: Option<(u64, usize, usize)>,
     /// Whether it has arrived since it was last issued, in a call that was not answered with 429.
     arrived: bool,
 }
@@ -54,6 +64,8 @@ impl Upstream {
             access: Vec::new(),
             refresh: Vec::new(),
             limit: plan.limit,
+            grace_ms: plan.grace_ms,
+            ended_by: None,
             accepted_logins_ms: VecDeque::new(),
             newest: HashMap::new(),
             needless_logins: 0,
@@ -108,6 +120,9 @@ impl Upstream {
             }
             Call::Refresh(IssuedToken { token, .. }, _) => {
                 let old = number(token);
+                if let Some(grace_ms) = self.grace_ms {
+                    return self.refresh_grant(old, grace_ms, now_ms);
+                }
                 if self.refresh[old].consumed || self.refresh[old].revoked {
                     return UpstreamReply::Unauthorized;
                 }
@@ -137,6 +152,39 @@ impl Upstream {
                 }
             }
         }
+    }
+
+    /// A person consents to a grant. Returns its first refresh token.
+    pub(crate) fn consent(&mut self, account: usize) -> usize {
+        self.new_refresh_token(account)
+    }
+
+    /// A refresh of a grant. Within the grace period, a used token brings the same pair again while its successor is
+    /// unused. Otherwise its second use ends the grant.
+    fn refresh_grant(&mut self, number: usize, grace_ms: u64, now_ms: u64) -> UpstreamReply {
+        let Refresh { account, revoked, session, used, .. } = self.refresh[number];
+        if revoked {
+            return UpstreamReply::Unauthorized;
+        }
+        if let Some((used_ms, access, successor)) = used {
+            if now_ms <= used_ms + grace_ms && self.refresh[successor].used.is_none() {
+                return self.reply(access, Some(successor), now_ms, 0);
+            }
+            self.refresh.iter_mut().filter(|it| it.session == session).for_each(|it| it.revoked = true);
+            self.access.iter_mut().filter(|it| it.session == session).for_each(|it| it.revoked = true);
+            self.ended_by = Some((number, successor));
+            return UpstreamReply::Unauthorized;
+        }
+        let successor = self.new_refresh_token(account);
+        self.refresh[successor].session = session;
+        let access = self.new_access_token(successor, now_ms);
+        self.refresh[number].used = Some((now_ms, access, successor));
+        self.reply(access, Some(successor), now_ms, 0)
+    }
+
+    /// Whether the session of a refresh token has ended.
+    pub(crate) fn has_ended(&self, number: usize) -> bool {
+        self.refresh[number].revoked
     }
 
     /// Ends all sessions, without a message to any client.
@@ -186,30 +234,46 @@ impl Upstream {
         }
     }
 
+    /// The first refresh token of a session.
     fn new_refresh_token(&mut self, account: usize) -> usize {
-        self.refresh.push(Refresh { account, consumed: false, revoked: false, arrived: false });
-        self.refresh.len() - 1
+        let number = self.refresh.len();
+        self.refresh.push(Refresh {
+            account,
+            consumed: false,
+            revoked: false,
+            session: number,
+            used: None,
+            arrived: false,
+        });
+        number
+    }
+
+    fn new_access_token(&mut self, refresh: usize, now_ms: u64) -> usize {
+        let Refresh { account, session, .. } = self.refresh[refresh];
+        let (number, expires_at_ms) = (self.access.len(), now_ms + self.token_life_ms);
+        self.newest.insert(account, number);
+        self.access.push(Access { account, issued_at_ms: now_ms, expires_at_ms, revoked: false, session });
+        number
     }
 
     fn grant(&mut self, refresh: usize, returns_it: bool, now_ms: u64, rng: &mut Rng) -> UpstreamReply {
-        let access = self.access.len();
-        let expires_at_ms = now_ms + self.token_life_ms;
-        self.newest.insert(self.refresh[refresh].account, access);
-        let account = self.refresh[refresh].account;
-        self.access.push(Access { account, issued_at_ms: now_ms, expires_at_ms, revoked: false });
+        let access = self.new_access_token(refresh, now_ms);
+        let form = if self.varied_answers { rng.usize(..3) } else { 0 };
+        self.reply(access, returns_it.then_some(refresh), now_ms, form)
+    }
+
+    /// The answer with these tokens, and with the expiry in one of three forms.
+    fn reply(&self, access: usize, refresh: Option<usize>, now_ms: u64, form: usize) -> UpstreamReply {
         let forms = [
-            Expiry::At(Timestamp::from_millis(expires_at_ms)),
+            Expiry::At(Timestamp::from_millis(self.access[access].expires_at_ms)),
             Expiry::In(Duration::from_millis(self.token_life_ms)),
             Expiry::Unknown,
         ];
-        let form = if self.varied_answers { rng.usize(..forms.len()) } else { 0 };
         UpstreamReply::Granted(Granted {
             access_token: Secret::new(access.to_string()),
-            refresh_token: if returns_it {
-                NewRefreshToken::Token(Secret::new(refresh.to_string()))
-            } else {
-                NewRefreshToken::Absent
-            },
+            refresh_token: refresh.map_or(NewRefreshToken::Absent, |number| {
+                NewRefreshToken::Token(Secret::new(number.to_string()))
+            }),
             access_expiry: forms[form],
             refresh_expiry: Expiry::At(Timestamp::from_millis(now_ms + REFRESH_LIFE_MS)),
             extra: None,
@@ -224,6 +288,6 @@ impl Access {
 }
 
 /// The text of a token is its index, in the order of issue.
-fn number(token: &Secret) -> usize {
+pub(crate) fn number(token: &Secret) -> usize {
     token.expose().parse().unwrap()
 }

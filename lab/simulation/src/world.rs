@@ -5,13 +5,14 @@ use crate::{
     broker_requests::{Ended, Requested},
     executor::Executor,
     faults::{Fault, FaultWindow, Faults},
+    grants::Grants,
     instance::Instance,
     load::Load,
     messages::{Message, ReplyFate, ReplyTo},
     plans::{Incident, Start},
     ports::{Delivery, Reply},
     process::TaskId,
-    secrets::Secrets,
+    secrets::{Secrets, Value},
     store::Store,
     upstream::Upstream,
 };
@@ -47,6 +48,7 @@ pub(crate) struct World {
     pub(crate) holder_died_ms: u64,
     pub(crate) load: Load,
     pub(crate) checks: Checks,
+    pub(crate) grants: Grants,
     /// When all faults and their after-effects are over.
     pub(crate) settled_ms: u64,
 }
@@ -158,6 +160,11 @@ impl World {
         let instances: Vec<_> = (0..plan.instances)
             .map(|index| Instance::new(index as u64, strategy, &plan, &policy, &mut rng))
             .collect();
+        let mut upstream = Upstream::new(&plan);
+        let secrets = Secrets::new((0..plan.accounts).map(|account| match plan.grace_ms {
+            None => Value::Password(true),
+            Some(grace_ms) => Value::Grant(upstream.consent(account), grace_ms),
+        }));
         Self {
             plan,
             strategy,
@@ -169,14 +176,15 @@ impl World {
             executor: Executor::default(),
             tasks: 0,
             store: Store::new(plan.accounts, strategy),
-            secrets: Secrets::new(plan.accounts),
-            upstream: Upstream::new(&plan),
+            secrets,
+            upstream,
             faults: Faults { windows: fault_windows(&plan, &mut rng) },
             lives: instances.len() as u64,
             holder_died_ms: 0,
             instances,
             load: Load::new(plan.accounts),
             checks: Checks::new(simulation, strategy, &policy),
+            grants: Grants::default(),
             settled_ms: START_MS,
             rng,
         }
@@ -265,6 +273,10 @@ impl World {
         let last_ms = self.faults.end_ms().max(incident_ms.unwrap_or(0));
         let rounds = self.plan.accounts.div_ceil(self.plan.login_budget) as u64;
         self.settled_ms = last_ms + MINUTE + rounds * 90 * SECOND;
+        // A token in doubt waits for the access token's expiry. If it was lost, a person consents half an hour later.
+        if self.plan.grace_ms.is_some() {
+            self.settled_ms += self.plan.token_life_ms + HOUR;
+        }
     }
 
     fn incident(&mut self, incident: Incident) {
@@ -273,6 +285,11 @@ impl World {
             Incident::RightPassword => self.secrets.rotate(true),
             Incident::WrongPassword => self.secrets.rotate(false),
             Incident::RivalLogsIn => self.upstream.end_sessions(0),
+            Incident::PersonConsents(account) => {
+                let grace_ms = self.plan.grace_ms.unwrap_or_default();
+                let bootstrap = self.upstream.consent(account);
+                self.secrets.put(account, Value::Grant(bootstrap, grace_ms));
+            }
         }
         // It may cost each account a login.
         self.checks.tally.losses += self.plan.accounts as u64;

@@ -371,16 +371,6 @@ fn a_lock_without_a_fence_does_not_outlast_a_pause() {
     });
 }
 
-/// Most renewals are refreshes, each with a permit. Two accounts that need five requests in ten minutes share ten.
-#[test]
-fn ten_token_requests_in_ten_minutes() {
-    run(Plan::TEN_REQUESTS, |checks| {
-        // The library checks the limit at each arrival. An instance that is stopped after it took a permit wastes it.
-        let availability = checks.tally.availability();
-        checks.require(availability >= 0.95, || format!("available: {:.4} %", 100.0 * availability));
-    });
-}
-
 /// Wrong clocks break no invariant, as the library checks, and callers notice nothing.
 #[test]
 fn clocks_are_far_off() {
@@ -390,4 +380,61 @@ fn clocks_are_far_off() {
 #[test]
 fn clocks_are_far_off_and_step() {
     run(Plan::CLOCKS_STEP, |checks| unnoticed(checks, 2));
+}
+
+/// The figures of seed 1 of the plans with other providers than Convirza.
+const OAUTH: &str = include_str!("../../../docs/simulation/oauth.csv");
+
+/// Runs a plan with another provider, and compares its figures with the documented ones.
+fn run_oauth(plan: Plan, check: impl Fn(&Checks)) {
+    for seed in seeds(plan.runs) {
+        let (checks, _) = simulation(plan, seed).broker();
+        println!("{}", checks.summary());
+        check(&checks);
+        let Tally { requests, sent_within_grace, sent_as_last_resort, grants_ended, .. } = checks.tally;
+        let (answered, refreshes) = (100.0 * checks.tally.availability(), checks.tally.refreshes());
+        let row = format!(
+            "{},{requests},{answered:.2},{refreshes},{sent_within_grace},{sent_as_last_resort},{grants_ended}",
+            plan.name
+        );
+        let documented = seed != 1 || OAUTH.lines().any(|line| line == row);
+        checks.require(documented, || format!("docs/simulation/oauth.csv needs the row {row}"));
+    }
+}
+
+/// Most renewals are refreshes, each with a permit. Two accounts that need five requests in ten minutes share ten.
+#[test]
+fn ten_token_requests_in_ten_minutes() {
+    run_oauth(Plan::TEN_REQUESTS, |checks| {
+        // The library checks the limit at each arrival. An instance that is stopped after it took a permit wastes it.
+        let availability = checks.tally.availability();
+        checks.require(availability >= 0.95, || format!("available: {:.4} %", 100.0 * availability));
+    });
+}
+
+/// The library checks which token is sent again, that no grant ends within a grace period, and that callers are served
+/// after the faults.
+#[test]
+fn a_grant_in_doubt() {
+    run_oauth(Plan::GRANT_IN_DOUBT, |checks| {
+        let Tally { sent_within_grace, grants_ended, dead_tokens, .. } = checks.tally;
+        let healed = sent_within_grace > 100 && grants_ended == 0 && dead_tokens == 0;
+        checks.require(healed, || {
+            format!("{sent_within_grace} sent again, {grants_ended} ended, {dead_tokens} dead tokens")
+        });
+        // Instances are killed and stopped, and the table loses replies.
+        let availability = checks.tally.availability();
+        checks.require(availability >= 0.95, || format!("available: {:.4} %", 100.0 * availability));
+    });
+}
+
+/// The library checks that each end has its lost reply, that a lost token is not sent, and that a new grant heals the
+/// account.
+#[test]
+fn a_lost_grant() {
+    run_oauth(Plan::LOST_GRANT, |checks| {
+        let Tally { sent_within_grace, sent_as_last_resort, grants_ended, .. } = checks.tally;
+        let lost = sent_as_last_resort > 10 && grants_ended > 10 && sent_within_grace == 0;
+        checks.require(lost, || format!("{sent_as_last_resort} sent again, {grants_ended} ended"));
+    });
 }

@@ -28,6 +28,7 @@
 //! | `refresh_token` | S | absent if the upstream gave none |
 //! | `refresh_token_state` | S | `available` or `consumed`; only with a refresh token |
 //! | `refresh_expires_at_ms` | N | only with a refresh token, if the upstream stated it |
+//! | `earlier_refresh_life_ms` | N | the longest stated life of an earlier refresh token of the session, if it was at least 28 days |
 //! | `issued_at_ms`, `expires_at_ms` | N | |
 //! | `obtained_by` | S | `login` or `refresh` |
 //! | `replaces` | N | the generation before, if there was one |

@@ -3,7 +3,7 @@
 use super::*;
 use crate::telemetry::Severity;
 use protocol::testing;
-use protocol::{Account, Secret};
+use protocol::{Account, GrantState, Holder, Mark, Secret};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -212,6 +212,7 @@ fn the_line_of_an_account_has_what_maintenance_found() {
         pending_revocations: Some(0),
         is_secret_rejected: Some(false),
         grant: None,
+        needs_a_person: None,
     };
     assert_eq!(found, expected);
     let lines: Arc<Mutex<String>> = Arc::default();
@@ -228,6 +229,27 @@ fn the_line_of_an_account_has_what_maintenance_found() {
         r#""TokenSecondsLeft":9,"PendingRevocations":0,"CredentialsRejected":0}"#,
     );
     assert!(line.contains(expected), "{line}");
+}
+
+#[test]
+fn maintenance_counts_a_grant_that_stays_in_doubt_as_lost() {
+    let at = START.minus(Duration::from_secs(3_600));
+    let mut grant = GrantState::default();
+    grant.held.mark = Some(Mark { at, settled_at: at, by: Holder(1) });
+    let levels = |expires_at| {
+        let (pair, grant) = (Some(testing::pair(expires_at)), Some(Box::new(grant.clone())));
+        let lines: Arc<Mutex<String>> = Arc::default();
+        let written = Arc::clone(&lines);
+        let log = InvocationLog::new("f", Audit::All, Style::Json, move |line| {
+            written.lock().unwrap().push_str(line);
+        });
+        let found = AccountRecord::of(&Account { pair, grant, ..Account::default() }, START);
+        log.record_account(&record(0, Table), &found);
+        let line: Value = serde_json::from_str(&lines.lock().unwrap()).unwrap();
+        [line["GrantsInDoubt"].clone(), line["GrantsLost"].clone()]
+    };
+    assert_eq!(levels(START), [json!(1), json!(0)], "the broker may still heal it");
+    assert_eq!(levels(at), [json!(1), json!(1)], "callers have had no token for an hour");
 }
 
 #[test]

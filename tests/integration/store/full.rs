@@ -38,6 +38,7 @@ pub(super) fn full_account() -> Account {
                 token: Secret::from("refresh"),
                 expires_at: Some(AT.plus(Duration::from_secs(2))),
                 consumed: true,
+                earlier_life: Some(Duration::from_secs(26)),
             }),
             issued_at: AT,
             expires_at: AT.plus(Duration::from_secs(1)),

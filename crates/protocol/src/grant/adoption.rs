@@ -54,8 +54,14 @@ pub fn adoption(pending: &Account, record: &Account, cx: Context<'_>) -> Adoptio
     let own = pair.refresh_token.clone();
     let marked = trial.map(|trial| &trial.token).or(held.map(|held| &held.token));
     let stays = marked.is_some() && marked == own.as_ref().map(|own| &own.token);
+    let earlier_life = own.as_ref().and_then(|own| own.earlier_life);
     let resent = others.is_some_and(is_resent).then(|| {
-        marked.map(|token| RefreshToken { token: token.clone(), expires_at: None, consumed: false })
+        marked.map(|token| RefreshToken {
+            token: token.clone(),
+            expires_at: None,
+            consumed: false,
+            earlier_life,
+        })
     });
     let grant = GrantState {
         // A mark that another attempt made for the same token stays.

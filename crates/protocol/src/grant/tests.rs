@@ -55,6 +55,28 @@ fn a_token_in_doubt_waits_and_is_the_last_resort() {
 }
 
 #[test]
+fn a_grant_that_stays_in_doubt_without_a_token_needs_a_person() {
+    let ended = NOW.plus(HOUR);
+    let mut account = account(ended);
+    assert!(!needs_a_person(&account, ended.plus(HOUR)), "it is sound");
+    state(&mut account).held.mark = Some(mark(NOW));
+    let after_ten_minutes = |at: Timestamp| [at.plus(599 * SECOND), at.plus(600 * SECOND)];
+    let needed = |account: &Account, at| after_ten_minutes(at).map(|at| needs_a_person(account, at));
+    assert_eq!(needed(&account, ended), [false, true]);
+    // A reply that was lost long after the expiry is given the same time.
+    state(&mut account).held.mark = Some(mark(ended.plus(HOUR)));
+    assert_eq!(needed(&account, ended.plus(HOUR)), [false, true]);
+    state(&mut account).held.mark = Some(mark(NOW));
+    account.pair.as_mut().unwrap().verdict = Verdict::Dead;
+    assert_eq!(needed(&account, NOW), [false, true]);
+    let mut on_trial = Account { pair: None, ..account.clone() };
+    assert_eq!(needed(&on_trial, NOW), [false, true]);
+    state(&mut on_trial).held = Usage { lost: true, ..Usage::default() };
+    assert!(needs_a_person(&on_trial, NOW));
+    assert!(!needs_a_person(&Account { grant: None, ..account }, ended.plus(HOUR)), "a login repairs it");
+}
+
+#[test]
 fn a_token_in_doubt_is_sent_within_the_grace_period() {
     let mut account = account(NOW.plus(HOUR));
     state(&mut account).held.mark = Some(mark(NOW));
@@ -339,6 +361,29 @@ fn a_refresh_token_is_used_before_it_ends_unused() {
 #[test]
 fn a_fingerprint_is_the_beginning_of_a_sha_256() {
     assert_eq!(Fingerprint::of(&"abc".into()), Fingerprint(0xba78_16bf_8f01_cfea));
+}
+
+#[test]
+fn the_end_of_a_grant_is_announced_if_its_tokens_lived_long() {
+    let day = Duration::from_secs(86_400);
+    let secret = secret("v1", "bootstrap", Duration::ZERO);
+    let warned_of = |earlier: u32| {
+        let mut account = account(NOW);
+        let pair = account.pair.as_mut().unwrap();
+        let expires_at = Some(pair.issued_at.plus(day * earlier));
+        pair.refresh_token = Some(RefreshToken { expires_at, ..testing::refresh_token("refresh") });
+        let choice = choose(&account, &secret, cx(NOW)).unwrap();
+        let reply = Granted {
+            access_token: "access".into(),
+            refresh_token: NewRefreshToken::Token("another".into()),
+            access_expiry: Expiry::Unknown,
+            refresh_expiry: Expiry::In(day * 3),
+            extra: None,
+        };
+        granted(&account, &choice, &secret, reply, Generation(9), NOW).0.session_ends_at()
+    };
+    assert_eq!(warned_of(90), Some(NOW.plus(day * 3)));
+    assert_eq!(warned_of(3), None, "it would always be about to end");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Names, versions, and when a record may be deleted.
 
 use super::*;
-use crate::testing;
+use crate::{Expiry, Granted, NewRefreshToken, Renewal, testing};
 
 #[test]
 fn a_secret_version_is_printed_as_secrets_manager_names_it() {
@@ -26,6 +26,40 @@ fn a_consumed_mark_is_taken_back() {
     let mut without = Account::default();
     without.mark_refresh_token(true);
     assert_eq!(without, Account::default());
+}
+
+#[test]
+fn operators_are_warned_of_the_end_of_a_long_session_only() {
+    let day = Duration::from_secs(86_400);
+    let at = |days: u32| Timestamp::from_millis(1_000).plus(day * days);
+    let granted = |life: Option<u32>| Granted {
+        access_token: Secret::from("access"),
+        refresh_token: NewRefreshToken::Token(Secret::from("refresh")),
+        access_expiry: Expiry::Unknown,
+        refresh_expiry: life.map_or(Expiry::Unknown, |life| Expiry::In(day * life)),
+        extra: None,
+    };
+    // A login, then a refresh each day, with the stated life of each refresh token.
+    let warned_of = |lives: &[Option<u32>]| {
+        let mut pair: Option<Pair> = None;
+        for (days, life) in (0..).zip(lives) {
+            let renewal = match pair {
+                None => Renewal::Login(testing::credentials("v1")),
+                Some(_) => Renewal::Refresh(None),
+            };
+            pair = Some(granted(*life).into_pair(Generation(1), at(days), pair.as_ref(), renewal));
+        }
+        pair.unwrap().session_ends_at()
+    };
+    assert_eq!(warned_of(&[Some(28)]), Some(at(28)));
+    assert_eq!(warned_of(&[Some(27)]), None, "it would always be about to expire");
+    assert_eq!(warned_of(&[Some(9), Some(9), Some(9)]), None);
+    assert_eq!(warned_of(&[Some(28), Some(3), Some(2)]), Some(at(4)), "the session is limited");
+    assert_eq!(warned_of(&[Some(3), Some(30)]), Some(at(31)));
+    assert_eq!(warned_of(&[Some(28), None]), None, "the end is unknown");
+    let mut pair = granted(Some(28)).into_pair(Generation(1), at(0), None, Renewal::Refresh(None));
+    pair.refresh_token.as_mut().unwrap().consumed = true;
+    assert_eq!(pair.session_ends_at(), None);
 }
 
 #[test]
@@ -83,7 +117,7 @@ fn pending_revocations_are_bounded_by_bytes() {
     let long = |name: &str, number: u64| Secret::new(format!("{name} {number} {}", "x".repeat(15_000)));
     for number in 0..20 {
         let refresh_token =
-            Some(RefreshToken { token: long("refresh", number), expires_at: None, consumed: false });
+            Some(RefreshToken { token: long("refresh", number), ..testing::refresh_token("refresh") });
         let pair = Pair {
             access_token: long("access", number),
             refresh_token,

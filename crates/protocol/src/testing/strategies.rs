@@ -282,8 +282,14 @@ fn origin() -> impl Strategy<Value = Origin> {
 }
 
 fn refresh_token() -> impl Strategy<Value = Option<RefreshToken>> {
-    let parts = (secret(), option::of(instant()), any::<bool>());
-    let token = parts.prop_map(|(token, expires_at, consumed)| RefreshToken { token, expires_at, consumed });
+    let life = any::<u32>().prop_map(u64::from).prop_map(Duration::from_millis);
+    let parts = (secret(), option::of(instant()), any::<bool>(), option::of(life));
+    let token = parts.prop_map(|(token, expires_at, consumed, earlier_life)| RefreshToken {
+        token,
+        expires_at,
+        consumed,
+        earlier_life,
+    });
     option::weighted(2.0 / 3.0, token)
 }
 

@@ -263,7 +263,12 @@ fn pair(server: &Server, access: usize) -> Pair {
 }
 
 fn refresh_token(number: usize) -> RefreshToken {
-    RefreshToken { token: server::refresh_token(number), expires_at: None, consumed: false }
+    RefreshToken {
+        token: server::refresh_token(number),
+        expires_at: None,
+        consumed: false,
+        earlier_life: None,
+    }
 }
 
 fn origin() -> Origin {

@@ -151,6 +151,7 @@ impl AccountState {
                 token: refresh_token(number),
                 expires_at: None,
                 consumed: false,
+                earlier_life: None,
             }),
             ..testing::pair(expires_at)
         };

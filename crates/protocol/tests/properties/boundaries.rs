@@ -7,8 +7,8 @@ use std::time::Duration;
 use token_broker_protocol::testing::strategies::{instant, pair, policy};
 use token_broker_protocol::{
     Account, AccountName, Answer, Context, Cooldown, CooldownReason, Decision, Draw, Expiry, Holder, Intent,
-    Lease, Moment, Origin, Pair, Policy, Progress, RefreshToken, Request, Secret, ServedFrom, Timestamp,
-    Verdict, decide,
+    Lease, Moment, Origin, Pair, Policy, Progress, RefreshToken, Request, ServedFrom, Timestamp, Verdict,
+    decide, testing,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -73,8 +73,7 @@ proptest! {
     fn a_refresh_token_is_sent_until_its_expiry_less_the_margin(
         pair in pair(), policy in policy(), until in instant()
     ) {
-        let token = Secret::from("refresh");
-        let refresh_token = Some(RefreshToken { token, expires_at: Some(until), consumed: false });
+        let refresh_token = Some(RefreshToken { expires_at: Some(until), ..testing::refresh_token("refresh") });
         let pair = Pair { refresh_token, verdict: Verdict::Dead, origin: Origin::default(), ..pair };
         let account = Account { pair: Some(pair), ..Account::default() };
         let last = until.minus(policy.clock_margin);

@@ -65,7 +65,7 @@ proptest! {
             Decision::Refresh(sent) => {
                 let pair = pair.expect("a pair to refresh");
                 prop_assert!(free);
-                let RefreshToken { token, expires_at, consumed } = pair.refresh_token.as_ref().expect("a token");
+                let RefreshToken { token, expires_at, consumed, .. } = pair.refresh_token.as_ref().expect("a token");
                 prop_assert!(!consumed);
                 prop_assert_eq!(token, &sent.token);
                 prop_assert_eq!(&pair.origin, &sent.origin);

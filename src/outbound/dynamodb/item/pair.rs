@@ -10,7 +10,7 @@ use super::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
     ApiVersion, Endpoints, Extra, Generation, Grant, Origin, Pair, RefreshToken, Revocation, SecretVersion,
-    TokenKind, Verdict,
+    TokenKind, Verdict, millis,
 };
 use std::time::Duration;
 
@@ -62,10 +62,11 @@ pub(super) fn to_pair(item: &Item) -> Result<Pair, ItemError> {
 }
 
 fn from_refresh_token(refresh_token: &RefreshToken) -> Item {
-    let RefreshToken { token, expires_at, consumed } = refresh_token;
+    let RefreshToken { token, expires_at, consumed, earlier_life } = refresh_token;
     let state = if *consumed { "consumed" } else { "available" };
     let mut item = Item::from([text("refresh_token", token.expose()), text("refresh_token_state", state)]);
     item.extend(expires_at.map(|at| instant("refresh_expires_at_ms", at)));
+    item.extend(earlier_life.map(|life| number("earlier_refresh_life_ms", millis(life))));
     item
 }
 
@@ -77,8 +78,11 @@ fn to_refresh_token(pair: &Item) -> Result<Option<RefreshToken>, ItemError> {
         _ => None,
     })?;
     let expires_at = optional(pair, "refresh_expires_at_ms", get_instant)?;
+    let earlier_life = optional(pair, "earlier_refresh_life_ms", get_number)?.map(Duration::from_millis);
     match (token, consumed, expires_at) {
-        (Some(token), Some(consumed), expires_at) => Ok(Some(RefreshToken { token, expires_at, consumed })),
+        (Some(token), Some(consumed), expires_at) => {
+            Ok(Some(RefreshToken { token, expires_at, consumed, earlier_life }))
+        }
         (None, None, None) => Ok(None),
         (Some(_), None, _) => Err(ItemError { attribute: "refresh_token_state" }),
         (None, _, _) => Err(ItemError { attribute: "refresh_token" }),
@@ -205,7 +209,8 @@ mod tests {
 
     fn full() -> Item {
         let token = Secret::from("refresh");
-        pair(Some(RefreshToken { token, expires_at: Some(AT), consumed: true }), Verdict::Alive { at: AT })
+        let refresh_token = RefreshToken { token, expires_at: Some(AT), consumed: true, earlier_life: None };
+        pair(Some(refresh_token), Verdict::Alive { at: AT })
     }
 
     fn nested<'a>(item: &'a mut Item, name: &str) -> &'a mut Item {

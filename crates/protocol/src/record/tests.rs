@@ -135,7 +135,7 @@ fn pending_revocations_are_bounded_by_bytes() {
 #[test]
 fn a_pair_of_the_longest_tokens_can_be_revoked() {
     let long = |letter: &str| Secret::new(letter.repeat(MAX_TOKEN_BYTES));
-    let refresh_token = Some(RefreshToken { token: long("r"), expires_at: None, consumed: false });
+    let refresh_token = Some(RefreshToken { token: long("r"), ..testing::refresh_token("r") });
     let pair = Pair { access_token: long("a"), refresh_token, ..testing::pair(Timestamp::from_millis(1)) };
     assert_eq!(Account::default().add_revocations(pair.revocations()), 0);
 }

@@ -102,7 +102,7 @@ async function unlessAborted(signal, promise) {
     const aborted = new Promise((_, reject) => {
         abort = () => reject(signal.reason);
         if (signal.aborted) abort();
-        else signal.addEventListener("abort", abort, { once: true });
+        else signal.addEventListener("abort", abort);
     });
     try {
         return await Promise.race([aborted, promise]);

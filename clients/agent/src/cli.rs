@@ -12,11 +12,11 @@ Environment:
   TOKEN_BROKER_TOKEN     guard token that callers have to send, or file://PATH
   TOKEN_BROKER_CLIENT    name that the broker logs (AWS_LAMBDA_FUNCTION_NAME)
   TOKEN_BROKER_ACCOUNTS  accounts to keep fresh, comma-separated (default)
-  CONVIRZA_API_URL       the proxy's host (https://platform-api.convirza.com)
-  TOKEN_BROKER_API_URLS  hosts of other accounts: ACCOUNT=URL, comma-separated
-Region and credentials are found as by every AWS SDK.";
+  CONVIRZA_API_URL       server that the proxy calls (https://platform-api.convirza.com)
+  TOKEN_BROKER_API_URLS  servers for accounts of other providers: ACCOUNT=URL, comma-separated
+Region and credentials are found as in every AWS SDK.";
 
-/// Tokens from token-broker on localhost. Inside Lambda, without a command, it is an extension.
+/// Serves tokens of token-broker on localhost. Inside Lambda, without a command, it runs as an extension.
 #[derive(Parser)]
 #[command(name = "token-broker-agent", version, after_help = ENVIRONMENT)]
 struct Line {
@@ -73,7 +73,7 @@ pub enum Command {
     },
     /// Ask the agent on this machine whether it is alive: exit code 0 or 1
     Health {
-        /// Ask whether it can answer for its accounts
+        /// Ask whether it has a token for each of its accounts
         #[arg(long)]
         ready: bool,
     },

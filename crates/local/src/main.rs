@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// The longest life of an access token, in seconds: 30 days.
 const MAX_LIFETIME: u64 = 30 * 86_400;
 
-/// The broker on emulated services: everything in memory, on loopback.
+/// Runs the broker and its agent on emulated services, in memory and on loopback.
 #[derive(Parser)]
 #[command(name = "cargo local", bin_name = "cargo local", version, args_conflicts_with_subcommands = true, after_help = serve::ADDRESSES)]
 struct Arguments {

@@ -34,11 +34,11 @@ pub(crate) struct Options {
     /// port is TOKEN_BROKER_PORT, or 2774
     #[arg(long, default_value_t = 7070)]
     port: u16,
-    /// Also opens all ports at this address of the machine, such as 172.17.0.1 for containers, or 0.0.0.0 for all
-    /// networks. Access needs no password
+    /// Also opens all ports at this address of the machine, such as 172.17.0.1 for containers, or 0.0.0.0 for every
+    /// network. Access needs no password
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<IpAddr>,
-    /// Answers of the emulated API, a JSON list as for PUT /_emulator/routes
+    /// Answers of the emulated API: a file with a JSON list, as for PUT /_emulator/routes
     #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
     /// Another account, with a user at Convirza. May be given several times
@@ -168,7 +168,7 @@ fn print_welcome(stack: &Stack, accounts: &[String], bind: Option<IpAddr>) {
     println!("\nGet a token, in another terminal, or call Convirza with one through the agent:\n");
     println!("  curl -s -X POST {broker_url}/token");
     println!("  curl -s {agent_url}/proxy/default/v3/users/list -H 'X-Token-Broker-Token: {GUARD_TOKEN}'\n");
-    println!("Run the function itself on these services, such as with sam local:\n");
+    println!("To run the function itself on these services, for example with sam local:\n");
     for (name, value) in world.environment() {
         // In a container, `localhost` can be made this machine, but 127.0.0.1 is always the container.
         let is_url = value.starts_with("http");

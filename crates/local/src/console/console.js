@@ -146,7 +146,7 @@ function showCallers(state) {
   const ignored = state.status.accounts.find(({ account }) => account === "default")?.reports_ignored_until;
   const text = failed ? `${failed} failed. ${whyFailed(state)}`
     : healed ? `${healed} got a 401 and reported it. The first report replaced the pair; the others got the new one from the table.`
-    : ignored ? `After so many early deaths, the broker heals a revocation only after ${span(Date.parse(ignored) - Date.parse(state.status.now))}.`
+    : ignored ? `After this many early deaths, the broker ignores reports of a revoked token for ${span(Date.parse(ignored) - Date.parse(state.status.now))}.`
     : "Let all use the API, revoke upstream, and let all use the API again: the first report heals all of them.";
   const hint = byId("hint");
   // A screen reader is told of a change only.

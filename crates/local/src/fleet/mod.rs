@@ -19,13 +19,13 @@ use tokio::time::Instant;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Independent brokers
+    /// The number of independent brokers
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     instances: u32,
-    /// Requests, over all brokers
+    /// The number of requests, to all brokers together
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// How long an access token lives: 8 if there are faults. If set, the load is spread over four lifetimes, so that
+    /// How long an access token lives; with faults, 8 by default. The load is then spread over four lifetimes, so that
     /// pairs have to be renewed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(4..=MAX_LIFETIME))]
     token_lifetime: Option<u64>,
@@ -39,10 +39,10 @@ pub(crate) struct Options {
     /// The console's port. 0: any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Waits until the console is open in a browser, and keeps it open until Ctrl-C
+    /// Waits until the console is open in a browser, and serves it until Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// Makes a run repeatable, as far as the machine's timing permits
+    /// The seed of all random choices, which makes a run repeatable as far as the machine's timing permits
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

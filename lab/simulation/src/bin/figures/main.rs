@@ -19,7 +19,7 @@ use outcome::Outcome;
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 use token_broker_simulation::{Plan, Simulation, Strategy};
 
-/// Compares the broker with common alternatives in a simulated fleet: a table and charts.
+/// Compares the broker with common alternatives in a simulated fleet, and writes a table and charts.
 #[derive(Parser)]
 #[command(name = "cargo figures", bin_name = "cargo figures")]
 struct Options {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    AccountName, Cooldown, CooldownReason, Draw, Holder, Lease, Origin, Policy, Revocation, Secret, Task,
-    TokenKind, Version, testing,
+    AccountName, Cooldown, CooldownReason, Draw, Fingerprint, GrantState, Holder, Lease, Origin, Policy,
+    Predecessor, Revocation, Secret, Task, TokenKind, Version, testing,
 };
 use std::fmt::Write;
 
@@ -346,17 +346,22 @@ fn a_rejected_secret_does_not_withhold_a_usable_pair() {
 
 #[test]
 fn an_operator_revokes_no_pair_of_a_later_login() {
-    let progress = Progress { target: Target::Seen(None), ..Progress::default() };
-    let of = |is_grant: bool, replaces, pending: Vec<Revocation>| {
-        let pair = Some(Pair { replaces, ..pair(DAY) });
-        let grant = is_grant.then(Box::default);
-        let account = Account { grant, pending_revocations: pending, ..account(pair, false, false) };
+    let spent = |text: &str| Fingerprint::of(&text.into());
+    let of = |target, sent: Option<&str>, pending: Vec<Revocation>| {
+        let predecessor = sent.map(|sent| Predecessor { token: spent(sent), by: Holder(1) });
+        let grant = sent.map(|_| Box::new(GrantState { predecessor, ..GrantState::default() }));
+        let account =
+            Account { grant, pending_revocations: pending, ..account(Some(pair(DAY)), false, false) };
+        let progress = Progress { target, ..Progress::default() };
         decide(&request(Intent::RevokeConfirmed), progress, &account, cx(NOW, SPARES))
     };
-    assert_eq!(of(true, None, vec![]), Decision::Revoke { withdraw: true });
-    assert_eq!(of(false, None, vec![]), Decision::Finish, "of a login that came later");
-    assert_eq!(of(true, Some(Generation(3)), vec![]), Decision::Finish);
-    assert_eq!(of(true, None, vec![revocation()]), Decision::Revoke { withdraw: false });
+    let on_trial = Target::OnTrial(spent("trial"));
+    assert_eq!(of(on_trial, Some("trial"), vec![]), Decision::Revoke { withdraw: true });
+    assert_eq!(of(on_trial, Some("trial"), vec![revocation()]), Decision::Revoke { withdraw: true });
+    assert_eq!(of(on_trial, Some("later"), vec![]), Decision::Finish);
+    assert_eq!(of(on_trial, Some("later"), vec![revocation()]), Decision::Revoke { withdraw: false });
+    assert_eq!(of(on_trial, None, vec![]), Decision::Finish);
+    assert_eq!(of(Target::Seen(None), Some("trial"), vec![]), Decision::Finish);
 }
 
 #[test]

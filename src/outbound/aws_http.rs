@@ -29,12 +29,12 @@ const CONNECT: Duration = Duration::from_millis(1000);
 /// # Errors
 /// The HTTP library cannot be set up.
 pub fn http_client(tls: ClientConfig) -> Result<SharedHttpClient, reqwest::Error> {
-    let pool = Mutex::new(Pool { number: 0, client: new_pool(tls.clone())? });
+    let pool = Mutex::new(Pool { number: 0, client: pool(tls.clone()).build()? });
     let connector = Connector(Arc::new(Connections { tls, pool }));
     Ok(SharedHttpClient::new(Client(SharedHttpConnector::new(connector))))
 }
 
-fn new_pool(tls: ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn pool(tls: ClientConfig) -> reqwest::ClientBuilder {
     // A checksum covers the bytes as sent.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     reqwest::Client::builder()
@@ -44,7 +44,6 @@ fn new_pool(tls: ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
         .redirect(reqwest::redirect::Policy::none())
         // The SDK retries.
         .retry(reqwest::retry::never())
-        .build()
 }
 
 #[derive(Debug)]
@@ -126,7 +125,7 @@ impl Drop for Attempt<'_> {
         let mut current = self.connections.pool.lock().unwrap_or_else(PoisonError::into_inner);
         // If attempts fail together, the first one replaces the pool.
         if current.number == self.pool.number
-            && let Ok(client) = new_pool(self.connections.tls.clone())
+            && let Ok(client) = pool(self.connections.tls.clone()).build()
         {
             *current = Pool { number: current.number + 1, client };
         }

@@ -28,3 +28,35 @@ pub use secrets_manager::SecretsManager;
 pub use token_broker_client::http::Roots;
 pub use upstream::HttpUpstream;
 pub use upstream_hosts::UpstreamHosts;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emulators::fakes::{Server, Silent, respond};
+    use std::{
+        net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+        time::Duration,
+    };
+
+    #[tokio::test]
+    async fn all_addresses_of_a_name_are_tried_within_the_limit() {
+        let tls = Roots::default().tls_config().unwrap();
+        let server = Server::script(async |_| respond(200, "")).await;
+        let answers: SocketAddr = server.url().trim_start_matches("http://").parse().unwrap();
+        // The ports of the addresses count, because the URL has none.
+        let silent = Silent::start(Ipv4Addr::LOCALHOST).await.unwrap();
+        let mut cases = vec![vec![silent.address()], vec![silent.address(); 3]];
+        // Not every machine has IPv6.
+        let of_v6 = Silent::start(Ipv6Addr::LOCALHOST).await;
+        cases.extend(of_v6.iter().map(|silent| vec![silent.address()]));
+        for silent in cases {
+            let addresses: Vec<_> = silent.iter().copied().chain([answers]).collect();
+            let upstream = upstream::builder(tls.clone(), Duration::from_secs(5));
+            for builder in [aws_http::pool(tls.clone()), upstream] {
+                let client = builder.no_proxy().resolve_to_addrs("host.example", &addresses).build();
+                let sent = client.unwrap().get("http://host.example/").send().await;
+                assert_eq!(sent.expect("a response").status(), 200, "{silent:?}");
+            }
+        }
+    }
+}

@@ -44,42 +44,11 @@ impl HttpUpstream {
 
     pub(super) fn http(&self) -> Result<&reqwest::Client, UpstreamReply> {
         if self.http.get().is_none() {
-            let client = self.client().map_err(|error| failed(&error))?;
+            let client = builder(self.tls.clone(), self.timeout).build().map_err(|error| failed(&error))?;
             // Another request may have been faster.
             let _ = self.http.set(client);
         }
         self.http.get().ok_or(UpstreamReply::NeverLeft)
-    }
-
-    fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
-        let timeout = self.timeout;
-        let builder = reqwest::Client::builder();
-        // Limits how long the kernel keeps delivering a request that the client has given up. Lambda runs Linux;
-        // other systems run the local stack only.
-        #[cfg(target_os = "linux")]
-        let builder = builder.tcp_user_timeout(timeout);
-        builder
-            .tls_backend_preconfigured(self.tls.clone())
-            .timeout(timeout)
-            .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
-            .redirect(reqwest::redirect::Policy::none())
-            // A retry that the protocol does not control could send a refresh token twice.
-            .retry(reqwest::retry::never())
-            // Calls are days apart, so a pooled connection would be dead.
-            .pool_max_idle_per_host(0)
-            // The login limit counts by address, so a proxy would change which logins count together.
-            .no_proxy()
-            .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
-            // An unreadable head would lose the pair in the response.
-            .http1_max_headers(1000)
-            .http1_ignore_invalid_headers_in_responses(true)
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            // Otherwise a host may compress the response.
-            .default_headers(
-                [(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect(),
-            )
-            .build()
     }
 
     /// Sends a request once. A refusal is a response too.
@@ -106,6 +75,36 @@ impl HttpUpstream {
     pub(super) fn pause(&self, response: &Response) -> Option<Duration> {
         retry_after(response.headers(), self.clock.present().steady)
     }
+}
+
+/// The settings of each call's client.
+pub(in crate::outbound) fn builder(tls: ClientConfig, timeout: Duration) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
+    // Limits how long the kernel keeps delivering a request that the client has given up. Lambda runs Linux;
+    // other systems run the local stack only.
+    #[cfg(target_os = "linux")]
+    let builder = builder.tcp_user_timeout(timeout);
+    builder
+        .tls_backend_preconfigured(tls)
+        .timeout(timeout)
+        .connect_timeout(LONGEST_CONNECT.min(timeout / 2))
+        .redirect(reqwest::redirect::Policy::none())
+        // A retry that the protocol does not control could send a refresh token twice.
+        .retry(reqwest::retry::never())
+        // Calls are days apart, so a pooled connection would be dead.
+        .pool_max_idle_per_host(0)
+        // The login limit counts by address, so a proxy would change which logins count together.
+        .no_proxy()
+        .user_agent(concat!("token-broker/", env!("CARGO_PKG_VERSION")))
+        // An unreadable head would lose the pair in the response.
+        .http1_max_headers(1000)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        // Otherwise a host may compress the response.
+        .default_headers(
+            [(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))].into_iter().collect(),
+        )
 }
 
 #[async_trait]

@@ -8,4 +8,6 @@ pub mod response;
 mod retry_after;
 
 pub use client::HttpUpstream;
+#[cfg(test)]
+pub(super) use client::builder;
 pub(super) use convirza::V2;

@@ -9,7 +9,10 @@ use super::{
 use crate::{Clock, clock::within};
 use http::{Request, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_util::{
+    client::legacy::connect::{HttpConnector, dns::GaiResolver},
+    rt::TokioIo,
+};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service as _;
@@ -63,7 +66,7 @@ impl HttpClient {
     pub fn new(clock: impl Clock, roots: Roots, connect_timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             tls: Tls::new(roots),
-            dialer: dialer(connect_timeout),
+            dialer: dialer(GaiResolver::new(), connect_timeout),
             pool: Pool::default(),
             clock: Box::new(clock),
             connect_timeout,
@@ -149,8 +152,8 @@ impl HttpClient {
 
 /// hyper-util's connector tries all addresses of a name: both families at once, and the addresses of a family in turn,
 /// each for its share of the time.
-fn dialer(connect_timeout: Duration) -> HttpConnector {
-    let mut dialer = HttpConnector::new();
+fn dialer<R>(resolver: R, connect_timeout: Duration) -> HttpConnector<R> {
+    let mut dialer = HttpConnector::new_with_resolver(resolver);
     dialer.enforce_http(false);
     dialer.set_nodelay(true);
     dialer.set_connect_timeout(Some(connect_timeout));
@@ -169,4 +172,58 @@ where
         let _ = driver.await;
     });
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emulators::fakes::{Server, Silent, respond};
+    use hyper_util::client::legacy::connect::dns::Name;
+    use std::{
+        convert::Infallible,
+        future::{Ready, ready},
+        net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+        task::{Context, Poll},
+        vec,
+    };
+
+    const LIMIT: Duration = Duration::from_secs(4);
+
+    /// Every name has these addresses.
+    #[derive(Clone)]
+    struct Addresses(Vec<SocketAddr>);
+
+    impl tower_service::Service<Name> for Addresses {
+        type Response = vec::IntoIter<SocketAddr>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Name) -> Self::Future {
+            ready(Ok(self.0.clone().into_iter()))
+        }
+    }
+
+    #[tokio::test]
+    async fn all_addresses_of_a_name_are_tried_within_the_limit() {
+        let server = Server::script(async |_| respond(200, "")).await;
+        let answers: SocketAddr = server.url().trim_start_matches("http://").parse().unwrap();
+        // The ports of the addresses count, because the URL has none.
+        let silent = Silent::start(Ipv4Addr::LOCALHOST).await.unwrap();
+        let mut cases = vec![vec![silent.address()], vec![silent.address(); 3]];
+        // Not every machine has IPv6.
+        let of_v6 = Silent::start(Ipv6Addr::LOCALHOST).await;
+        cases.extend(of_v6.iter().map(|silent| vec![silent.address()]));
+        for silent in cases {
+            let addresses = silent.iter().copied().chain([answers]).collect();
+            let mut dialer = dialer(Addresses(addresses), LIMIT);
+            let connected = dialer.call(Uri::from_static("http://api.example/"));
+            let connected = tokio::time::timeout(LIMIT, connected).await;
+            let tcp = connected.expect("within the limit").expect("a connection").into_inner();
+            assert_eq!(tcp.peer_addr().unwrap(), answers, "{silent:?}");
+        }
+    }
 }

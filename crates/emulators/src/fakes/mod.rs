@@ -30,4 +30,4 @@ pub use api::{Api, ApiMode, Received};
 pub use axum::{body::Body, extract::Request};
 pub use broker::{Broker, BrokerMode};
 pub use extensions::Extensions;
-pub use raw::{accept_and_reset, exchange, send_and_leave, unused_port};
+pub use raw::{Silent, accept_and_reset, exchange, send_and_leave, unused_port};

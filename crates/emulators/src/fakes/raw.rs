@@ -1,10 +1,14 @@
 //! Connections below HTTP.
 
 use crate::Counter;
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 /// Sends bytes, and reads one response, or everything until the other side closes.
@@ -69,4 +73,38 @@ pub async fn accept_and_reset() -> (SocketAddr, Counter) {
         }
     });
     (address, requests)
+}
+
+/// An address where no connection is ever established: the queue of connections is full.
+#[derive(Debug)]
+pub struct Silent {
+    listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl Silent {
+    /// Starts on a free port of an address of this machine.
+    ///
+    /// # Errors
+    /// The machine has no such address.
+    pub async fn start(host: impl Into<IpAddr>) -> io::Result<Self> {
+        let address = SocketAddr::new(host.into(), 0);
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(address)?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut queue = Vec::new();
+        // While there is room, the kernel answers at once.
+        while let Ok(connected) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            queue.push(connected?);
+        }
+        Ok(Self { listener, _queue: queue })
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("the listener has an address")
+    }
 }

@@ -38,6 +38,8 @@ mod tests {
         time::Duration,
     };
 
+    const LIMIT: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn all_addresses_of_a_name_are_tried_within_the_limit() {
         let tls = Roots::default().tls_config().unwrap();
@@ -51,10 +53,11 @@ mod tests {
         cases.extend(of_v6.iter().map(|silent| vec![silent.address()]));
         for silent in cases {
             let addresses: Vec<_> = silent.iter().copied().chain([answers]).collect();
-            let upstream = upstream::builder(tls.clone(), Duration::from_secs(5));
+            let upstream = upstream::builder(tls.clone(), LIMIT);
             for builder in [aws_http::pool(tls.clone()), upstream] {
                 let client = builder.no_proxy().resolve_to_addrs("host.example", &addresses).build();
-                let sent = client.unwrap().get("http://host.example/").send().await;
+                let sent = client.unwrap().get("http://host.example/").send();
+                let sent = tokio::time::timeout(LIMIT, sent).await.expect("within the limit");
                 assert_eq!(sent.expect("a response").status(), 200, "{silent:?}");
             }
         }

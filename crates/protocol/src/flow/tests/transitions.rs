@@ -2,7 +2,8 @@
 //!
 //! The walk drives the production code through every kind of event at every state, at once and late. It visits each
 //! combination of state, progress and time left once, so a transition is in the snapshot if and only if some run of
-//! events reaches it.
+//! events of a Convirza account reaches it. Revocations at an OAuth 2.0 provider, and so `ReadingClient`, have tests of
+//! their own.
 
 use super::*;
 use crate::{AccountWrite, Target};

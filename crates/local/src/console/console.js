@@ -142,10 +142,12 @@ function showCallers(state) {
       element("span", {}, words(note) || "has not called yet")));
   byId("callers").replaceChildren(...tiles);
   const count = (wanted) => state.callers.filter(({ state: outcome }) => outcome === wanted).length;
-  const [failed, healed] = [count("failed"), count("healed")];
-  const ignored = state.status.accounts.find(({ account }) => account === "default")?.reports_ignored_until;
+  const [failed, healed, busy] = [count("failed"), count("healed"), count("busy")];
+  const { cooldown, rejected_secret_version: rejected, reports_ignored_until: ignored } =
+    state.status.accounts.find(({ account }) => account === "default") ?? {};
   const text = failed ? `${failed} failed. ${whyFailed(state)}`
     : healed ? `${healed} got a 401 and reported it. The first report replaced the pair; the others got the new one from the table.`
+    : busy && (cooldown || rejected) ? whyFailed(state)
     : ignored ? `After this many early deaths, the broker ignores reports of a revoked token for ${span(Date.parse(ignored) - Date.parse(state.status.now))}.`
     : "Let all use the API, revoke upstream, and let all use the API again: the first report heals all of them.";
   const hint = byId("hint");

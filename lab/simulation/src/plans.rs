@@ -143,7 +143,7 @@ impl Plan {
 
     /// The same, and the first instance that renews dies, before or after its call is sent.
     pub const DEAD_HOLDERS: Self = Self {
-        name: "whoever_renews_for_the_herd_dies",
+        name: "the_holder_dies_in_a_herd",
         days: 3,
         faults: &[PlannedFault { fault: Fault::HoldersDie, start: Start::At(HOUR / 2), lasts_ms: 2 * DAY }],
         ..Self::HERDS

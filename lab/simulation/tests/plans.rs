@@ -111,7 +111,7 @@ fn a_herd_at_each_expiry() {
 }
 
 #[test]
-fn whoever_renews_for_the_herd_dies() {
+fn the_holder_dies_in_a_herd() {
     run(Plan::DEAD_HOLDERS, |checks| {
         // The herd contends for the lease twice, the second time when the first lease lapses.
         let conflicts = checks.tally.conflicts_p99();

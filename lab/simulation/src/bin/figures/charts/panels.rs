@@ -46,7 +46,8 @@ pub(super) fn logins(area: &Area, outcome: &Outcome) -> Drawn {
     let span = Span::of(outcome);
     let most = outcome.runs.iter().map(|run| run.tally.most_logins_in_a_minute).max().unwrap_or(0);
     let top = exponent_of(most).max(1.6) + 0.15;
-    let mut chart = chart(area, "Logins arriving upstream, the busiest minutes", 0.0..span.end(), -0.2..top)?;
+    let mut chart =
+        chart(area, "Logins arriving upstream, in the busiest minutes", 0.0..span.end(), -0.2..top)?;
     let unit = span.unit().1;
     mesh(&mut chart, (unit, &short), ("logins a minute", &power_of_ten, 4))?;
     let limit = [(0.0, LOGIN_LIMIT.log10()), (span.end(), LOGIN_LIMIT.log10())];
@@ -69,14 +70,14 @@ pub(super) fn logins(area: &Area, outcome: &Outcome) -> Drawn {
 
 /// The fraction of the requests that had no token after a wait.
 pub(super) fn waits(area: &Area, outcome: &Outcome) -> Drawn {
-    let title = "Requests without a token after so long, or for good";
+    let title = "Requests still without a token after this time";
     let mut chart = chart(area, title, SHORTEST_WAIT..LONGEST_WAIT, NONE..0.1)?;
     let share = |exponent: f64| match power_of_ten(exponent + 2.0) {
         _ if exponent <= NONE => "none".to_owned(),
         percent if percent.is_empty() => percent,
         percent => format!("{percent} %"),
     };
-    mesh(&mut chart, ("seconds", &power_of_ten), ("part of all requests", &share, 8))?;
+    mesh(&mut chart, ("seconds", &power_of_ten), ("share of all requests", &share, 8))?;
     for run in &outcome.runs {
         let points: Vec<(f64, f64)> = (0..=PARTS)
             .map(|step| {
@@ -141,7 +142,7 @@ pub(super) fn store(area: &Area, outcome: &Outcome) -> Drawn {
         })
         .collect();
     let most = bars.iter().map(|(_, [reads, writes], _)| reads + writes).fold(1.0, f64::max);
-    let title = "Operations of the table for 1,000 requests";
+    let title = "Operations of the table per 1,000 requests";
     let rows = 4.0;
     let mut chart = chart(area, title, 0.0..most * 1.05, 0.0..rows)?;
     chart

@@ -3,7 +3,8 @@
 use crate::ports::Listed;
 use contract::rfc3339;
 use protocol::{
-    Account, AccountName, Budget, Failure, Grant, GrantHealth, LoginLimiter, Policy, Read, Timestamp, Verdict,
+    Account, AccountName, Budget, Failure, GrantHealth, LoginLimiter, ObtainedBy, Policy, Read, Timestamp,
+    Verdict,
 };
 use serde_json::{Value, json};
 
@@ -42,8 +43,8 @@ fn account_status(name: &AccountName, account: &Account, policy: &Policy, now: T
         "account": name.as_str(),
         "generation": pair.map(|pair| pair.generation.0),
         "obtained_by": pair.map(|pair| match pair.obtained_by {
-            Grant::Login => "login",
-            Grant::Refresh => "refresh",
+            ObtainedBy::Login => "login",
+            ObtainedBy::Refresh => "refresh",
         }),
         "issued_at": pair.map(|pair| rfc3339::format(pair.issued_at)),
         "due_at": pair.map(|pair| rfc3339::format(policy.due_at(name, pair))),
@@ -114,7 +115,7 @@ mod tests {
                 ..testing::refresh_token("tell-tale")
             }),
             issued_at: NOW,
-            obtained_by: Grant::Refresh,
+            obtained_by: ObtainedBy::Refresh,
             secret_version: Some(SecretVersion("v0".to_owned())),
             verdict,
             ..testing::pair(later(3600))

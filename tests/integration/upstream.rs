@@ -7,8 +7,8 @@ use emulators::{
 };
 use lambda_runtime::LambdaEvent;
 use protocol::{
-    Call, Credentials, Expiry, Granted, IssuedToken, Login, NewRefreshToken, Origin, Revocation, Secret,
-    TokenKind, Unclear, UpstreamReply, UpstreamUrl,
+    Call, Credentials, Expiry, IssuedToken, Login, NewRefreshToken, Origin, Revocation, Secret, TokenKind,
+    TokenResponse, Unclear, UpstreamReply, UpstreamUrl,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -32,14 +32,14 @@ async fn reply_to(world: &World, fault: Fault) -> UpstreamReply {
     ports(world).upstream.send(&login()).await
 }
 
-fn granted(reply: UpstreamReply) -> Granted {
+fn granted(reply: UpstreamReply) -> TokenResponse {
     match reply {
         UpstreamReply::Granted(granted) => granted,
         other => panic!("not a pair: {other:?}"),
     }
 }
 
-fn refresh_token(granted: &Granted) -> Secret {
+fn refresh_token(granted: &TokenResponse) -> Secret {
     match &granted.refresh_token {
         NewRefreshToken::Token(token) => token.clone(),
         other => panic!("not a refresh token: {other:?}"),

@@ -6,7 +6,7 @@ use protocol::{Expiry, NewRefreshToken, Secret, testing::strategies::instant};
 use serde_json::{Value, json};
 use std::time::Duration;
 use token_broker::outbound::upstream::response::{
-    GrantBody, has_field, parse_code, parse_expiry, parse_grant,
+    TokenBody, has_field, parse_error, parse_expiry, parse_tokens,
 };
 
 /// Values that may stand where a token or an expiry is expected.
@@ -35,7 +35,7 @@ proptest! {
             "access_token": access, "refresh_token": refresh, "expires_in": seconds,
             "feToken": other, "user": { "name": other }
         });
-        let GrantBody::Granted(granted) = parse_grant(body.to_string().as_bytes(), &[]) else {
+        let TokenBody::Tokens(granted) = parse_tokens(body.to_string().as_bytes(), &[]) else {
             return Err(TestCaseError::fail("no grant"));
         };
         prop_assert_eq!(granted.access_token.expose(), access);
@@ -57,7 +57,7 @@ proptest! {
         });
         let body = body.to_string();
         let _ = has_field(body.as_bytes(), ("result", "error"));
-        if let GrantBody::Granted(granted) = parse_grant(body.as_bytes(), &[]) {
+        if let TokenBody::Tokens(granted) = parse_tokens(body.as_bytes(), &[]) {
             prop_assert_eq!(Some(granted.access_token.expose()), access.as_str().map(str::trim));
             for expiry in [granted.access_expiry, granted.refresh_expiry] {
                 prop_assert!(expiry.resolve(sent_at, Duration::MAX).is_none_or(|at| at > sent_at));
@@ -67,9 +67,9 @@ proptest! {
 
     #[test]
     fn a_body_of_any_bytes_is_parsed_or_refused(body in vec(any::<u8>(), 0..200)) {
-        let _ = parse_grant(&body, &[]);
+        let _ = parse_tokens(&body, &[]);
         let _ = has_field(&body, ("result", "error"));
-        let _ = parse_code(&body);
+        let _ = parse_error(&body);
     }
 
     #[test]

@@ -57,20 +57,20 @@ pub enum Operations {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum OperationKind {
     Read,
     Write,
     Other,
 }
 
 impl Operations {
-    pub(crate) fn cover(self, kind: Kind, body: &[u8]) -> bool {
+    pub(crate) fn cover(self, kind: OperationKind, body: &[u8]) -> bool {
         match self {
             Self::All => true,
-            Self::Reads => kind == Kind::Read,
-            Self::Writes => kind == Kind::Write,
+            Self::Reads => kind == OperationKind::Read,
+            Self::Writes => kind == OperationKind::Write,
             Self::WritesOf(text) => {
-                kind == Kind::Write && body.windows(text.len()).any(|part| part == text.as_bytes())
+                kind == OperationKind::Write && body.windows(text.len()).any(|part| part == text.as_bytes())
             }
         }
     }

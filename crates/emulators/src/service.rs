@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::aws::{self, AwsFault, AwsFaults, Kind};
+use crate::aws::{self, AwsFault, AwsFaults, OperationKind};
 use crate::clock::Clock;
 use crate::server::{Listen, Peer, Server};
 use crate::{REGION, StartError};
@@ -197,9 +197,9 @@ async fn pass_on(
     front.operations().insert(operation.to_owned());
     let kind = kind(operation);
     match kind {
-        Kind::Read => front.reads.fetch_add(1, Ordering::Relaxed),
-        Kind::Write => front.writes.fetch_add(1, Ordering::Relaxed),
-        Kind::Other => 0,
+        OperationKind::Read => front.reads.fetch_add(1, Ordering::Relaxed),
+        OperationKind::Write => front.writes.fetch_add(1, Ordering::Relaxed),
+        OperationKind::Other => 0,
     };
     let fault = front.faults.next(|operations| operations.cover(kind, &body));
     if let Some(fault) = fault
@@ -223,9 +223,9 @@ impl Front {
         self.operations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn carry_out(self: Arc<Self>, kind: Kind, headers: HeaderMap, body: Bytes) -> Response {
+    async fn carry_out(self: Arc<Self>, kind: OperationKind, headers: HeaderMap, body: Bytes) -> Response {
         let _writing = match kind {
-            Kind::Write if !self.engine.writes_are_atomic => Some(self.writing.lock().await),
+            OperationKind::Write if !self.engine.writes_are_atomic => Some(self.writing.lock().await),
             _ => None,
         };
         self.pass_to_engine(headers, body).await.unwrap_or_else(|error| bad_gateway(&error))
@@ -261,12 +261,12 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn kind(operation: &str) -> Kind {
+fn kind(operation: &str) -> OperationKind {
     match operation {
         "GetItem" | "BatchGetItem" | "TransactGetItems" | "Query" | "Scan" | "GetSecretValue"
-        | "DescribeSecret" => Kind::Read,
+        | "DescribeSecret" => OperationKind::Read,
         "PutItem" | "UpdateItem" | "DeleteItem" | "BatchWriteItem" | "TransactWriteItems"
-        | "PutSecretValue" | "CreateSecret" | "DeleteSecret" => Kind::Write,
-        _ => Kind::Other,
+        | "PutSecretValue" | "CreateSecret" | "DeleteSecret" => OperationKind::Write,
+        _ => OperationKind::Other,
     }
 }

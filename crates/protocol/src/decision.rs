@@ -4,7 +4,7 @@ use crate::{
     Account, AccountName, Answer, Context, Failure, Generation, Intent, IssuedToken, Pair, RefreshToken,
     Request, ServedFrom, Task, Timestamp, Verdict,
     grant::{Fingerprint, idle_renewal_at, is_in_grace},
-    policy::{Kind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
+    policy::{InstantKind, REPLACE_INTERVAL, SHORTEST_TTL, lies_ahead},
 };
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The pair that an operator wants replaced or revoked.
-    pub target: Target,
+    pub target: OperatorTarget,
     /// Whether this flow has already tried to revoke the pending tokens.
     pub tried_revocations: bool,
     /// Whether this flow has already unblocked the account.
@@ -48,7 +48,7 @@ pub struct Progress {
 /// The pair that an operator wants replaced or revoked: the one in the record when the flow first read it, not a later
 /// one. So two concurrent operators have the effect of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Target {
+pub enum OperatorTarget {
     /// The flow has not read the record yet.
     #[default]
     NotSeen,
@@ -58,7 +58,7 @@ pub enum Target {
     OnTrial(Fingerprint),
 }
 
-impl Target {
+impl OperatorTarget {
     /// The target of an operator who sees this record.
     pub(crate) fn of(account: &Account) -> Self {
         let trial = account.grant.as_ref().and_then(|grant| grant.trial.as_ref());
@@ -107,7 +107,8 @@ impl Request {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
             (Intent::Replace, target)
-                if ![Target::NotSeen, Target::Seen(Some(pair.generation))].contains(&target) =>
+                if ![OperatorTarget::NotSeen, OperatorTarget::Seen(Some(pair.generation))]
+                    .contains(&target) =>
             {
                 SHORTEST_TTL
             }
@@ -178,7 +179,9 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
         return match (lease, pair.verdict) {
             // The holder will soon find out, or obtain another pair.
             (Some(lease), _) => Decision::Wait(lease.until),
-            (None, Verdict::Inconclusive { probe_after }) if lies_ahead(Kind::Pause, probe_after, cx.now) => {
+            (None, Verdict::Inconclusive { probe_after })
+                if lies_ahead(InstantKind::Pause, probe_after, cx.now) =>
+            {
                 Decision::Answer(answer)
             }
             (None, _) if cooldown.is_some() => Decision::Answer(answer),
@@ -203,9 +206,9 @@ fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx
     }
     let predecessor = account.grant.as_ref().and_then(|grant| grant.predecessor);
     let is_target = |pair: &Pair| match progress.target {
-        Target::NotSeen | Target::Seen(None) => false,
-        Target::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
-        Target::OnTrial(token) => predecessor.is_some_and(|predecessor| predecessor.token == token),
+        OperatorTarget::NotSeen | OperatorTarget::Seen(None) => false,
+        OperatorTarget::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
+        OperatorTarget::OnTrial(token) => predecessor.is_some_and(|predecessor| predecessor.token == token),
     };
     let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
     let withdraw = account.pair.as_ref().map_or(trial, is_target);
@@ -270,7 +273,7 @@ pub(crate) fn pair_to_renew<'a>(
 }
 
 fn may_refresh_early(account: &Account, cx: Context<'_>) -> bool {
-    account.early_refresh_after.is_none_or(|after| !lies_ahead(Kind::Pause, after, cx.now))
+    account.early_refresh_after.is_none_or(|after| !lies_ahead(InstantKind::Pause, after, cx.now))
 }
 
 /// Whether something happened less than `within` ago. An instant ahead of this clock, up to the margin, counts as now.

@@ -14,9 +14,9 @@ mod adoption;
 pub use adoption::{Adoption, adoption};
 
 use crate::{
-    Account, Context, Credentials, Generation, Granted, Holder, NewRefreshToken, Origin, Pair, Policy,
-    RefreshToken, Renewal, Secret, SecretVersion, Timestamp, Verdict,
-    policy::{Kind, lies_ahead},
+    Account, Context, Credentials, Generation, Holder, NewRefreshToken, Origin, Pair, Policy, RefreshToken,
+    Renewal, Secret, SecretVersion, Timestamp, TokenResponse, Verdict,
+    policy::{InstantKind, lies_ahead},
 };
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -259,7 +259,7 @@ pub fn choose(account: &Account, secret: &Credentials, cx: Context<'_>) -> Resul
         return Err(Withheld::Lost);
     }
     let unsettled = state.send_after.filter(|_| state.trial.is_none());
-    if unsettled.is_some_and(|until| lies_ahead(Kind::Settling, until, cx.now)) {
+    if unsettled.is_some_and(|until| lies_ahead(InstantKind::Settling, until, cx.now)) {
         return Err(Withheld::InDoubt);
     }
     let not_after = match usage.mark {
@@ -279,7 +279,7 @@ fn resend(
     grace: Duration,
     cx: Context<'_>,
 ) -> Result<Option<Timestamp>, Withheld> {
-    if lies_ahead(Kind::Settling, mark.settled_at, cx.now) {
+    if lies_ahead(InstantKind::Settling, mark.settled_at, cx.now) {
         return Err(Withheld::InDoubt);
     }
     let latest = mark.at.plus(grace).minus(cx.policy.longest_travel());
@@ -327,11 +327,11 @@ pub(crate) fn settled_at(policy: &Policy, deadline: Timestamp) -> Timestamp {
 
 /// The pair from a marked refresh, obtained under the fence `generation` by a request that left at `sent_at`, with the
 /// grant's new state. Without a successor, the sent token stays.
-pub(crate) fn granted(
+pub(crate) fn renewed(
     account: &Account,
     choice: &Choice,
     secret: &Credentials,
-    granted: Granted,
+    granted: TokenResponse,
     generation: Generation,
     sent_at: Timestamp,
 ) -> (Pair, GrantState) {

@@ -54,7 +54,7 @@ pub use contract::{
 pub use cache::{Cache, CachedRecord, Lookup};
 pub use clock::{Moment, Present, StoreClock, Uptime};
 pub use credentials::{Client, ClientAuth, Credentials, GrantType, Login};
-pub use decision::{Decision, Progress, Target, decide};
+pub use decision::{Decision, OperatorTarget, Progress, decide};
 pub use effects::{
     Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,
 };
@@ -70,10 +70,12 @@ pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
 pub use origin::{ApiVersion, Endpoints, Origin};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, STORE_TIMEOUT};
 pub use record::{
-    Account, AccountWrite, Cooldown, CooldownReason, Grant, Holder, IssuedToken, Lease, MAX_PENDING_BYTES,
-    MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, Pair, RefreshToken, RejectedSecret, Revocation, SecretVersion,
-    TokenKind, Verdict, Version,
+    Account, AccountWrite, Cooldown, CooldownReason, Holder, IssuedToken, Lease, MAX_PENDING_BYTES,
+    MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, RejectedSecret, Revocation,
+    SecretVersion, TokenKind, Verdict, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, Task};
-pub use upstream::{Call, Expiry, Granted, NewRefreshToken, Renewal, Unclear, UpstreamFault, UpstreamReply};
+pub use upstream::{
+    Call, Expiry, NewRefreshToken, Renewal, TokenResponse, Unclear, UpstreamFault, UpstreamReply,
+};
 pub use url::{InvalidUrl, UpstreamUrl};

@@ -3,7 +3,7 @@
 use crate::{
     AccountName, ApiVersion, Budget, CooldownReason, Holder, Origin, Timestamp, Version,
     login_limits::Share,
-    policy::{Kind, LOGIN_WINDOW, lies_ahead},
+    policy::{InstantKind, LOGIN_WINDOW, lies_ahead},
 };
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -132,7 +132,7 @@ impl LoginLimiter {
 
     /// What keeps the next login of the fleet from being sent, if anything does.
     pub fn delay(&self, budget: impl Into<Budget>, now: Timestamp) -> Option<LoginDelay> {
-        if let Some(until) = self.blocked_until.filter(|until| lies_ahead(Kind::Pause, *until, now)) {
+        if let Some(until) = self.blocked_until.filter(|until| lies_ahead(InstantKind::Pause, *until, now)) {
             return Some(LoginDelay::Blocked(until));
         }
         free_at(self.counting(now), budget.into().requests)
@@ -149,7 +149,7 @@ impl LoginLimiter {
     /// The limiter with all logins blocked until an instant, as after a 429. A block is never shortened.
     #[must_use]
     pub fn block(&self, until: Timestamp, now: Timestamp) -> Self {
-        let earlier = self.blocked_until.filter(|earlier| lies_ahead(Kind::Pause, *earlier, now));
+        let earlier = self.blocked_until.filter(|earlier| lies_ahead(InstantKind::Pause, *earlier, now));
         let until = earlier.map_or(until, |earlier| earlier.max(until));
         Self { version: self.version.next(now), blocked_until: Some(until), ..self.clone() }
     }
@@ -161,7 +161,7 @@ impl LoginLimiter {
 
     /// The permits that still count.
     pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = &Permit> + '_ {
-        self.permits.iter().filter(move |permit| lies_ahead(Kind::Permit, permit.counts_until, now))
+        self.permits.iter().filter(move |permit| lies_ahead(InstantKind::Permit, permit.counts_until, now))
     }
 }
 

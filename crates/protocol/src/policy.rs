@@ -260,7 +260,7 @@ impl Policy {
 /// The kinds of stored instants, each with the longest span after its write. The spans follow from the longest settings
 /// of any instance, never from the reader's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum InstantKind {
     Lease,
     Permit,
     /// A cooldown, a block, the pause before a probe or an early refresh, trust after young deaths.
@@ -272,18 +272,18 @@ pub(crate) enum Kind {
 
 /// Whether a stored instant lies ahead, but not further than its kind can. A wrong clock or a restored backup wrote one
 /// that lies further. It is ignored, so that it blocks no one.
-pub(crate) fn lies_ahead(kind: Kind, until: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn lies_ahead(kind: InstantKind, until: Timestamp, now: Timestamp) -> bool {
     now < until && !lies_too_far(kind, until, now)
 }
 
 /// Whether a stored instant lies further ahead than its kind can.
-pub(crate) fn lies_too_far(kind: Kind, until: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn lies_too_far(kind: InstantKind, until: Timestamp, now: Timestamp) -> bool {
     let longest = match kind {
-        Kind::Lease => LONGEST_LEASE,
-        Kind::Permit => LONGEST_PERMIT,
-        Kind::Pause => LONGEST_PAUSE,
-        Kind::Settling => LONGEST_SETTLING,
-        Kind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
+        InstantKind::Lease => LONGEST_LEASE,
+        InstantKind::Permit => LONGEST_PERMIT,
+        InstantKind::Pause => LONGEST_PAUSE,
+        InstantKind::Settling => LONGEST_SETTLING,
+        InstantKind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
     };
     until.since(now) > longest + LONGEST_MARGIN
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     Context, Effect, Extra, Generation, GrantState, Origin, Secret, Timestamp, UpstreamFault,
-    policy::{Kind, lies_ahead, lies_too_far},
+    policy::{InstantKind, lies_ahead, lies_too_far},
 };
 use std::{fmt, time::Duration};
 
@@ -71,13 +71,13 @@ impl RejectedSecret {
 
     /// Whether a request may try the version again.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.retry_at.is_some_and(|at| !lies_ahead(Kind::SecretRetry, at, now))
+        self.retry_at.is_some_and(|at| !lies_ahead(InstantKind::SecretRetry, at, now))
     }
 }
 
 /// How a pair was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grant {
+pub enum ObtainedBy {
     /// With the secret's credentials. Convirza allows ten per minute and address.
     Login,
     /// With the single-use refresh token.
@@ -160,7 +160,7 @@ pub struct Pair {
     /// When the access token expires if nobody uses it: a floor, since every use extends it.
     pub expires_at: Timestamp,
     /// For operators: a login is counted against the limit, a refresh is not.
-    pub obtained_by: Grant,
+    pub obtained_by: ObtainedBy,
     /// The generation in the record when this pair was requested. It shows whether an orphan was ever saved.
     pub replaces: Option<Generation>,
     /// The upstream that issued it.
@@ -369,17 +369,17 @@ impl Account {
 
     /// The lease, if it is held at this instant.
     pub fn active_lease(&self, now: Timestamp) -> Option<Lease> {
-        self.lease.filter(|lease| lies_ahead(Kind::Lease, lease.until, now))
+        self.lease.filter(|lease| lies_ahead(InstantKind::Lease, lease.until, now))
     }
 
     /// Whether the lease lies further ahead than any lease can, because its holder's clock is or was wrong.
     pub fn has_impossible_lease(&self, now: Timestamp) -> bool {
-        self.lease.is_some_and(|lease| lies_too_far(Kind::Lease, lease.until, now))
+        self.lease.is_some_and(|lease| lies_too_far(InstantKind::Lease, lease.until, now))
     }
 
     /// The cooldown, if it lasts at this instant.
     pub fn active_cooldown(&self, now: Timestamp) -> Option<Cooldown> {
-        self.cooldown.filter(|cooldown| lies_ahead(Kind::Pause, cooldown.until, now))
+        self.cooldown.filter(|cooldown| lies_ahead(InstantKind::Pause, cooldown.until, now))
     }
 
     /// Whether an attempt to renew may begin: no lease is held, and no cooldown lasts.

@@ -3,7 +3,7 @@
 pub mod strategies;
 
 use crate::{
-    ApiVersion, Client, ClientAuth, Credentials, Endpoints, Generation, Grant, GrantType, Login, Origin,
+    ApiVersion, Client, ClientAuth, Credentials, Endpoints, Generation, GrantType, Login, ObtainedBy, Origin,
     Pair, RefreshToken, RejectedSecret, Secret, SecretVersion, Timestamp, UpstreamUrl, Verdict,
 };
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn pair(expires_at: Timestamp) -> Pair {
         refresh_token: Some(refresh_token("refresh")),
         issued_at: expires_at.minus(Duration::from_secs(7 * 86_400)),
         expires_at,
-        obtained_by: Grant::Login,
+        obtained_by: ObtainedBy::Login,
         replaces: None,
         origin: Origin::default(),
         secret_version: None,

@@ -1,7 +1,7 @@
 //! Calls to the upstream, and what its replies mean for the protocol.
 
 use crate::{
-    Client, Credentials, Extra, Generation, Grant, IssuedToken, MAX_TOKEN_BYTES, Pair, RefreshToken,
+    Client, Credentials, Extra, Generation, IssuedToken, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken,
     Revocation, Secret, Timestamp, Verdict,
     policy::{ASSUMED_LIFETIME, LONGEST_ACCESS_LIFETIME, LONGEST_REFRESH_LIFETIME},
 };
@@ -46,7 +46,7 @@ impl Call {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamReply {
     /// A new pair.
-    Granted(Granted),
+    Granted(TokenResponse),
     /// The token is worthless now.
     Revoked,
     /// The probed token is alive.
@@ -137,7 +137,7 @@ impl UpstreamReply {
 
 /// The tokens of a successful login or refresh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Granted {
+pub struct TokenResponse {
     /// The bearer token.
     pub access_token: Secret,
     /// The single-use refresh token.
@@ -185,7 +185,7 @@ impl Expiry {
     }
 }
 
-impl Granted {
+impl TokenResponse {
     /// When the access token expires, for a request that left at `sent_at`; `None` if the response does not say.
     pub fn access_expires_at(&self, sent_at: Timestamp) -> Option<Timestamp> {
         self.access_expiry.resolve(sent_at, LONGEST_ACCESS_LIFETIME)
@@ -215,9 +215,9 @@ impl Granted {
         let (obtained_by, credentials, secret_version) = match renewal {
             Renewal::Login(credentials) => {
                 let version = credentials.version.clone();
-                (Grant::Login, Some(credentials), Some(version))
+                (ObtainedBy::Login, Some(credentials), Some(version))
             }
-            Renewal::Refresh(credentials) => (Grant::Refresh, credentials, kept_version),
+            Renewal::Refresh(credentials) => (ObtainedBy::Refresh, credentials, kept_version),
         };
         let is_machine = credentials.as_ref().is_some_and(Credentials::are_a_machines);
         let client = credentials.as_ref().and_then(Credentials::client);
@@ -267,8 +267,8 @@ mod tests {
 
     const SENT: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn granted(refresh_token: Option<&str>, access_expiry: Expiry, refresh_expiry: Expiry) -> Granted {
-        Granted {
+    fn granted(refresh_token: Option<&str>, access_expiry: Expiry, refresh_expiry: Expiry) -> TokenResponse {
+        TokenResponse {
             access_token: Secret::from("access"),
             refresh_token: refresh_token
                 .map_or(NewRefreshToken::Absent, |token| NewRefreshToken::Token(token.into())),
@@ -278,11 +278,11 @@ mod tests {
         }
     }
 
-    fn login(granted: Granted) -> Pair {
+    fn login(granted: TokenResponse) -> Pair {
         granted.into_pair(Generation(1), SENT, None, Renewal::Login(credentials()))
     }
 
-    fn refreshed(before: &Pair, granted: Granted) -> Pair {
+    fn refreshed(before: &Pair, granted: TokenResponse) -> Pair {
         granted.into_pair(Generation(2), SENT, Some(before), Renewal::Refresh(None))
     }
 
@@ -299,7 +299,7 @@ mod tests {
         let silent = || granted(None, Expiry::Unknown, Expiry::Unknown);
         let first = login(silent());
         let second = refreshed(&first, silent());
-        assert_eq!((first.obtained_by, second.obtained_by), (Grant::Login, Grant::Refresh));
+        assert_eq!((first.obtained_by, second.obtained_by), (ObtainedBy::Login, ObtainedBy::Refresh));
         for pair in [&first, &second] {
             assert_eq!(pair.secret_version, Some(credentials().version));
             assert_eq!(pair.origin, credentials().origin);
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn an_unusable_successor_leaves_the_refresh_token_consumed() {
         let before = login(granted(Some("first"), Expiry::Unknown, Expiry::In(Duration::from_secs(1000))));
-        let unusable = || Granted {
+        let unusable = || TokenResponse {
             refresh_token: NewRefreshToken::Unusable,
             ..granted(None, Expiry::Unknown, Expiry::In(Duration::from_secs(2000)))
         };

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use protocol::{
-    Account, AccountName, Call, Credentials, Draw, Expiry, Granted, LimiterName, Login, LoginLimiter,
-    NewRefreshToken, Origin, Pair, Secret, SecretError, SecretVersion, StoreError, Timestamp, UpstreamReply,
+    Account, AccountName, Call, Credentials, Draw, Expiry, LimiterName, Login, LoginLimiter, NewRefreshToken,
+    Origin, Pair, Secret, SecretError, SecretVersion, StoreError, Timestamp, TokenResponse, UpstreamReply,
     Version, WriteOutcome, testing,
 };
 use std::{
@@ -144,7 +144,7 @@ impl Upstream for Memory {
             self.renewals.fetch_add(1, Relaxed);
         }
         match call {
-            Call::Login(_) | Call::Refresh(..) => UpstreamReply::Granted(Granted {
+            Call::Login(_) | Call::Refresh(..) => UpstreamReply::Granted(TokenResponse {
                 access_token: Secret::from(RENEWED_TOKEN),
                 refresh_token: NewRefreshToken::Token(Secret::from(KEPT_INSIDE[0])),
                 access_expiry: Expiry::In(LIFETIME),

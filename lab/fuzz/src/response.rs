@@ -5,7 +5,7 @@ use protocol::{Expiry, NewRefreshToken, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 use token_broker::outbound::upstream::response::{
-    GrantBody, has_field, parse_code, parse_expiry, parse_grant,
+    TokenBody, has_field, parse_error, parse_expiry, parse_tokens,
 };
 
 /// The last instant of the year 9999.
@@ -20,11 +20,11 @@ pub(crate) fn check(body: &[u8]) {
     let single = body.split(|byte| *byte == b'{').count() == 2;
     let sent = |name: &str| field(name).map(str::trim).filter(|_| single);
     let is_sendable = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let _ = parse_code(body);
+    let _ = parse_error(body);
     if has_field(body, ("result", "error")) {
         assert!(field("result").is_none_or(|result| result == "error"));
     }
-    if let GrantBody::Granted(granted) = parse_grant(body, &[]) {
+    if let TokenBody::Tokens(granted) = parse_tokens(body, &[]) {
         let token = granted.access_token.expose();
         assert!(is_sendable(token));
         assert!(sent("access_token").is_none_or(|sent| sent == token || !is_sendable(sent)));

@@ -8,7 +8,7 @@
 //!
 //! | name | shared state | before a renewal | save |
 //! | --- | --- | --- | --- |
-//! | each for itself | none | | |
+//! | no sharing | none | | |
 //! | a shared cache | the pair | reads the table; logs in even if that fails, since a cache may be down | unconditional |
 //! | a lock without a fence | the pair, and a lock for as long as the broker's lease | takes the lock by a conditional write; waits and rereads while another instance holds it | unconditional |
 
@@ -17,8 +17,8 @@ pub(crate) mod requests;
 use crate::{Strategy, store::ANY_VERSION};
 use protocol::{
     Account, Answer, Cache, CachedRecord, Call, Context, Credentials, Effect, Event, Failure, Generation,
-    Granted, Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Renewal, Request,
-    ServedFrom, Step, Timestamp, UpstreamReply, Version, WriteOutcome,
+    Holder, Intent, IssuedToken, Lease, Lookup, Outcome, Pair, RefreshToken, Renewal, Request, ServedFrom,
+    Step, Timestamp, TokenResponse, UpstreamReply, Version, WriteOutcome,
 };
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Baseline {
 
     /// Begins the request, or starts over.
     pub(crate) fn begin(&mut self, cx: Context<'_>) -> Step {
-        if self.strategy == Strategy::EachForItself {
+        if self.strategy == Strategy::NoSharing {
             return self.try_to_renew(cx);
         }
         self.state = State::ReadingRecord;
@@ -267,7 +267,7 @@ impl Baseline {
     fn save(
         &mut self,
         cx: Context<'_>,
-        granted: Granted,
+        granted: TokenResponse,
         sent_at: Timestamp,
         secret: Option<Credentials>,
     ) -> Step {
@@ -282,7 +282,7 @@ impl Baseline {
             ..Account::default()
         };
         self.remember(cx);
-        if self.strategy == Strategy::EachForItself {
+        if self.strategy == Strategy::NoSharing {
             return answer(cx, &pair);
         }
         self.put(pair, locked.unwrap_or(ANY_VERSION))

@@ -120,7 +120,7 @@ impl Checks {
     }
 
     /// The upstream issues a new pair.
-    pub(crate) fn granted(&mut self, account: usize, now_ms: u64) {
+    pub(crate) fn pair_issued(&mut self, account: usize, now_ms: u64) {
         self.tally.renewals_ms[account].push(now_ms - START_MS);
     }
 

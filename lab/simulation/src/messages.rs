@@ -227,7 +227,7 @@ impl World {
     fn answer_call(&mut self, account: usize, call: &Call, fate: ReplyFate) -> UpstreamReply {
         let reply = self.reply_to(account, call, fate);
         if let UpstreamReply::Granted(_) = reply {
-            self.checks.granted(account, self.now_ms);
+            self.checks.pair_issued(account, self.now_ms);
         }
         self.checks.tally.limited += u64::from(matches!(reply, UpstreamReply::RateLimited(_)));
         self.checks.tally.needless_logins = self.upstream.needless_logins;

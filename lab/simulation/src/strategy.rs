@@ -9,7 +9,7 @@ pub enum Strategy {
     /// The production code.
     Broker,
     /// Every instance has its own pair.
-    EachForItself,
+    NoSharing,
     /// The table holds one pair for all. An instance that finds it expired renews it and overwrites it.
     SharedCache,
     /// A shared cache with a lock that lapses. The new pair is saved even if another instance holds the lock by then.
@@ -18,13 +18,13 @@ pub enum Strategy {
 
 impl Strategy {
     /// The common designs without the broker.
-    pub const BASELINES: [Self; 3] = [Self::EachForItself, Self::SharedCache, Self::LockWithoutFence];
+    pub const BASELINES: [Self; 3] = [Self::NoSharing, Self::SharedCache, Self::LockWithoutFence];
 
     /// The name in tables and legends.
     pub fn name(self) -> &'static str {
         match self {
             Self::Broker => "the broker",
-            Self::EachForItself => "each for itself",
+            Self::NoSharing => "no sharing",
             Self::SharedCache => "a shared cache",
             Self::LockWithoutFence => "a lock without a fence",
         }

@@ -4,8 +4,8 @@
 use crate::{Plan, SECOND, secrets::Secrets};
 use fastrand::Rng;
 use protocol::{
-    Call, Expiry, Granted, IssuedToken, LoginLimit, NewRefreshToken, Revocation, Secret, Timestamp,
-    TokenKind, UpstreamReply, millis,
+    Call, Expiry, IssuedToken, LoginLimit, NewRefreshToken, Revocation, Secret, Timestamp, TokenKind,
+    TokenResponse, UpstreamReply, millis,
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -116,7 +116,7 @@ impl Upstream {
                 let alive = |token: &usize| self.access[*token].is_alive(now_ms);
                 self.needless_logins += u64::from(self.newest.get(&account).is_some_and(alive));
                 let refresh = self.new_refresh_token(account);
-                self.grant(refresh, true, now_ms, rng)
+                self.issue(refresh, true, now_ms, rng)
             }
             Call::Refresh(IssuedToken { token, .. }, _) => {
                 let old = number(token);
@@ -130,11 +130,11 @@ impl Upstream {
                 if self.varied_answers && rng.u8(..4) == 0 {
                     self.refresh[old].arrived = false;
                     let returns_it = rng.bool();
-                    return self.grant(old, returns_it, now_ms, rng);
+                    return self.issue(old, returns_it, now_ms, rng);
                 }
                 self.refresh[old].consumed = true;
                 let new = self.new_refresh_token(self.refresh[old].account);
-                self.grant(new, true, now_ms, rng)
+                self.issue(new, true, now_ms, rng)
             }
             Call::Revoke(revocation, _) => {
                 let token = number(&revocation.token);
@@ -256,7 +256,7 @@ impl Upstream {
         number
     }
 
-    fn grant(&mut self, refresh: usize, returns_it: bool, now_ms: u64, rng: &mut Rng) -> UpstreamReply {
+    fn issue(&mut self, refresh: usize, returns_it: bool, now_ms: u64, rng: &mut Rng) -> UpstreamReply {
         let access = self.new_access_token(refresh, now_ms);
         let form = if self.varied_answers { rng.usize(..3) } else { 0 };
         self.reply(access, returns_it.then_some(refresh), now_ms, form)
@@ -269,7 +269,7 @@ impl Upstream {
             Expiry::In(Duration::from_millis(self.token_life_ms)),
             Expiry::Unknown,
         ];
-        UpstreamReply::Granted(Granted {
+        UpstreamReply::Granted(TokenResponse {
             access_token: Secret::new(access.to_string()),
             refresh_token: refresh.map_or(NewRefreshToken::Absent, |number| {
                 NewRefreshToken::Token(Secret::new(number.to_string()))

@@ -145,7 +145,7 @@ impl World {
         let mut world = Self::new(strategy, simulation);
         // A fault that begins when the shared pair is due begins at this strategy's own due time. Without a shared pair
         // there is no such time.
-        if strategy == Strategy::EachForItself {
+        if strategy == Strategy::NoSharing {
             world.faults.windows.clone_from(&trace.faults);
         }
         world.begin();

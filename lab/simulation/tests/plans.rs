@@ -346,7 +346,7 @@ fn a_herd_without_the_broker_meets_the_limit() {
         let message =
             || format!("{most} logins within 60 s; logins, 429s, failures, needless: {counts:?}; {broken:?}");
         match strategy {
-            Strategy::EachForItself | Strategy::SharedCache => {
+            Strategy::NoSharing | Strategy::SharedCache => {
                 checks.require(*most > LIMIT && counts.iter().all(|number| *number > 0), message);
                 // Only a shared refresh token is sent twice.
                 checks.require(broken.contains_key("I2") == (strategy == Strategy::SharedCache), message);

@@ -4,7 +4,7 @@
 use super::{
     client::{HttpUpstream, read},
     oauth2,
-    response::{granted, has_field, parse_grant},
+    response::{has_field, parse_tokens, token_reply},
 };
 use protocol::{ApiVersion, Client, GrantType, Origin, Revocation, Secret, TokenKind, UpstreamReply};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
@@ -35,7 +35,7 @@ impl HttpUpstream {
     ) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"email": email.expose(), "password": password.expose()});
         let response = self.post_json(origin, "/oauth/token", &body).await?;
-        granted(parse_grant(&read(response).await, &[]))
+        token_reply(parse_tokens(&read(response).await, &[]))
     }
 
     pub(super) async fn log_in_v2(
@@ -50,7 +50,7 @@ impl HttpUpstream {
         if has_field(&body, V2.refusal) {
             return Err(UpstreamReply::Unauthorized);
         }
-        granted(parse_grant(&body, &[]))
+        token_reply(parse_tokens(&body, &[]))
     }
 
     pub(super) async fn refresh(
@@ -60,7 +60,7 @@ impl HttpUpstream {
     ) -> Result<UpstreamReply, UpstreamReply> {
         let body = json!({"refresh_token": refresh_token.expose()});
         let response = self.post_json(origin, "/oauth/refresh-token", &body).await?;
-        granted(parse_grant(&read(response).await, &[]))
+        token_reply(parse_tokens(&read(response).await, &[]))
     }
 
     pub(super) async fn revoke(&self, revocation: &Revocation) -> Result<UpstreamReply, UpstreamReply> {

@@ -3,7 +3,7 @@
 
 use super::{
     client::{HttpUpstream, read},
-    response::{Code, GrantBody, granted, parse_code, parse_grant},
+    response::{OAuthError, TokenBody, parse_error, parse_tokens, token_reply},
 };
 use protocol::{
     Client, ClientAuth, Endpoints, GrantType, Revocation, Secret, TokenKind, Unclear, UpstreamReply,
@@ -75,9 +75,9 @@ impl HttpUpstream {
         }
         let (status, pause) = (response.status(), self.pause(&response));
         let body = read(response).await;
-        match parse_grant(&body, &client.answer_fields) {
-            GrantBody::NoToken => Err(explained(parse_code(&body), status, presents, pause)),
-            body => granted(body),
+        match parse_tokens(&body, &client.answer_fields) {
+            TokenBody::NoToken => Err(explained(parse_error(&body), status, presents, pause)),
+            body => token_reply(body),
         }
     }
 
@@ -87,14 +87,14 @@ impl HttpUpstream {
             return reply;
         }
         let (status, pause) = (response.status(), self.pause(&response));
-        let code = if status.is_client_error() { parse_code(&read(response).await) } else { None };
+        let code = if status.is_client_error() { parse_error(&read(response).await) } else { None };
         explained(code, status, presents, pause)
     }
 }
 
 /// The reply for a refusal, by its code, or by its status if it has no known code.
 fn explained(
-    code: Option<Code>,
+    code: Option<OAuthError>,
     status: StatusCode,
     presents: Presents,
     pause: Option<Duration>,
@@ -103,13 +103,15 @@ fn explained(
         tracing::info!(code = code.name(), "the upstream explained its refusal");
     }
     match (code, status, presents) {
-        (Some(Code::Limited), ..) => UpstreamReply::RateLimited(pause),
-        (Some(Code::Unavailable), ..) => UpstreamReply::Unclear(Unclear::Unexpected { retry_after: pause }),
-        (Some(Code::Grant), ..)
-        | (Some(Code::Client) | None, StatusCode::UNAUTHORIZED, Presents::Credentials) => {
+        (Some(OAuthError::Limited), ..) => UpstreamReply::RateLimited(pause),
+        (Some(OAuthError::Unavailable), ..) => {
+            UpstreamReply::Unclear(Unclear::Unexpected { retry_after: pause })
+        }
+        (Some(OAuthError::InvalidGrant), ..)
+        | (Some(OAuthError::Client) | None, StatusCode::UNAUTHORIZED, Presents::Credentials) => {
             UpstreamReply::Unauthorized
         }
-        (Some(Code::Client), ..) | (None, StatusCode::FORBIDDEN, Presents::Token) => {
+        (Some(OAuthError::Client), ..) | (None, StatusCode::FORBIDDEN, Presents::Token) => {
             UpstreamReply::ClientRefused
         }
         (None, ..) => UpstreamReply::Refused,

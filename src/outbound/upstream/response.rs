@@ -2,7 +2,7 @@
 
 use super::json::{Body, Fields};
 use contract::rfc3339;
-use protocol::{Expiry, Extra, Granted, NewRefreshToken, Secret, Timestamp, UpstreamReply};
+use protocol::{Expiry, Extra, NewRefreshToken, Secret, Timestamp, TokenResponse, UpstreamReply};
 use serde_json::{Value, value::RawValue};
 use std::{collections::BTreeMap, time::Duration};
 use zeroize::Zeroizing;
@@ -16,9 +16,9 @@ const LONGEST_EXTRA_BYTES: usize = 4096;
 
 /// The contents of a successful response's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GrantBody {
+pub enum TokenBody {
     /// A usable access token, and all other usable fields.
-    Granted(Granted),
+    Tokens(TokenResponse),
     /// Valid JSON without an access token.
     NoToken,
     /// Anything else. It may have held a token.
@@ -29,18 +29,18 @@ pub enum GrantBody {
 /// as the frontend token and the user. Only the access token is required, in the body's object or one within it.
 /// Unusable fields are logged and dropped; if a field is given twice, the last one counts. `answer_fields` names the
 /// fields that callers get.
-pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
+pub fn parse_tokens(body: &[u8], answer_fields: &[String]) -> TokenBody {
     let body = Body::new(body);
     let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
     let Some((access_token, fields)) = found else {
         let holds_none = |fields: Fields<'_>| fields.named("access_token").all(is_empty);
         let certainly = body.is_json && body.objects().all(holds_none);
-        return if certainly { GrantBody::NoToken } else { GrantBody::Unreadable };
+        return if certainly { TokenBody::NoToken } else { TokenBody::Unreadable };
     };
     if !body.is_json {
         tracing::warn!("the upstream's response is not valid JSON; the tokens in it are kept");
     }
-    GrantBody::Granted(Granted {
+    TokenBody::Tokens(TokenResponse {
         access_token,
         refresh_token: refresh_token(&fields),
         access_expiry: expiry(&fields, "expires_in"),
@@ -53,14 +53,14 @@ pub fn parse_grant(body: &[u8], answer_fields: &[String]) -> GrantBody {
 }
 
 /// The reply to a token request that succeeded with this body.
-pub(super) fn granted(body: GrantBody) -> Result<UpstreamReply, UpstreamReply> {
+pub(super) fn token_reply(body: TokenBody) -> Result<UpstreamReply, UpstreamReply> {
     match body {
-        GrantBody::Granted(granted) => Ok(UpstreamReply::Granted(granted)),
-        GrantBody::NoToken => {
+        TokenBody::Tokens(granted) => Ok(UpstreamReply::Granted(granted)),
+        TokenBody::NoToken => {
             tracing::info!("the upstream reported success without a token");
             Err(UpstreamReply::Refused)
         }
-        GrantBody::Unreadable => {
+        TokenBody::Unreadable => {
             tracing::info!(what = "no access token", "unreadable response from the upstream");
             Err(UpstreamReply::UNEXPECTED)
         }
@@ -76,9 +76,9 @@ pub fn has_field(body: &[u8], (name, value): (&str, &str)) -> bool {
 
 /// The meaning of a refusal's `error` (RFC 6749, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
+pub enum OAuthError {
     /// `invalid_grant`: the token or the password is not accepted.
-    Grant,
+    InvalidGrant,
     /// The client or its request is refused, whatever the grant.
     Client,
     /// Too many requests.
@@ -87,10 +87,10 @@ pub enum Code {
     Unavailable,
 }
 
-impl Code {
+impl OAuthError {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Grant => "invalid_grant",
+            Self::InvalidGrant => "invalid_grant",
             Self::Client => "client refused",
             Self::Limited => "limited",
             Self::Unavailable => "unavailable",
@@ -99,7 +99,7 @@ impl Code {
 }
 
 /// Parses a refusal. `None` if it has no known code.
-pub fn parse_code(body: &[u8]) -> Option<Code> {
+pub fn parse_error(body: &[u8]) -> Option<OAuthError> {
     let body = Body::new(body);
     let fields = body.objects().next()?;
     let field = |name| {
@@ -110,15 +110,15 @@ pub fn parse_code(body: &[u8]) -> Option<Code> {
     let says_limited =
         |text: &str| ["too many", "too_many", "rate limit", "rate_limit"].iter().any(|it| text.contains(it));
     match error.as_str() {
-        "invalid_grant" => Some(Code::Grant),
-        "slow_down" => Some(Code::Limited),
-        _ if says_limited(&error) || says_limited(&description) => Some(Code::Limited),
+        "invalid_grant" => Some(OAuthError::InvalidGrant),
+        "slow_down" => Some(OAuthError::Limited),
+        _ if says_limited(&error) || says_limited(&description) => Some(OAuthError::Limited),
         "invalid_client"
         | "invalid_scope"
         | "unauthorized_client"
         | "invalid_request"
-        | "unsupported_grant_type" => Some(Code::Client),
-        "temporarily_unavailable" | "server_error" => Some(Code::Unavailable),
+        | "unsupported_grant_type" => Some(OAuthError::Client),
+        "temporarily_unavailable" | "server_error" => Some(OAuthError::Unavailable),
         _ => None,
     }
 }
@@ -229,9 +229,9 @@ mod tests {
         }
     }
 
-    fn granted(body: impl AsRef<[u8]>) -> Granted {
-        match parse_grant(body.as_ref(), &[]) {
-            GrantBody::Granted(granted) => granted,
+    fn granted(body: impl AsRef<[u8]>) -> TokenResponse {
+        match parse_tokens(body.as_ref(), &[]) {
+            TokenBody::Tokens(granted) => granted,
             other => panic!("{other:?}: {}", String::from_utf8_lossy(body.as_ref())),
         }
     }
@@ -260,7 +260,7 @@ mod tests {
             r#"{"access_token":false}"#,
             r#"{"error":"invalid_grant","error_description":"…"}"#,
         ] {
-            assert_eq!(parse_grant(body.as_bytes(), &[]), GrantBody::NoToken, "{body}");
+            assert_eq!(parse_tokens(body.as_bytes(), &[]), TokenBody::NoToken, "{body}");
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
             br#"{"error":"invalid_grant""#,
             b"\xff\xfe",
         ] {
-            assert_eq!(parse_grant(body, &[]), GrantBody::Unreadable, "{}", String::from_utf8_lossy(body));
+            assert_eq!(parse_tokens(body, &[]), TokenBody::Unreadable, "{}", String::from_utf8_lossy(body));
         }
     }
 
@@ -355,27 +355,33 @@ mod tests {
     #[test]
     fn a_refusal_is_read_by_its_code() {
         for (body, code) in [
-            (r#"{"error":"invalid_grant","error_description":"used too many times"}"#, Some(Code::Grant)),
-            ("\u{feff}{\"error\":\"invalid_client\"}", Some(Code::Client)),
-            (r#"{"error":"invalid_scope"}"#, Some(Code::Client)),
-            (r#"{"error":"unauthorized_client"}"#, Some(Code::Client)),
-            (r#"{"error":"invalid_request"}"#, Some(Code::Client)),
-            (r#"{"error":"unsupported_grant_type"}"#, Some(Code::Client)),
-            (r#"{"error":"slow_down"}"#, Some(Code::Limited)),
+            (
+                r#"{"error":"invalid_grant","error_description":"used too many times"}"#,
+                Some(OAuthError::InvalidGrant),
+            ),
+            ("\u{feff}{\"error\":\"invalid_client\"}", Some(OAuthError::Client)),
+            (r#"{"error":"invalid_scope"}"#, Some(OAuthError::Client)),
+            (r#"{"error":"unauthorized_client"}"#, Some(OAuthError::Client)),
+            (r#"{"error":"invalid_request"}"#, Some(OAuthError::Client)),
+            (r#"{"error":"unsupported_grant_type"}"#, Some(OAuthError::Client)),
+            (r#"{"error":"slow_down"}"#, Some(OAuthError::Limited)),
             (
                 r#"{"error":"Access Denied","error_description":"You have made too many requests continuously."}"#,
-                Some(Code::Limited),
+                Some(OAuthError::Limited),
             ),
-            (r#"{"error":"invalid_request","error_description":"Too many requests"}"#, Some(Code::Limited)),
-            (r#"{"error":"rate_limit_exceeded"}"#, Some(Code::Limited)),
-            (r#"{"error":"temporarily_unavailable"}"#, Some(Code::Unavailable)),
-            (r#"{"error":"server_error"}"#, Some(Code::Unavailable)),
+            (
+                r#"{"error":"invalid_request","error_description":"Too many requests"}"#,
+                Some(OAuthError::Limited),
+            ),
+            (r#"{"error":"rate_limit_exceeded"}"#, Some(OAuthError::Limited)),
+            (r#"{"error":"temporarily_unavailable"}"#, Some(OAuthError::Unavailable)),
+            (r#"{"error":"server_error"}"#, Some(OAuthError::Unavailable)),
             (r#"{"error":"invalid_code"}"#, None),
             (r#"{"error":{"code":"invalid_grant"}}"#, None),
             ("", None),
             ("invalid_grant", None),
         ] {
-            assert_eq!(parse_code(body.as_bytes()), code, "{body}");
+            assert_eq!(parse_error(body.as_bytes()), code, "{body}");
         }
     }
 
@@ -386,7 +392,7 @@ mod tests {
             r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1}}"#
         );
         let listed = ["instance_url", "n", "long", "absent"].map(str::to_owned);
-        let GrantBody::Granted(granted) = parse_grant(body.as_bytes(), &listed) else { panic!("no grant") };
+        let TokenBody::Tokens(granted) = parse_tokens(body.as_bytes(), &listed) else { panic!("no tokens") };
         assert_eq!(granted.extra, Extra::parse(r#"{"instance_url":"https://x.example","n":1.50}"#));
     }
 

@@ -5,9 +5,9 @@ use super::{
     upstream::{send, url},
 };
 use protocol::{
-    Call, Client, ClientAuth, Credentials, Endpoints, Expiry, Extra, GrantType, Granted, IssuedToken, Login,
-    NewRefreshToken, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, Unclear, UpstreamReply,
-    UpstreamUrl, testing,
+    Call, Client, ClientAuth, Credentials, Endpoints, Expiry, Extra, GrantType, IssuedToken, Login,
+    NewRefreshToken, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, TokenResponse, Unclear,
+    UpstreamReply, UpstreamUrl, testing,
 };
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ mod responses {
     #[tokio::test]
     async fn of_success_are_read_as_servers_write_them() {
         let client = Client { answer_fields: vec!["api_domain".to_owned()], ..client(ClientAuth::Basic) };
-        let granted = UpstreamReply::Granted(Granted {
+        let granted = UpstreamReply::Granted(TokenResponse {
             access_token: Secret::from("new"),
             refresh_token: NewRefreshToken::Token(Secret::from("next")),
             access_expiry: Expiry::In(Duration::from_secs(3600)),

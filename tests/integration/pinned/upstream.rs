@@ -2,8 +2,8 @@
 
 use super::host::{Host, Received, Script, response};
 use protocol::{
-    ApiVersion, Call, ClientAuth, Credentials, Expiry, GrantType, Granted, IssuedToken, Login,
-    NewRefreshToken, Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, Unclear, UpstreamReply,
+    ApiVersion, Call, ClientAuth, Credentials, Expiry, GrantType, IssuedToken, Login, NewRefreshToken,
+    Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, TokenResponse, Unclear, UpstreamReply,
     UpstreamUrl,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -83,7 +83,7 @@ fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Script {
 }
 
 fn granted() -> UpstreamReply {
-    UpstreamReply::Granted(Granted {
+    UpstreamReply::Granted(TokenResponse {
         access_token: Secret::from("new-access"),
         refresh_token: NewRefreshToken::Token(Secret::from("new-refresh")),
         access_expiry: Expiry::In(Duration::from_secs(3600)),

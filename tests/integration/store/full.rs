@@ -2,8 +2,8 @@
 
 use super::{AT, name};
 use protocol::{
-    Account, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation, Grant,
-    GrantState, Holder, Lease, LoginLimiter, Mark, Origin, Pair, Permit, Predecessor, RefreshToken,
+    Account, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation, GrantState,
+    Holder, Lease, LoginLimiter, Mark, ObtainedBy, Origin, Pair, Permit, Predecessor, RefreshToken,
     RejectedSecret, Revocation, Secret, SecretVersion, Timestamp, TokenKind, Trial, UpstreamUrl, Usage,
     Verdict, Version,
 };
@@ -42,7 +42,7 @@ pub(super) fn full_account() -> Account {
             }),
             issued_at: AT,
             expires_at: AT.plus(Duration::from_secs(1)),
-            obtained_by: Grant::Refresh,
+            obtained_by: ObtainedBy::Refresh,
             replaces: Some(Generation(6)),
             origin: origin(),
             secret_version: Some(SecretVersion("v0".to_owned())),

@@ -91,18 +91,18 @@ fn named(decision: &Decision) -> &'static str {
 
 #[test]
 fn the_decision_table() {
-    let seen = |generation: Option<u64>| Target::Seen(generation.map(Generation));
+    let seen = |generation: Option<u64>| OperatorTarget::Seen(generation.map(Generation));
     let intents = [
-        ("token", token(None), Target::NotSeen),
-        ("token; generation 6 was rejected", token(Some(Generation(6))), Target::NotSeen),
-        ("token; generation 7 was rejected", token(Some(Generation(7))), Target::NotSeen),
-        ("replace, before the first look", Intent::Replace, Target::NotSeen),
+        ("token", token(None), OperatorTarget::NotSeen),
+        ("token; generation 6 was rejected", token(Some(Generation(6))), OperatorTarget::NotSeen),
+        ("token; generation 7 was rejected", token(Some(Generation(7))), OperatorTarget::NotSeen),
+        ("replace, before the first look", Intent::Replace, OperatorTarget::NotSeen),
         ("replace 7", Intent::Replace, seen(Some(7))),
         ("replace, there was none", Intent::Replace, seen(None)),
         ("revoke 7", Intent::Revoke, seen(Some(7))),
         ("revoke 6", Intent::Revoke, seen(Some(6))),
-        ("unblock", Intent::Unblock, Target::NotSeen),
-        ("maintain", Intent::Maintain(Task::Renew), Target::NotSeen),
+        ("unblock", Intent::Unblock, OperatorTarget::NotSeen),
+        ("maintain", Intent::Maintain(Task::Renew), OperatorTarget::NotSeen),
     ];
     let seconds = Duration::from_secs;
     let pairs = [
@@ -271,7 +271,7 @@ fn a_dead_pair_is_never_usable_whatever_its_expiry() {
 fn pending_revocations_are_finished_by_operator_and_schedule() {
     let decided = |intent, leased, pair| {
         let account = Account { pending_revocations: vec![revocation()], ..account(pair, leased, false) };
-        let progress = Progress { target: Target::Seen(Some(Generation(7))), ..Progress::default() };
+        let progress = Progress { target: OperatorTarget::Seen(Some(Generation(7))), ..Progress::default() };
         decide(&request(intent), progress, &account, cx(NOW, SPARES))
     };
     assert_eq!(decided(Intent::Revoke, false, None), Decision::Revoke { withdraw: false });
@@ -355,13 +355,13 @@ fn an_operator_revokes_no_pair_of_a_later_login() {
         let progress = Progress { target, ..Progress::default() };
         decide(&request(Intent::RevokeConfirmed), progress, &account, cx(NOW, SPARES))
     };
-    let on_trial = Target::OnTrial(spent("trial"));
+    let on_trial = OperatorTarget::OnTrial(spent("trial"));
     assert_eq!(of(on_trial, Some("trial"), vec![]), Decision::Revoke { withdraw: true });
     assert_eq!(of(on_trial, Some("trial"), vec![revocation()]), Decision::Revoke { withdraw: true });
     assert_eq!(of(on_trial, Some("later"), vec![]), Decision::Finish);
     assert_eq!(of(on_trial, Some("later"), vec![revocation()]), Decision::Revoke { withdraw: false });
     assert_eq!(of(on_trial, None, vec![]), Decision::Finish);
-    assert_eq!(of(Target::Seen(None), Some("trial"), vec![]), Decision::Finish);
+    assert_eq!(of(OperatorTarget::Seen(None), Some("trial"), vec![]), Decision::Finish);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     Account, AccountWrite, Adoption, Answer, Call, Context, Credentials, Failure, Intent, IssuedToken, Mark,
     Notice, Outcome, ServedFrom, Timestamp, Unclear, UpstreamFault, UpstreamReply, Withheld, adoption,
     choose,
-    grant::{granted, settled_at},
+    grant::{renewed, settled_at},
 };
 
 impl MarkAttempt {
@@ -120,7 +120,7 @@ impl Flow {
         match reply {
             UpstreamReply::Granted(reply) => {
                 let (fence, sent_at) = (held.fence(), self.sent_at(cx, &reply));
-                let (pair, state) = granted(&held.account, &choice, &secret, reply, fence, sent_at);
+                let (pair, state) = renewed(&held.account, &choice, &secret, reply, fence, sent_at);
                 held.account.grant = Some(Box::new(state));
                 Self::obtained(cx, held, pair)
             }

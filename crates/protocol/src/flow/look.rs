@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Account, Answer, CachedRecord, Context, Decision, Draw, Failure, Intent, LimiterName, LoginLimiter,
-    Lookup, Outcome, Read, STORE_TIMEOUT, ServedFrom, StoreError, Target, Timestamp, decide,
+    Lookup, OperatorTarget, Outcome, Read, STORE_TIMEOUT, ServedFrom, StoreError, Timestamp, decide,
     policy::WRITE_RETRY,
 };
 use std::time::Duration;
@@ -64,8 +64,8 @@ impl Flow {
         let account = self.account(cx);
         let by_an_operator =
             matches!(self.request.intent, Intent::Replace | Intent::Revoke | Intent::RevokeConfirmed);
-        if by_an_operator && self.progress.target == Target::NotSeen {
-            self.progress.target = Target::of(&account);
+        if by_an_operator && self.progress.target == OperatorTarget::NotSeen {
+            self.progress.target = OperatorTarget::of(&account);
         }
         let draw = if self.early_refresh { Draw(0) } else { cx.draw };
         match decide(&self.request, self.progress, &account, Context { draw, ..cx }) {
@@ -80,20 +80,20 @@ impl Flow {
             Decision::Refresh(refresh_token)
                 if self.request.intent != Intent::Replace && !refresh_token.origin.needs_client() =>
             {
-                self.not_yet(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token, None)))
+                self.before_lease(cx, true).unwrap_or(Next::Acquire(Purpose::Refresh(refresh_token, None)))
             }
             Decision::Refresh(_) | Decision::LogIn => {
-                self.not_yet(cx, true).unwrap_or_else(|| self.check_secret(cx))
+                self.before_lease(cx, true).unwrap_or_else(|| self.check_secret(cx))
             }
             Decision::Probe(access_token) => {
-                self.not_yet(cx, false).unwrap_or(Next::Acquire(Purpose::Probe(access_token)))
+                self.before_lease(cx, false).unwrap_or(Next::Acquire(Purpose::Probe(access_token)))
             }
             Decision::Unblock => {
                 self.progress.unblocked = true;
                 Self::write_record(cx, account.unblocked(), Ending::Unblocked)
             }
             Decision::Revoke { withdraw } => {
-                self.in_time(cx).unwrap_or(Next::Acquire(Purpose::Revoke { withdraw }))
+                self.end_if_too_late(cx).unwrap_or(Next::Acquire(Purpose::Revoke { withdraw }))
             }
         }
     }
@@ -133,9 +133,9 @@ impl Flow {
     }
 
     /// The step before taking the lease for a renewal or a probe: the end of the request if too little time is left, or
-    /// the contention jitter.
-    fn not_yet(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
-        self.in_time(cx).or_else(|| self.jitter(cx, renews))
+    /// the contention jitter. `None` if the lease can be taken now.
+    fn before_lease(&mut self, cx: Context<'_>, renews: bool) -> Option<Next> {
+        self.end_if_too_late(cx).or_else(|| self.jitter(cx, renews))
     }
 
     /// The contention jitter: a request that may be part of a herd pauses once before it takes the lease, and rereads
@@ -154,10 +154,10 @@ impl Flow {
         Some(self.pause(cx.now.plus(span)))
     }
 
-    /// Ends the flow if too little time is left for an upstream call and a write.
-    fn in_time(&self, cx: Context<'_>) -> Option<Next> {
-        let in_time = cx.policy.has_time_for_a_renewal(cx.now, self.request.ends(cx));
-        (!in_time).then(|| self.finish(cx, Failure::TooLittleTime))
+    /// The end of the flow, if too little time is left for an upstream call and a write.
+    fn end_if_too_late(&self, cx: Context<'_>) -> Option<Next> {
+        let has_time = cx.policy.has_time_for_a_renewal(cx.now, self.request.ends(cx));
+        (!has_time).then(|| self.finish(cx, Failure::TooLittleTime))
     }
 
     /// Waits for the holder of the lease, with growing pauses, never beyond the caller's deadline.

@@ -6,8 +6,8 @@ use super::{
     state::{Attempt, BlockAttempt, Ending, Held, Next, Permitted},
 };
 use crate::{
-    Context, Cooldown, Credentials, Expiry, Failure, Granted, LimiterName, Notice, Pair, RejectedSecret,
-    Renewal, SecretError, Timestamp, Unclear, UpstreamFault, UpstreamReply, Verdict,
+    Context, Cooldown, Credentials, Expiry, Failure, LimiterName, Notice, Pair, RejectedSecret, Renewal,
+    SecretError, Timestamp, TokenResponse, Unclear, UpstreamFault, UpstreamReply, Verdict,
 };
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl Flow {
     }
 
     /// Saves a new pair.
-    fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: Granted, renewal: Renewal) -> Next {
+    fn granted(&mut self, cx: Context<'_>, mut held: Held, granted: TokenResponse, renewal: Renewal) -> Next {
         let sent_at = self.sent_at(cx, &granted);
         if matches!(renewal, Renewal::Login(_)) {
             held.account.rejected_secret = None;
@@ -141,7 +141,7 @@ impl Flow {
     }
 
     /// When the request of this reply left.
-    pub(super) fn sent_at(&mut self, cx: Context<'_>, granted: &Granted) -> Timestamp {
+    pub(super) fn sent_at(&mut self, cx: Context<'_>, granted: &TokenResponse) -> Timestamp {
         // The clocks may disagree by now. The earlier one never makes a token live longer.
         let sent_at = self.requested_at.wall.min(cx.at(self.requested_at.uptime));
         if granted.access_expires_at(sent_at).is_none() {

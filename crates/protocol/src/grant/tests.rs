@@ -290,7 +290,7 @@ fn a_new_grant_waits_for_no_call_of_the_old_one() {
     let secret = secret("v2", "another", Duration::ZERO);
     let choice = choose(&account, &secret, cx(NOW)).unwrap();
     account.grant = account.grant.map(|state| Box::new(state.marked(&choice, mark(NOW), Duration::ZERO)));
-    let reply = |refresh_token| Granted {
+    let reply = |refresh_token| TokenResponse {
         access_token: "access".into(),
         refresh_token,
         access_expiry: Expiry::Unknown,
@@ -302,7 +302,7 @@ fn a_new_grant_waits_for_no_call_of_the_old_one() {
         (NewRefreshToken::Absent, GrantHealth::Sound),
         (NewRefreshToken::Unusable, GrantHealth::InDoubt),
     ] {
-        let (_, state) = granted(&account, &choice, &secret, reply(refresh_token), Generation(8), NOW);
+        let (_, state) = renewed(&account, &choice, &secret, reply(refresh_token), Generation(8), NOW);
         assert_eq!((state.health(), state.send_after, state.trial), (health, None, None));
     }
 }
@@ -373,14 +373,14 @@ fn the_end_of_a_grant_is_announced_if_its_tokens_lived_long() {
         let expires_at = Some(pair.issued_at.plus(day * earlier));
         pair.refresh_token = Some(RefreshToken { expires_at, ..testing::refresh_token("refresh") });
         let choice = choose(&account, &secret, cx(NOW)).unwrap();
-        let reply = Granted {
+        let reply = TokenResponse {
             access_token: "access".into(),
             refresh_token: NewRefreshToken::Token("another".into()),
             access_expiry: Expiry::Unknown,
             refresh_expiry: Expiry::In(day * 3),
             extra: None,
         };
-        granted(&account, &choice, &secret, reply, Generation(9), NOW).0.session_ends_at()
+        renewed(&account, &choice, &secret, reply, Generation(9), NOW).0.session_ends_at()
     };
     assert_eq!(warned_of(90), Some(NOW.plus(day * 3)));
     assert_eq!(warned_of(3), None, "it would always be about to end");

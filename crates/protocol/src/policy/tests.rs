@@ -22,10 +22,10 @@ fn pair(generation: u64, left: Duration) -> Pair {
 fn a_stored_instant_lies_no_further_ahead_than_its_kind_can() {
     let margin = Duration::from_secs(60);
     for (kind, longest) in [
-        (Kind::Lease, HOUR / 6),
-        (Kind::Permit, Duration::from_secs(3_770)),
-        (Kind::Pause, HOUR + HOUR / 10),
-        (Kind::SecretRetry, 24 * HOUR + 24 * HOUR / 10),
+        (InstantKind::Lease, HOUR / 6),
+        (InstantKind::Permit, Duration::from_secs(3_770)),
+        (InstantKind::Pause, HOUR + HOUR / 10),
+        (InstantKind::SecretRetry, 24 * HOUR + 24 * HOUR / 10),
     ] {
         let ahead = |span| lies_ahead(kind, NOW.plus(span), NOW);
         assert!(ahead(ms(1)) && ahead(longest + margin), "{kind:?}");

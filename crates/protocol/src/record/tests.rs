@@ -1,7 +1,7 @@
 //! Names, versions, and when a record may be deleted.
 
 use super::*;
-use crate::{Expiry, Granted, NewRefreshToken, Renewal, testing};
+use crate::{Expiry, NewRefreshToken, Renewal, TokenResponse, testing};
 
 #[test]
 fn a_secret_version_is_printed_as_secrets_manager_names_it() {
@@ -32,7 +32,7 @@ fn a_consumed_mark_is_taken_back() {
 fn operators_are_warned_of_the_end_of_a_long_session_only() {
     let day = Duration::from_secs(86_400);
     let at = |days: u32| Timestamp::from_millis(1_000).plus(day * days);
-    let granted = |life: Option<u32>| Granted {
+    let granted = |life: Option<u32>| TokenResponse {
         access_token: Secret::from("access"),
         refresh_token: NewRefreshToken::Token(Secret::from("refresh")),
         access_expiry: Expiry::Unknown,

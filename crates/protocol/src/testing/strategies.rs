@@ -4,11 +4,11 @@
 
 use crate::{
     Account, AccountName, ApiVersion, ClientAuth, Cooldown, CooldownReason, Credentials, Effect, Endpoints,
-    Event, Expiry, Extra, Fingerprint, Generation, Grant, GrantState, GrantType, Granted, Holder, Intent,
-    Lease, Login, LoginLimiter, Mark, Moment, NewRefreshToken, Origin, Pair, Permit, Policy, Predecessor,
-    Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError, SecretVersion,
-    StoreError, Target, Task, Timestamp, TokenKind, Trial, UpstreamFault, UpstreamReply, UpstreamUrl, Usage,
-    Verdict, Version, WriteOutcome, testing,
+    Event, Expiry, Extra, Fingerprint, Generation, GrantState, GrantType, Holder, Intent, Lease, Login,
+    LoginLimiter, Mark, Moment, NewRefreshToken, ObtainedBy, OperatorTarget, Origin, Pair, Permit, Policy,
+    Predecessor, Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError,
+    SecretVersion, StoreError, Task, Timestamp, TokenKind, TokenResponse, Trial, UpstreamFault,
+    UpstreamReply, UpstreamUrl, Usage, Verdict, Version, WriteOutcome, testing,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 
 /// Pairs in every state, whose instants are in any order.
 pub fn pair() -> impl Strategy<Value = Pair> {
-    let grant = prop_oneof![Just(Grant::Login), Just(Grant::Refresh)];
+    let grant = prop_oneof![Just(ObtainedBy::Login), Just(ObtainedBy::Refresh)];
     let tokens = (generation(), secret(), refresh_token(), verdict());
     let secret_version = option::of("[a-z]{1,8}".prop_map(SecretVersion));
     let history = (instant(), instant(), grant, option::of(generation()), origin(), secret_version);
@@ -180,9 +180,9 @@ pub fn request() -> impl Strategy<Value = Request> {
 /// What a flow may have found out when it decides.
 pub fn progress() -> impl Strategy<Value = Progress> {
     let target = prop_oneof![
-        Just(Target::NotSeen),
-        option::of(generation()).prop_map(Target::Seen),
-        any::<u64>().prop_map(|token| Target::OnTrial(Fingerprint(token))),
+        Just(OperatorTarget::NotSeen),
+        option::of(generation()).prop_map(OperatorTarget::Seen),
+        any::<u64>().prop_map(|token| OperatorTarget::OnTrial(Fingerprint(token))),
     ];
     (target, any::<bool>(), any::<bool>()).prop_map(|(target, tried_revocations, unblocked)| Progress {
         target,
@@ -363,7 +363,7 @@ fn reply() -> impl Strategy<Value = UpstreamReply> {
     };
     let granted = (secret(), new_refresh_token(), expiry(), expiry(), extra()).prop_map(
         |(access_token, refresh_token, access_expiry, refresh_expiry, extra)| {
-            UpstreamReply::Granted(Granted {
+            UpstreamReply::Granted(TokenResponse {
                 access_token,
                 refresh_token,
                 access_expiry,

@@ -1,7 +1,7 @@
 //! An authorization server: rotation, reuse detection, grace periods.
 
 use crate::setting::{Behaviour, GRACE, Grace, Setting};
-use token_broker_protocol::{Expiry, Granted, NewRefreshToken, Secret, Timestamp, UpstreamReply};
+use token_broker_protocol::{Expiry, NewRefreshToken, Secret, Timestamp, TokenResponse, UpstreamReply};
 
 /// What the server knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -89,7 +89,7 @@ impl Server {
 
     fn reply(&self, refresh: Option<usize>, access: usize, now: Timestamp) -> UpstreamReply {
         let left = self.access_tokens[access].expires_at.since(now);
-        UpstreamReply::Granted(Granted {
+        UpstreamReply::Granted(TokenResponse {
             access_token: access_token(access),
             refresh_token: refresh
                 .map_or(NewRefreshToken::Absent, |number| NewRefreshToken::Token(refresh_token(number))),

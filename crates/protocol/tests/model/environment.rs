@@ -9,8 +9,8 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Call, Credentials, Effect, Event, Granted, Intent, IssuedToken, NewRefreshToken, Secret,
-    SecretError, StoreError, TokenKind, Unclear, UpstreamReply, WriteOutcome,
+    Account, Call, Credentials, Effect, Event, Intent, IssuedToken, NewRefreshToken, Secret, SecretError,
+    StoreError, TokenKind, TokenResponse, Unclear, UpstreamReply, WriteOutcome,
 };
 
 /// How an effect is performed. All except the first are faults.
@@ -218,7 +218,7 @@ impl Fleet {
 
     fn send(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) -> UpstreamReply {
         if matches!(call, Call::Login(_) | Call::Refresh(..)) {
-            self.check_grant(world, who, account, call, fate);
+            self.check_renewal(world, who, account, call, fate);
         }
         if fate == Fate::Failed {
             return UpstreamReply::NeverLeft;
@@ -293,7 +293,7 @@ impl Fleet {
         UpstreamReply::Granted(granted)
     }
 
-    fn issue(&self, world: &mut World, account: usize) -> Granted {
+    fn issue(&self, world: &mut World, account: usize) -> TokenResponse {
         let granted = world.issue(account, self.setting.lifetime);
         self.check_renewals(world, account);
         granted

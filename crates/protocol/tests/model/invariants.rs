@@ -21,7 +21,14 @@ const SHORTEST_COOLDOWN: Duration = Duration::from_secs(1);
 impl Fleet {
     /// A refresh or a login is about to leave. I8: not before the cooldown of a failed one is over, as far as the
     /// clocks agree.
-    pub(crate) fn check_grant(&self, world: &mut World, who: usize, account: usize, call: &Call, fate: Fate) {
+    pub(crate) fn check_renewal(
+        &self,
+        world: &mut World,
+        who: usize,
+        account: usize,
+        call: &Call,
+        fate: Fate,
+    ) {
         let fastest_clock = world.now.plus(self.setting.clock_difference());
         let cooldown_until = world.accounts[account].cooldown_until;
         world.demand(cooldown_until.is_none_or(|until| until <= fastest_clock), Invariant::CooldownIsKept);

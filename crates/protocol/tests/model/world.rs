@@ -7,9 +7,9 @@ use crate::{
 };
 use std::time::Duration;
 use token_broker_protocol::{
-    Account, Cache, Context, Credentials, Draw, Expiry, Generation, Granted, Holder, LoginLimiter, Moment,
-    NewRefreshToken, Pair, Policy, RefreshToken, Secret, SecretVersion, StoreClock, Timestamp, Version,
-    testing,
+    Account, Cache, Context, Credentials, Draw, Expiry, Generation, Holder, LoginLimiter, Moment,
+    NewRefreshToken, Pair, Policy, RefreshToken, Secret, SecretVersion, StoreClock, Timestamp, TokenResponse,
+    Version, testing,
 };
 
 /// One state of the model.
@@ -293,7 +293,7 @@ impl World {
     }
 
     /// The upstream issues a new pair.
-    pub(crate) fn issue(&mut self, account: usize, lifetime: Duration) -> Granted {
+    pub(crate) fn issue(&mut self, account: usize, lifetime: Duration) -> TokenResponse {
         let number = self.sessions.len();
         let expires_at = self.now.plus(lifetime);
         self.sessions.push(Session {
@@ -306,7 +306,7 @@ impl World {
             handed_out: false,
             withdrawn: false,
         });
-        Granted {
+        TokenResponse {
             access_token: access_token(number),
             refresh_token: NewRefreshToken::Token(refresh_token(number)),
             access_expiry: Expiry::In(lifetime),

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use protocol::{
-    Account, AccountName, Call, Effect, Event, Expiry, Failure, Generation, Granted, Holder, Intent,
-    LoginLimiter, NewRefreshToken, Outcome, Policy, Request, Secret, ServedFrom, Timestamp, UpstreamReply,
+    Account, AccountName, Call, Effect, Event, Expiry, Failure, Generation, Holder, Intent, LoginLimiter,
+    NewRefreshToken, Outcome, Policy, Request, Secret, ServedFrom, Timestamp, TokenResponse, UpstreamReply,
     WriteOutcome,
 };
 use std::{
@@ -303,7 +303,7 @@ impl Bench {
                 applied(met)
             }
             Effect::Send { call, .. } => Event::Replied(match call {
-                Call::Login(_) | Call::Refresh(..) => self.grant(),
+                Call::Login(_) | Call::Refresh(..) => self.issue(),
                 Call::Revoke(..) => UpstreamReply::Revoked,
                 Call::Probe(_) => UpstreamReply::Alive,
             }),
@@ -311,9 +311,9 @@ impl Bench {
         }
     }
 
-    pub(crate) fn grant(&mut self) -> UpstreamReply {
+    pub(crate) fn issue(&mut self) -> UpstreamReply {
         self.tokens += 1;
-        UpstreamReply::Granted(Granted {
+        UpstreamReply::Granted(TokenResponse {
             access_token: Secret::new(format!("access {}", self.tokens)),
             refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {}", self.tokens))),
             access_expiry: Expiry::At(Timestamp::from_millis(self.now_ms).plus(TOKEN_LIFE)),

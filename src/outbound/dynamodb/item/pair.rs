@@ -9,8 +9,8 @@ use super::{
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
-    ApiVersion, Endpoints, Extra, Generation, Grant, Origin, Pair, RefreshToken, Revocation, SecretVersion,
-    TokenKind, Verdict, millis,
+    ApiVersion, Endpoints, Extra, Generation, ObtainedBy, Origin, Pair, RefreshToken, Revocation,
+    SecretVersion, TokenKind, Verdict, millis,
 };
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub(super) fn from_pair(pair: &Pair) -> Item {
         text(
             "obtained_by",
             match pair.obtained_by {
-                Grant::Login => "login",
-                Grant::Refresh => "refresh",
+                ObtainedBy::Login => "login",
+                ObtainedBy::Refresh => "refresh",
             },
         ),
     ]);
@@ -46,8 +46,8 @@ pub(super) fn to_pair(item: &Item) -> Result<Pair, ItemError> {
         issued_at: required(item, "issued_at_ms", get_instant)?,
         expires_at: required(item, "expires_at_ms", get_instant)?,
         obtained_by: required(item, "obtained_by", |value| match get_text(value)? {
-            "login" => Some(Grant::Login),
-            "refresh" => Some(Grant::Refresh),
+            "login" => Some(ObtainedBy::Login),
+            "refresh" => Some(ObtainedBy::Refresh),
             _ => None,
         })?,
         replaces: optional(item, "replaces", get_number)?.map(Generation),
@@ -193,7 +193,7 @@ mod tests {
             refresh_token,
             issued_at: AT,
             expires_at: AT,
-            obtained_by: Grant::Login,
+            obtained_by: ObtainedBy::Login,
             replaces: None,
             origin: Origin::Convirza {
                 api_version: ApiVersion::V2,

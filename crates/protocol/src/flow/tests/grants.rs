@@ -186,7 +186,8 @@ fn a_token_without_a_successor_keeps_its_expiry() {
         pair.origin = testing::grant("v1", bootstrap).origin;
         pair.refresh_token.as_mut().unwrap().expires_at = until;
         world.account.grant = Some(Box::default());
-        let reply = UpstreamReply::Granted(Granted { refresh_token: NewRefreshToken::Absent, ..granted(1) });
+        let reply =
+            UpstreamReply::Granted(TokenResponse { refresh_token: NewRefreshToken::Absent, ..granted(1) });
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
         world.run(&mut flow, answering("refresh", reply)).unwrap();
         let kept = RefreshToken { expires_at: expiry, ..testing::refresh_token(bootstrap) };

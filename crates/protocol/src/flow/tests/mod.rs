@@ -21,9 +21,9 @@ mod transitions;
 use super::{state::*, *};
 use crate::{
     Account, AccountName, Answer, ApiVersion, Call, Cooldown, CooldownReason, Credentials, Draw, Expiry,
-    Generation, Grant, Granted, Holder, Intent, Lease, LoginLimiter, LoginLimits, NewRefreshToken, Origin,
+    Generation, Holder, Intent, Lease, LoginLimiter, LoginLimits, NewRefreshToken, ObtainedBy, Origin,
     Outcome, Policy, Revocation, STORE_RETRY, STORE_TIMEOUT, Secret, SecretError, StoreError, Task,
-    TokenKind, UpstreamReply, Verdict, Version, WriteOutcome, testing,
+    TokenKind, TokenResponse, UpstreamReply, Verdict, Version, WriteOutcome, testing,
 };
 use std::time::Duration;
 
@@ -245,8 +245,8 @@ fn credentials(version: &str) -> Credentials {
     testing::credentials(version)
 }
 
-fn granted(number: u64) -> Granted {
-    Granted {
+fn granted(number: u64) -> TokenResponse {
+    TokenResponse {
         access_token: Secret::new(format!("access {number}")),
         refresh_token: NewRefreshToken::Token(Secret::new(format!("refresh {number}"))),
         access_expiry: Expiry::In(WEEK),

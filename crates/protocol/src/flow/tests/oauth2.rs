@@ -73,7 +73,7 @@ mod a_refresh {
             ["read account", "read account", "read secret", "write account", "refresh", "write account"]
         );
         assert_eq!(clients, [Some(testing::client("id", "secret", ClientAuth::Basic))]);
-        assert_eq!((&world.pair().origin, world.pair().obtained_by), (&origin(), Grant::Refresh));
+        assert_eq!((&world.pair().origin, world.pair().obtained_by), (&origin(), ObtainedBy::Refresh));
     }
 
     #[test]

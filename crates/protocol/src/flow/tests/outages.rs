@@ -212,7 +212,7 @@ fn a_failure_is_recorded_and_the_cooldown_grows() {
 #[test]
 fn a_pair_that_arrives_nearly_expired_counts_as_a_failure() {
     let mut world = World::new();
-    let brief = Granted { access_expiry: Expiry::In(Duration::from_secs(2)), ..granted(1) };
+    let brief = TokenResponse { access_expiry: Expiry::In(Duration::from_secs(2)), ..granted(1) };
     let failure = fails(&mut world, "login", UpstreamReply::Granted(brief));
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }));
     assert!(world.account.cooldown.is_some_and(

@@ -11,7 +11,7 @@ fn a_pair_that_expires_is_refreshed_not_logged_in_again() {
         ["read account", "pause", "read account", "write account", "refresh", "write account"]
     );
     assert!(answer.generation > Generation(7));
-    assert_eq!(world.pair().obtained_by, Grant::Refresh);
+    assert_eq!(world.pair().obtained_by, ObtainedBy::Refresh);
     assert!(!world.consumed());
 }
 
@@ -77,7 +77,7 @@ fn a_dead_refresh_token_leads_to_a_login_under_the_same_lease() {
         ]
     );
     assert_eq!(answer.served_from, ServedFrom::Upstream);
-    assert_eq!(world.pair().obtained_by, Grant::Login);
+    assert_eq!(world.pair().obtained_by, ObtainedBy::Login);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_refresh_does_not_clear_the_rejected_secret() {
     world.token().unwrap();
     assert_eq!(
         (world.pair().obtained_by, &world.account.rejected_secret),
-        (Grant::Refresh, &rejected_secret)
+        (ObtainedBy::Refresh, &rejected_secret)
     );
 }
 
@@ -261,18 +261,19 @@ fn a_token_that_no_record_can_hold_is_dropped() {
     let of_bytes = |bytes| Secret::new("x".repeat(bytes));
     let long = || of_bytes(crate::MAX_TOKEN_BYTES + 1);
     let mut world = World::new();
-    let longest = Granted { access_token: of_bytes(crate::MAX_TOKEN_BYTES), ..granted(1) };
+    let longest = TokenResponse { access_token: of_bytes(crate::MAX_TOKEN_BYTES), ..granted(1) };
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     assert!(world.run(&mut flow, answering("login", UpstreamReply::Granted(longest))).is_ok());
     let mut world = World::new();
     let access_token = long();
-    let failure = fails(&mut world, "login", UpstreamReply::Granted(Granted { access_token, ..granted(1) }));
+    let failure =
+        fails(&mut world, "login", UpstreamReply::Granted(TokenResponse { access_token, ..granted(1) }));
     assert!(matches!(failure, Failure::UpstreamUnavailable { .. }), "{failure:?}");
     assert!(world.account.cooldown.is_some());
     // The access token is kept, and the refresh token that was sent stays consumed.
     let mut world = World::with_pair(Duration::from_secs(30));
     let refresh_token = NewRefreshToken::Token(long());
-    let reply = UpstreamReply::Granted(Granted { refresh_token, ..granted(1) });
+    let reply = UpstreamReply::Granted(TokenResponse { refresh_token, ..granted(1) });
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());
     let answer = world.run(&mut flow, answering("refresh", reply)).unwrap();
     assert_eq!((answer.access_token.expose(), world.consumed()), ("access 1", true));
@@ -284,7 +285,7 @@ fn an_impossible_expiry_of_a_refresh_token_is_reported() {
     let noticed = |refresh_expiry| {
         let mut world = World::new();
         let mut flow = Flow::new(world.request(TOKEN), Cache::default());
-        let reply = UpstreamReply::Granted(Granted { refresh_expiry, ..granted(1) });
+        let reply = UpstreamReply::Granted(TokenResponse { refresh_expiry, ..granted(1) });
         world.run(&mut flow, answering("login", reply)).unwrap();
         flow.take_notices().contains(&Notice::RefreshExpiryDropped)
     };

@@ -58,7 +58,7 @@ fn a_revocation_never_ends_the_current_pair() {
     world.run(&mut operator, answering("revoke", UpstreamReply::NeverLeft)).unwrap();
     assert_eq!(world.pending(), ["refresh 0", "access 0"]);
     // A login of the same user returns the existing session.
-    let same = Granted {
+    let same = TokenResponse {
         access_token: Secret::from("access 0"),
         refresh_token: NewRefreshToken::Token(Secret::from("refresh 0")),
         ..granted(1)

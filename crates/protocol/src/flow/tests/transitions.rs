@@ -6,7 +6,7 @@
 //! their own.
 
 use super::*;
-use crate::{AccountWrite, Target};
+use crate::{AccountWrite, OperatorTarget};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write,
@@ -135,7 +135,7 @@ impl Visit {
                 .map(|grant| (std::mem::discriminant(&grant.health()), grant.trial.is_some())),
         );
         let flags = [
-            flow.progress.target == Target::NotSeen,
+            flow.progress.target == OperatorTarget::NotSeen,
             flow.progress.tried_revocations,
             flow.jittered,
             flow.orphan.is_some(),
@@ -206,7 +206,7 @@ impl Visit {
                 let replies: &[UpstreamReply] = match call {
                     Call::Login(_) | Call::Refresh(..) => &[
                         UpstreamReply::Granted(granted(1)),
-                        UpstreamReply::Granted(Granted {
+                        UpstreamReply::Granted(TokenResponse {
                             access_expiry: Expiry::In(Duration::from_secs(2)),
                             ..granted(2)
                         }),

@@ -39,7 +39,7 @@ impl Shared {
             }
         }
         let mut secret = account.secret.clone();
-        if let Some(url) = self.grants_url.as_ref().filter(|_| account.kind.by_person) {
+        if let Some(url) = self.grants_url.as_ref().filter(|_| account.rules.by_person) {
             let grant = self.client.post(url).send().await.expect("the server answers").bytes().await;
             let grant: Value = serde_json::from_slice(&grant.expect("the server answers")).expect("JSON");
             secret["refresh_token"] = grant["refresh_token"].clone();

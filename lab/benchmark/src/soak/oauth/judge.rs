@@ -17,7 +17,7 @@ pub(super) struct Timing {
 
 /// What the rules need to know about an account.
 #[derive(Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct GrantRules {
     /// Only a person can renew its grant.
     pub(super) by_person: bool,
     /// How long the server accepts a used refresh token again.
@@ -47,12 +47,12 @@ pub(super) struct Verdict {
     pub(super) broken: Vec<String>,
 }
 
-pub(super) fn judge(record: &Record, accounts: &BTreeMap<String, Kind>, timing: Timing) -> Verdict {
+pub(super) fn judge(record: &Record, accounts: &BTreeMap<String, GrantRules>, timing: Timing) -> Verdict {
     let judge = Judge { record, timing };
     let mut verdict = Verdict::default();
-    for (account, kind) in accounts {
-        judge.resends(account, *kind, &mut verdict);
-        judge.losses(account, *kind, &mut verdict);
+    for (account, rules) in accounts {
+        judge.resends(account, *rules, &mut verdict);
+        judge.losses(account, *rules, &mut verdict);
         judge.answers(account, &mut verdict);
     }
     verdict
@@ -73,13 +73,13 @@ impl Judge<'_> {
     }
 
     /// No refresh token is sent again unless a rule allows it.
-    fn resends(&self, account: &str, kind: Kind, verdict: &mut Verdict) {
+    fn resends(&self, account: &str, rules: GrantRules, verdict: &mut Verdict) {
         let mut sent: Vec<&Exchange> = Vec::new();
         for exchange in self.exchanges(account).filter(|exchange| exchange.token.is_some()) {
             let earlier: Vec<_> =
                 sent.iter().copied().filter(|earlier| earlier.token == exchange.token).collect();
             if let Some(first) = earlier.first() {
-                match self.allows(kind, &earlier, exchange) {
+                match self.allows(rules, &earlier, exchange) {
                     Ok(reason) => *verdict.resends.entry(reason).or_default() += 1,
                     Err(reason) => verdict.broken.push(format!(
                         "{account}: {:?} was sent again after {:.1} s, {reason}; before: {}",
@@ -95,7 +95,7 @@ impl Judge<'_> {
 
     fn allows(
         &self,
-        kind: Kind,
+        rules: GrantRules,
         earlier: &[&Exchange],
         resend: &Exchange,
     ) -> Result<&'static str, &'static str> {
@@ -111,13 +111,13 @@ impl Judge<'_> {
             }
         }
         let (Some(settled_at), Some(first)) = (settled_at, earlier.first()) else { return Ok(reason) };
-        if !kind.by_person {
+        if !rules.by_person {
             return Err("though a login repairs the grant");
         }
         if resend.arrived_at < settled_at {
             return Err("though an earlier call was not settled");
         }
-        if resend.arrived_at < first.arrived_at + kind.resend_within {
+        if resend.arrived_at < first.arrived_at + rules.resend_within {
             return Ok("(i) the provider's grace");
         }
         if self.has_nothing_to_lose(resend) {
@@ -186,7 +186,7 @@ impl Judge<'_> {
     }
 
     /// A grant is lost only if the server carried out a call whose reply was lost, and gives no grace.
-    fn losses(&self, account: &str, kind: Kind, verdict: &mut Verdict) {
+    fn losses(&self, account: &str, rules: GrantRules, verdict: &mut Verdict) {
         let grants = self.record.grants.iter().filter(|(name, _)| name == account).map(|(_, at)| *at);
         let grants: Vec<_> = grants.collect();
         for (number, begins_at) in grants.iter().enumerate() {
@@ -202,7 +202,7 @@ impl Judge<'_> {
             let Some(lost) = lost else { continue };
             let excuse = self.exchanges(account).find(|exchange| {
                 (*begins_at..lost.at).contains(&exchange.arrived_at)
-                    && exchange.arrived_at + kind.resend_within < lost.at
+                    && exchange.arrived_at + rules.resend_within < lost.at
                     && self.may_have_cost_the_grant(exchange)
             });
             match excuse {

@@ -15,7 +15,7 @@ mod record;
 use crate::{AWS, RECOVERY, build_function, process::Setting};
 use caller::{Caller, Shared, Tally};
 use emulators::{Ports, World, aws::Operations, convirza::Settings};
-use judge::{Kind, Timing, Verdict, judge};
+use judge::{GrantRules, Timing, Verdict, judge};
 use proxy::{Endpoints, Proxy};
 use record::Record;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ struct Account {
     name: String,
     /// With the proxy's URLs.
     secret: Value,
-    kind: Kind,
+    rules: GrantRules,
     /// Where callers try their token: the server itself.
     probe_url: Option<String>,
 }
@@ -113,11 +113,11 @@ impl Trial {
             recovered &= caller.serves_again(ceased + RECOVERY).await;
             tallies.push(caller.tally);
         }
-        let kinds = shared.accounts.iter().map(|account| (account.name.clone(), account.kind)).collect();
+        let rules = shared.accounts.iter().map(|account| (account.name.clone(), account.rules)).collect();
         let timing =
             Timing { upstream_timeout: UPSTREAM_TIMEOUT, clock_margin: CLOCK_MARGIN, deadline: DEADLINE };
         let record = record.lock().unwrap();
-        let mut verdict = judge(&record, &kinds, timing);
+        let mut verdict = judge(&record, &rules, timing);
         if !recovered {
             verdict.broken.push(format!("a process did not serve again within {} s", RECOVERY.as_secs()));
         }
@@ -135,7 +135,7 @@ fn endpoints(secret: &Value) -> Endpoints {
 
 /// The account with the proxy's URLs.
 fn account(name: &str, secret: &Value, proxy: &Proxy) -> Account {
-    let kind = Kind {
+    let rules = GrantRules {
         by_person: secret["grant"] == "refresh_token",
         resend_within: Duration::from_secs(secret["resend_within_seconds"].as_u64().unwrap_or_default()),
     };
@@ -144,7 +144,7 @@ fn account(name: &str, secret: &Value, proxy: &Proxy) -> Account {
         behind[format!("{endpoint}_url")] = format!("http://{}/{name}/{endpoint}", proxy.host()).into();
     }
     let probe_url = secret["probe_url"].as_str().map(str::to_owned);
-    Account { name: name.to_owned(), secret: behind, kind, probe_url }
+    Account { name: name.to_owned(), secret: behind, rules, probe_url }
 }
 
 fn environment(world: &World, proxy: &Proxy) -> Vec<(&'static str, String)> {

@@ -7,7 +7,7 @@ type Seconds = f64;
 struct Story {
     begins_at: Instant,
     record: Record,
-    kind: Kind,
+    rules: GrantRules,
 }
 
 /// How the call of a refresh token ended.
@@ -26,8 +26,8 @@ enum Reply {
 impl Story {
     /// A grant that only a person can renew is in the secret.
     fn new() -> Self {
-        let kind = Kind { by_person: true, resend_within: Duration::ZERO };
-        let mut story = Self { begins_at: Instant::now(), record: Record::default(), kind };
+        let rules = GrantRules { by_person: true, resend_within: Duration::ZERO };
+        let mut story = Self { begins_at: Instant::now(), record: Record::default(), rules };
         story.record.grants.push(("a".to_owned(), story.at(-1.0)));
         story
     }
@@ -101,7 +101,7 @@ impl Story {
     }
 
     fn with_grace(mut self, seconds: u64) -> Self {
-        self.kind.resend_within = Duration::from_secs(seconds);
+        self.rules.resend_within = Duration::from_secs(seconds);
         self
     }
 
@@ -111,7 +111,7 @@ impl Story {
             clock_margin: Duration::from_millis(500),
             deadline: Duration::from_secs(5),
         };
-        judge(&self.record, &BTreeMap::from([("a".to_owned(), self.kind)]), timing)
+        judge(&self.record, &BTreeMap::from([("a".to_owned(), self.rules)]), timing)
     }
 
     /// The only broken rule.
@@ -193,7 +193,7 @@ fn a_refused_token_is_sent_again_only_after_a_new_secret() {
 #[test]
 fn a_token_of_a_repairable_grant_is_never_sent_again() {
     let mut story = Story::new().calls(0.0, "1", Reply::Lost("2")).calls(60.0, "1", Reply::InvalidGrant);
-    story.kind.by_person = false;
+    story.rules.by_person = false;
     story.breaks("a login repairs the grant");
 }
 

@@ -28,7 +28,7 @@ const HEAD: i32 = 112;
 /// The palette of Okabe and Ito, for colour-blind readers.
 fn color(strategy: Strategy) -> RGBColor {
     match strategy {
-        Strategy::EachForItself => RGBColor(213, 94, 0),
+        Strategy::NoSharing => RGBColor(213, 94, 0),
         Strategy::SharedCache => RGBColor(204, 121, 167),
         Strategy::LockWithoutFence => RGBColor(0, 114, 178),
         Strategy::Broker => RGBColor(0, 140, 100),

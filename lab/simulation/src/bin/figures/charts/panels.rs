@@ -225,7 +225,7 @@ fn width(run: &Run) -> u32 {
     match run.strategy {
         Strategy::SharedCache => 5,
         Strategy::Broker => 3,
-        Strategy::EachForItself | Strategy::LockWithoutFence => 2,
+        Strategy::NoSharing | Strategy::LockWithoutFence => 2,
     }
 }
 

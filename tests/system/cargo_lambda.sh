@@ -83,7 +83,8 @@ start_package() {
 
 if emulate_arm64 >"$LOGS/qemu.log" 2>&1; then
     need "run the program of the zip" start_package
-    check "cargo lambda: the program of the zip returns a token" answers_the_token_of_the_table
+    check "cargo lambda: the program of the zip returns a token" answers_the_token_of_the_table &&
+        ln -s "$PACKAGE" "$MADE/arm64.zip"
 else
     skip "cargo lambda: the program of the zip returns a token" "nothing here runs programs for arm64"
 fi

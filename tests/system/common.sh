@@ -4,9 +4,10 @@
 SYSTEM_DIR=$PWD/target/system   # tools, logs and other files; may be deleted at any time
 RESULTS=$SYSTEM_DIR/results     # a line for each check: passed, failed or skipped, a tab, and its name
 LOGS=$SYSTEM_DIR/logs           # what each check and each server has printed
+MADE=$SYSTEM_DIR/made           # links to what this run has built and tried, for later parts
 
 begin_run() {
-    mkdir -p "$SYSTEM_DIR" "$LOGS"
+    rm -rf "$MADE" && mkdir -p "$SYSTEM_DIR" "$LOGS" "$MADE"
     : >"$RESULTS"
     # Requests to this machine use no proxy.
     export NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost

@@ -12,14 +12,14 @@ python() { "$SYSTEM_DIR/ministack/bin/python" "$@"; }
 release_folder() {
     local folder=$DEPLOYMENT/release
     rm -rf "$DEPLOYMENT" && mkdir -p "$folder" || return
-    if grep -q $'^passed\trelease: Lambda accepts the zip' "$RESULTS"; then
+    if [ -e "$MADE/release" ]; then
         ARCHITECTURE=x86_64 QEMU=
-        cp -R "$SYSTEM_DIR/release/here/dist/." "$folder"
+        cp -R "$MADE/release/." "$folder"
         return
     fi
-    if grep -q $'^passed\tcargo lambda: the program of the zip returns a token' "$RESULTS"; then
+    if [ -e "$MADE/arm64.zip" ]; then
         ARCHITECTURE=arm64
-        emulate_arm64 && cp "$SYSTEM_DIR/lambda/token-broker/bootstrap.zip" "$folder/token-broker-arm64.zip" || return
+        emulate_arm64 && cp "$MADE/arm64.zip" "$folder/token-broker-arm64.zip" || return
     else
         ARCHITECTURE=x86_64 QEMU=
         if [ "$(uname -m)" = aarch64 ]; then ARCHITECTURE=arm64; fi
@@ -58,9 +58,9 @@ deploys_by_the_readme() {
         mv "$folder/token-broker.template.yaml" "$DEPLOYMENT/whole.yaml" &&
         python tests/system/deployment/simplify.py "$DEPLOYMENT/whole.yaml" "$folder/token-broker.template.yaml" &&
         echo '{"email":"local@example.invalid","password":"local-only"}' >"$folder/secret.json" || return
-    block=$(document_block bash 'aws cloudformation deploy' README.md | sed -e "s/arm64/$ARCHITECTURE/" \
-        -e "s|^BUCKET=.*|BUCKET=archives; aws s3 mb s3://archives|" -e '/SHA256SUMS/d' \
-        -e "s|CodeBucket=\"\$BUCKET\"|& Architecture=$ARCHITECTURE OauthUrl=$UPSTREAM ApiUrl=$UPSTREAM/v3|")
+    block=$(document_block bash 'aws cloudformation deploy' README.md | sed -e "s/ARCH=arm64/ARCH=$ARCHITECTURE/" \
+        -e "s|^BUCKET=your-bucket|aws s3 mb s3://archives; BUCKET=archives|" -e '/SHA256SUMS/d' \
+        -e "s|CodeBucket=\"\$BUCKET\"|& OauthUrl=$UPSTREAM ApiUrl=$UPSTREAM/v3|")
     printed=$(cd "$folder" && bash -euxo pipefail -c "$block") && echo "$printed" &&
         grep -q '"login_limiter"' <<<"$printed" && ! grep -q FunctionError <<<"$printed"
 }

@@ -1,11 +1,10 @@
 # Upgrade and rollback: this build of the function and an earlier one, on one table. The earlier one is the commit of
-# UPGRADE_FROM, or of the last tag, or otherwise the one before the last change of the stored items' form.
+# UPGRADE_FROM, or of the last tag, or otherwise version 0.1.0, which has no tag.
 # shellcheck shell=bash
 
-form=src/outbound/dynamodb/item.rs
-from=${UPGRADE_FROM:-$(git describe --tags --abbrev=0 2>/dev/null || git log -1 --skip=1 --format=%h -- $form)}
+from=${UPGRADE_FROM:-$(git describe --tags --abbrev=0 2>/dev/null || echo 10a98f2)}
 if ! git rev-parse --quiet --verify "$from^{commit}" >/dev/null; then
-    skip "upgrade" "this clone has no earlier commit"
+    skip "upgrade" "this clone does not have $from"
     return
 fi
 source=$SYSTEM_DIR/upgrade-source

@@ -4,6 +4,7 @@
     release.py notes VERSION CHANGELOG  this version's part of the changelog
     release.py zip ZIP NAME FILE...     a zip with this file under this name, and the next under the next
     release.py sbom FILE PACKAGE TARGET the components of a program (CycloneDX)
+    release.py licences FOLDER          LICENSES.txt, the licences of all components that the SBOMs there name
     release.py stage python|node FOLDER the sources of a client's package
 
 Nothing in a zip or an SBOM depends on the machine or the time: SOURCE_DATE_EPOCH is the time in both.
@@ -140,5 +141,34 @@ def sbom(file, package, target):
     pathlib.Path(file).write_text(json.dumps(bill, indent=1, ensure_ascii=False) + "\n")
 
 
-COMMANDS = {"version": version, "notes": notes, "zip": pack, "sbom": sbom, "stage": stage}
+# They are no packages of Cargo.
+STANDARD_LIBRARIES = """Each program contains the standard library of Rust (https://rust-lang.org): MIT OR Apache-2.0.
+token-broker-local contains musl, Copyright © 2005-2020 Rich Felker, et al. (https://musl.libc.org): MIT.
+"""
+
+
+def licence_files(package):
+    """Those of the crate, or of the workspace for its own crates."""
+    folder = pathlib.Path(package["manifest_path"]).parent if package["source"] else pathlib.Path()
+    names = re.compile("(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
+    return [file for file in sorted(folder.iterdir()) if file.is_file() and names.match(file.name)]
+
+
+def licences(folder):
+    packages = described()
+    linked = {}
+    for bill in map(json.loads, (file.read_text() for file in pathlib.Path(folder).glob("*.cdx.json"))):
+        for each in (bill["metadata"]["component"], *bill["components"]):
+            if each["scope"] == "required":
+                linked[each["name"], each["version"]] = each["licenses"][0]["expression"]
+    texts = {}
+    for key in sorted(linked):
+        for file in licence_files(packages[key]):
+            texts.setdefault(file.read_text().strip(), []).append(f"{key[0]} {key[1]} ({file.name})")
+    lines = [f"{name} {version}: {expression}\n" for (name, version), expression in sorted(linked.items())]
+    blocks = [f"\n{'=' * 80}\n{', '.join(where)}\n\n{text}\n" for text, where in texts.items()]
+    pathlib.Path(folder, "LICENSES.txt").write_text("".join([*lines, STANDARD_LIBRARIES, *blocks]))
+
+
+COMMANDS = {"version": version, "notes": notes, "zip": pack, "sbom": sbom, "licences": licences, "stage": stage}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -9,6 +9,7 @@
 #   *.crate                        the client in Rust, and the crate that it needs
 #   *.template.yaml                CloudFormation for each of them
 #   *.cdx.json                     the components of each program (CycloneDX)
+#   LICENSES.txt                   the licences of all these components
 #   SHA256SUMS                     of all of these
 #
 #   scripts/release.sh                  both processors
@@ -179,7 +180,7 @@ cargo_lambda_tools
 template_tools
 cargo fetch --quiet --locked # so that all of prefixes() is there
 mkdir -p "$dist"
-rm -f "$dist"/{*.zip,*.json,*.yaml,*.whl,*.tar.gz,*.tgz,*.crate,SHA256SUMS,NOTES.md}
+rm -f "$dist"/{*.zip,*.json,*.txt,*.yaml,*.whl,*.tar.gz,*.tgz,*.crate,SHA256SUMS,NOTES.md}
 same_version
 export SOURCE_DATE_EPOCH
 for arch in "$@"; do
@@ -192,7 +193,8 @@ for arch in "$@"; do
     compile "$arch" "$cpu" "$target"
     pack "$arch" "$target"
 done
+python3 scripts/release.py licences "$dist"
 "$SYSTEM_DIR/sam-translator/bin/python" scripts/release_template.py "$dist" "$version" "$@"
 cp clients/agent/template.yaml "$dist/token-broker-agent.template.yaml"
 package_clients
-(cd "$dist" && sha256sum -- *.zip *.json *.yaml *.whl *.tar.gz *.tgz *.crate | tee SHA256SUMS)
+(cd "$dist" && sha256sum -- *.zip *.json *.txt *.yaml *.whl *.tar.gz *.tgz *.crate | tee SHA256SUMS)

@@ -38,6 +38,14 @@ sys.exit(JsonStrictValidator(SchemaVersion.V1_5).validate_str(pathlib.Path(sys.a
 PYTHON
 }
 
+# Those of our programs, and of crates that only the function, or only the local stack, links.
+has_licences() {
+    local name
+    for name in token-broker token-broker-agent token-broker-local aws-sdk-secretsmanager rusqlite; do
+        grep "^$name [0-9.]*: " "$DIST/LICENSES.txt" && grep -q "\b$name [0-9.]* (LICENSE" "$DIST/LICENSES.txt" || return
+    done
+}
+
 # Neither a loader nor a library.
 is_static() {
     unzip -o -q -d "$RELEASE/local" "$DIST/token-broker-local-x86_64.zip" &&
@@ -144,6 +152,7 @@ for archive in "$ARCHIVE" "$AGENT" "$DIST/token-broker-local-x86_64.zip"; do
     name=$(basename "${archive%.zip}.cdx.json")
     check "release: $name is CycloneDX" is_cyclonedx "$(dirname "$archive")/$name"
 done
+check "release: the licences of the components are there" has_licences
 check "release: the local stack is statically linked" is_static && ln -s "$RELEASE/local" "$MADE/local"
 check "release: the local stack returns a token" was_tried x86_64
 check "release: the Python client is installed from its file" python_installs

@@ -3,7 +3,7 @@
 use crate::{
     Agent,
     log::{Level, log},
-    stream::CallerStream,
+    stream,
     visitors::{Strangers, Visit, most_connections},
 };
 use hyper::{server::conn::http1, service::service_fn};
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How long a connection may wait for the end of a request's head. Clients keep idle connections for less.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// How long a response in the agent's buffer, or the last request, may take when the agent ends.
+/// How long a response in the agent's buffer, or the last request, may take when the agent ends or the caller leaves.
 const LAST_WRITE: Duration = Duration::from_millis(100);
 
 /// An open port. Connections wait in the system's queue until it is served.
@@ -116,14 +116,25 @@ async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut s
     });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD).timer(TokioTimer::new()).header_read_timeout(LONGEST_IDLE);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(CallerStream::new(tcp)), service));
-    // The caller notices a broken connection itself.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
+    let (stream, left) = stream::split(tcp);
+    let (mut connection, mut left) =
+        (pin!(builder.serve_connection(TokioIo::new(stream), service)), pin!(left));
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            // The caller notices a broken connection itself.
+            _ = connection.as_mut() => return,
+            () = left.as_mut() => {
+                // A caller that closed only its side still gets the responses that are ready.
+                let _ = tokio::time::timeout(LAST_WRITE, connection.as_mut()).await;
+                return;
+            }
+            _ = stopped.changed(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
             // An incomplete request may never become complete.
-            while tokio::time::timeout(LAST_WRITE, connection.as_mut()).await.is_err() && visit.is_busy() {}
+            () = tokio::time::sleep(LAST_WRITE), if is_stopping => if !visit.is_busy() { return },
         }
     }
 }

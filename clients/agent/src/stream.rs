@@ -1,4 +1,5 @@
-//! A caller's connection. A response that is not read is abandoned, and every refusal gets the contract's body.
+//! A caller's connection. A response that is not read is abandoned, a caller that leaves is noticed, and every refusal
+//! gets the contract's body.
 
 use crate::reply;
 use std::{
@@ -8,36 +9,35 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite, copy, duplex, join},
+    net::{TcpStream, tcp::OwnedWriteHalf},
 };
-use tokio_io_timeout::TimeoutStream;
+use tokio_io_timeout::TimeoutWriter;
 
 /// How long a caller may leave a response unread.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
+/// How much a caller may send before its request is answered, and still be noticed when it leaves.
+const MOST_AHEAD: usize = 16 * 1024;
 
-/// The bytes of one connection.
-pub(crate) struct CallerStream(Pin<Box<TimeoutStream<TcpStream>>>);
-
-impl CallerStream {
-    pub(crate) fn new(tcp: TcpStream) -> Self {
-        let mut stream = TimeoutStream::new(tcp);
-        stream.set_write_timeout(Some(LONGEST_WRITE));
-        Self(Box::pin(stream))
-    }
+/// Splits a connection into the stream for hyper, and a future that ends when the caller closes its side.
+///
+/// hyper does not read while it has bytes of a later request, so this future reads ahead.
+pub(crate) fn split(tcp: TcpStream) -> (impl AsyncRead + AsyncWrite + Unpin, impl Future<Output = ()>) {
+    let (mut from_caller, to_caller) = tcp.into_split();
+    let (mut ahead, requests) = duplex(MOST_AHEAD);
+    let mut responses = TimeoutWriter::new(to_caller);
+    responses.set_timeout(Some(LONGEST_WRITE));
+    let left = async move {
+        // After an error, the caller has left too.
+        let _ = copy(&mut from_caller, &mut ahead).await;
+    };
+    (join(requests, Responses(Box::pin(responses))), left)
 }
 
-impl AsyncRead for CallerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(context, buffer)
-    }
-}
+/// The bytes that go to a caller.
+struct Responses(Pin<Box<TimeoutWriter<OwnedWriteHalf>>>);
 
-impl AsyncWrite for CallerStream {
+impl AsyncWrite for Responses {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

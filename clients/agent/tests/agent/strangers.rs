@@ -165,6 +165,33 @@ async fn callers_that_do_not_read_cost_little_and_are_given_up() {
     assert!(grown < 32, "{grown} MB for {CALLERS} callers");
 }
 
+fn pipelined(path: &str, count: usize) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Token-Broker-Token: {GUARD}\r\n\r\n").repeat(count)
+}
+
+#[tokio::test]
+async fn a_caller_that_pipelines_and_leaves_is_noticed() {
+    let world = World::start().await;
+    world.agent.get("/proxy/default/x").await;
+    world.api.set_mode(emulators::fakes::ApiMode::Hanging);
+    for (left, count) in [1, 2, 100].into_iter().enumerate() {
+        let mut caller = TcpStream::connect(world.agent.address).await.unwrap();
+        caller.write_all(pipelined("/proxy/default/slow", count).as_bytes()).await.unwrap();
+        let before = u64::try_from(left).unwrap();
+        world.api.requests().reaches(before + 2).await;
+        drop(caller);
+        let gone = timeout(Duration::from_secs(5), world.api.gone().reaches(before + 1)).await;
+        assert!(gone.is_ok(), "{count} requests");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_pipelines_and_closes_its_side_is_answered() {
+    let world = World::start().await;
+    let answers = send_and_leave(world.agent.address, pipelined("/ping", 100).as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 100, "{answers}");
+}
+
 #[tokio::test]
 async fn a_call_interrupted_by_a_freeze_is_made_again() {
     let lambda = Server::script({

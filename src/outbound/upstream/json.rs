@@ -27,12 +27,13 @@ pub(super) struct Fields<'a> {
 
 impl Body {
     /// Reads invalid UTF-8 as `?`, and control characters as blanks: JSON allows them only as white space between
-    /// fields.
+    /// fields. Drops zero bytes, so that UTF-16 is readable as far as it is ASCII.
     pub(super) fn new(bytes: &[u8]) -> Self {
         // Reserved at once: growing would leave copies of the tokens in freed memory.
         let mut text = Zeroizing::new(String::with_capacity(bytes.len()));
         for chunk in bytes.utf8_chunks() {
-            text.extend(chunk.valid().chars().map(|char| if char < ' ' { ' ' } else { char }));
+            let chars = chunk.valid().chars().filter(|char| *char != '\0');
+            text.extend(chars.map(|char| if char < ' ' { ' ' } else { char }));
             if !chunk.invalid().is_empty() {
                 text.push('?');
             }

@@ -162,10 +162,11 @@ fn expiry(fields: &Fields<'_>, name: &str) -> Expiry {
     value.map_or(Expiry::Unknown, |value| parse_expiry(&value))
 }
 
-/// A text without surrounding white space, unless it is empty.
+/// A text without surrounding white space and control characters, unless it is empty.
 fn text(value: &RawValue) -> Option<Secret> {
     let text = Zeroizing::new(serde_json::from_str::<String>(value.get()).ok()?);
-    Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::from)
+    let text = text.trim_matches(|char: char| char.is_whitespace() || char.is_control());
+    Some(text).filter(|text| !text.is_empty()).map(Secret::from)
 }
 
 /// Parses `expires_in` in every known form: an ISO 8601 instant, as V3 documents it; a number of seconds, also as
@@ -299,6 +300,7 @@ mod tests {
             format!("{{{rest},\"expires_in\":60,\"access_token\":\"a\"}}"),
             format!("{{\"user\":\"{}\",{rest}}}", "x".repeat(300_000)),
             format!("{{{}", rest.replace("\"a\"", "\" a\\r\\n\"").replace("\"r\"", "\"r\n\"}")),
+            format!("{{{}}}", rest.replace("\"a\"", "\"a\0\"").replace("\"r\"", "\"r\\u0000\"")),
         ] {
             let granted = granted(&body);
             assert_eq!(
@@ -309,6 +311,11 @@ mod tests {
         }
         let latin_1 = [br#"{"user":"Jos"#, &b"\xe9"[..], br#"","access_token":"a"}"#].concat();
         assert_eq!(granted(latin_1).access_token, Secret::from("a"));
+        for of_unit in [u16::to_le_bytes, u16::to_be_bytes] {
+            let body = format!("\u{feff}{{{rest},\"user\":\"José\"}}");
+            let utf_16: Vec<_> = body.encode_utf16().flat_map(of_unit).collect();
+            assert_eq!(granted(utf_16).refresh_token, token("r"));
+        }
     }
 
     #[test]

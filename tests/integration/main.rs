@@ -20,6 +20,8 @@ mod audit;
 mod bounds;
 mod callers;
 mod causes;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod clocks;
 mod configuration;
 mod costs;
 mod credentials;

@@ -1,7 +1,17 @@
 //! The content of an account's secret, by kind of upstream.
 
-use crate::{Origin, Secret, SecretVersion};
-use std::time::Duration;
+use crate::{Origin, Secret};
+use std::{fmt, time::Duration};
+
+/// The version id that Secrets Manager gave a secret's value. Not confidential.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretVersion(pub String);
+
+impl fmt::Display for SecretVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// The content of an account's secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

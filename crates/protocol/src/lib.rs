@@ -9,6 +9,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `url` | addresses that may get tokens and passwords |
+//! | `pair` | an access token with its refresh token, and what revokes them |
 //! | `record` | the shared record of one account: pair, lease, cooldown |
 //! | `origin` | which upstream issued a pair |
 //! | `credentials` | the content of an account's secret |
@@ -39,6 +40,7 @@ mod login_limiter;
 mod login_limits;
 mod maintenance;
 mod origin;
+mod pair;
 mod policy;
 mod record;
 mod request;
@@ -53,7 +55,7 @@ pub use contract::{
 
 pub use cache::{Cache, CachedRecord, Lookup};
 pub use clock::{Moment, Present, StoreClock, Uptime};
-pub use credentials::{Client, ClientAuth, Credentials, GrantType, Login};
+pub use credentials::{Client, ClientAuth, Credentials, GrantType, Login, SecretVersion};
 pub use decision::{Decision, OperatorTarget, Progress, decide};
 pub use effects::{
     Context, Effect, Event, Notice, Read, SecretError, ServiceRefusal, Step, StoreError, WriteOutcome,
@@ -68,11 +70,13 @@ pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
 pub use origin::{ApiVersion, Endpoints, Origin};
+pub use pair::{
+    IssuedToken, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, Revocation, TokenKind, Verdict,
+};
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, STORE_TIMEOUT};
 pub use record::{
-    Account, AccountWrite, Cooldown, CooldownReason, Holder, IssuedToken, Lease, MAX_PENDING_BYTES,
-    MAX_PENDING_REVOCATIONS, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, RejectedSecret, Revocation,
-    SecretVersion, TokenKind, Verdict, Version,
+    Account, AccountWrite, Cooldown, CooldownReason, Holder, Lease, MAX_PENDING_BYTES,
+    MAX_PENDING_REVOCATIONS, RejectedSecret, Version,
 };
 pub use request::{Answer, Intent, Outcome, Request, Task};
 pub use upstream::{

@@ -1,7 +1,7 @@
 //! One instance of the function: its clock, and what runs on it.
 
 use crate::{
-    Plan, baselines::requests::BaselineInstance, plans::Clocks, ports::OwnClock, process::Process,
+    Plan, baselines::requests::BaselineInstance, own_clock::OwnClock, plans::Clocks, process::Process,
     strategy::Strategy,
 };
 use fastrand::Rng;

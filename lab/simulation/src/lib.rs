@@ -44,6 +44,7 @@ mod grants;
 mod instance;
 mod load;
 mod messages;
+pub mod own_clock;
 mod plans;
 pub mod ports;
 mod process;

@@ -1,18 +1,17 @@
 //! The ports of one simulated process. They perform nothing: each call is recorded in the process's journal, and waits
 //! for its reply. The world reads the journal after every poll.
 
+use crate::own_clock::OwnClock;
 use async_trait::async_trait;
 use fastrand::Rng;
 use protocol::{
     Account, AccountName, Call, Credentials, Draw, Effect, Event, LimiterName, LoginLimiter, Moment, Policy,
-    Present, Read, SecretError, StoreClock, StoreError, Timestamp, UpstreamReply, Uptime, Version,
-    WriteOutcome,
+    Present, Read, SecretError, StoreClock, StoreError, Timestamp, UpstreamReply, Version, WriteOutcome,
 };
 use std::{
     collections::BTreeSet,
     panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use token_broker::ports::{Clock, Listed, Ports, Secrets, Store, Upstream};
 use tokio::sync::oneshot;
@@ -23,44 +22,6 @@ const STOPS_ONE_IN: u32 = 10;
 const LAST_STOP: u32 = 5;
 /// The broker has just checked whether the call may leave.
 const CHECKED: Timestamp = Timestamp::from_millis(u64::MAX);
-
-/// How far a wrong clock may be ahead, in milliseconds.
-const FAR_OFF_MS: [i64; 4] = [110 * 60_000, -110 * 60_000, 5 * 60_000, -5 * 60_000];
-/// How often a clock that steps does so.
-const STEP_MS: u64 = 37 * 60_000;
-
-/// A process's own clock.
-#[derive(Clone, Copy, Debug)]
-pub enum OwnClock {
-    /// Ahead of true time by milliseconds, within half of the tolerated margin.
-    Right(i64),
-    /// Far off, depending on the instance's number. The store's dates correct it.
-    FarOff(u64),
-    /// The same, and it steps.
-    Steps(u64),
-}
-
-impl OwnClock {
-    fn ahead_ms(self, true_ms: u64) -> i64 {
-        let number = match self {
-            Self::Right(ahead_ms) => return ahead_ms,
-            Self::FarOff(life) => life,
-            Self::Steps(life) => life.wrapping_add(true_ms / STEP_MS),
-        };
-        usize::try_from(number)
-            .ok()
-            .and_then(|number| FAR_OFF_MS.get(number % FAR_OFF_MS.len()))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn reading(self, true_ms: u64) -> Moment {
-        Moment {
-            wall: Timestamp::from_millis(true_ms.saturating_add_signed(self.ahead_ms(true_ms))),
-            uptime: Uptime(Duration::from_millis(true_ms)),
-        }
-    }
-}
 
 /// What a process's ports share with its world: the time, random numbers, and the journal.
 pub struct Link {

@@ -1,9 +1,6 @@
 //! One process of the function: a broker, its ports, and the requests that it serves at the same time.
 
-use crate::{
-    ports::{Link, OwnClock},
-    world::InstanceId,
-};
+use crate::{own_clock::OwnClock, ports::Link, world::InstanceId};
 use fastrand::Rng;
 use protocol::{LoginLimits, Policy, Request};
 use std::{collections::BTreeMap, sync::Arc};

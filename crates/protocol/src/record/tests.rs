@@ -1,7 +1,9 @@
 //! Names, versions, and when a record may be deleted.
 
 use super::*;
-use crate::{Expiry, NewRefreshToken, Renewal, TokenResponse, testing};
+use crate::{
+    Expiry, MAX_TOKEN_BYTES, NewRefreshToken, RefreshToken, Renewal, Secret, TokenResponse, testing,
+};
 
 #[test]
 fn a_secret_version_is_printed_as_secrets_manager_names_it() {

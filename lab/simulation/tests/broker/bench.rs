@@ -15,7 +15,8 @@ use token_broker::{broker::Broker, work::Work};
 use token_broker_simulation::{
     START_MS,
     executor::{Executor, Polled},
-    ports::{Action, Delivery, JournalLine, Link, OwnClock, PlannedPanic, Reply},
+    own_clock::OwnClock,
+    ports::{Action, Delivery, JournalLine, Link, PlannedPanic, Reply},
 };
 
 pub(crate) const POLICY: Policy = Policy::DEFAULT;

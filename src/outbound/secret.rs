@@ -13,7 +13,8 @@ const DAY_SECONDS: u64 = 86_400;
 const OWN_PARAMETERS: [&str; 7] =
     ["grant_type", "client_id", "client_secret", "username", "password", "refresh_token", "scope"];
 /// What never leaves the broker under `extra`.
-const NOT_FOR_CALLERS: [&str; 2] = ["access_token", "refresh_token"];
+pub(super) const NOT_FOR_CALLERS: [&str; 6] =
+    ["access_token", "refresh_token", "frontend_token", "user", "client_secret", "password"];
 const MOST_ANSWER_FIELDS: usize = 32;
 
 /// Parses the JSON of a secret. An error names the missing or malformed field, and never its value.
@@ -161,8 +162,9 @@ impl Fields<'_> {
     }
 
     fn answer_fields(&mut self) -> Result<Vec<String>, String> {
-        let rule =
-            format!("`answer_fields` must list at most {MOST_ANSWER_FIELDS} names, none of them a token's");
+        let rule = format!(
+            "`answer_fields` must list at most {MOST_ANSWER_FIELDS} names, and none of a secret or the user"
+        );
         let names = match self.fields.remove("answer_fields") {
             None => return Ok(Vec::new()),
             Some(Value::Array(names)) if names.len() <= MOST_ANSWER_FIELDS => names,
@@ -298,7 +300,7 @@ mod tests {
             ),
             (
                 r#","answer_fields":["refresh_token"]"#,
-                "`answer_fields` must list at most 32 names, none of them a token's",
+                "`answer_fields` must list at most 32 names, and none of a secret or the user",
             ),
             (
                 r#","refresh_ahead_seconds":"tell-tale""#,

@@ -2,18 +2,24 @@
 
 use super::{metrics::Metrics, record::Record};
 use contract::rfc3339;
-use protocol::{Secret, Timestamp};
+use protocol::{Secret, ServedFrom, Timestamp};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// No line is longer than this, in bytes.
 pub const LONGEST_LINE: usize = 2048;
+/// The length up to which an answer from memory keeps every field.
+const MEMORY_FITS_IN: usize = 512;
+/// The same for other lines.
+const FITS_IN: usize = 1024;
 /// The length up to which a message is shown, if the rest of the line leaves room.
 const MESSAGE_FITS_IN: usize = 700;
 /// The length up to which a message is shown in any case.
 const SHORTEST_MESSAGE: usize = 120;
 /// Longer than any ARN of a role or user, unless its path is long.
 const LONGEST_CALLER: usize = 256;
+/// Longer than the ARN of any role without a path, for lines that do not fit.
+const SHORT_CALLER: usize = 104;
 /// The longest name of an alias.
 const LONGEST_NAME: usize = 128;
 /// Longer than any request id or trace id of Lambda, and as long as a client's name.
@@ -37,7 +43,19 @@ pub(super) fn of_invocation(
     metrics_account: Option<&str>,
 ) -> String {
     match style {
-        Style::Json => json(record, function, metrics, metrics_account),
+        Style::Json => {
+            let is_from_memory = record.served_from == Some(ServedFrom::Memory) && metrics.is_empty();
+            let fits_in = if is_from_memory { MEMORY_FITS_IN } else { FITS_IN };
+            let line = |detail| json(record, function, metrics, metrics_account, detail);
+            let mut best = line(Detail::All);
+            // An auditor needs the other fields.
+            for less in [Detail::NoTrace, Detail::NoClient] {
+                if best.len() > fits_in {
+                    best = line(less);
+                }
+            }
+            best
+        }
         Style::Readable => readable(record),
     }
 }
@@ -65,10 +83,28 @@ pub(super) fn of_panic(at: Timestamp, place: &str, header: Option<&str>) -> Stri
     line
 }
 
-fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account: Option<&str>) -> String {
+/// What a line contains, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Detail {
+    All,
+    /// All but the trace.
+    NoTrace,
+    /// And not the name that the client gives itself, and the caller cut short.
+    NoClient,
+}
+
+fn json(
+    record: &Record<'_>,
+    function: &str,
+    metrics: &Metrics,
+    metrics_account: Option<&str>,
+    detail: Detail,
+) -> String {
+    let longest_caller = if detail < Detail::NoClient { LONGEST_CALLER } else { SHORT_CALLER };
     let mut tail = String::with_capacity(MESSAGE_FITS_IN);
     push_field(&mut tail, "request_id", record.request_id, LONGEST_ID);
-    if let Some(trace_id) = record.trace_id.map(root_of).filter(|root| !root.is_empty()) {
+    let trace_id = record.trace_id.filter(|_| detail < Detail::NoTrace).map(root_of);
+    if let Some(trace_id) = trace_id.filter(|root| !root.is_empty()) {
         push_field(&mut tail, "trace_id", trace_id, LONGEST_ID);
     }
     push_field(&mut tail, "entry", record.entry, LONGEST_NAME);
@@ -76,9 +112,9 @@ fn json(record: &Record<'_>, function: &str, metrics: &Metrics, metrics_account:
         push_field(&mut tail, "alias", alias, LONGEST_NAME);
     }
     if let Some(caller) = record.caller {
-        push_field(&mut tail, "caller", caller, LONGEST_CALLER);
+        push_field(&mut tail, "caller", caller, longest_caller);
     }
-    if let Some(client) = record.client {
+    if let Some(client) = record.client.filter(|_| detail < Detail::NoClient) {
         push_field(&mut tail, "client", client, LONGEST_ID);
     }
     if let Some(action) = record.action {

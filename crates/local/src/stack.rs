@@ -176,6 +176,7 @@ fn settings(further: &[(String, String)]) -> Vec<(&str, String)> {
     let rules = json!([
         {"caller": "direct:live", "accounts": ["*"], "actions": ["token", "status"]},
         {"caller": "direct:operator", "accounts": ["*"], "actions": ["*"]},
+        {"caller": "direct:schedule", "accounts": ["*"], "actions": ["status"]},
         {"caller": LOCAL_IDENTITY, "accounts": ["*"], "actions": ["*"]},
     ]);
     let own = [

@@ -1,6 +1,7 @@
 //! Parses the upstream's responses: tokens, and expiries in every known form.
 
 use super::json::{Body, Fields};
+use crate::outbound::secret::NOT_FOR_CALLERS;
 use contract::rfc3339;
 use protocol::{Expiry, Extra, NewRefreshToken, Secret, Timestamp, TokenResponse, UpstreamReply};
 use serde_json::{Value, value::RawValue};
@@ -107,12 +108,17 @@ pub fn parse_error(body: &[u8]) -> Option<OAuthError> {
         text.map(|text| text.expose().to_ascii_lowercase()).unwrap_or_default()
     };
     let (error, description) = (field("error"), field("error_description"));
-    let says_limited =
-        |text: &str| ["too many", "too_many", "rate limit", "rate_limit"].iter().any(|it| text.contains(it));
+    // "Too many" alone does not say of what: a request may name too many scopes.
+    let says_limited = |text: &str| {
+        text.contains("rate limit")
+            || ["requests", "attempts", "logins", "login attempts", "tokens", "calls", "refreshes"]
+                .iter()
+                .any(|what| text.contains(&format!("too many {what}")))
+    };
     match error.as_str() {
         "invalid_grant" => Some(OAuthError::InvalidGrant),
         "slow_down" => Some(OAuthError::Limited),
-        _ if says_limited(&error) || says_limited(&description) => Some(OAuthError::Limited),
+        _ if says_limited(&error.replace('_', " ")) || says_limited(&description) => Some(OAuthError::Limited),
         "invalid_client"
         | "invalid_scope"
         | "unauthorized_client"
@@ -125,12 +131,18 @@ pub fn parse_error(body: &[u8]) -> Option<OAuthError> {
 
 fn extra(fields: &Fields<'_>, answer_fields: &[String]) -> Option<Extra> {
     let named = answer_fields.iter().filter_map(|name| Some((name.clone(), fields.named(name).next_back()?)));
-    let (short, long): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        named.partition(|(_, value)| value.get().len() <= LONGEST_EXTRA_BYTES);
-    for name in long.keys() {
-        tracing::warn!(name, "a field of the upstream's response is too long to pass on");
+    let (passed_on, kept): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        named.partition(|(_, value)| value.get().len() <= LONGEST_EXTRA_BYTES && is_for_callers(value));
+    for name in kept.keys() {
+        tracing::warn!(name, "a field of the upstream's response is too long to pass on, or holds a secret");
     }
-    Extra::new(&short)
+    Extra::new(&passed_on)
+}
+
+/// Whether no object in a value has a field that never leaves the broker. Searches the text, since parsing it would
+/// leave copies of a token in freed memory.
+fn is_for_callers(value: &RawValue) -> bool {
+    !NOT_FOR_CALLERS.iter().any(|name| value.get().contains(&format!("\"{name}\"")))
 }
 
 /// Whether a value certainly is not a token.
@@ -366,6 +378,7 @@ mod tests {
                 r#"{"error":"invalid_grant","error_description":"used too many times"}"#,
                 Some(OAuthError::InvalidGrant),
             ),
+            (r#"{"error":"invalid_request","error_description":"too many scopes"}"#, Some(OAuthError::Client)),
             ("\u{feff}{\"error\":\"invalid_client\"}", Some(OAuthError::Client)),
             (r#"{"error":"invalid_scope"}"#, Some(OAuthError::Client)),
             (r#"{"error":"unauthorized_client"}"#, Some(OAuthError::Client)),
@@ -393,12 +406,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_listed_fields_are_passed_on() {
+    fn only_listed_fields_without_secrets_are_passed_on() {
         let long = "x".repeat(LONGEST_EXTRA_BYTES);
         let body = format!(
-            r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1}}"#
+            r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1,"session":[{{"refresh_token":"r"}}]}}"#
         );
-        let listed = ["instance_url", "n", "long", "absent"].map(str::to_owned);
+        let listed = ["instance_url", "n", "long", "absent", "session"].map(str::to_owned);
         let TokenBody::Tokens(granted) = parse_tokens(body.as_bytes(), &listed) else { panic!("no tokens") };
         assert_eq!(granted.extra, Extra::parse(r#"{"instance_url":"https://x.example","n":1.50}"#));
     }

@@ -147,6 +147,51 @@ fn no_input_makes_a_line_longer_than_the_limit() {
 }
 
 #[test]
+fn the_longest_names_fit_into_512_bytes_from_memory() {
+    let (account, token) = ("a".repeat(63), Secret::from("token"));
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0";
+    let role = |name_length| format!("arn:aws-us-gov:iam::123456789012:role/{}", "r".repeat(name_length));
+    let (client, short_role, long_role, path) = ("c".repeat(64), role(40), role(64), role(512));
+    let line = |served_from, caller, client| {
+        let longest = Record {
+            trace_id: Some(trace),
+            entry: "schedule",
+            alias: Some("operator"),
+            caller: Some(caller),
+            client: Some(client),
+            account: Some(&account),
+            generation: Some(1_000_000),
+            duration_ms: 30_000,
+            token: Some(&token),
+            audit_rule: Some(100),
+            ..record(0, served_from)
+        };
+        // The first line of an instance has metrics.
+        let line = written(Audit::All, Style::Json, &[longest, longest]).remove(1);
+        serde_json::from_str::<Value>(&line).unwrap();
+        line
+    };
+    let has = |line: &str, fields: [bool; 2]| {
+        assert_eq!([line.contains("trace_id"), line.contains("\"client\"")], fields, "{line}");
+    };
+    let (all, no_trace, no_client) = ([true, true], [false, true], [false, false]);
+    for (caller, client, fields) in [
+        ("direct", "c", all),
+        (&short_role, "c", no_trace),
+        (&long_role, &client, no_client),
+        (&path, &client, no_client),
+    ] {
+        let line = line(Memory, caller, client);
+        assert!(line.len() <= 512, "{}: {line}", line.len());
+        assert!(line.contains(&format!(r#""account":"{account}""#)), "{line}");
+        has(&line, fields);
+    }
+    let line = line(Table, &path, &client);
+    assert!(line.len() <= 1024, "{}: {line}", line.len());
+    has(&line, all);
+}
+
+#[test]
 fn a_long_message_fills_its_line_up_to_700_bytes() {
     let message = "m".repeat(1_000);
     let caller = "c".repeat(256);

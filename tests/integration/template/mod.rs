@@ -363,9 +363,14 @@ fn only_a_named_organization_may_reach_live_from_outside() {
         let allowed: Vec<_> = many(&policy(stack)["Statement"])
             .into_iter()
             .filter(|statement| statement["Effect"] == "Allow" && statement["Principal"] == "*")
-            .map(|statement| statement["Condition"]["StringEquals"]["aws:PrincipalOrgID"].clone())
+            .map(|statement| statement["Condition"].clone())
             .collect();
-        assert_eq!(allowed, vec![json!("o-0123456789"); organizations]);
+        // Without its second half, an identity of the broker's own account would need no IAM policy.
+        let outside = json!({
+            "StringEquals": {"aws:PrincipalOrgID": "o-0123456789"},
+            "StringNotEquals": {"aws:PrincipalAccount": "123456789012"},
+        });
+        assert_eq!(allowed, vec![outside; organizations]);
     }
 }
 

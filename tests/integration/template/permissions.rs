@@ -104,3 +104,17 @@ async fn create_table(world: &World, properties: &Value) {
     }
     dynamodb::call(&world.dynamodb, "CreateTable", &request).await.expect("a table");
 }
+
+#[test]
+#[ignore = "tests/system.sh template runs it"]
+fn the_service_control_policy_exempts_roles_of_the_template() {
+    let policy: Value =
+        serde_json::from_str(include_str!("../../../docs/service-control-policy.json")).expect("JSON");
+    let exempt = policy["Statement"][1]["Condition"]["ArnNotLike"]["aws:PrincipalArn"].to_string();
+    for (name, role) in Stack::read(EVERYTHING).all("AWS::IAM::Role") {
+        let policies = role["Policies"].to_string();
+        let invokes =
+            ["ScheduleAlias", ":schedule", "OperatorAlias"].iter().any(|alias| policies.contains(alias));
+        assert_eq!(exempt.contains(&format!("role/token-broker-{name}-*")), invokes, "{name}: {exempt}");
+    }
+}

@@ -21,7 +21,7 @@ const OF_AWS: [(&str, &str, &[&str]); 14] = [
 ];
 
 /// The alarms, each with its page, its treatment of missing data, and its severity.
-const ALARMS: [(&str, &str, &str, &str); 15] = [
+const ALARMS: [(&str, &str, &str, &str); 16] = [
     ("ApiErrorsAlarm", "api-errors", "notBreaching", "page"),
     ("ApiRefusalsAlarm", "api-refusals", "notBreaching", "ticket"),
     ("CallersRefusedAlarm", "callers-refused", "notBreaching", "page"),
@@ -35,6 +35,7 @@ const ALARMS: [(&str, &str, &str, &str); 15] = [
     ("MassRevocationAlarm", "mass-revocation", "notBreaching", "ticket"),
     ("MetricsAlarm", "metrics", "breaching", "page"),
     ("RefreshTokenAlarm", "refresh-token", "ignore", "ticket"),
+    ("RevocationsAlarm", "revocations", "notBreaching", "ticket"),
     ("TableThrottlesAlarm", "table-throttles", "notBreaching", "page"),
     ("ThrottlesAlarm", "throttles", "notBreaching", "page"),
 ];

@@ -118,7 +118,9 @@ pub fn parse_error(body: &[u8]) -> Option<OAuthError> {
     match error.as_str() {
         "invalid_grant" => Some(OAuthError::InvalidGrant),
         "slow_down" => Some(OAuthError::Limited),
-        _ if says_limited(&error.replace('_', " ")) || says_limited(&description) => Some(OAuthError::Limited),
+        _ if says_limited(&error.replace('_', " ")) || says_limited(&description) => {
+            Some(OAuthError::Limited)
+        }
         "invalid_client"
         | "invalid_scope"
         | "unauthorized_client"
@@ -378,7 +380,10 @@ mod tests {
                 r#"{"error":"invalid_grant","error_description":"used too many times"}"#,
                 Some(OAuthError::InvalidGrant),
             ),
-            (r#"{"error":"invalid_request","error_description":"too many scopes"}"#, Some(OAuthError::Client)),
+            (
+                r#"{"error":"invalid_request","error_description":"too many scopes"}"#,
+                Some(OAuthError::Client),
+            ),
             ("\u{feff}{\"error\":\"invalid_client\"}", Some(OAuthError::Client)),
             (r#"{"error":"invalid_scope"}"#, Some(OAuthError::Client)),
             (r#"{"error":"unauthorized_client"}"#, Some(OAuthError::Client)),

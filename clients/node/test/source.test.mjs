@@ -35,6 +35,8 @@ test("a renewal that fails is a warning", async (t) => {
     const { source, broker, clock, warnings } = await startFakes(t);
     await source.get();
     broker.fault = fault("upstream_unavailable", "the upstream does not answer", 12);
+    await assert.rejects(source.report(7), { code: "upstream_unavailable" });
+    assert.deepEqual(warnings, [], "only a renewal has no caller that gets the error");
     clock.advance(600);
     assert.equal((await source.get()).generation, 7);
     await until(() => warnings.length === 1);

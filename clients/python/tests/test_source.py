@@ -42,6 +42,12 @@ class TestCache:
         assert (token.requested_at, token.expires_at) == (1_000_000, 1_000_900)
         assert fakes.broker.requests == [{"account": "default", "min_ttl_seconds": "300"}]
 
+    def test_token_cannot_be_changed(self, source: TokenSource) -> None:
+        token = source.get()
+        with pytest.raises(AttributeError):
+            token.generation = 8  # type: ignore[misc]
+        assert token in {token}
+
     @pytest.mark.parametrize("account", ["", "Emea", "a" * 64, "a&b", "a\n"])
     def test_an_impossible_account_is_refused_without_a_request(
         self, source: TokenSource, fakes: Fakes, account: str
@@ -65,6 +71,9 @@ class TestRenewal:
     ) -> None:
         source.get()
         fakes.broker.fault = OUTAGE
+        with pytest.raises(Unavailable):
+            source.report(7)
+        assert caplog.records == [], "only a renewal has no caller that gets the error"
         clock.advance(600)
         assert source.get().generation == 7
         settle(source)

@@ -48,6 +48,17 @@ async fn fields_of_the_upstreams_answer_come_with_the_token() {
     assert_eq!(token.extra, extra);
 }
 
+#[tokio::test]
+async fn a_fake_replaces_only_a_revoked_token_of_the_same_account() {
+    let (broker, account) = (FakeBroker::default(), AccountName::default());
+    let other = AccountName::parse("emea").unwrap();
+    let source = broker.source();
+    let (live, revoked) = (source.get(&account).await.unwrap(), source.get(&other).await.unwrap());
+    broker.revoke(&other);
+    assert_eq!(source.report(&account, live.generation).await.unwrap().generation, live.generation);
+    assert!(source.report(&other, revoked.generation).await.unwrap().generation > revoked.generation);
+}
+
 #[test]
 fn the_readme_shows_these_tests() {
     let shown =

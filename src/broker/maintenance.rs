@@ -4,8 +4,8 @@ use super::Broker;
 use crate::work::{Work, permits_left};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    Account, AccountName, Draw, Failure, IdleReason, Intent, LimiterName, LoginLimiter, Moment, Outcome,
-    Read, Request, StoreError, Task, Timestamp, Turns, maintenance,
+    Account, AccountName, Draw, Failure, FairScheduler, IdleReason, Intent, LimiterName, LoginLimiter,
+    Moment, Outcome, Read, Request, StoreError, Task, Timestamp, maintenance,
 };
 
 /// The initial state, before the account is examined.
@@ -113,11 +113,11 @@ impl Broker {
                 _ => {}
             }
         }
-        let (mut turns, mut running) = (Turns::default(), FuturesUnordered::new());
+        let (mut scheduler, mut running) = (FairScheduler::default(), FuturesUnordered::new());
         loop {
             // The response to the listing may have corrected the clock.
             while self.has_time(arrived, deadline)
-                && let Some(next) = turns.next(waiting.iter().map(|(urgency, ..)| urgency))
+                && let Some(next) = scheduler.next(waiting.iter().map(|(urgency, ..)| urgency))
             {
                 let (urgency, renewed, maintained) = waiting.remove(next);
                 running.push(async move {
@@ -129,7 +129,7 @@ impl Broker {
                 });
             }
             let Some((host, failed)) = running.next().await else { break };
-            turns.ended(&host, failed);
+            scheduler.ended(&host, failed);
         }
     }
 

@@ -33,10 +33,7 @@ pub use upstream_hosts::UpstreamHosts;
 mod tests {
     use super::*;
     use emulators::fakes::{Server, Silent, respond};
-    use std::{
-        net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-        time::Duration,
-    };
+    use std::{net::SocketAddr, time::Duration};
 
     const LIMIT: Duration = Duration::from_secs(5);
 
@@ -46,12 +43,8 @@ mod tests {
         let server = Server::script(async |_| respond(200, "")).await;
         let answers: SocketAddr = server.url().trim_start_matches("http://").parse().unwrap();
         // The ports of the addresses count, because the URL has none.
-        let silent = Silent::start(Ipv4Addr::LOCALHOST).await.unwrap();
-        let mut cases = vec![vec![silent.address()], vec![silent.address(); 3]];
-        // Not every machine has IPv6.
-        let of_v6 = Silent::start(Ipv6Addr::LOCALHOST).await;
-        cases.extend(of_v6.iter().map(|silent| vec![silent.address()]));
-        for silent in cases {
+        let listeners = Silent::start().await;
+        for silent in listeners.cases() {
             let addresses: Vec<_> = silent.iter().copied().chain([answers]).collect();
             let upstream = upstream::builder(tls.clone(), LIMIT);
             for builder in [aws_http::pool(tls.clone()), upstream] {

@@ -1,11 +1,12 @@
 //! Handles a request.
 
 use crate::{
-    Guard, Settings, gate, oauth,
+    Guard, Settings,
+    connections::Connection,
+    gate, oauth,
     proxy::Proxy,
     query, reply,
     route::{Route, route},
-    visitors::Visit,
 };
 use contract::{AccountName, Action, Call, ErrorCode, Unknown, agent::TOKEN_PATH, parameters};
 use http::{Request, Response};
@@ -45,7 +46,11 @@ impl Agent {
 
     /// Answers a request. The longer answers box their state, because each connection reserves room for the largest.
     /// Everything except `/ping` needs the guard token, in its header or as an OAuth client secret.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, visit: &Arc<Visit>) -> Response<Body> {
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &Arc<Connection>,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Err(refusal) = gate::check_origin(&head, self.any_host) {
             return reply::refused(refusal);
@@ -57,22 +62,22 @@ impl Agent {
             if !self.guard.admits(|token| gate::is_guarded(&head.headers, token)) {
                 return reply::unguarded();
             }
-            visit.admit();
+            connection.authenticated();
         }
         match route {
             Route::Ping => reply::json(200, full(r#"{"status":"alive"}"#)),
             Route::Ready => {
-                let _busy = visit.busy();
+                let _busy = connection.busy();
                 self.ready().await
             }
             Route::Token => {
-                let _busy = visit.busy();
+                let _busy = connection.busy();
                 self.token(head.uri.query().unwrap_or_default()).await
             }
-            Route::OAuth => Box::pin(oauth::token(self, Request::from_parts(head, body), visit)).await,
+            Route::OAuth => Box::pin(oauth::token(self, Request::from_parts(head, body), connection)).await,
             Route::Proxy { account, rest } => {
                 let request = Request::from_parts(head, body);
-                Box::pin(self.proxy.pass(&self.source, &account, rest, request, visit)).await
+                Box::pin(self.proxy.pass(&self.source, &account, rest, request, connection)).await
             }
             Route::NoAccount => {
                 let description =

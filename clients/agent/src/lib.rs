@@ -13,12 +13,13 @@
 //! | `oauth` | the OAuth 2.0 token endpoint |
 //! | `proxy` | requests to the API with the account's token |
 //! | `reply` | responses |
-//! | `agent`, `server`, `stream`, `visitors` | handle a request; accept connections; limit unauthenticated ones |
+//! | `agent`, `server`, `stream`, `connections` | handle a request; accept connections; limit unauthenticated ones |
 //! | `extension` | Lambda's Extensions API |
 //! | `cli`, `operator` | the command line; the commands that call broker or agent once |
 
 mod agent;
 pub mod cli;
+mod connections;
 mod extension;
 pub mod gate;
 mod guard;
@@ -33,7 +34,6 @@ mod run;
 mod server;
 mod settings;
 mod stream;
-mod visitors;
 
 pub use agent::Agent;
 pub use guard::Guard;

@@ -1,6 +1,6 @@
 //! An OAuth 2.0 token endpoint (RFC 6749 §4.4) whose client secret is the guard token, for stock OAuth clients.
 
-use crate::{Agent, gate, query, reply, visitors::Visit};
+use crate::{Agent, connections::Connection, gate, query, reply};
 use contract::{Call, CallError, parameters};
 use http::{Request, Response, header};
 use hyper::body::Incoming;
@@ -13,7 +13,11 @@ const FORM_TIME: Duration = Duration::from_secs(10);
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Answers `POST /oauth/token`.
-pub(crate) async fn token(agent: &Agent, request: Request<Incoming>, visit: &Visit) -> Response<Body> {
+pub(crate) async fn token(
+    agent: &Agent,
+    request: Request<Incoming>,
+    connection: &Connection,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let content =
         head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -25,7 +29,7 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>, visit: &Vis
             "the form must be complete, and at most {LONGEST_FORM} bytes long"
         )));
     };
-    let _busy = visit.busy();
+    let _busy = connection.busy();
     let form = parameters(&form);
     let field = |name: &str| form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
     let (headers, secret) = (&head.headers, field("client_secret"));
@@ -33,7 +37,7 @@ pub(crate) async fn token(agent: &Agent, request: Request<Incoming>, visit: &Vis
     {
         return reply::unknown_client();
     }
-    visit.admit();
+    connection.authenticated();
     let call = match Call::from_form(&form) {
         Ok(call) => call,
         Err(error) => return reply::malformed(&error),

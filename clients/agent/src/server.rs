@@ -2,9 +2,9 @@
 
 use crate::{
     Agent,
+    connections::{Connection, UnauthenticatedConnections, most_connections},
     log::{Level, log},
     stream,
-    visitors::{Strangers, Visit, most_connections},
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -67,7 +67,7 @@ impl Listening {
     pub async fn serve(self, agent: Arc<Agent>, until: impl Future<Output = ()>, drain: Duration) {
         let (stop, stopped) = watch::channel(());
         let most = most_connections();
-        let strangers = Strangers::new(most);
+        let unauthenticated = UnauthenticatedConnections::new(most);
         let mut connections = JoinSet::new();
         let mut until = pin!(until);
         let mut is_refused = false;
@@ -91,8 +91,8 @@ impl Listening {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
                     };
-                    strangers.begin(|visit| {
-                        connections.spawn(serve_connection(tcp, Arc::clone(&agent), visit, stopped.clone()))
+                    unauthenticated.accept(|connection| {
+                        connections.spawn(serve_connection(tcp, Arc::clone(&agent), connection, stopped.clone()))
                     });
                 }
                 Some(_ended) = connections.join_next() => {}
@@ -105,36 +105,40 @@ impl Listening {
     }
 }
 
-async fn serve_connection(tcp: TcpStream, agent: Arc<Agent>, visit: Visit, mut stopped: watch::Receiver<()>) {
+async fn serve_connection(
+    tcp: TcpStream,
+    agent: Arc<Agent>,
+    connection: Connection,
+    mut stopped: watch::Receiver<()>,
+) {
     // A failure costs latency at worst.
     let _ = tcp.set_nodelay(true);
-    let visit = Arc::new(visit);
-    let of_requests = Arc::clone(&visit);
+    let connection = Arc::new(connection);
+    let of_requests = Arc::clone(&connection);
     let service = service_fn(move |request| {
-        let (agent, visit) = (Arc::clone(&agent), Arc::clone(&of_requests));
-        async move { Ok::<_, Infallible>(agent.handle(request, &visit).await) }
+        let (agent, connection) = (Arc::clone(&agent), Arc::clone(&of_requests));
+        async move { Ok::<_, Infallible>(agent.handle(request, &connection).await) }
     });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD).timer(TokioTimer::new()).header_read_timeout(LONGEST_IDLE);
     let (stream, left) = stream::split(tcp);
-    let (mut connection, mut left) =
-        (pin!(builder.serve_connection(TokioIo::new(stream), service)), pin!(left));
+    let (mut serving, mut left) = (pin!(builder.serve_connection(TokioIo::new(stream), service)), pin!(left));
     let mut is_stopping = false;
     loop {
         tokio::select! {
             // The caller notices a broken connection itself.
-            _ = connection.as_mut() => return,
+            _ = serving.as_mut() => return,
             () = left.as_mut() => {
                 // A caller that closed only its side still gets the responses that are ready.
-                let _ = tokio::time::timeout(LAST_WRITE, connection.as_mut()).await;
+                let _ = tokio::time::timeout(LAST_WRITE, serving.as_mut()).await;
                 return;
             }
             _ = stopped.changed(), if !is_stopping => {
                 is_stopping = true;
-                connection.as_mut().graceful_shutdown();
+                serving.as_mut().graceful_shutdown();
             }
             // An incomplete request may never become complete.
-            () = tokio::time::sleep(LAST_WRITE), if is_stopping => if !visit.is_busy() { return },
+            () = tokio::time::sleep(LAST_WRITE), if is_stopping => if !connection.is_busy() { return },
         }
     }
 }

@@ -68,7 +68,7 @@ pub use grant::{
 };
 pub use login_limiter::{LimiterName, LoginDelay, LoginLimiter, Permit};
 pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
-pub use maintenance::{IdleReason, Maintenance, Turns, Urgency, maintenance};
+pub use maintenance::{FairScheduler, IdleReason, Maintenance, Urgency, maintenance};
 pub use origin::{ApiVersion, Endpoints, Origin};
 pub use pair::{
     IssuedToken, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, Revocation, TokenKind, Verdict,

@@ -72,12 +72,12 @@ pub fn maintenance(name: &AccountName, account: &Account, cx: Context<'_>) -> Ma
 
 /// Chooses the next account to maintain, so that no host delays the accounts of others.
 #[derive(Clone, Debug, Default)]
-pub struct Turns {
+pub struct FairScheduler {
     /// For each host, the accounts that are being maintained, and those that failed in this run.
     hosts: BTreeMap<LimiterName, (usize, usize)>,
 }
 
-impl Turns {
+impl FairScheduler {
     /// The index of the next account, if one may begin now: among the waiting accounts, the most urgent one of the host
     /// with the fewest calls and failures.
     pub fn next<'a>(&mut self, waiting: impl Iterator<Item = &'a Urgency>) -> Option<usize> {
@@ -188,8 +188,8 @@ mod tests {
             let expired = on_host(&due(&expiring(NOW.minus(HOUR))), &format!("hangs-{host}"));
             waiting.extend(std::iter::repeat_n(expired, 40));
         }
-        let mut turns = Turns::default();
-        let begun: Vec<usize> = std::iter::from_fn(|| turns.next(waiting.iter())).collect();
+        let mut scheduler = FairScheduler::default();
+        let begun: Vec<usize> = std::iter::from_fn(|| scheduler.next(waiting.iter())).collect();
         assert_eq!(begun.len(), AT_ONCE);
         assert!(begun.contains(&0), "{begun:?}");
     }
@@ -198,15 +198,15 @@ mod tests {
     fn one_host_gets_some_of_the_calls_and_the_rest_after_it_failed() {
         let one = on_host(&due(&expiring(NOW.minus(HOUR))), "one");
         let other = on_host(&due(&expiring(NOW.plus(HOUR))), "other");
-        let mut turns = Turns::default();
+        let mut scheduler = FairScheduler::default();
         for _ in 0..OF_ONE_HOST {
-            assert_eq!(turns.next([&one].into_iter()), Some(0));
+            assert_eq!(scheduler.next([&one].into_iter()), Some(0));
         }
-        assert_eq!(turns.next([&one].into_iter()), None);
+        assert_eq!(scheduler.next([&one].into_iter()), None);
         for _ in 0..OF_ONE_HOST {
-            turns.ended(&one.host, true);
+            scheduler.ended(&one.host, true);
         }
-        assert_eq!(turns.next([&one, &other].into_iter()), Some(1), "the other host has not failed");
-        assert_eq!(turns.next([&one].into_iter()), Some(0));
+        assert_eq!(scheduler.next([&one, &other].into_iter()), Some(1), "the other host has not failed");
+        assert_eq!(scheduler.next([&one].into_iter()), Some(0));
     }
 }

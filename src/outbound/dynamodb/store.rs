@@ -109,7 +109,7 @@ impl Store for Table {
             Some(item) => self.account(&key, &item),
             None => Ok(Account::default()),
         };
-        if counts(&account) {
+        if takes_precedence(&account) {
             return account;
         }
         let key = item::grant_key(name);
@@ -155,8 +155,9 @@ impl Store for Table {
                 let key = if is_grant { item::grant_key(&name) } else { item::account_key(&name) };
                 let record = self.account(&key, &item);
                 // If a name has two items, the one that a read returns is kept.
-                let replaces =
-                    |known: &Read<Account>| if is_grant { !counts(known) } else { counts(&record) };
+                let replaces = |known: &Read<Account>| {
+                    if is_grant { !takes_precedence(known) } else { takes_precedence(&record) }
+                };
                 if accounts.get(&name).is_none_or(replaces) {
                     accounts.insert(name, record);
                 }
@@ -166,9 +167,9 @@ impl Store for Table {
     }
 }
 
-/// Whether the item of an account counts, even beside that of a grant with the same name: without a pair, the account
+/// Whether the item of an account takes precedence over that of a grant with the same name. Without a pair, the account
 /// may be a grant that only a person can renew.
-fn counts(of_account: &Read<Account>) -> bool {
+fn takes_precedence(of_account: &Read<Account>) -> bool {
     !matches!(of_account, Ok(account) if account.pair.is_none())
 }
 

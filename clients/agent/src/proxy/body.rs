@@ -1,6 +1,6 @@
 //! Request bodies, kept for a retry if they are small.
 
-use crate::visitors::Visit;
+use crate::connections::Connection;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, BodyStream, Collected, Full, StreamBody};
@@ -41,9 +41,9 @@ enum State {
     TooLong,
 }
 
-/// Splits a body into the body to send and its copy. A body that is passed on as it arrives tells the visit while it
+/// Splits a body into the body to send and its copy. A body that is passed on as it arrives tells the connection while it
 /// waits for the caller.
-pub(crate) async fn take(body: Incoming, visit: &Arc<Visit>) -> Result<(Body, Kept), hyper::Error> {
+pub(crate) async fn take(body: Incoming, connection: &Arc<Connection>) -> Result<(Body, Kept), hyper::Error> {
     if body.is_end_stream() {
         return Ok((empty(), Kept::Whole(Bytes::new())));
     }
@@ -52,12 +52,14 @@ pub(crate) async fn take(body: Incoming, visit: &Arc<Visit>) -> Result<(Body, Ke
             let bytes = body.collect().await.map(Collected::to_bytes)?;
             Ok((full(bytes.clone()), Kept::Whole(bytes)))
         }
-        Some(_) => {
-            Ok((Upload { body, recording: None, visit: Arc::clone(visit) }.boxed_unsync(), Kept::Nothing))
-        }
+        Some(_) => Ok((
+            Upload { body, recording: None, connection: Arc::clone(connection) }.boxed_unsync(),
+            Kept::Nothing,
+        )),
         None => {
             let recording = Arc::<Mutex<Recording>>::default();
-            let upload = Upload { body, recording: Some(Arc::clone(&recording)), visit: Arc::clone(visit) };
+            let upload =
+                Upload { body, recording: Some(Arc::clone(&recording)), connection: Arc::clone(connection) };
             Ok((upload.boxed_unsync(), Kept::Recorded(recording)))
         }
     }
@@ -117,7 +119,7 @@ impl Recording {
 struct Upload {
     body: Incoming,
     recording: Option<Arc<Mutex<Recording>>>,
-    visit: Arc<Visit>,
+    connection: Arc<Connection>,
 }
 
 impl http_body::Body for Upload {
@@ -129,7 +131,7 @@ impl http_body::Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.visit.upload_waits(polled.is_pending());
+        self.connection.upload_waits(polled.is_pending());
         let frame = ready!(polled);
         if let Some(recording) = &self.recording {
             let mut recording = recording.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ mod retry;
 mod urls;
 
 use self::{body::Kept, urls::Urls};
-use crate::{reply, visitors::Visit};
+use crate::{connections::Connection, reply};
 use contract::{AccountName, CallError, ErrorCode};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
@@ -70,7 +70,7 @@ impl Proxy {
         account: &AccountName,
         rest: &str,
         request: Request<Incoming>,
-        visit: &Arc<Visit>,
+        connection: &Arc<Connection>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let api = self.apis.get(account).unwrap_or(&self.api);
@@ -84,10 +84,10 @@ impl Proxy {
             Ok(token) => token,
             Err(error) => return reply::no_proxied_token(&error, account),
         };
-        let Ok((body, kept)) = body::take(body, visit).await else {
+        let Ok((body, kept)) = body::take(body, connection).await else {
             return reply::malformed(&CallError::Invalid("the request's body ended early".to_owned()));
         };
-        let busy = visit.busy();
+        let busy = connection.busy();
         let sent = self.send(&outgoing, &token, body, &kept).await;
         let (token, sent) = match sent {
             Ok(response) if retry::is_refused(response.status()) => {
@@ -103,7 +103,7 @@ impl Proxy {
                 if let Err(elsewhere) = urls.keep_on_agent(head.status, &mut head.headers) {
                     return failed(&Failed::Redirect(elsewhere));
                 }
-                // The visit is busy until the body has been sent, or dropped.
+                // The connection is busy until the body has been sent, or dropped.
                 let body = without_silence(body).map_frame(move |frame| {
                     std::convert::identity(&busy);
                     frame

@@ -10,6 +10,7 @@
 mod attacks;
 mod broker_faults;
 mod cli;
+mod connections;
 mod credentials;
 mod extension;
 mod guard;
@@ -17,7 +18,6 @@ mod load;
 mod oauth;
 mod proxy;
 mod proxy_faults;
-mod strangers;
 mod streaming;
 mod support;
 mod tokens;

@@ -3,7 +3,7 @@
 use crate::Counter;
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 use tokio::{
@@ -75,36 +75,40 @@ pub async fn accept_and_reset() -> (SocketAddr, Counter) {
     (address, requests)
 }
 
-/// An address where no connection is ever established: the queue of connections is full.
+/// Addresses where no connection is ever established: the queue of connections is full.
 #[derive(Debug)]
 pub struct Silent {
-    listener: TcpListener,
-    _queue: Vec<TcpStream>,
+    addresses: Vec<SocketAddr>,
+    _queues: Vec<(TcpListener, Vec<TcpStream>)>,
 }
 
 impl Silent {
-    /// Starts on a free port of an address of this machine.
-    ///
-    /// # Errors
-    /// The machine has no such address.
-    pub async fn start(host: impl Into<IpAddr>) -> io::Result<Self> {
-        let address = SocketAddr::new(host.into(), 0);
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind(address)?;
-        let listener = socket.listen(1)?;
-        let address = listener.local_addr()?;
-        let mut queue = Vec::new();
-        // While there is room, the kernel answers at once.
-        while let Ok(connected) =
-            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
-        {
-            queue.push(connected?);
-        }
-        Ok(Self { listener, _queue: queue })
+    /// Starts on a free port of IPv4, and one of IPv6 if this machine has it.
+    pub async fn start() -> Self {
+        let v4 = fill_queue(Ipv4Addr::LOCALHOST.into()).await.expect("IPv4");
+        let queues: Vec<_> = [v4].into_iter().chain(fill_queue(Ipv6Addr::LOCALHOST.into()).await).collect();
+        let address = |queue: &(TcpListener, _)| queue.0.local_addr().expect("the listener has an address");
+        Self { addresses: queues.iter().map(address).collect(), _queues: queues }
     }
 
-    /// The address.
-    pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().expect("the listener has an address")
+    /// Addresses that a name may have besides one that answers: one of each protocol, and several.
+    pub fn cases(&self) -> Vec<Vec<SocketAddr>> {
+        let one = self.addresses.iter().map(|address| vec![*address]);
+        one.chain([vec![self.addresses[0]; 3]]).collect()
     }
+}
+
+async fn fill_queue(host: IpAddr) -> io::Result<(TcpListener, Vec<TcpStream>)> {
+    let socket = if host.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(host, 0))?;
+    let listener = socket.listen(1)?;
+    let address = listener.local_addr()?;
+    let mut queue = Vec::new();
+    // While there is room, the kernel answers at once.
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queue.push(connected?);
+    }
+    Ok((listener, queue))
 }

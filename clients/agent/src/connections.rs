@@ -16,9 +16,10 @@ use tokio::{task::AbortHandle, time::Instant};
 /// The most file descriptors that the agent asks for.
 const MOST_DESCRIPTORS: u64 = 4096;
 /// How many connections may stay without the guard token.
-const FEW_STRANGERS: usize = 128;
-/// Above that number, a connection has this long to present the token: a burst of callers must not look like an attack.
-const TIME_TO_SHOW: Duration = Duration::from_secs(2);
+const FEW_UNAUTHENTICATED: usize = 128;
+/// Above that number, a connection has this long to present the token, since a burst of callers must not look like an
+/// attack.
+const AUTHENTICATION_TIME: Duration = Duration::from_secs(2);
 /// An upload that pauses for longer has stalled.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -37,7 +38,7 @@ pub(crate) fn most_connections() -> usize {
 
 /// The connections without the guard token. The oldest are closed, so that a caller that opens many of them blocks no
 /// one.
-pub(crate) struct Strangers {
+pub(crate) struct UnauthenticatedConnections {
     /// How many may stay.
     few: usize,
     /// The upper limit, which leaves room for others.
@@ -52,22 +53,22 @@ struct Known {
     are_many: bool,
 }
 
-impl Strangers {
+impl UnauthenticatedConnections {
     pub(crate) fn new(most_connections: usize) -> Arc<Self> {
         let most = most_connections.div_ceil(2);
-        Arc::new(Self { few: FEW_STRANGERS.min(most.div_ceil(2)), most, known: Mutex::default() })
+        Arc::new(Self { few: FEW_UNAUTHENTICATED.min(most.div_ceil(2)), most, known: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a visit. `spawn` starts the task that serves it.
-    pub(crate) fn begin(self: &Arc<Self>, spawn: impl FnOnce(Visit) -> AbortHandle) {
+    /// Takes a new connection, which may close an older one. `spawn` starts the task that serves it.
+    pub(crate) fn accept(self: &Arc<Self>, spawn: impl FnOnce(Connection) -> AbortHandle) {
         let mut known = self.lock();
         let now = Instant::now();
         while let Some((_, (began, _))) = known.oldest_first.first_key_value() {
-            let is_slow = now.duration_since(*began) > TIME_TO_SHOW;
+            let is_slow = now.duration_since(*began) > AUTHENTICATION_TIME;
             let count = known.oldest_first.len();
             if count < self.few || (count < self.most && !is_slow) {
                 break;
@@ -85,33 +86,33 @@ impl Strangers {
         }
         known.last += 1;
         let number = known.last;
-        let strangers = Arc::clone(self);
-        let visit = Visit {
+        let unauthenticated = Arc::clone(self);
+        let connection = Connection {
             number,
-            strangers,
-            is_admitted: AtomicBool::new(false),
+            unauthenticated,
+            is_authenticated: AtomicBool::new(false),
             busy: Arc::new(()),
             upload_waits: Mutex::new(None),
         };
-        known.oldest_first.insert(number, (now, spawn(visit)));
+        known.oldest_first.insert(number, (now, spawn(connection)));
     }
 }
 
 /// One connection of a caller.
-pub(crate) struct Visit {
+pub(crate) struct Connection {
     number: u64,
-    strangers: Arc<Strangers>,
-    is_admitted: AtomicBool,
+    unauthenticated: Arc<UnauthenticatedConnections>,
+    is_authenticated: AtomicBool,
     busy: Arc<()>,
     /// Since when the caller owes the next part of its request's body.
     upload_waits: Mutex<Option<Instant>>,
 }
 
-impl Visit {
-    /// Whether the caller has presented the guard token.
-    pub(crate) fn admit(&self) {
-        if !self.is_admitted.swap(true, Ordering::Relaxed) {
-            self.strangers.lock().oldest_first.remove(&self.number);
+impl Connection {
+    /// The caller has presented the guard token.
+    pub(crate) fn authenticated(&self) {
+        if !self.is_authenticated.swap(true, Ordering::Relaxed) {
+            self.unauthenticated.lock().oldest_first.remove(&self.number);
         }
     }
 
@@ -133,9 +134,9 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.strangers.lock().oldest_first.remove(&self.number);
+        self.unauthenticated.lock().oldest_first.remove(&self.number);
     }
 }
 

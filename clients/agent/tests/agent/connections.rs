@@ -38,10 +38,10 @@ async fn without_the_token_block_no_one() {
     let mut agent = with_few_files(&broker).await;
     let mut idle = Vec::new();
     for _ in 0..600 {
-        let mut stranger = TcpStream::connect(agent.address).await.unwrap();
+        let mut tcp = TcpStream::connect(agent.address).await.unwrap();
         // The head of a request that never ends. The agent may have closed the connection.
-        let _ = stranger.write_all(b"GET /v1/token HTTP/1.1\r\nHost: localhost\r\n").await;
-        idle.push(stranger);
+        let _ = tcp.write_all(b"GET /v1/token HTTP/1.1\r\nHost: localhost\r\n").await;
+        idle.push(tcp);
         if idle.len() % 100 == 0 {
             assert_eq!(agent.get("/v1/token").await.status, 200, "after {} connections", idle.len());
         }
@@ -60,7 +60,7 @@ async fn without_the_token_block_no_one() {
 }
 
 #[tokio::test]
-async fn that_show_the_token_are_not_closed_for_strangers() {
+async fn with_the_token_are_not_closed_for_others() {
     let broker = Broker::start().await;
     let agent = with_few_files(&broker).await;
     let mut known = TcpStream::connect(agent.address).await.unwrap();
@@ -102,10 +102,10 @@ async fn an_incomplete_request_does_not_delay_the_end() {
 #[tokio::test]
 async fn a_head_that_does_not_end_is_given_up() {
     let world = World::start().await;
-    let mut stranger = TcpStream::connect(world.agent.address).await.unwrap();
-    stranger.write_all(b"GET /v1/token HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut tcp = TcpStream::connect(world.agent.address).await.unwrap();
+    tcp.write_all(b"GET /v1/token HTTP/1.1\r\nHost: loc").await.unwrap();
     let mut rest = Vec::new();
-    let closed = timeout(Duration::from_secs(50), stranger.read_to_end(&mut rest)).await;
+    let closed = timeout(Duration::from_secs(50), tcp.read_to_end(&mut rest)).await;
     closed.expect("the agent closes the connection").unwrap();
 }
 

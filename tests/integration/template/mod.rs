@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use token_broker::{
-    config::{Config, ConfigErrors},
+    config::Config,
     inbound::{authorization::Caller, way_in::WayIn},
     telemetry::Metric,
 };

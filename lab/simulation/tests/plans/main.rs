@@ -12,7 +12,7 @@
 mod runs;
 
 use runs::{compare, run, run_oauth, simulation};
-use token_broker_simulation::{Checks, HOUR, MINUTE, Plan, SECOND, Simulation, Strategy, Tally};
+use token_broker_simulation::{Checks, HOUR, MINUTE, Plan, SECOND, Strategy, Tally};
 
 /// The first login, and one after an hour of failures: an early try may cost a login, and with a day left the next one
 /// comes an hour later.

@@ -147,13 +147,13 @@ mod tests {
     use tokio::{task::JoinHandle, time::advance};
 
     /// A caller that stays, until the agent closes its connection.
-    fn connect(strangers: &Arc<Strangers>) -> (JoinHandle<()>, Arc<Visit>) {
+    fn connect(unauthenticated: &Arc<UnauthenticatedConnections>) -> (JoinHandle<()>, Arc<Connection>) {
         let mut caller = None;
-        strangers.begin(|visit| {
-            let visit = Arc::new(visit);
-            let kept = Arc::clone(&visit);
+        unauthenticated.accept(|connection| {
+            let connection = Arc::new(connection);
+            let kept = Arc::clone(&connection);
             let task = tokio::spawn(async move {
-                let _visit = visit;
+                let _connection = connection;
                 pending::<()>().await;
             });
             let abort = task.abort_handle();
@@ -163,69 +163,71 @@ mod tests {
         caller.unwrap()
     }
 
-    async fn closed(callers: &[(JoinHandle<()>, Arc<Visit>)]) -> Vec<bool> {
+    async fn closed(callers: &[(JoinHandle<()>, Arc<Connection>)]) -> Vec<bool> {
         tokio::task::yield_now().await;
         callers.iter().map(|(task, _)| task.is_finished()).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_without_the_token_may_stay_for_two_seconds() {
-        let strangers = Strangers::new(8); // two may stay, and four for two seconds
-        let mut callers: Vec<_> = (0..4).map(|_| connect(&strangers)).collect();
-        advance(TIME_TO_SHOW).await;
+        let unauthenticated = UnauthenticatedConnections::new(8); // two may stay, and four for two seconds
+        let mut callers: Vec<_> = (0..4).map(|_| connect(&unauthenticated)).collect();
+        advance(AUTHENTICATION_TIME).await;
         assert_eq!(closed(&callers).await, [false; 4]);
-        callers.push(connect(&strangers));
+        callers.push(connect(&unauthenticated));
         assert_eq!(closed(&callers).await, [true, false, false, false, false], "the oldest makes room");
         advance(Duration::from_millis(1)).await;
-        callers.push(connect(&strangers));
+        callers.push(connect(&unauthenticated));
         assert_eq!(closed(&callers).await, [true, true, true, true, false, false], "the time is up");
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_have_become_few_at_half_the_number_that_may_stay() {
-        let strangers = Strangers::new(8);
-        let mut callers: Vec<_> = (0..4).map(|_| connect(&strangers)).collect();
-        assert!(!strangers.lock().are_many);
-        callers.push(connect(&strangers));
-        assert!(strangers.lock().are_many);
+        let unauthenticated = UnauthenticatedConnections::new(8);
+        let mut callers: Vec<_> = (0..4).map(|_| connect(&unauthenticated)).collect();
+        assert!(!unauthenticated.lock().are_many);
+        callers.push(connect(&unauthenticated));
+        assert!(unauthenticated.lock().are_many);
         for (left, are_many) in [(2, true), (1, false)] {
-            while strangers.lock().oldest_first.len() > left {
-                let (task, visit) = callers.pop().unwrap();
+            while unauthenticated.lock().oldest_first.len() > left {
+                let (task, connection) = callers.pop().unwrap();
                 task.abort();
                 assert!(task.await.is_err());
-                drop(visit);
+                drop(connection);
             }
-            connect(&strangers).1.admit();
-            assert_eq!(strangers.lock().are_many, are_many, "{left} left");
+            connect(&unauthenticated).1.authenticated();
+            assert_eq!(unauthenticated.lock().are_many, are_many, "{left} left");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn callers_with_the_token_do_not_count() {
-        let strangers = Strangers::new(8);
-        let callers: Vec<_> =
-            (0..9).map(|_| connect(&strangers)).inspect(|(_, visit)| visit.admit()).collect();
+        let unauthenticated = UnauthenticatedConnections::new(8);
+        let callers: Vec<_> = (0..9)
+            .map(|_| connect(&unauthenticated))
+            .inspect(|(_, connection)| connection.authenticated())
+            .collect();
         advance(Duration::from_secs(3600)).await;
-        let few = [connect(&strangers), connect(&strangers)];
+        let few = [connect(&unauthenticated), connect(&unauthenticated)];
         assert_eq!(closed(&callers).await, [false; 9]);
         assert_eq!(closed(&few).await, [false; 2]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_whose_upload_has_stalled_does_not_delay_the_end() {
-        let (_task, visit) = connect(&Strangers::new(8));
-        assert!(!visit.is_busy());
-        let request = visit.busy();
-        visit.upload_waits(true);
+        let (_task, connection) = connect(&UnauthenticatedConnections::new(8));
+        assert!(!connection.is_busy());
+        let request = connection.busy();
+        connection.upload_waits(true);
         advance(LONGEST_PAUSE).await;
-        assert!(visit.is_busy());
+        assert!(connection.is_busy());
         advance(Duration::from_millis(1)).await;
-        visit.upload_waits(true);
-        assert!(!visit.is_busy());
-        visit.upload_waits(false);
-        assert!(visit.is_busy());
+        connection.upload_waits(true);
+        assert!(!connection.is_busy());
+        connection.upload_waits(false);
+        assert!(connection.is_busy());
         drop(request);
-        assert!(!visit.is_busy());
+        assert!(!connection.is_busy());
     }
 
     #[test]

@@ -5,8 +5,9 @@ use proptest::{collection::vec, option, prelude::*};
 use protocol::{Expiry, NewRefreshToken, Secret, testing::strategies::instant};
 use serde_json::{Value, json};
 use std::time::Duration;
-use token_broker::outbound::upstream::response::{
-    TokenBody, has_field, parse_error, parse_expiry, parse_tokens,
+use token_broker::outbound::upstream::{
+    oauth_error::parse_error,
+    response::{TokenBody, has_field, parse_expiry, parse_tokens},
 };
 
 /// Values that may stand where a token or an expiry is expected.

@@ -4,8 +4,9 @@ use contract::rfc3339;
 use protocol::{Expiry, NewRefreshToken, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
-use token_broker::outbound::upstream::response::{
-    TokenBody, has_field, parse_error, parse_expiry, parse_tokens,
+use token_broker::outbound::upstream::{
+    oauth_error::parse_error,
+    response::{TokenBody, has_field, parse_expiry, parse_tokens},
 };
 
 /// The last instant of the year 9999.

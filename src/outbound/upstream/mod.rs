@@ -4,6 +4,7 @@ mod client;
 mod convirza;
 mod json;
 mod oauth2;
+pub mod oauth_error;
 pub mod response;
 mod retry_after;
 

@@ -3,7 +3,8 @@
 
 use super::{
     client::{HttpUpstream, read},
-    response::{OAuthError, TokenBody, parse_error, parse_tokens, token_reply},
+    oauth_error::{OAuthError, parse_error},
+    response::{TokenBody, parse_tokens, token_reply},
 };
 use protocol::{
     Client, ClientAuth, Endpoints, GrantType, Revocation, Secret, TokenKind, Unclear, UpstreamReply,

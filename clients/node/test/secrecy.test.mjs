@@ -28,6 +28,7 @@ test("text forms of a token", async (t) => {
         assert.ok(!reveals(text), "a text form of the token contains it");
     }
     assert.match(String(token), /generation=7/);
+    assert.match(inspect(token), /^Token \{.*generation: 7/s);
     assert.match(JSON.stringify(token), /"generation":7/);
 });
 

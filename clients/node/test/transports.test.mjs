@@ -194,6 +194,13 @@ describe("agent", () => {
         await assert.rejects(createTokenSource({ transport: agent({ timeoutMs: 1 }) }).get(), { message });
     });
 
+    for (const port of ["1", "65535"]) {
+        test(`may have the port ${port}`, async () => {
+            const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+            await assert.rejects(source.get(), { name: "UnavailableError" }); // nothing listens there
+        });
+    }
+
     for (const port of ["http", "0", "65536", "-1"]) {
         test(`says what is wrong with the port ${port}`, async (t) => {
             setVariables(t, { TOKEN_BROKER_PORT: port, TOKEN_BROKER_TOKEN: GUARD });
@@ -223,6 +230,21 @@ describe("agent", () => {
         broker.raw = [503, fault("store_unavailable", "DynamoDB does not answer", 1e9)];
         const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
         await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+    });
+
+    test("a retry time in the body needs no header", async (t) => {
+        const { port, broker } = await startFakes(t);
+        broker.raw = [503, JSON.stringify(fault("store_unavailable", "DynamoDB does not answer", 12))];
+        const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+        await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: 12 });
+    });
+
+    test("an answer may have 64 KiB and no more", async (t) => {
+        const { port, broker } = await startFakes(t);
+        const answer = JSON.stringify({ access_token: "token-secret", expires_in: 900, generation: 7 });
+        const ofLength = (length) => ((broker.raw = [200, answer.padEnd(length)]), agent({ port, token: GUARD }));
+        assert.equal((await createTokenSource({ transport: ofLength(65_536) }).get()).generation, 7);
+        await assert.rejects(createTokenSource({ transport: ofLength(65_537) }).get(), { code: "broker_unavailable" });
     });
 
     test("an answer without an end is cut off", async (t) => {

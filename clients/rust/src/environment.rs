@@ -124,6 +124,14 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_name_the_authorities() {
+        let file = "/does/not/exist.pem";
+        let environment: Environment = [("SSL_CERT_FILE", file)].into_iter().collect();
+        let error = environment.roots().tls_config().err();
+        assert_eq!(error, Some(crate::http::TlsError::UnusableFile(file.into())));
+    }
+
+    #[test]
     fn nothing_prints_a_variable() {
         let environment: Environment = [("AWS_SECRET_ACCESS_KEY", "tell-tale")].into_iter().collect();
         assert_eq!(format!("{environment:?}"), "Environment");

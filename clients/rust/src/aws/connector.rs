@@ -120,6 +120,7 @@ fn is_metadata_address(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{SystemClock, http::Roots};
 
     #[test]
     fn plain_http_goes_to_metadata_addresses() {
@@ -135,6 +136,37 @@ mod tests {
             ("example.com", false),
         ] {
             assert_eq!(is_metadata_address(host), expected, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_http_leaves_the_machine_for_no_other_address() {
+        let http = HttpClient::new(SystemClock, Roots::from_environment(|_| None), Duration::from_secs(5));
+        let client = Client { http, refusal: None };
+        for (url, is_refused) in [
+            ("http://192.0.2.1/", true),
+            ("http://lambda.example.com/", true),
+            // These fail for another reason.
+            ("http://127.0.0.1:1/", false),
+            ("https://no-such-host.invalid/", false),
+        ] {
+            let error = client.send(HttpRequest::get(url).unwrap()).await.unwrap_err();
+            assert_eq!(error.is_user(), is_refused, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_once_unless_it_is_empty_or_long() {
+        let (refusal, kibibyte) = (LastRefusal::default(), "x".repeat(1024));
+        for (body, told) in [
+            (" no role\n".to_owned(), Some("no role")),
+            (" \n".to_owned(), None),
+            (kibibyte.clone(), Some(kibibyte.as_str())),
+            (format!("{kibibyte}x"), None),
+        ] {
+            refusal.put(body.as_bytes());
+            assert_eq!(refusal.take().as_deref(), told);
+            assert_eq!(refusal.take(), None);
         }
     }
 }

@@ -224,4 +224,14 @@ mod tests {
         assert_eq!(indented_line(&format!("[default]\naws_access_key_id = id\n[dev]\n{keys}")), None);
         assert_eq!(indented_line("[default]\ns3 =\n  max_concurrent_requests = 9\n"), None);
     }
+
+    #[test]
+    fn credentials_are_good_until_they_expire() {
+        let until = |expiry| Credentials::new("id", "secret", None, expiry, "test");
+        let expiring = until(Some(UNIX_EPOCH + Duration::from_secs(100)));
+        let at = |millis| Timestamp::from_millis(millis);
+        let good = [0, 99_999, 100_000, 100_001].map(|millis| is_good(&expiring, at(millis)));
+        assert_eq!(good, [true, true, false, false]);
+        assert!(is_good(&until(None), at(u64::from(u32::MAX))));
+    }
 }

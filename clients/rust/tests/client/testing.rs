@@ -59,6 +59,17 @@ async fn a_fake_replaces_only_a_revoked_token_of_the_same_account() {
     assert!(source.report(&other, revoked.generation).await.unwrap().generation > revoked.generation);
 }
 
+#[tokio::test]
+async fn a_fake_recovers() {
+    let (broker, account) = (FakeBroker::default(), AccountName::default());
+    let source = broker.source();
+    broker.fail(Error::Unreachable("no network".to_owned()));
+    source.get(&account).await.unwrap_err();
+    broker.recover();
+    broker.advance(Duration::from_secs(1)); // the failure is the answer for up to a quarter of that
+    source.get(&account).await.unwrap();
+}
+
 #[test]
 fn the_readme_shows_these_tests() {
     let shown =

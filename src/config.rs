@@ -87,7 +87,7 @@ impl Config {
     /// Every variable that is wrong.
     pub fn from_environment(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut read = Reader { lookup, errors: Vec::new() };
-        let table = read.required("BROKER_TABLE");
+        let table = read.table("BROKER_TABLE");
         let secret_prefix = read.secret_prefix("BROKER_SECRET_PREFIX", "token-broker/");
         let oauth_url = read.url("BROKER_OAUTH_URL", "https://platform-oauth.convirza.com");
         let api_url = read.url("BROKER_API_URL", "https://platform-api.convirza.com/v3");
@@ -178,11 +178,15 @@ impl<L: Fn(&'static str) -> Option<String>> Reader<L> {
         self.errors.push(ConfigError { variable, rule: rule.into() });
     }
 
-    fn required(&mut self, variable: &'static str) -> String {
-        self.get(variable).unwrap_or_else(|| {
+    fn table(&mut self, variable: &'static str) -> String {
+        let Some(name) = self.get(variable) else {
             self.wrong(variable, "is required");
-            String::new()
-        })
+            return String::new();
+        };
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-:/".contains(&byte)) {
+            self.wrong(variable, "must be the name or ARN of a table: letters, digits and _.-:/");
+        }
+        name
     }
 
     fn number(&mut self, variable: &'static str, least: u64, most: u64) -> Option<u64> {

@@ -43,6 +43,7 @@ pub(super) fn parse_login_limits(text: &str) -> Result<BTreeMap<String, LoginLim
             error.column()
         )
     })?;
+    let named = limits.len();
     let limits = limits.into_iter().enumerate().map(|(index, (name, limit))| {
         let wrong = |rule: &str| format!("host {}: {rule}", index + 1);
         let name =
@@ -66,7 +67,9 @@ pub(super) fn parse_login_limits(text: &str) -> Result<BTreeMap<String, LoginLim
         let window = Duration::from_secs(limit.seconds);
         Ok((name, LoginLimit { requests: limit.requests, window, counts, per }))
     });
-    limits.collect()
+    let limits: BTreeMap<_, _> = limits.collect::<Result<_, String>>()?;
+    // Capital letters do not distinguish hosts.
+    if limits.len() == named { Ok(limits) } else { Err("names a host twice".to_owned()) }
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,20 @@ fn a_number_has_bounds() {
 }
 
 #[test]
+fn the_table_has_a_name_or_an_arn() {
+    for (name, is_valid) in [
+        ("my-Table_2.x", true),
+        ("arn:aws:dynamodb:eu-west-1:123456789012:table/t", true),
+        (" ", false),
+        ("t\n", false),
+        ("my table", false),
+        ("tä", false),
+    ] {
+        assert_eq!(config(&[("BROKER_TABLE", name)]).is_ok(), is_valid, "{name:?}");
+    }
+}
+
+#[test]
 fn the_revoke_field_is_a_plain_name() {
     let field = |name: &str| wrong(&[("BROKER_REVOKE_FIELD", name)]).is_empty();
     assert!(field("token") && field("access_token2") && field(&"x".repeat(64)));
@@ -155,6 +169,7 @@ fn a_login_limit_names_a_host_and_its_numbers() {
         r#"{"x.example":{"requests":1,"seconds":1,"counts":"refreshes"}}"#,
         r#"{"x.example":{"requests":1,"seconds":1,"per":"user"}}"#,
         r#"{"x.example":{"requests":1,"seconds":1,"burst":1}}"#,
+        r#"{"x.example":{"requests":1,"seconds":1},"X.example":{"requests":9,"seconds":1}}"#,
     ] {
         assert!(!limits(bad), "{bad}");
     }

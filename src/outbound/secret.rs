@@ -23,8 +23,10 @@ const MOST_ANSWER_FIELDS: usize = 32;
 /// The first rule that the text breaks.
 pub fn parse(text: &str, version: SecretVersion, hosts: &UpstreamHosts) -> Result<Credentials, String> {
     let text = text.trim_start_matches('\u{feff}');
-    let fields: Map<String, Value> =
+    let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|_| "it must be a JSON object".to_owned())?;
+    // As Terraform's `jsonencode` writes a value that is not set.
+    fields.retain(|_, value| !value.is_null());
     let mut fields = Fields { fields, hosts };
     let (origin, login) = match fields.fields.remove("dialect").as_ref().map(Value::as_str) {
         None | Some(Some("convirza-v3")) => convirza_v3(&mut fields)?,
@@ -108,6 +110,10 @@ impl Fields<'_> {
 
     fn optional_text(&mut self, name: &str) -> Result<Option<Secret>, String> {
         match self.fields.remove(name) {
+            // From a file, perhaps. Sent like that, it would be a wrong password.
+            Some(Value::String(text)) if text.contains(char::is_control) => {
+                Err(format!("`{name}` must not contain a line end or another control character"))
+            }
             Some(Value::String(text)) if !text.is_empty() => Ok(Some(Secret::new(text))),
             Some(_) => Err(format!("`{name}` must be a non-empty string")),
             None => Ok(None),
@@ -142,7 +148,7 @@ impl Fields<'_> {
 
     fn seconds(&mut self, name: &str, most: u64) -> Result<Option<Duration>, String> {
         let Some(value) = self.fields.remove(name) else { return Ok(None) };
-        let seconds = value.as_u64().filter(|seconds| *seconds <= most);
+        let seconds = contract::whole_number(&value).filter(|seconds| *seconds <= most);
         let seconds = seconds.ok_or_else(|| format!("`{name}` must be a whole number from 0 to {most}"))?;
         Ok(Some(Duration::from_secs(seconds)))
     }
@@ -210,6 +216,11 @@ mod tests {
             ("\"tell-tale\"", "it must be a JSON object"),
             ("{}", "`email` is missing"),
             (r#"{"email":"tell-tale"}"#, "`password` is missing"),
+            (
+                r#"{"email":"e","password":"tell-tale\n"}"#,
+                "`password` must not contain a line end or another control character",
+            ),
+            (r#"{"email":"tell-tale","password":null}"#, "`password` is missing"),
             (r#"{"email":"tell-tale","password":7}"#, "`password` must be a non-empty string"),
             (r#"{"email":"","password":"tell-tale"}"#, "`email` must be a non-empty string"),
             (
@@ -244,8 +255,10 @@ mod tests {
 
     #[test]
     fn an_oauth2_secret_is_parsed() {
-        let (endpoints, client, grant) =
-            oauth2_secret(r#","grant":"client_credentials","client_secret":"s""#).unwrap();
+        let (endpoints, client, grant) = oauth2_secret(
+            r#","grant":"client_credentials","client_secret":"s","scope":null,"parameters":null"#,
+        )
+        .unwrap();
         assert_eq!(endpoints.token_url.as_str(), "https://oauth.example/o/token/");
         assert_eq!((endpoints.revoke_url, endpoints.probe_url), (None, None));
         assert_eq!(client, testing::client("id", "s", ClientAuth::Basic));
@@ -255,7 +268,7 @@ mod tests {
             r#","grant":"password","username":"u","password":"p","client_auth":"client_secret_post","#,
             r#""revoke_url":"https://oauth.example/r","probe_url":"https://oauth.example/me?limit=1","#,
             r#""scope":"a b","parameters":{"audience":"x"},"answer_fields":["instance_url"],"#,
-            r#""refresh_ahead_seconds":25,"resend_within_seconds":600"#
+            r#""refresh_ahead_seconds":25,"resend_within_seconds":6.0E2"#
         ))
         .unwrap();
         assert_eq!(endpoints.probe_url.unwrap().as_str(), "https://oauth.example/me?limit=1");

@@ -253,7 +253,7 @@ pub fn parameters(text: &[u8]) -> Vec<(String, String)> {
 }
 
 /// A whole number as JSON libraries write it: `60`, `60.0`, `1.795961711152E12`.
-fn whole_number(value: &Value) -> Option<u64> {
+pub fn whole_number(value: &Value) -> Option<u64> {
     // Above this, a double cannot distinguish neighbouring whole numbers.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let is_whole = |number: &f64| number.fract() == 0.0 && (0.0..EXACT).contains(number);

@@ -1,6 +1,7 @@
 //! How an error reaches a caller: as the body of an HTTP response, or as the message of a function error.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
+use std::collections::BTreeMap;
 
 /// An error as a caller reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +31,14 @@ impl ErrorAnswer {
 
     /// Reads such a body; `None` if it has no code. A malformed field does not hide the code.
     pub fn read(json: &[u8]) -> Option<Self> {
-        let body: Value = serde_json::from_slice(json).ok()?;
-        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let body: BTreeMap<String, &RawValue> = serde_json::from_slice(json).ok()?;
+        let text = |name: &str| serde_json::from_str::<String>(body.get(name)?.get()).ok();
         Some(Self {
             code: text("error")?,
             description: text("error_description").unwrap_or_default(),
-            retry_after_seconds: body.get("retry_after").and_then(Value::as_u64),
+            retry_after_seconds: body
+                .get("retry_after")
+                .and_then(|value| serde_json::from_str(value.get()).ok()),
             request_id: text("request_id"),
         })
     }

@@ -35,7 +35,7 @@ mod time;
 pub use account::{AccountName, Generation};
 pub use action::Action;
 pub use answer::{LONGEST_LIFETIME_SECONDS, ServedFrom, TokenAnswer};
-pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters, unknown_field};
+pub use call::{Call, CallError, DEFAULT_MIN_TTL, Field, Unknown, parameters, unknown_field, whole_number};
 pub use client::ClientName;
 pub use error::{ClientErrorCode, ErrorCode};
 pub use error_answer::ErrorAnswer;

@@ -10,13 +10,14 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     headers.get_all(RETRY_AFTER).iter().filter_map(|value| parse(value.to_str().ok()?, now)).max()
 }
 
-/// Seconds, perhaps with a fraction, or a date. A past or negative pause counts as none.
+/// Seconds, perhaps with a fraction, or a date. A past or negative pause counts as none. A proxy may have joined several
+/// headers of seconds to a list.
 fn parse(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if !text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first)) {
         return Some(rfc3339::parse_http_date(text)?.since(now));
     }
-    let seconds: f64 = text.parse().ok()?;
+    let seconds = text.split(',').filter_map(|part| part.trim().parse().ok()).reduce(f64::max)?;
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
@@ -37,6 +38,7 @@ mod tests {
             ("-1e400", Some(Duration::ZERO)),
             ("99999999999999999999999999", Some(Duration::MAX)),
             ("1e400", Some(Duration::MAX)),
+            ("60, 600,7", Some(Duration::from_secs(600))),
             ("Sun, 29 Nov 2026 15:12:04 GMT", Some(Duration::from_secs(724))),
             ("Sunday, 29-Nov-26 15:12:04 GMT", Some(Duration::from_secs(724))),
             ("Sun Nov 29 15:12:04 2026", Some(Duration::from_secs(724))),

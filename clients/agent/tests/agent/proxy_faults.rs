@@ -4,6 +4,10 @@ use crate::support::{Agent, World, by_invoke, request};
 use emulators::fakes::{ApiMode, Broker, accept_and_reset, unused_port};
 use http::Method;
 use token_broker_client::http::full;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 #[tokio::test]
 async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
@@ -29,6 +33,25 @@ async fn a_reset_is_an_error_and_the_request_is_not_repeated() {
         assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));
     }
     assert_eq!(requests.get(), 2);
+}
+
+#[tokio::test]
+async fn a_response_with_an_odd_header_is_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let broker = Broker::start().await;
+    let agent = Agent::serve(by_invoke(&broker.url(), &api)).await;
+    for odd in ["X Y: 1", "X-\u{e9}: 1", "X-Long: a\r\n  b", "X-Blank : 1"] {
+        let client = agent.client();
+        let sent = tokio::spawn(async move { client.get("/proxy/default/x").await });
+        let (mut caller, _) = listener.accept().await.unwrap();
+        assert!(caller.read(&mut [0; 4096]).await.unwrap() > 0);
+        let response =
+            format!("HTTP/1.1 200 OK\r\n{odd}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        caller.write_all(response.as_bytes()).await.unwrap();
+        let answer = sent.await.unwrap();
+        assert!(answer.status == 200 && answer.body == "hi", "{odd}: {answer:?}");
+    }
 }
 
 #[tokio::test]

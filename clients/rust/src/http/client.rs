@@ -165,7 +165,13 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_headers(MOST_HEADERS).max_buf_size(LONGEST_BUFFER);
+    builder
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(LONGEST_BUFFER)
+        // Other clients take such responses too.
+        .ignore_invalid_headers_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true);
     let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
     // An error of the connection reaches its current request.
     tokio::spawn(async move {

@@ -2,7 +2,7 @@
 //!
 //! One process has the right time. The other clocks are wrong, and step every half minute. Calls fail, kills and
 //! freezes interrupt requests, and sessions are revoked. Callers try their token at the API, and report it if it is
-//! dead. Tokens live for 20 s. At the end, the faults stop, the clocks stay wrong, and every process has to serve
+//! dead. Tokens live for 10 s. At the end, the faults stop, the clocks stay wrong, and every process has to serve
 //! again. Needs a C compiler.
 #![allow(
     clippy::unwrap_used,
@@ -33,8 +33,8 @@ use std::{
 };
 
 const PROCESSES: usize = 4;
-const TOKEN_LIFE: Duration = Duration::from_secs(20);
-const LOGIN_BUDGET: usize = 5;
+const TOKEN_LIFE: Duration = Duration::from_secs(10);
+const LOGIN_BUDGET: usize = 10;
 /// Faults that end by themselves, each for one request.
 const UPSTREAM: [&str; 7] =
     ["server_error", "bad_gateway_html", "hang", "lost_reply", "reset", "truncated", "unavailable"];

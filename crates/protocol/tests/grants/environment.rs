@@ -3,7 +3,6 @@
 use crate::{
     model::Fleet,
     server::number_of,
-    setting::Grace,
     world::{LateCall, Sent, World, credentials},
 };
 use token_broker_protocol::{
@@ -87,7 +86,7 @@ impl Fleet {
                 Event::Replied(UpstreamReply::TooLate)
             }
             Effect::Send { call: Call::Refresh(token, _), .. } => {
-                let reply = self.refresh(world, number_of(&token.token), fate);
+                let reply = self.refresh(world, who, number_of(&token.token), fate);
                 Event::Replied(reply)
             }
             Effect::Send { call: Call::Revoke(..), .. } => {
@@ -127,7 +126,7 @@ impl Fleet {
         true
     }
 
-    fn refresh(&self, world: &mut World, token: usize, fate: Fate) -> UpstreamReply {
+    fn refresh(&self, world: &mut World, who: usize, token: usize, fate: Fate) -> UpstreamReply {
         if fate == Fate::Failed {
             return UpstreamReply::NeverLeft;
         }
@@ -140,29 +139,31 @@ impl Fleet {
             _ => {}
         }
         let until = world.now.plus(self.travel());
-        let sent = Sent { token, at: world.now, until, refused: None };
+        let settled_at = self.settled_at(world, who);
+        let sent = Sent { token, at: world.now, until, settled_at, brought: None, refused: None };
         if matches!(fate, Fate::Late | Fate::LateAnd5xx) {
             world.late.push(LateCall { token, right_client, until });
             world.sends.push(sent);
             return if fate == Fate::Late { NO_RESPONSE } else { UpstreamReply::UNEXPECTED };
         }
         let reply = self.arrive(world, token, right_client);
-        let brings = match &reply {
-            UpstreamReply::Granted(granted) => Some(granted.refresh_token.clone()),
-            _ => None,
-        };
         if fate == Fate::Normal {
-            match &brings {
+            match &reply {
                 // (iii): the server returned the same token, or no successor.
-                Some(NewRefreshToken::Absent) => world.sends.retain(|earlier| earlier.token != token),
-                Some(_) => world.sends.push(sent),
-                None => world.sends.push(Sent { refused: Some(version), ..sent }),
+                UpstreamReply::Granted(granted) if granted.refresh_token == NewRefreshToken::Absent => {
+                    world.sends.retain(|earlier| earlier.token != token);
+                }
+                UpstreamReply::Granted(granted) => {
+                    let brought = Some(number_of(&granted.access_token));
+                    world.sends.push(Sent { brought, ..sent });
+                }
+                _ => world.sends.push(Sent { refused: Some(version), ..sent }),
             }
             return reply;
         }
         world.sends.push(sent);
-        if brings.is_some() {
-            world.lose(self.setting.server, token);
+        if matches!(reply, UpstreamReply::Granted(_)) {
+            world.lose(token);
         }
         match fate {
             Fate::CarriedOutAnd5xx => UpstreamReply::UNEXPECTED,
@@ -178,12 +179,14 @@ impl Fleet {
         }
         let family = world.server.refresh_tokens[token].family;
         let lived = world.server.families[family];
-        let was_saved = self.successor_is_saved(world, token);
+        // A second call leaves after the mark of the first one has settled, so a save would come after `settled_at`.
+        let is_excused = self.is_excused(world, token, world.now, |_| true);
         let reply = world.server.refresh(self.setting.server, token, world.now);
-        if lived && !world.server.families[family] && !was_saved {
-            // The first use's tokens were not saved before another use was due.
-            let in_time = self.setting.server.grace != Grace::None && !Self::grace_is_over(world);
-            world.is_excused |= !in_time;
+        if lived && !world.server.families[family] && is_excused {
+            world.excused.insert(family);
+        }
+        if self.setting.server.rotates && matches!(reply, UpstreamReply::Granted(_)) {
+            world.uses.entry(token).or_default();
         }
         reply
     }

@@ -5,7 +5,7 @@ use crate::{
     model::{Fleet, is_quiet},
     server::{Server, number_of, refresh_token},
     setting::{Behaviour, GRACE, Grace, Setting, TOKEN},
-    world::{Running, World},
+    world::{Running, Use, World},
 };
 use std::time::Duration;
 use token_broker_protocol::{
@@ -19,7 +19,7 @@ const CALLS: usize = 16;
 /// Effects of one request.
 const EFFECTS: usize = 60;
 /// How far apart the clocks that measure a grace period may be.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(2);
 
 impl Fleet {
     /// I2. A token that may have been used is sent again only by (i) to (iv) of `docs/PROTOCOL.md`.
@@ -58,21 +58,25 @@ impl Fleet {
         world.demand(grows, "generations grow");
         world.demand(known.is_none_or(|(_, known)| known == access), "a generation names one pair");
         if known.is_none() {
-            // A save after its mark has settled may come after another attempt.
-            let predecessor = predecessor_of(&world.server, access);
-            let sent_at =
-                world.sends.iter().filter(|sent| Some(sent.token) == predecessor).map(|sent| sent.at).min();
-            let patience =
-                Duration::from_secs(self.setting.patience.iter().max().copied().unwrap_or_default());
-            let settled_at = |at: Timestamp| {
-                at.plus(patience + Setting::POLICY.longest_travel() + Setting::POLICY.clock_margin)
-            };
-            world.is_excused |= sent_at.is_some_and(|at| world.now >= settled_at(at));
+            self.saved(world, access, pair.refresh_token.as_ref().map(|held| number_of(&held.token)));
             world.generations.push((pair.generation, access));
             world.generations.sort_unstable();
         }
         if next.grant.as_ref().is_some_and(|grant| grant.send_after.is_some()) {
             self.saw("a pair that is adopted");
+        }
+    }
+
+    /// A pair is saved. The token that obtained it is unsaved no longer, if this happens before its mark settles.
+    fn saved(&self, world: &mut World, access: usize, refresh: Option<usize>) {
+        let Some(token) = predecessor_of(&world.server, access) else { return };
+        let sends = world.sends.iter().filter(|sent| sent.brought == Some(access));
+        let is_late = sends.map(|sent| sent.settled_at).max().is_none_or(|at| at <= world.now);
+        let successor = world.server.refresh_tokens[token].successor.map(|(refresh, _)| refresh);
+        if is_late {
+            world.lose(token);
+        } else if refresh == successor {
+            world.uses.remove(&token);
         }
     }
 
@@ -119,20 +123,34 @@ impl Fleet {
             let is_saved = world.generations.iter().any(|(_, saved)| *saved == access);
             let predecessor = predecessor_of(&world.server, access);
             if let (false, Some(token)) = (is_saved, predecessor) {
-                world.lose(self.setting.server, token);
+                world.lose(token);
             }
         }
     }
 
-    /// Whether the record has held the latest successor of a token.
-    pub(crate) fn successor_is_saved(&self, world: &World, token: usize) -> bool {
-        let successor = world.server.refresh_tokens[token].successor;
-        successor.is_some_and(|(_, access)| world.generations.iter().any(|(_, saved)| *saved == access))
-    }
-
-    /// Whether too little is left of the grace period to send again a token whose reply was lost.
-    pub(crate) fn grace_is_over(world: &World) -> bool {
-        world.used_in_vain_at.is_some_and(|at| world.now > last_resend(at))
+    /// Whether the rule allows that a token, whose next use comes at `next`, costs its grant. Each condition is a part of
+    /// I6 in `docs/PROTOCOL.md`. (The network of this model carries no call out twice.)
+    pub(crate) fn is_excused(
+        &self,
+        world: &World,
+        token: usize,
+        next: Timestamp,
+        is_lost: impl Fn(&Use) -> bool,
+    ) -> bool {
+        let may_cost = |token: usize| {
+            // "The server carried out the call", ...
+            let tokens = &world.server.refresh_tokens;
+            let Some((it, used_at)) = world.uses.get(&token).zip(tokens[token].used_at) else { return false };
+            // ... "the reply was lost or saved after the mark had settled", ...
+            let is_lost = is_lost(it);
+            // ... and "no instance was free within a grace period". Only a further fault makes the next use late.
+            let next = if it.struck_again { next } else { world.now };
+            is_lost && (self.setting.server.grace == Grace::None || next > last_resend(used_at))
+        };
+        let sent = &world.server.refresh_tokens[token];
+        // If the server keeps only the newest successor valid, the call may be one of its predecessor.
+        let of_predecessor = !sent.is_newest && sent.predecessor.is_some_and(may_cost);
+        world.excused.contains(&sent.family) || may_cost(token) || of_predecessor
     }
 }
 
@@ -169,7 +187,7 @@ pub(crate) fn no_grant_is_lost(fleet: &Fleet, world: &World) -> bool {
     let cooldown = world.record.cooldown.map(|cooldown| cooldown.until);
     let next = settled_at.max(cooldown);
     let renewable = |token: usize| renews(world, behaviour, token, next);
-    let mut kept = new.into_iter().chain(held).any(renewable);
+    let mut kept = new.into_iter().chain(held.iter().copied()).any(renewable);
     let mut served = !kept || is_served(fleet, world, None);
     for (who, instance) in world.instances.iter().enumerate() {
         let pending = instance.cache.pending_write.as_ref();
@@ -178,9 +196,9 @@ pub(crate) fn no_grant_is_lost(fleet: &Fleet, world: &World) -> bool {
             served |= is_served(fleet, world, Some(who));
         }
     }
-    // Another attempt within the grace period failed too, and the next one comes too late.
-    let too_late = next.zip(world.used_in_vain_at).is_some_and(|(next, used_at)| next > last_resend(used_at));
-    if kept { served } else { world.is_excused || Fleet::grace_is_over(world) || too_late }
+    let next = next.unwrap_or(world.now).max(world.now);
+    let is_excused = |token: &usize| fleet.is_excused(world, *token, next, |it| it.is_lost);
+    if kept { served } else { !held.is_empty() && held.iter().all(is_excused) }
 }
 
 fn tokens_of(account: &Account) -> Vec<usize> {

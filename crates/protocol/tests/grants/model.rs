@@ -112,7 +112,7 @@ impl Model for Fleet {
                 let reply = self.arrive(&mut world, late.token, late.right_client);
                 if matches!(reply, UpstreamReply::Granted(_)) {
                     self.saw("a late call that is carried out");
-                    world.lose(self.setting.server, late.token);
+                    world.lose(late.token);
                 }
             }
             Action::Pass(until) => {
@@ -120,6 +120,11 @@ impl Model for Fleet {
                 world.pass_until(until);
             }
             Action::Rotate => world.secret += 1,
+        }
+        if (world.faults_left, world.pauses_left) != (before.faults_left, before.pauses_left) {
+            for token in before.uses.keys() {
+                world.uses.entry(*token).and_modify(|it| it.struck_again = true);
+            }
         }
         for instance in &mut world.instances {
             // A delayed write whose condition is not met now never will be, since versions only grow.
@@ -159,6 +164,15 @@ impl Fleet {
     /// How long a call may travel.
     pub(crate) fn travel(&self) -> Duration {
         Setting::POLICY.upstream_timeout * 2
+    }
+
+    /// When another attempt may send a token that an instance sends now, by the clock that is furthest ahead.
+    pub(crate) fn settled_at(&self, world: &World, who: usize) -> Timestamp {
+        let deadline = world.instances[who].running.as_ref().expect("a request").deadline;
+        let furthest = self.setting.clocks.iter().max().copied().unwrap_or_default();
+        let ahead = (self.setting.clocks[who] - furthest) * 1000;
+        let latest = deadline.plus(Setting::POLICY.longest_travel() + Setting::POLICY.clock_margin);
+        Timestamp::from_millis(latest.as_millis().saturating_add_signed(ahead))
     }
 
     /// An instance gets a request. Returns the result if the request ends at once.
@@ -205,6 +219,7 @@ impl Fleet {
 
     /// An instance takes the next step of its flow.
     fn proceed(&self, world: &mut World, who: usize, step: Step) -> Ended {
+        let cx = world.context(&self.setting, who);
         let instance = &mut world.instances[who];
         instance.cache = instance.running.as_ref()?.flow.cache().clone();
         match step {
@@ -218,7 +233,7 @@ impl Fleet {
             Step::Done(result) => {
                 self.check_result(world, who, &result);
                 world.instances[who].running = None;
-                if world.instances[who].cache.record.as_ref().is_none_or(|it| it.account.version.0 == 0) {
+                if world.instances[who].cache.is_forgettable(cx) {
                     world.instances[who].cache = Cache::default();
                 }
                 Some(result)

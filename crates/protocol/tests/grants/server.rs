@@ -18,6 +18,8 @@ pub(crate) struct RefreshToken {
     pub(crate) used_at: Option<Timestamp>,
     /// The numbers of the refresh and access tokens that its last use returned.
     pub(crate) successor: Option<(usize, usize)>,
+    /// The token whose use returned it.
+    pub(crate) predecessor: Option<usize>,
     /// No other successor of its predecessor was issued since.
     pub(crate) is_newest: bool,
 }
@@ -37,7 +39,8 @@ impl Server {
     }
 
     pub(crate) fn add_refresh_token(&mut self, family: usize) -> usize {
-        self.refresh_tokens.push(RefreshToken { family, used_at: None, successor: None, is_newest: true });
+        let (used_at, successor, predecessor) = (None, None, None);
+        self.refresh_tokens.push(RefreshToken { family, used_at, successor, predecessor, is_newest: true });
         self.refresh_tokens.len() - 1
     }
 
@@ -81,6 +84,7 @@ impl Server {
             self.refresh_tokens[other].is_newest = false;
         }
         let refresh = self.add_refresh_token(token.family);
+        self.refresh_tokens[refresh].predecessor = Some(number);
         let used = &mut self.refresh_tokens[number];
         used.used_at.get_or_insert(now);
         used.successor = Some((refresh, access));

@@ -2,9 +2,12 @@
 
 use crate::{
     server::{self, Server},
-    setting::{Behaviour, GRACE, Grace, Initial, START, SecretValue, Setting},
+    setting::{GRACE, Initial, START, SecretValue, Setting},
 };
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use token_broker_protocol::{
     Account, AccountWrite, Cache, Client, ClientAuth, Context, Credentials, Draw, Effect, Endpoints,
     Fingerprint, Flow, Generation, GrantState, GrantType, Holder, Intent, Login, LoginLimiter, Mark, Moment,
@@ -33,10 +36,10 @@ pub(crate) struct World {
     pub(crate) sends: Vec<Sent>,
     /// The access token that each generation was seen with.
     pub(crate) generations: Vec<(Generation, usize)>,
-    /// The rule may now require a person: a call was carried out, and its tokens were not saved in time.
-    pub(crate) is_excused: bool,
-    /// When a token whose reply was lost was first used, if there is a grace period.
-    pub(crate) used_in_vain_at: Option<Timestamp>,
+    /// The refresh tokens that the server has carried out a call with, and whose successor was not saved in time.
+    pub(crate) uses: BTreeMap<usize, Use>,
+    /// The families that the server ended as the rule allows.
+    pub(crate) excused: BTreeSet<usize>,
     /// An operator's confirmed revocation has begun.
     pub(crate) is_revoked: bool,
     /// The first property that was violated. Such a state has no successors.
@@ -50,6 +53,15 @@ pub(crate) struct LateCall {
     pub(crate) until: Timestamp,
 }
 
+/// The server has carried out a call with a refresh token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Use {
+    /// The reply was lost, or its pair was saved only after the mark had settled.
+    pub(crate) is_lost: bool,
+    /// A fault or a pause has followed, so that an attempt within the grace period may have failed too.
+    pub(crate) struck_again: bool,
+}
+
 /// A refresh token that has left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sent {
@@ -57,6 +69,10 @@ pub(crate) struct Sent {
     pub(crate) at: Timestamp,
     /// It arrives before this instant.
     pub(crate) until: Timestamp,
+    /// The mark has settled, by every clock: another attempt may send the token.
+    pub(crate) settled_at: Timestamp,
+    /// The access token in the reply.
+    pub(crate) brought: Option<usize>,
     /// The version of the secret that got `invalid_grant`. `None` if the token may have been used.
     pub(crate) refused: Option<SecretVersion>,
 }
@@ -112,8 +128,8 @@ impl World {
             pauses_left: setting.pauses,
             sends: Vec::new(),
             generations: Vec::new(),
-            is_excused: false,
-            used_in_vain_at: None,
+            uses: BTreeMap::new(),
+            excused: BTreeSet::new(),
             is_revoked: false,
             violated: None,
         };
@@ -123,6 +139,7 @@ impl World {
             Initial::InDoubt(left) => {
                 world.begin_with(setting, left);
                 world.use_in_vain(setting);
+                world.uses.values_mut().for_each(|it| it.is_lost = true);
             }
             Initial::Unsaved(left) | Initial::Twin(left) => {
                 world.begin_with(setting, left);
@@ -137,6 +154,8 @@ impl World {
                 world.instances[1].cache.pending_write = Some(AccountWrite { expected, next: unsaved });
                 if let Initial::Twin(_) = setting.initial {
                     world.record = world.obtained(brought, Generation(9), Holder(1 << 41));
+                    world.generations.push((Generation(9), brought.1));
+                    world.uses.clear();
                 }
                 world.record.version = Version(13);
             }
@@ -155,6 +174,8 @@ impl World {
             token: 0,
             at: START.minus(GRACE * 2),
             until: START.minus(GRACE),
+            settled_at: START.minus(GRACE),
+            brought: Some(access),
             refused: None,
         });
         let bootstrap = Fingerprint::of(&server::refresh_token(0));
@@ -172,8 +193,7 @@ impl World {
     }
 
     /// The record with the pair that the held token obtained.
-    fn obtained(&mut self, brought: (usize, usize), generation: Generation, by: Holder) -> Account {
-        self.generations.push((generation, brought.1));
+    fn obtained(&self, brought: (usize, usize), generation: Generation, by: Holder) -> Account {
         let mut record = self.record.clone();
         let held = record.pair.as_ref().unwrap().refresh_token.clone().unwrap();
         record.version = Version(generation.0 + 1);
@@ -196,22 +216,22 @@ impl World {
         let at = START.minus(Duration::from_secs(60));
         let by = Holder(1 << 40);
         let settled_at = START.minus(Duration::from_secs(10));
-        self.sends.push(Sent { token: number, at, until: at.plus(Duration::from_secs(10)), refused: None });
+        let until = at.plus(Duration::from_secs(10));
         self.server.refresh(setting.server, number, at);
+        let newest = self.server.access_tokens.len() - 1;
+        self.sends.push(Sent { token: number, at, until, settled_at, brought: Some(newest), refused: None });
+        if setting.server.rotates {
+            self.uses.insert(number, Use::default());
+        }
         self.record.version = Version(9);
         self.record.grant.as_mut().unwrap().held.mark = Some(Mark { at, settled_at, by });
-        self.lose(setting.server, number);
-        let newest = self.server.access_tokens.len() - 1;
         self.server.refresh_tokens[number].successor.unwrap_or((number, newest))
     }
 
-    /// A call with this token was carried out, and the instance does not learn its result.
-    pub(crate) fn lose(&mut self, server: Behaviour, token: usize) {
-        if server.grace == Grace::None {
-            self.is_excused = true;
-        } else {
-            let used_at = self.server.refresh_tokens[token].used_at;
-            self.used_in_vain_at = self.used_in_vain_at.or(used_at);
+    /// The pair that a call with this token returned is lost.
+    pub(crate) fn lose(&mut self, token: usize) {
+        if let Some(it) = self.uses.get_mut(&token) {
+            it.is_lost = true;
         }
     }
 

@@ -52,20 +52,25 @@ pub enum OperatorTarget {
     /// The flow has not read the record yet.
     #[default]
     NotSeen,
-    /// The generation at the first read, if there was a pair.
-    Seen(Option<Generation>),
-    /// There was no pair, but a new grant on trial with this token.
-    OnTrial(Fingerprint),
+    /// What the record held at the first read.
+    Seen {
+        /// The generation of the pair, if there was one.
+        generation: Option<Generation>,
+        /// The last bootstrap token that was sent, if it is a grant's record. A new grant changes it, a refresh does
+        /// not.
+        grant: Option<Fingerprint>,
+    },
 }
 
 impl OperatorTarget {
     /// The target of an operator who sees this record.
     pub(crate) fn of(account: &Account) -> Self {
-        let trial = account.grant.as_ref().and_then(|grant| grant.trial.as_ref());
-        match (account.generation(), trial) {
-            (None, Some(trial)) => Self::OnTrial(Fingerprint::of(&trial.token)),
-            (generation, _) => Self::Seen(generation),
-        }
+        let grant = account.grant.as_ref().and_then(|grant| grant.sent.last().copied());
+        Self::Seen { generation: account.generation(), grant }
+    }
+
+    fn is(self, pair: &Pair) -> bool {
+        matches!(self, Self::Seen { generation, .. } if generation == Some(pair.generation))
     }
 }
 
@@ -106,10 +111,7 @@ impl Request {
     ) -> Option<Answer> {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
-            (Intent::Replace, target)
-                if ![OperatorTarget::NotSeen, OperatorTarget::Seen(Some(pair.generation))]
-                    .contains(&target) =>
-            {
+            (Intent::Replace, target) if target != OperatorTarget::NotSeen && !target.is(pair) => {
                 SHORTEST_TTL
             }
             (
@@ -199,16 +201,21 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
 }
 
 /// Withdraws the operator's target, or the pair with which a renewal replaced it meanwhile, but no pair of a later
-/// login. Waits for the lease: its holder may be about to log in, and a second attempt must not do so at the same time.
+/// login. A grant is withdrawn however often it was refreshed meanwhile. Waits for the lease: its holder may be about to log in, and a second attempt must not do so at the same time.
 fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     if progress.tried_revocations {
         return Decision::Finish;
     }
-    let predecessor = account.grant.as_ref().and_then(|grant| grant.predecessor);
-    let is_target = |pair: &Pair| match progress.target {
-        OperatorTarget::NotSeen | OperatorTarget::Seen(None) => false,
-        OperatorTarget::Seen(seen) => Some(pair.generation) == seen || pair.replaces == seen,
-        OperatorTarget::OnTrial(token) => predecessor.is_some_and(|predecessor| predecessor.token == token),
+    let is_target = |pair: &Pair| match (progress.target, OperatorTarget::of(account)) {
+        (OperatorTarget::Seen { grant: Some(seen), .. }, OperatorTarget::Seen { grant: Some(now), .. })
+            if seen == now =>
+        {
+            true
+        }
+        (OperatorTarget::Seen { generation: Some(seen), .. }, _) => {
+            pair.generation == seen || pair.replaces == Some(seen)
+        }
+        (OperatorTarget::Seen { generation: None, .. } | OperatorTarget::NotSeen, _) => false,
     };
     let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
     let withdraw = account.pair.as_ref().map_or(trial, is_target);

@@ -89,18 +89,22 @@ fn named(decision: &Decision) -> &'static str {
     }
 }
 
+fn seen(generation: Option<u64>, grant: Option<&str>) -> OperatorTarget {
+    let grant = grant.map(|token| Fingerprint::of(&token.into()));
+    OperatorTarget::Seen { generation: generation.map(Generation), grant }
+}
+
 #[test]
 fn the_decision_table() {
-    let seen = |generation: Option<u64>| OperatorTarget::Seen(generation.map(Generation));
     let intents = [
         ("token", token(None), OperatorTarget::NotSeen),
         ("token; generation 6 was rejected", token(Some(Generation(6))), OperatorTarget::NotSeen),
         ("token; generation 7 was rejected", token(Some(Generation(7))), OperatorTarget::NotSeen),
         ("replace, before the first look", Intent::Replace, OperatorTarget::NotSeen),
-        ("replace 7", Intent::Replace, seen(Some(7))),
-        ("replace, there was none", Intent::Replace, seen(None)),
-        ("revoke 7", Intent::Revoke, seen(Some(7))),
-        ("revoke 6", Intent::Revoke, seen(Some(6))),
+        ("replace 7", Intent::Replace, seen(Some(7), None)),
+        ("replace, there was none", Intent::Replace, seen(None, None)),
+        ("revoke 7", Intent::Revoke, seen(Some(7), None)),
+        ("revoke 6", Intent::Revoke, seen(Some(6), None)),
         ("unblock", Intent::Unblock, OperatorTarget::NotSeen),
         ("maintain", Intent::Maintain(Task::Renew), OperatorTarget::NotSeen),
     ];
@@ -271,7 +275,7 @@ fn a_dead_pair_is_never_usable_whatever_its_expiry() {
 fn pending_revocations_are_finished_by_operator_and_schedule() {
     let decided = |intent, leased, pair| {
         let account = Account { pending_revocations: vec![revocation()], ..account(pair, leased, false) };
-        let progress = Progress { target: OperatorTarget::Seen(Some(Generation(7))), ..Progress::default() };
+        let progress = Progress { target: seen(Some(7), None), ..Progress::default() };
         decide(&request(intent), progress, &account, cx(NOW, SPARES))
     };
     assert_eq!(decided(Intent::Revoke, false, None), Decision::Revoke { withdraw: false });
@@ -346,22 +350,23 @@ fn a_rejected_secret_does_not_withhold_a_usable_pair() {
 
 #[test]
 fn an_operator_revokes_no_pair_of_a_later_login() {
-    let spent = |text: &str| Fingerprint::of(&text.into());
     let of = |target, sent: Option<&str>, pending: Vec<Revocation>| {
-        let predecessor = sent.map(|sent| Predecessor { token: spent(sent), by: Holder(1) });
-        let grant = sent.map(|_| Box::new(GrantState { predecessor, ..GrantState::default() }));
+        let sent = sent.map(|sent| vec![Fingerprint::of(&sent.into())]);
+        let grant = sent.map(|sent| Box::new(GrantState { sent, ..GrantState::default() }));
         let account =
             Account { grant, pending_revocations: pending, ..account(Some(pair(DAY)), false, false) };
         let progress = Progress { target, ..Progress::default() };
         decide(&request(Intent::RevokeConfirmed), progress, &account, cx(NOW, SPARES))
     };
-    let on_trial = OperatorTarget::OnTrial(spent("trial"));
-    assert_eq!(of(on_trial, Some("trial"), vec![]), Decision::Revoke { withdraw: true });
-    assert_eq!(of(on_trial, Some("trial"), vec![revocation()]), Decision::Revoke { withdraw: true });
-    assert_eq!(of(on_trial, Some("later"), vec![]), Decision::Finish);
-    assert_eq!(of(on_trial, Some("later"), vec![revocation()]), Decision::Revoke { withdraw: false });
-    assert_eq!(of(on_trial, None, vec![]), Decision::Finish);
-    assert_eq!(of(OperatorTarget::Seen(None), Some("trial"), vec![]), Decision::Finish);
+    let grant = seen(None, Some("first"));
+    assert_eq!(of(grant, Some("first"), vec![]), Decision::Revoke { withdraw: true });
+    assert_eq!(of(grant, Some("first"), vec![revocation()]), Decision::Revoke { withdraw: true });
+    assert_eq!(of(grant, Some("later"), vec![]), Decision::Finish);
+    assert_eq!(of(grant, Some("later"), vec![revocation()]), Decision::Revoke { withdraw: false });
+    assert_eq!(of(grant, None, vec![]), Decision::Finish);
+    assert_eq!(of(seen(None, None), Some("first"), vec![]), Decision::Finish);
+    assert_eq!(of(seen(Some(6), None), None, vec![]), Decision::Finish);
+    assert_eq!(of(seen(Some(7), None), None, vec![]), Decision::Revoke { withdraw: true });
 }
 
 #[test]

@@ -181,8 +181,8 @@ pub fn request() -> impl Strategy<Value = Request> {
 pub fn progress() -> impl Strategy<Value = Progress> {
     let target = prop_oneof![
         Just(OperatorTarget::NotSeen),
-        option::of(generation()).prop_map(OperatorTarget::Seen),
-        any::<u64>().prop_map(|token| OperatorTarget::OnTrial(Fingerprint(token))),
+        (option::of(generation()), option::of(any::<u64>().prop_map(Fingerprint)))
+            .prop_map(|(generation, grant)| OperatorTarget::Seen { generation, grant }),
     ];
     (target, any::<bool>(), any::<bool>()).prop_map(|(target, tried_revocations, unblocked)| Progress {
         target,

@@ -109,6 +109,29 @@ fn revokes_a_pair_saved_meanwhile(world: &mut World) -> usize {
 }
 
 #[test]
+fn a_confirmed_revocation_includes_each_refresh_meanwhile() {
+    let mut world = world();
+    world.token().unwrap();
+    world.pass(WEEK);
+    let mut refresh = Flow::new(world.request(TOKEN), Cache::default());
+    let call = world.drive_to(&mut refresh, "refresh");
+    let mut operator = Flow::new(world.request(Intent::RevokeConfirmed), Cache::default());
+    world
+        .run(&mut operator, |world, effect| {
+            if world.is_first(effect, "pause") {
+                let reply = world.perform(call.clone());
+                let save = performed(world.step(&mut refresh, Some(reply)));
+                world.perform(save);
+                operate(world, Intent::Replace);
+            }
+            Fate::Done
+        })
+        .unwrap();
+    assert_eq!((world.count("refresh"), world.count("revoke")), (3, 2));
+    assert!(world.account.pair.is_none());
+}
+
+#[test]
 fn a_mark_of_a_token_that_never_left_is_taken_back() {
     let mut world = world();
     let mut flow = Flow::new(world.request(TOKEN), Cache::default());

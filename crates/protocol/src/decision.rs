@@ -56,8 +56,7 @@ pub enum OperatorTarget {
     Seen {
         /// The generation of the pair, if there was one.
         generation: Option<Generation>,
-        /// The last bootstrap token that was sent, if it is a grant's record. A new grant changes it, a refresh does
-        /// not.
+        /// The newest bootstrap token, if it is a grant's record. A refresh does not change it.
         grant: Option<Fingerprint>,
     },
 }
@@ -65,12 +64,8 @@ pub enum OperatorTarget {
 impl OperatorTarget {
     /// The target of an operator who sees this record.
     pub(crate) fn of(account: &Account) -> Self {
-        let grant = account.grant.as_ref().and_then(|grant| grant.sent.last().copied());
+        let grant = account.grant.as_ref().and_then(|grant| grant.newest());
         Self::Seen { generation: account.generation(), grant }
-    }
-
-    fn is(self, pair: &Pair) -> bool {
-        matches!(self, Self::Seen { generation, .. } if generation == Some(pair.generation))
     }
 }
 
@@ -111,7 +106,9 @@ impl Request {
     ) -> Option<Answer> {
         let min_ttl = match (self.intent, progress.target) {
             (Intent::Token { min_ttl, .. }, _) => min_ttl.min(enough),
-            (Intent::Replace, target) if target != OperatorTarget::NotSeen && !target.is(pair) => {
+            (Intent::Replace, OperatorTarget::Seen { generation, .. })
+                if generation != Some(pair.generation) =>
+            {
                 SHORTEST_TTL
             }
             (
@@ -206,16 +203,13 @@ fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx
     if progress.tried_revocations {
         return Decision::Finish;
     }
-    let is_target = |pair: &Pair| match (progress.target, OperatorTarget::of(account)) {
-        (OperatorTarget::Seen { grant: Some(seen), .. }, OperatorTarget::Seen { grant: Some(now), .. })
-            if seen == now =>
-        {
-            true
-        }
-        (OperatorTarget::Seen { generation: Some(seen), .. }, _) => {
+    let grant = account.grant.as_ref().and_then(|grant| grant.newest());
+    let is_target = |pair: &Pair| match progress.target {
+        OperatorTarget::Seen { grant: Some(seen), .. } if grant == Some(seen) => true,
+        OperatorTarget::Seen { generation: Some(seen), .. } => {
             pair.generation == seen || pair.replaces == Some(seen)
         }
-        (OperatorTarget::Seen { generation: None, .. } | OperatorTarget::NotSeen, _) => false,
+        OperatorTarget::Seen { generation: None, .. } | OperatorTarget::NotSeen => false,
     };
     let trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
     let withdraw = account.pair.as_ref().map_or(trial, is_target);

@@ -165,6 +165,24 @@ impl GrantState {
         self.trial.as_mut().map_or(&mut self.held, |trial| &mut trial.usage)
     }
 
+    /// The newest bootstrap token that was sent.
+    pub(crate) fn newest(&self) -> Option<Fingerprint> {
+        self.sent.last().copied()
+    }
+
+    /// The middle of the time in which a token in doubt may be sent again by the provider's grace period, if it lies
+    /// ahead.
+    pub(crate) fn half_of_grace(&self, cx: Context<'_>) -> Option<Timestamp> {
+        let mark = self.current().mark?;
+        let half = |used_at: Timestamp| {
+            let latest = used_at.plus(self.resend_within).minus(cx.policy.longest_travel());
+            mark.settled_at.plus(latest.since(mark.settled_at) / 2)
+        };
+        // The first call may have been carried out, or only the one that just ended.
+        let used_at = [mark.at, cx.now.minus(cx.policy.upstream_timeout)];
+        used_at.map(half).into_iter().find(|half| mark.settled_at.max(cx.now) < *half)
+    }
+
     /// The state, for operators.
     pub fn health(&self) -> GrantHealth {
         match self.current() {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     AccountName, Cooldown, CooldownReason, Draw, Fingerprint, GrantState, Holder, Lease, Origin, Policy,
-    Predecessor, Revocation, Secret, Task, TokenKind, Version, testing,
+    Revocation, Secret, Task, TokenKind, Version, testing,
 };
 use std::fmt::Write;
 

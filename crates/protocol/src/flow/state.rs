@@ -90,7 +90,8 @@ impl Held {
         Generation(self.account.version.0)
     }
 
-    /// The cooldown after one more failure of this kind, at least as long as the upstream asked for.
+    /// The cooldown after one more failure of this kind, at least as long as the upstream asked for. It leaves half of
+    /// a grace period, because a token in doubt that is not sent again in time costs a person's consent.
     pub(super) fn next_cooldown(
         &self,
         cx: Context<'_>,
@@ -98,7 +99,9 @@ impl Held {
         retry_after: Option<Duration>,
     ) -> Cooldown {
         let failures = self.account.failures().saturating_add(1);
-        let until = cx.steady.plus(cx.policy.cooldown(fault, failures, retry_after, cx.draw));
+        let pause = cx.steady.plus(cx.policy.cooldown(fault, failures, retry_after, cx.draw));
+        let half_of_grace = self.account.grant.as_ref().and_then(|grant| grant.half_of_grace(cx));
+        let until = half_of_grace.map_or(pause, |half| pause.min(half));
         Cooldown { until, reason: CooldownReason::Unavailable(fault), failures }
     }
 }

@@ -250,6 +250,13 @@ fn adopting_forgets_neither_a_mark_nor_a_call_nor_a_loss() {
             other => panic!("{other:?}"),
         }
     };
+    // The server returned an unusable successor, so the token stays in doubt.
+    let held = Usage { mark: Some(own), ..Usage::default() };
+    let grant = Some(Box::new(GrantState { held, ..pending.grant.as_deref().cloned().unwrap() }));
+    let record = Account { grant: Some(Box::new(first.clone())), ..Account::default() };
+    let unusable = Account { grant, ..pending.clone() };
+    let Adoption::Adopt(account) = adoption(&unusable, &record, cx(NOW)) else { panic!() };
+    assert_eq!(account.grant.unwrap().held.mark, Some(own));
     // The server gave no successor, and another attempt has sent the same token.
     let again = Choice { is_new: false, ..choice.clone() };
     let other = first.marked(&again, Mark { by: Holder(2), ..mark(NOW) }, Duration::ZERO);
@@ -302,7 +309,8 @@ fn a_new_grant_waits_for_no_call_of_the_old_one() {
         (NewRefreshToken::Absent, GrantHealth::Sound),
         (NewRefreshToken::Unusable, GrantHealth::InDoubt),
     ] {
-        let (_, state) = renewed(&account, &choice, &secret, reply(refresh_token), Generation(8), NOW);
+        let (pair, state) = renewed(&account, &choice, &secret, reply(refresh_token), Generation(8), NOW);
+        assert_eq!(pair.secret_version.as_ref(), Some(&secret.version), "operators see it in `status`");
         assert_eq!((state.health(), state.send_after, state.trial), (health, None, None));
     }
 }

@@ -68,6 +68,14 @@ fn a_short_lived_pair_is_renewed_after_half_its_life() {
 }
 
 #[test]
+fn a_pair_with_its_own_renewal_time_is_usable_until_it_is_due() {
+    let own = Pair { refresh_ahead: Some(ms(100_000)), ..pair(7, HOUR) };
+    let is_usable = |left: u64| POLICY.usable(&own, HOUR, own.expires_at.minus(ms(left)));
+    // The spread is below a tenth, so every instance finds it due at 90 s.
+    assert!(is_usable(90_000) && !is_usable(89_999));
+}
+
+#[test]
 fn early_refresh_probability_doubles_every_twentieth_of_the_way() {
     let name = AccountName::default();
     let pair = pair(7, 168 * HOUR);

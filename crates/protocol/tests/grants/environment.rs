@@ -3,6 +3,7 @@
 use crate::{
     model::Fleet,
     server::number_of,
+    setting::GRACE,
     world::{LateCall, Sent, World, credentials},
 };
 use token_broker_protocol::{
@@ -166,7 +167,10 @@ impl Fleet {
             world.lose(token);
         }
         match fate {
-            Fate::CarriedOutAnd5xx => UpstreamReply::UNEXPECTED,
+            // It asks for a pause that outlasts the grace period.
+            Fate::CarriedOutAnd5xx => {
+                UpstreamReply::Unclear(Unclear::Unexpected { retry_after: Some(GRACE * 2) })
+            }
             Fate::RefusedWithoutCode => UpstreamReply::Refused,
             _ => NO_RESPONSE,
         }

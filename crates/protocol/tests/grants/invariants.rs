@@ -233,8 +233,9 @@ fn is_served(fleet: &Fleet, world: &World, who: Option<usize>) -> bool {
                 return world.violated.is_none();
             }
         }
-        let Some(next) = fleet.instants(&world).into_iter().next() else { return false };
-        world.pass_until(next);
+        let soon = world.now.plus(Duration::from_secs(1));
+        let next = fleet.instants(&world).into_iter().next();
+        world.pass_until(next.unwrap_or(soon));
     }
     false
 }

@@ -116,10 +116,11 @@ fn a_confirmed_revocation_includes_each_refresh_meanwhile() {
     let mut refresh = Flow::new(world.request(TOKEN), Cache::default());
     let call = world.drive_to(&mut refresh, "refresh");
     let mut operator = Flow::new(world.request(Intent::RevokeConfirmed), Cache::default());
+    let mut call = Some(call);
     world
         .run(&mut operator, |world, effect| {
-            if world.is_first(effect, "pause") {
-                let reply = world.perform(call.clone());
+            if let Some(call) = call.take_if(|_| effect.name() == "pause") {
+                let reply = world.perform(call);
                 let save = performed(world.step(&mut refresh, Some(reply)));
                 world.perform(save);
                 operate(world, Intent::Replace);
@@ -186,6 +187,45 @@ fn a_mark_lasts_until_no_copy_of_the_call_can_arrive() {
     let mark = world.account.grant.as_ref().unwrap().current().mark.unwrap();
     let deadline = world.request(TOKEN).deadline;
     assert_eq!(mark.settled_at, deadline.plus(POLICY.longest_travel() + POLICY.clock_margin));
+}
+
+#[test]
+fn a_pause_leaves_half_of_the_grace_period() {
+    let paused = |grace: Duration| {
+        let mut world = world();
+        let Ok(Login::OAuth2 { client, .. }) = world.secret.as_mut().map(|secret| &mut secret.login) else {
+            panic!()
+        };
+        client.resend_within = grace;
+        let (sent_at, retry_after) = (world.now, Some(MINUTE * 60));
+        let reply = UpstreamReply::Unclear(Unclear::Unexpected { retry_after });
+        fails(&mut world, "refresh", reply);
+        world.account.cooldown.unwrap().until.since(sent_at)
+    };
+    let settled = POLICY.longest_travel();
+    let grace = MINUTE * 10;
+    assert_eq!(paused(grace), settled + (grace - settled * 2) / 2);
+    assert!(paused(Duration::ZERO) >= MINUTE * 60);
+    assert!(paused(settled) >= MINUTE * 60, "it is over before the token may be sent again");
+}
+
+#[test]
+fn a_mark_that_stays_costs_a_wait_only() {
+    let mut world = world();
+    let mut flow = Flow::new(world.request(TOKEN), Cache::default());
+    world
+        .run(&mut flow, |world, effect| match effect {
+            Effect::WriteAccount { .. } if world.count("write account") == 2 => {
+                Fate::DoneBut(Event::Written(WriteOutcome::Unknown))
+            }
+            _ if world.count("write account") < 2 => Fate::Done,
+            effect => down(world, effect),
+        })
+        .unwrap_err();
+    assert_eq!(world.account.grant.as_ref().unwrap().health(), GrantHealth::InDoubt);
+    assert_eq!(world.count("refresh"), 0);
+    world.now = world.account.grant.as_ref().unwrap().current().mark.unwrap().settled_at;
+    world.token().unwrap();
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn unblock_forgets_the_rejected_secret_and_the_cooldown() {
         failures: 9,
     };
     world.account.cooldown = Some(cooldown);
+    world.account.early_refresh_after = Some(cooldown.until);
     world.account.young_deaths = 4;
     world.account.lease = Some(Lease { holder: Holder(1), until: world.now });
     world.requested.clear();

@@ -22,3 +22,29 @@ impl ClientName {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_the_form_of_the_pattern() {
+        let pattern = regex_lite::Regex::new(ClientName::PATTERN).unwrap();
+        let (longest, too_long) = ("a".repeat(64), "a".repeat(65));
+        for (text, is_name) in [
+            ("team/billing:3@eu-west_1.X", true),
+            (longest.as_str(), true),
+            (too_long.as_str(), false),
+            ("", false),
+            ("a b", false),
+            ("a\n", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(
+                (ClientName::parse(text).is_some(), pattern.is_match(text)),
+                (is_name, is_name),
+                "{text:?}"
+            );
+        }
+    }
+}

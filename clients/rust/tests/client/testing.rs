@@ -67,7 +67,9 @@ async fn a_fake_recovers() {
     source.get(&account).await.unwrap_err();
     broker.recover();
     broker.advance(Duration::from_secs(1)); // the failure is the answer for up to a quarter of that
-    source.get(&account).await.unwrap();
+    broker.set_expires_in(Duration::from_secs(60));
+    let token = source.get(&account).await.unwrap();
+    assert_eq!(token.expires_in(source.now()), 60);
 }
 
 #[test]

@@ -16,7 +16,8 @@
 #   scripts/release.sh x86_64           one of them
 #   scripts/release.sh --tag v1.2.3     both, if this is version 1.2.3 everywhere; also its part of the changelog
 #
-# The same commit and tools give the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
+# The same commit and tools give the same bytes, wherever cargo's home and CARGO_TARGET_DIR are. cargo-auditable has to be
+# at the same path, which is below the repository: cargo hashes RUSTC_WORKSPACE_WRAPPER into the names of our crates.
 # The tools are the toolchain of rust-toolchain.toml with its standard libraries for musl, npm, and those that this
 # installs by version: cargo-lambda, Zig as the linker and C compiler, cargo-auditable, hatchling, and SAM's translator.
 set -euo pipefail

@@ -16,8 +16,7 @@
 #   scripts/release.sh x86_64           one of them
 #   scripts/release.sh --tag v1.2.3     both, if this is version 1.2.3 everywhere; also its part of the changelog
 #
-# The same commit and tools give the same bytes, wherever cargo's home and CARGO_TARGET_DIR are. cargo-auditable has to be
-# at the same path, which is below the repository: cargo hashes RUSTC_WORKSPACE_WRAPPER into the names of our crates.
+# The same commit and tools give the same bytes, wherever the repository, cargo's home and CARGO_TARGET_DIR are.
 # The tools are the toolchain of rust-toolchain.toml with its standard libraries for musl, npm, and those that this
 # installs by version: cargo-lambda, Zig as the linker and C compiler, cargo-auditable, hatchling, and SAM's translator.
 set -euo pipefail
@@ -63,6 +62,15 @@ prefixes() {
     printf '%s ' "$1=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')"
 }
 
+# auditable COMMAND...: a command of cargo that writes the list of dependencies into a program. cargo-auditable names
+# itself to cargo by its path, which cargo hashes into the names of our crates. So cargo gets a name to find on PATH.
+auditable() {
+    mkdir -p "$build"
+    printf '#!/bin/sh\nRUSTC_WORKSPACE_WRAPPER=cargo-auditable exec cargo "$@"\n' >"$build/cargo"
+    chmod +x "$build/cargo"
+    CARGO=$build/cargo cargo-auditable auditable "$@"
+}
+
 # compile ARCH CPU TARGET: each program, as $build/lambda-ARCH/NAME/bootstrap. In its own shell, because of the variables
 # that it exports.
 compile() (
@@ -74,7 +82,7 @@ compile() (
     export RUSTFLAGS SOURCE_DATE_EPOCH CARGO_TARGET_DIR=$build # which arm64_std may have changed
     for program in "${programs[@]}"; do
         name=${program% *}
-        cargo auditable lambda build --locked --release "--${arch/_/-}" --package "$name" --bin "$name" \
+        auditable lambda build --locked --release "--${arch/_/-}" --package "$name" --bin "$name" \
             --lambda-dir "$build/lambda-$arch" --skip-target-check
     done
 )
@@ -102,7 +110,7 @@ END
     RUSTFLAGS="-Clinker=rust-lld -Clink-self-contained=yes $(prefixes --remap-path-prefix)"
     export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
     export RUSTFLAGS CARGO_TARGET_DIR=$build
-    cargo auditable build --locked --release --target "$target" --package token-broker-local
+    auditable build --locked --release --target "$target" --package token-broker-local
 )
 
 # try_local ARCH: the local stack returns a token as it is packed, and in the container.

@@ -198,7 +198,8 @@ fn decide_on_pair(request: &Request, progress: Progress, account: &Account, cx: 
 }
 
 /// Withdraws the operator's target, or the pair with which a renewal replaced it meanwhile, but no pair of a later
-/// login. A grant is withdrawn however often it was refreshed meanwhile. Waits for the lease: its holder may be about to log in, and a second attempt must not do so at the same time.
+/// login. A grant is withdrawn however often it was refreshed meanwhile. Waits for the lease: its holder may be about
+/// to log in, and a second attempt must not do so at the same time.
 fn decide_on_revoking(confirmed: bool, progress: Progress, account: &Account, cx: Context<'_>) -> Decision {
     if progress.tried_revocations {
         return Decision::Finish;

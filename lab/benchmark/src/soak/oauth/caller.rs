@@ -146,8 +146,8 @@ impl Caller {
         let mut record = self.shared.record.lock().unwrap();
         record.requests.push((account.name.clone(), ended.sent_at..ended.at));
         if ended.invocation.is_none() || !ended.frozen.is_zero() {
-            let times = [ended.sent_at, ended.at];
-            record.disturbances.extend(times.map(|at| (Some(account.name.clone()), at)));
+            // A process that was frozen finds, when it goes on, both the reply and the end of its time limit.
+            record.disturbances.push((Some(account.name.clone()), ended.sent_at..=ended.at));
         }
         let answer = match ended.invocation.as_ref()? {
             Ok(answer) => {

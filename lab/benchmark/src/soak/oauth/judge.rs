@@ -235,8 +235,10 @@ impl Judge<'_> {
         };
         let was_late = replied_at - exchange.arrived_at + TRANSIT > self.timing.upstream_timeout;
         let saving = exchange.arrived_at..replied_at + SAVING;
-        let was_disturbed = self.record.disturbances.iter().any(|(account, at)| {
-            account.as_ref().is_none_or(|account| *account == exchange.account) && saving.contains(at)
+        let was_disturbed = self.record.disturbances.iter().any(|(account, lasted)| {
+            account.as_ref().is_none_or(|account| *account == exchange.account)
+                && *lasted.start() < saving.end
+                && saving.start <= *lasted.end()
         });
         let table_failed = self.record.table_failures.iter().any(|at| saving.contains(at));
         status != answer.status || was_late || was_disturbed || (is_verdict && table_failed)

@@ -82,7 +82,8 @@ impl Proxy {
 
     /// Refuses connections for a while, after it has cut those that are open.
     pub(super) async fn refuse(&mut self, lasts: Duration) {
-        self.shared.record.lock().unwrap().disturbances.push((None, Instant::now()));
+        let now = Instant::now();
+        self.shared.record.lock().unwrap().disturbances.push((None, now..=now));
         self.server = None;
         tokio::time::sleep(lasts).await;
         self.listen().await;
@@ -189,7 +190,8 @@ impl Shared {
 
     /// Kills every process with a request for the account, including the one that waits for this call.
     async fn kill(&self, account: &str) {
-        self.record.lock().unwrap().disturbances.push((Some(account.to_owned()), Instant::now()));
+        let now = Instant::now();
+        self.record.lock().unwrap().disturbances.push((Some(account.to_owned()), now..=now));
         // There may be no such process.
         let _ = self.kills.send(account.to_owned());
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fmt,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     time::{Duration, Instant},
 };
 
@@ -166,8 +166,8 @@ pub(super) struct Record {
     pub(super) observations: Vec<Observation>,
     /// When the requests for an account ran, answered or not.
     pub(super) requests: Vec<(String, Range<Instant>)>,
-    /// When an account's processes were killed or frozen, or all connections cut: a reply near this may be lost.
-    pub(super) disturbances: Vec<(Option<String>, Instant)>,
+    /// While this lasted, an account's process was killed or frozen, or all connections were cut: a reply may be lost.
+    pub(super) disturbances: Vec<(Option<String>, RangeInclusive<Instant>)>,
     /// When the table failed to write.
     pub(super) table_failures: Vec<Instant>,
     /// When the server first refused an access token.

@@ -95,6 +95,11 @@ impl Story {
         self
     }
 
+    fn with_frozen_request(mut self, from: Seconds, to: Seconds) -> Self {
+        self.record.disturbances.push((Some("a".to_owned()), self.at(from)..=self.at(to)));
+        self.with_request(from, to)
+    }
+
     fn with_new_secret(mut self, seconds: Seconds) -> Self {
         self.record.grants.push(("a".to_owned(), self.at(seconds)));
         self
@@ -188,6 +193,9 @@ fn a_refused_token_is_sent_again_only_after_a_new_secret() {
     let story = || Story::new().calls(0.0, "1", Reply::InvalidGrant);
     story().calls(60.0, "1", Reply::InvalidGrant).breaks("the server had refused it");
     story().with_new_secret(30.0).calls(60.0, "1", Reply::InvalidGrant).resends("(iv) a new secret");
+    // Frozen just after it sent the call, and for longer than saving takes: the verdict was not saved.
+    let frozen = story().with_frozen_request(-0.1, 4.0);
+    frozen.calls(60.0, "1", Reply::InvalidGrant).resends("(ii) the last resort");
 }
 
 #[test]

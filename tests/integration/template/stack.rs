@@ -33,7 +33,14 @@ impl Stack {
 
     pub(super) fn environment(&self) -> Vec<(&str, String)> {
         let variables = self.resource("BrokerFunction")["Environment"]["Variables"].as_object();
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let text = |value: &Value| match value.as_str() {
+            // CloudFormation puts the resource's name there.
+            Some(text) => match text.strip_prefix("${").and_then(|name| name.strip_suffix('}')) {
+                Some(name) => name.to_owned(),
+                None => text.to_owned(),
+            },
+            None => value.to_string(),
+        };
         variables.expect("variables").iter().map(|(name, value)| (name.as_str(), text(value))).collect()
     }
 

@@ -155,7 +155,11 @@ pub fn to_account(item: &Item) -> Result<Account, ItemError> {
 fn to_revocations(item: &Item) -> Result<Vec<Revocation>, ItemError> {
     let convirza = optional(item, "pending_revocations", get_maps)?;
     let oauth2 = optional(item, "pending_oauth2_revocations", get_maps)?;
-    convirza.into_iter().chain(oauth2).flatten().map(to_revocation).collect()
+    let all = convirza.into_iter().chain(oauth2).flatten().map(to_revocation);
+    let mut all = all.collect::<Result<Vec<_>, _>>()?;
+    // In the order in which they would be written, even if an entry is in the other's attribute.
+    all.sort_by_key(|revocation| revocation.origin.needs_client());
+    Ok(all)
 }
 
 fn from_rejected_secret(rejected: &RejectedSecret) -> Item {

@@ -8,7 +8,7 @@ import { brokerError, InvalidRequestError } from "./errors.mjs";
 
 // Only these characters can be sent in a header.
 export const SENDABLE = /^[!-~]+$/;
-const MAX_RESPONSE_BYTES = 65_536;
+const MAX_RESPONSE_BYTES = 1_048_576;
 const GUARD_VARIABLES = ["TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 const CODE = /^[a-z]+(_[a-z]+)*$/;
 const RETRY_AFTER = / \(retry_after=(\d+)\)$/;

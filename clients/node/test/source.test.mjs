@@ -31,6 +31,15 @@ for (const options of [
     });
 }
 
+for (const number of ["900", "900.0", "9E2"]) {
+    test(`an answer may have the whole number ${number}`, async (t) => {
+        const { source, broker } = await startFakes(t);
+        broker.raw = [200, `{"access_token": "token-secret", "expires_in": ${number}, "generation": ${number}}`];
+        const token = await source.get();
+        assert.deepEqual([token.expiresAt, String(token.generation)], [1_000_900_000, "900"]);
+    });
+}
+
 test("a renewal that fails is a warning", async (t) => {
     const { source, broker, clock, warnings } = await startFakes(t);
     await source.get();

@@ -239,17 +239,17 @@ describe("agent", () => {
         await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: 12 });
     });
 
-    test("an answer may have 64 KiB and no more", async (t) => {
+    test("an answer may have 1 MiB and no more", async (t) => {
         const { port, broker } = await startFakes(t);
         const answer = JSON.stringify({ access_token: "token-secret", expires_in: 900, generation: 7 });
         const ofLength = (length) => ((broker.raw = [200, answer.padEnd(length)]), agent({ port, token: GUARD }));
-        assert.equal((await createTokenSource({ transport: ofLength(65_536) }).get()).generation, 7);
-        await assert.rejects(createTokenSource({ transport: ofLength(65_537) }).get(), { code: "broker_unavailable" });
+        assert.equal((await createTokenSource({ transport: ofLength(1_048_576) }).get()).generation, 7);
+        await assert.rejects(createTokenSource({ transport: ofLength(1_048_577) }).get(), { code: "broker_unavailable" });
     });
 
     test("an answer without an end is cut off", async (t) => {
         const { port, broker } = await startFakes(t);
-        broker.raw = [200, " ".repeat(100_000)];
+        broker.raw = [200, " ".repeat(2_000_000)];
         const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
         await assert.rejects(source.get(), { code: "broker_unavailable" });
     });

@@ -255,6 +255,8 @@ class TestErrors:
             {"expires_in": "900"},
             {"expires_in": 604_801},
             {"expires_in": 10**400},
+            {"expires_in": 900.5},
+            {"expires_in": True},
             {"generation": None},
             {"account": "another"},
         ],
@@ -264,6 +266,15 @@ class TestErrors:
         with pytest.raises(Unavailable) as caught:
             source.get()
         assert caught.value.code == "broker_unavailable"
+
+    @pytest.mark.parametrize("number", ["900", "900.0", "9E2"])
+    def test_whole_numbers_are_taken_as_json_libraries_write_them(
+        self, source: TokenSource, fakes: Fakes, number: str
+    ) -> None:
+        body = f'{{"access_token": "token-secret", "expires_in": {number}, "generation": {number}}}'
+        fakes.broker.raw = (200, body.encode())
+        token = source.get()
+        assert (token.expires_at, str(token.generation)) == (1_000_900, "900")
 
     @pytest.mark.parametrize("answer", [None, [], ["access_token"], "access_token", 7])
     def test_answers_that_are_not_a_mapping_are_refused(self, clock: Clock, answer: Any) -> None:

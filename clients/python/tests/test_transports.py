@@ -249,6 +249,16 @@ class TestAgent:
         with pytest.raises(Unavailable, match=f"127.0.0.1:{port} does not answer: ConnectionRefusedError"):
             TokenSource(Agent(port=port, token=GUARD)).get()
 
+    @pytest.mark.parametrize("excess", [0, 1])
+    def test_takes_an_answer_of_1_mib_and_no_more(self, source: TokenSource, fakes: Fakes, excess: int) -> None:
+        start = b'{"access_token": "token-secret", "expires_in": 900, "generation": 7, "extra": {"x": "'
+        fakes.broker.raw = (200, start.ljust(1_048_573 + excess, b"x") + b'"}}')
+        if excess:
+            with pytest.raises(Unavailable):
+                source.get()
+        else:
+            assert source.get().generation == 7
+
     def test_needs_no_package(self) -> None:
         # A new interpreter: this one has imported the packages already.
         code = (

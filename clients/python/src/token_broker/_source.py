@@ -21,7 +21,7 @@ from typing import Any, Callable, Protocol
 
 from ._cache import ANY, CLOCK_STEP_SECONDS, Demand, Entry, Token
 from ._errors import InvalidRequest, TokenBrokerError, Unavailable
-from ._transports import Agent
+from ._transports import Agent, _whole_number
 
 _log = logging.getLogger("token_broker")
 
@@ -277,10 +277,11 @@ def _check(account: str, min_ttl: int | None) -> None:
 def _parse(answer: object, account: str, requested_at: float) -> Token | None:
     if not isinstance(answer, Mapping):
         return None
-    access_token, expires_in, generation = (answer.get(name) for name in ("access_token", "expires_in", "generation"))
+    access_token = answer.get("access_token")
+    expires_in, generation = _whole_number(answer.get("expires_in")), _whole_number(answer.get("generation"))
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         return None
-    if not isinstance(expires_in, int) or not 0 < expires_in <= _MAX_LIFETIME or not isinstance(generation, int):
+    if expires_in is None or not 0 < expires_in <= _MAX_LIFETIME or generation is None:
         return None
     if answer.get("account", account) != account:
         return None

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Callable, Union
+from typing import Any, Callable, NoReturn, Union
 from urllib.parse import urlencode, urlsplit
 
 from ._errors import InvalidRequest, NotConfigured, TokenBrokerError, Unavailable
@@ -15,7 +15,7 @@ from ._errors import InvalidRequest, NotConfigured, TokenBrokerError, Unavailabl
 _Answer = Union[dict[str, object], TokenBrokerError]
 
 #: Longer responses are not the broker's.
-_MAX_RESPONSE_BYTES = 65_536
+_MAX_RESPONSE_BYTES = 1_048_576
 _GUARD_VARIABLES = ("TOKEN_BROKER_TOKEN", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _RETRY_AFTER = re.compile(r" \(retry_after=(\d+)\)$")
 _REGION_OF_ARN = re.compile(r"arn:[^:]+:lambda:([^:]+):")
@@ -324,14 +324,26 @@ def _service_and_region(host: str) -> tuple[str, str | None]:
 
 def _object(body: bytes) -> dict[str, object] | None:
     try:
-        decoded = json.loads(body)
+        decoded = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):  # RecursionError: it is nested too deeply
         return None
     return decoded if isinstance(decoded, dict) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole_number(value: object) -> int | None:
+    # Some JSON libraries write 900 as 900.0 or 9E2.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _whole_seconds(value: object) -> int | None:
     # More than a billion seconds must be a mistake, and arithmetic with them may fail.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
-    return value if isinstance(value, int) and 0 <= value < 10**9 else None
+    number = _whole_number(value)
+    return number if number is not None and 0 <= number < 10**9 else None

@@ -29,8 +29,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_HEAD: usize = 64 * 1024;
 /// How long a connection may wait for the end of a request's head. Clients keep idle connections for less.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
-/// How long a response in the agent's buffer, or the last request, may take when the agent ends or the caller leaves.
+/// How long a response in the agent's buffer, or the last request, may take when the agent ends.
 const LAST_WRITE: Duration = Duration::from_millis(100);
+/// How long a caller that has closed its side may wait for responses: it may also have left.
+pub(crate) const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// An open port. Connections wait in the system's queue until it is served.
 #[derive(Debug)]
@@ -121,6 +123,7 @@ async fn serve_connection(
     });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD).timer(TokioTimer::new()).header_read_timeout(LONGEST_IDLE);
+    builder.half_close(true);
     let (stream, left) = stream::split(tcp);
     let (mut serving, mut left) = (pin!(builder.serve_connection(TokioIo::new(stream), service)), pin!(left));
     let mut is_stopping = false;
@@ -129,8 +132,7 @@ async fn serve_connection(
             // The caller notices a broken connection itself.
             _ = serving.as_mut() => return,
             () = left.as_mut() => {
-                // A caller that closed only its side still gets the responses that are ready.
-                let _ = tokio::time::timeout(LAST_WRITE, serving.as_mut()).await;
+                let _ = tokio::time::timeout(LAST_WAIT, serving.as_mut()).await;
                 return;
             }
             _ = stopped.changed(), if !is_stopping => {

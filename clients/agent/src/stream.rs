@@ -1,25 +1,36 @@
 //! A caller's connection. A response that is not read is abandoned, a caller that leaves is noticed, and every refusal
 //! gets the contract's body.
 
-use crate::reply;
+use crate::{reply, server::LAST_WAIT};
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy, duplex, join},
-    net::{TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Interest, duplex, join},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::timeout,
 };
 use tokio_io_timeout::TimeoutWriter;
 
 /// How long a caller may leave a response unread.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
-/// How much a caller may send before its request is answered, and still be noticed when it leaves.
+/// How much of what a caller sends is read ahead.
 const MOST_AHEAD: usize = 16 * 1024;
+/// Ready when the caller has closed its side, whatever it has sent before: on Linux, tokio counts that as priority. On
+/// other systems, only a broken connection is noticed before those bytes are read.
+#[cfg(target_os = "linux")]
+const CLOSED: Interest = Interest::PRIORITY;
+#[cfg(not(target_os = "linux"))]
+const CLOSED: Interest = Interest::ERROR;
 
-/// Splits a connection into the stream for hyper, and a future that ends when the caller closes its side.
+/// Splits a connection into the stream for hyper, and a future that ends when the caller has closed its side and hyper
+/// has the rest, or does not take it.
 ///
 /// hyper does not read while it has bytes of a later request, so this future reads ahead.
 pub(crate) fn split(tcp: TcpStream) -> (impl AsyncRead + AsyncWrite + Unpin, impl Future<Output = ()>) {
@@ -29,9 +40,25 @@ pub(crate) fn split(tcp: TcpStream) -> (impl AsyncRead + AsyncWrite + Unpin, imp
     responses.set_timeout(Some(LONGEST_WRITE));
     let left = async move {
         // After an error, the caller has left too.
-        let _ = copy(&mut from_caller, &mut ahead).await;
+        let _ = read_ahead(&mut from_caller, &mut ahead).await;
     };
     (join(requests, Responses(Box::pin(responses))), left)
+}
+
+async fn read_ahead(from_caller: &mut OwnedReadHalf, ahead: &mut DuplexStream) -> io::Result<()> {
+    let mut part = Vec::with_capacity(MOST_AHEAD / 2);
+    loop {
+        part.clear();
+        if from_caller.read_buf(&mut part).await? == 0 {
+            return Ok(());
+        }
+        let mut passed_on = pin!(ahead.write_all(&part));
+        tokio::select! {
+            biased;
+            result = passed_on.as_mut() => result?,
+            _ = from_caller.ready(CLOSED) => timeout(LAST_WAIT, passed_on).await??,
+        }
+    }
 }
 
 /// The bytes that go to a caller.

@@ -174,7 +174,7 @@ async fn a_caller_that_pipelines_and_leaves_is_noticed() {
     let world = World::start().await;
     world.agent.get("/proxy/default/x").await;
     world.api.set_mode(emulators::fakes::ApiMode::Hanging);
-    for (left, count) in [1, 2, 100].into_iter().enumerate() {
+    for (left, count) in [1, 2, 100, 1_000].into_iter().enumerate() {
         let mut caller = TcpStream::connect(world.agent.address).await.unwrap();
         caller.write_all(pipelined("/proxy/default/slow", count).as_bytes()).await.unwrap();
         let before = u64::try_from(left).unwrap();
@@ -188,8 +188,26 @@ async fn a_caller_that_pipelines_and_leaves_is_noticed() {
 #[tokio::test]
 async fn a_caller_that_pipelines_and_closes_its_side_is_answered() {
     let world = World::start().await;
-    let answers = send_and_leave(world.agent.address, pipelined("/ping", 100).as_bytes()).await;
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 100, "{answers}");
+    for (path, count) in
+        [("/ping", 1_000), ("/v1/token", 1), ("/proxy/default/x", 1), ("/proxy/default/x", 10)]
+    {
+        let answers = send_and_leave(world.agent.address, pipelined(path, count).as_bytes()).await;
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), count, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_uploads_and_closes_its_side_is_answered() {
+    let world = World::start().await;
+    world.agent.get("/proxy/default/x").await;
+    let body = "x".repeat(1024 * 1024);
+    let request = format!(
+        "POST /proxy/default/x HTTP/1.1\r\nHost: localhost\r\nX-Token-Broker-Token: {GUARD}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = send_and_leave(world.agent.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&body), "{} bytes", answer.len());
 }
 
 #[tokio::test]

@@ -154,9 +154,8 @@ impl Broker {
         };
         // If the reread failed, this instance's cache may be older than the listing.
         let listed = maintained.record.as_ref().map(|record| record.version);
-        let has_failed = matches!(maintained.outcome, MaintenanceOutcome::Failed(_));
         let known = self.flight(&maintained.account).record();
-        if let Some(known) = known.filter(|known| !has_failed || Some(known.version) >= listed) {
+        if let Some(known) = known.filter(|known| Some(known.version) >= listed) {
             maintained.record = Some(known);
         }
     }

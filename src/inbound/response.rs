@@ -222,6 +222,12 @@ mod tests {
     }
 
     #[test]
+    fn callers_read_the_account_of_a_failure_and_its_log_field_has_it() {
+        let error = RequestError::Failed(Failure::GrantLost, Some(AccountName::default()));
+        assert_eq!(error.description(), format!("account default: {}", error.log_text()));
+    }
+
+    #[test]
     fn each_failure_has_the_contracts_code_and_status() {
         let retry_after = Duration::from_millis(11_001);
         let failed = RequestError::from;

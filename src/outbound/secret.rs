@@ -285,6 +285,21 @@ mod tests {
         assert_eq!(client, expected);
         let (username, password) = (Secret::from("u"), Secret::from("p"));
         assert_eq!(grant, GrantType::Password { username, password });
+
+        let (.., grant) = oauth2_secret(r#","grant":"refresh_token","refresh_token":"start""#).unwrap();
+        assert_eq!(grant, GrantType::RefreshToken { bootstrap: Secret::from("start") });
+    }
+
+    #[test]
+    fn answer_fields_are_at_most_32() {
+        let parsed = |count| {
+            let names = serde_json::json!(vec!["name"; count]);
+            oauth2_secret(&format!(
+                r#","grant":"client_credentials","client_secret":"s","answer_fields":{names}"#
+            ))
+        };
+        assert_eq!(parsed(32).unwrap().1.answer_fields.len(), 32);
+        assert!(parsed(33).unwrap_err().contains("at most 32 names"));
     }
 
     #[test]

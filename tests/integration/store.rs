@@ -85,6 +85,14 @@ mod stored_items {
         assert_eq!(store.write_account(&name(), Version(0), &without_a_pair).await, WriteOutcome::Applied);
         assert_eq!(store.read_account(&name()).await, Ok(grant.clone()), "the other item has no pair");
         assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(grant))]), "one entry per name");
+        let with_a_pair = Account { version: Version(2), pair: Some(pair), ..Account::default() };
+        assert_eq!(store.write_account(&name(), Version(1), &with_a_pair).await, WriteOutcome::Applied);
+        assert_eq!(
+            store.read_account(&name()).await,
+            Ok(with_a_pair.clone()),
+            "the grant is an older account"
+        );
+        assert_eq!(store.list_accounts().await, Ok(vec![(name(), Ok(with_a_pair))]));
     }
 
     #[tokio::test]

@@ -91,13 +91,13 @@ async fn serve(
     }
 }
 
-fn table(world: &World, gate: &Gate) -> Table {
+fn table(world: &World, url: &str) -> Table {
     let credentials = SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local"));
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(credentials)
-        .endpoint_url(format!("http://{}", gate.address))
+        .endpoint_url(url)
         .http_client(aws_http::http_client(crate::tls()).expect("a client"))
         .build();
     let clock = std::sync::Arc::new(token_broker::outbound::SystemClock);
@@ -110,7 +110,7 @@ async fn dead_connections_do_not_use_up_the_attempts() {
         let world = world().await;
         let address = world.dynamodb.url().trim_start_matches("http://").parse().expect("an address");
         let gate = Gate::start(address, death).await;
-        let (table, name) = (table(&world, &gate), AccountName::default());
+        let (table, name) = (table(&world, &format!("http://{}", gate.address)), AccountName::default());
         let limiter = LimiterName::default();
         for read in join_all((0..IDLE).map(|_| table.read_login_limiter(&limiter))).await {
             assert_eq!(read, Ok(LoginLimiter::default()));
@@ -128,4 +128,17 @@ async fn dead_connections_do_not_use_up_the_attempts() {
         let opened = *gate.connections.borrow() - IDLE;
         assert!((1..=2).contains(&opened), "{death:?}: {opened}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_connection_is_used_again() {
+    const READS: u64 = 20;
+    let world = world().await;
+    let table = table(&world, &world.dynamodb.url());
+    let before = world.dynamodb.connections();
+    for _ in 0..READS {
+        assert_eq!(table.read_login_limiter(&LimiterName::default()).await, Ok(LoginLimiter::default()));
+    }
+    // The pool may get a connection back after the next read has begun.
+    assert!(world.dynamodb.connections() - before < READS / 2);
 }

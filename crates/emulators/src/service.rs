@@ -98,6 +98,11 @@ impl Service {
         self.server.url()
     }
 
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.server.connections().get()
+    }
+
     /// The requests so far.
     pub fn counts(&self) -> Counts {
         let front = &self.front;

@@ -67,6 +67,23 @@ async fn are_served_and_refreshed_with_their_extra_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_only_a_person_can_renew_are_revoked_if_confirmed() {
+    let host = Host::start([respond(200, GRANT), respond(200, ""), respond(200, "")]).await;
+    let bootstrap = json!({"grant": "refresh_token", "refresh_token": "start"});
+    let world = world_with(&host, &bootstrap).await;
+    let instance = start(&world, &host).await;
+    let token = instance.invoke(json!({})).await.expect("a token");
+    assert_eq!(token["access_token"], "first");
+
+    let refused = instance.invoke(json!({"action": "revoke"})).await.expect_err("it is not confirmed");
+    assert!(refused.to_string().contains("invalid_request"), "{refused}");
+    assert_eq!(bodies(&host), ["grant_type=refresh_token&refresh_token=start"]);
+    let revoked = instance.invoke(json!({"action": "revoke", "confirm": true})).await.expect("a report");
+    assert_eq!(revoked["revoked"], true);
+    assert!(bodies(&host)[1].starts_with("token=next"), "{:?}", bodies(&host));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn store_no_credentials_and_nothing_that_0_1_0_would_send() {
     let host = Host::start([respond(200, GRANT), respond(503, ""), respond(503, "")]).await;
     let world = world_with(&host, &json!({})).await;

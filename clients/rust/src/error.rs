@@ -193,6 +193,7 @@ mod tests {
         for code in of_broker.into_iter().chain(ClientErrorCode::ALL.map(Code::from)) {
             assert_eq!(Code::parse(code.as_str()), Some(code));
         }
+        assert_ne!(Code::from(ErrorCode::BadSecret), ClientErrorCode::NotConfigured);
         assert_eq!(Code::parse("a_later_code").unwrap().as_str(), "a_later_code");
         for text in ["Runtime.ExitError", "", "_", "a__code", "a_code_", "a code"] {
             assert_eq!(Code::parse(text), None, "{text}");

@@ -5,7 +5,7 @@ use super::{
     upstream::{calls, client, login, probe, refresh, send},
 };
 use crate::{instance, world};
-use protocol::{Call, Origin, Unclear, UpstreamReply};
+use protocol::{Call, IssuedToken, Origin, Secret, Unclear, UpstreamReply};
 use std::time::Duration;
 use token_broker::ports::Upstream;
 use tokio::time::Instant;
@@ -91,6 +91,14 @@ async fn a_request_is_not_sent_again_if_the_connection_ends() {
         assert_eq!(send(&host, &call).await, NO_RESPONSE, "{}", call.name());
         assert_eq!((host.requests().len(), host.connections()), (1, 1), "{}", call.name());
     }
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_hold_is_not_sent() {
+    let host = Host::start([]).await;
+    let token = Secret::from("two\nlines");
+    let call = Call::Probe(IssuedToken { token, origin: Origin::default() });
+    assert_eq!((send(&host, &call).await, host.connections()), (UpstreamReply::NeverLeft, 0));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Other processes on the machine: without the guard token, misbehaving, or disappearing.
 
 use crate::support::{Agent, GUARD, World, by_invoke, program, request};
-use emulators::fakes::{Broker, Server, respond, send_and_leave};
+use emulators::fakes::{Broker, Ending, Server, respond, send_and_leave};
 use http::Method;
 use serde_json::Value;
 use std::{process::Stdio, time::Duration};
@@ -239,14 +239,19 @@ async fn a_call_interrupted_by_a_freeze_is_made_again() {
 
 #[tokio::test]
 async fn one_transient_answer_of_lambda_is_tried_again() {
-    for status in [429, 500, 502, 503] {
+    let reset = None;
+    for status in [Some(429), Some(500), Some(502), Some(503), reset] {
         for by_http in [false, true] {
             let calls = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
             let lambda = Server::script(move |_| {
                 let is_first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
                 async move {
                     let token = r#"{"access_token":"t","expires_in":900,"account":"default","generation":7}"#;
-                    if is_first { respond(status, r#"{"message":"later"}"#) } else { respond(200, token) }
+                    match status {
+                        Some(status) if is_first => respond(status, r#"{"message":"later"}"#),
+                        None if is_first => Ending::Close,
+                        _ => respond(200, token),
+                    }
                 }
             })
             .await;
@@ -256,7 +261,7 @@ async fn one_transient_answer_of_lambda_is_tried_again() {
                 command.env_remove("TOKEN_BROKER_FUNCTION").env("TOKEN_BROKER_URL", lambda.url());
             }
             let output = command.args(["token", "--raw"]).output().await.unwrap();
-            assert_eq!(output.stdout, b"t\n", "{status}: {output:?}");
+            assert_eq!(output.stdout, b"t\n", "{status:?}: {output:?}");
         }
     }
 }

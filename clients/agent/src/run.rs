@@ -119,17 +119,18 @@ fn keep_fresh(settings: &Settings, source: &TokenSource) {
             let mut failing = false;
             let name = account.to_string();
             // Logs changes only: a broker that is down for hours must not fill the log.
-            let observe = |result: &Result<_, Error>| match result {
-                Err(error) if !failing => {
-                    failing = true;
-                    let fields = [("account", name.clone().into()), ("error", error.code().as_str().into())];
-                    log(Level::Warn, &error.description(), &fields);
+            let observe = |result: &Result<_, Error>| {
+                if std::mem::replace(&mut failing, result.is_err()) == result.is_err() {
+                    return;
                 }
-                Ok(_) if failing => {
-                    failing = false;
-                    log(Level::Info, "the broker answers again", &[("account", name.clone().into())]);
+                let account = ("account", name.clone().into());
+                match result {
+                    Err(error) => {
+                        let fields = [account, ("error", error.code().as_str().into())];
+                        log(Level::Warn, &error.description(), &fields);
+                    }
+                    Ok(_) => log(Level::Info, "the broker answers again", &[account]),
                 }
-                _ => {}
             };
             source.keep_fresh(account, observe).await;
         });

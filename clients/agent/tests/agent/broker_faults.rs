@@ -19,6 +19,24 @@ async fn down_at_start_the_agent_serves_and_recovers() {
 }
 
 #[tokio::test]
+async fn an_outage_is_one_line_at_its_start_and_one_at_its_end() {
+    let broker = Broker::start().await;
+    broker.set_mode(BrokerMode::Down);
+    let mut agent = Agent::serve(by_invoke(&broker.url(), "http://127.0.0.1:9")).await;
+    // A failed call is repeated once, so this is a later attempt of the agent.
+    broker.called().reaches(3).await;
+    let request_id = async || agent.get("/v1/token").await.json()["request_id"].to_string();
+    let (first, second) = (request_id().await, request_id().await);
+    assert!(first.starts_with("\"agent-") && first != second, "{first} {second}");
+    broker.set_mode(BrokerMode::Up);
+    for expected in ["WARN", "INFO"] {
+        let line = agent.log.next_line().await.unwrap().unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["level"], expected, "{line}");
+    }
+}
+
+#[tokio::test]
 #[allow(clippy::disallowed_methods, reason = "measures")]
 async fn a_request_waits_for_a_silent_broker_for_five_seconds() {
     let broker = Broker::start().await;

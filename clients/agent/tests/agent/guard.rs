@@ -21,8 +21,10 @@ async fn everything_but_ping_needs_the_guard_token() {
         assert_eq!(status(&world, &get(path, "")).await, "401", "{path}");
         assert_eq!(status(&world, &get(path, "X-Token-Broker-Token: other\r\n")).await, "401", "{path}");
     }
-    for header in ["X-Token-Broker-Token", "X-Aws-Parameters-Secrets-Token"] {
-        assert_eq!(status(&world, &get("/v1/token", &format!("{header}: {GUARD}\r\n"))).await, "200");
+    let [own, of_lambda] = ["X-Token-Broker-Token", "X-Aws-Parameters-Secrets-Token"]
+        .map(|header| format!("{header}: {GUARD}\r\n"));
+    for headers in [&own, &of_lambda, &format!("{own}{of_lambda}")] {
+        assert_eq!(status(&world, &get("/v1/token", headers)).await, "200", "{headers}");
     }
 }
 

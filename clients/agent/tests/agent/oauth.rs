@@ -23,6 +23,7 @@ async fn the_guard_token_is_the_client_secret() {
     for (answer, account) in [
         (post(&world, basic, "grant_type=client_credentials").await, "default"),
         (post(&world, None, &in_form).await, "emea"),
+        (post(&world, basic, &in_form).await, "emea"),
     ] {
         let token = answer.json();
         assert_eq!((answer.status.as_u16(), token["account"].as_str()), (200, Some(account)));

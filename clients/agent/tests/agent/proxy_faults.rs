@@ -24,6 +24,17 @@ async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_read_that_an_idle_connection_lost_is_sent_again_once() {
+    let world = World::start().await;
+    world.agent.get("/proxy/default/x").await;
+    world.api.set_mode(ApiMode::Closing);
+    let before = world.api.requests().get();
+    let answer = world.agent.get("/proxy/default/x").await;
+    assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));
+    assert_eq!(world.api.requests().get(), before + 2, "over the idle connection and a new one");
+}
+
+#[tokio::test]
 async fn a_reset_is_an_error_and_the_request_is_not_repeated() {
     let broker = Broker::start().await;
     let (address, requests) = accept_and_reset().await;

@@ -23,7 +23,6 @@ export function brokerFetch({
             // The caller gets the API's own 401, which is the more useful of the two answers.
             const subject = `token-broker: the API refused the token of account ${refused.account}`;
             warn(`${subject}, but the report failed: ${error.message}`);
-            return undefined;
         }
     }
 

@@ -196,7 +196,7 @@ async function awsCall(action, call) {
 
 // One HTTP exchange. Not `fetch`, which an application may have replaced with `brokerFetch`; it uses no proxy and
 // follows no redirect.
-function exchange(url, { method = "GET", headers, body, timeoutMs }, describe) {
+function exchange(url, { method, headers, body, timeoutMs }, describe) {
     return new Promise((resolve, reject) => {
         const signal = AbortSignal.timeout(timeoutMs);
         const fail = (error) => {

@@ -110,7 +110,7 @@ export function fault(code, description, retryAfter) {
     return retryAfter === undefined ? body : { ...body, retry_after: retryAfter };
 }
 
-/** Starts the servers for one test. `apiRequests` are {method, path, body, token} as received by the API. */
+/** Starts the servers for one test. `apiRequests` are {method, path, body, token, other} as received by the API. */
 export async function startFakes(test) {
     const fakes = { broker: new Broker(), clock: new Clock(), apiRequests: [], brokerHeaders: [], warnings: [] };
     const server = http.createServer(async (request, response) => {
@@ -191,7 +191,7 @@ async function invokeFront(fakes, request, url, body) {
     const refusal = refusals[url.pathname.split("/")[3]];
     if (refusal) return [403, { Message: "secret" }, { "x-amzn-errortype": refusal }];
     const failed = { "x-amz-function-error": "Unhandled" };
-    if (fakes.broker.raw) return [...fakes.broker.raw, failed];
+    if (fakes.broker.raw) return [...fakes.broker.raw, failed].slice(0, 3);
     const [status, answer] = await fakes.broker.answer(JSON.parse(body));
     if (status === 200) return [200, answer];
     const retry = answer.retry_after === undefined ? "" : in12Seconds.text.replace("12", answer.retry_after);
@@ -200,7 +200,8 @@ async function invokeFront(fakes, request, url, body) {
 
 function api(fakes, request, url, body) {
     const token = request.headers.authorization?.replace("Bearer ", "");
-    fakes.apiRequests.push({ method: request.method, path: url.pathname, body, token });
+    const other = request.headers["x-other"];
+    fakes.apiRequests.push({ method: request.method, path: url.pathname, body, token, other });
     if (url.pathname === "/elsewhere") return [307, {}, { location: `http://localhost:${fakes.port}/items` }];
     if (url.pathname === "/effect") {
         fakes.broker.dead.add("token-secret-default-7");

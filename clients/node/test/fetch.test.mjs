@@ -1,6 +1,7 @@
 // `brokerFetch`: which requests get a token, and what happens on a 401.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { agent, brokerFetch, createTokenSource, UnavailableError } from "token-broker";
 import { fault, GUARD, startFakes } from "./fakes.mjs";
@@ -26,7 +27,8 @@ test("adds the token", async (t) => {
     const response = await fetch(`${url}/items`, { method: "POST", headers, body: "body" });
     assert.equal(response.status, 200);
     assert.deepEqual(await response.json(), { path: "/items" });
-    assert.deepEqual(apiRequests, [{ method: "POST", path: "/items", body: "body", token: "token-secret-default-7" }]);
+    const token = "token-secret-default-7";
+    assert.deepEqual(apiRequests, [{ method: "POST", path: "/items", body: "body", token, other: "kept" }]);
 });
 
 test("takes a URL or a Request", async (t) => {
@@ -38,12 +40,16 @@ test("takes a URL or a Request", async (t) => {
         ["", "body"],
     );
     assert.ok(apiRequests.every(({ token }) => token === "token-secret-default-7"));
+    assert.equal(apiRequests[1].other, "kept");
 });
 
-test("uses the account and the minimum", async (t) => {
+test("uses its options for the report too", async (t) => {
     const { source, url, broker } = await startFakes(t);
-    await brokerFetch({ source, account: "emea", minTtlSeconds: 90 })(`${url}/items`);
-    assert.deepEqual(broker.requests, [{ account: "emea", min_ttl_seconds: "90" }]);
+    broker.revoke("emea");
+    const response = await brokerFetch({ source, account: "emea", minTtlSeconds: 90 })(`${url}/items`);
+    assert.equal(response.status, 200);
+    const asked = { account: "emea", min_ttl_seconds: "90" };
+    assert.deepEqual(broker.requests, [asked, { ...asked, rejected_generation: "7" }]);
 });
 
 test("without a source asks the agent", async (t) => {
@@ -59,6 +65,7 @@ test("without a source asks the agent", async (t) => {
 
 for (const [name, body] of [
     ["no body", undefined],
+    ["a body of null", null],
     ["text", "body"],
     ["a form", new URLSearchParams({ a: "1" })],
     ["bytes", new Uint8Array([1, 2])],
@@ -214,6 +221,13 @@ test("returns the 401 if the report fails", async (t) => {
     assert.match(warnings[0], /the report failed: upstream_unavailable/);
 });
 
+test("a defect of a source reaches the caller", async () => {
+    const token = { authorization: "Bearer t", generation: 7 };
+    const source = { get: async () => token, report: async () => undefined.defect };
+    const fetch = async () => new Response(null, { status: 401 });
+    await assert.rejects(brokerFetch({ source, fetch })("https://platform-api.convirza.com"), TypeError);
+});
+
 test("rejects if there is no token", async (t) => {
     const { fetch, url, broker, apiRequests } = await startWithFetch(t);
     broker.fault = fault("login_budget_exhausted", "no login is free", 30);
@@ -239,14 +253,16 @@ for (const [name, call] of [
     });
 }
 
-test("repeats a GET after a redirect", async (t) => {
-    const { fetch, url, apiRequests } = await startWithFetch(t);
-    assert.equal((await fetch(`${url}/effect`)).status, 200);
-    assert.deepEqual(
-        apiRequests.map(({ path }) => path),
-        ["/effect", "/items", "/effect", "/items"],
-    );
-});
+for (const method of [undefined, "HEAD", "options"]) {
+    test(`repeats ${method ?? "GET"} after a redirect`, async (t) => {
+        const { fetch, url, apiRequests } = await startWithFetch(t);
+        assert.equal((await fetch(`${url}/effect`, { method })).status, 200);
+        assert.deepEqual(
+            apiRequests.map(({ path }) => path),
+            ["/effect", "/items", "/effect", "/items"],
+        );
+    });
+}
 
 test("does not report the 401 of another host", async (t) => {
     const { fetch, url, broker, apiRequests } = await startWithFetch(t);
@@ -272,6 +288,20 @@ test("apiUrl limits the token to one origin", async (t) => {
     );
 });
 
+for (const [apiUrl, url, hasToken] of [
+    ["https://x.example", "https://X.example:443/items", true],
+    ["http://x.example:80", "http://x.example/items", true],
+    ["https://x.example", "http://x.example:443/items", false],
+    ["https://x.example", "https://x.example:8443/items", false],
+    ["https://x.example", "https://y.example/items", false],
+]) {
+    test(`apiUrl ${apiUrl} ${hasToken ? "includes" : "excludes"} ${url}`, async (t) => {
+        const { source } = await startFakes(t);
+        const fetch = async (_, init) => new Response(String(new Headers(init?.headers).has("authorization")));
+        assert.equal(await (await brokerFetch({ source, apiUrl, fetch })(url)).text(), String(hasToken));
+    });
+}
+
 for (const apiUrl of ["", null, "127.0.0.1", "platform-api.convirza.com", "localhost:80", "ftp://x", "https://"]) {
     test(`apiUrl must be a URL, not ${JSON.stringify(apiUrl)}`, () => {
         assert.throws(() => brokerFetch({ apiUrl }), { name: "NotConfiguredError", message: /apiUrl/ });
@@ -287,18 +317,30 @@ test("fifty calls share one report", async (t) => {
     assert.equal(broker.requests.length, 2);
 });
 
-test("an abort ends the wait for a token, for this caller only", async (t) => {
-    const { fetch, source, url, broker } = await startWithFetch(t);
-    const release = broker.hold();
-    const abort = new AbortController();
-    const aborted = fetch(`${url}/items`, { signal: abort.signal });
-    const other = source.get();
-    abort.abort(new Error("enough"));
-    await assert.rejects(aborted, { message: "enough" });
-    await assert.rejects(fetch(`${url}/items`, { signal: abort.signal }), { message: "enough" });
-    release();
-    assert.equal((await other).generation, 7);
-    assert.equal(broker.requests.length, 1);
+for (const [name, send] of [
+    ["a URL", (fetch, url, signal) => fetch(url, { signal })],
+    ["a Request", (fetch, url, signal) => fetch(new Request(url, { signal }))],
+]) {
+    test(`an abort ends the wait of ${name} for a token, for this caller only`, async (t) => {
+        const { fetch, source, url, broker } = await startWithFetch(t);
+        const release = broker.hold();
+        const abort = new AbortController();
+        const aborted = send(fetch, `${url}/items`, abort.signal);
+        const other = source.get();
+        abort.abort(new Error("enough"));
+        await assert.rejects(aborted, { message: "enough" });
+        await assert.rejects(send(fetch, `${url}/items`, abort.signal), { message: "enough" });
+        release();
+        assert.equal((await other).generation, 7);
+        assert.equal(broker.requests.length, 1);
+    });
+}
+
+test("a signal keeps no listener", async (t) => {
+    const { source } = await startFakes(t);
+    const { signal } = new AbortController();
+    await brokerFetch({ source, fetch: async () => new Response() })("https://x.example", { signal });
+    assert.deepEqual(getEventListeners(signal, "abort"), []);
 });
 
 test("may replace the global fetch", async (t) => {

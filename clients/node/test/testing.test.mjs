@@ -32,6 +32,7 @@ test("a fake keeps accounts apart", async () => {
     assert.ok(broker.accepts((await source.get()).authorization));
     assert.ok(!broker.accepts((await source.get({ account: "emea" })).authorization));
     assert.equal((await source.report(1, { account: "emea" })).generation, 2);
+    assert.ok(broker.accepts((await source.get({ account: "emea" })).authorization));
     assert.deepEqual(broker.requests.at(-1), { account: "emea", rejected_generation: 1 });
 });
 
@@ -126,8 +127,10 @@ test("the fields and the rule of a name are the contract's", async () => {
     const token = await broker.source().get();
     assert.ok(token.accessToken);
     assert.deepEqual(token.extra, broker.extra);
-    broker.extra = ["no object"];
-    assert.deepEqual((await broker.source().get()).extra, {});
+    for (const extra of [["no object"], "text"]) {
+        broker.extra = extra;
+        assert.deepEqual((await broker.source().get()).extra, {});
+    }
     const { rule } = names.find((name) => name.of === "account");
     await assert.rejects(broker.source().get({ account: "No" }), {
         code: "invalid_request",

@@ -34,9 +34,13 @@ function lambdaClient(fakes, options) {
 }
 
 const TRANSPORTS = [
-    ["agent", false, (fakes) => fakes.agent],
-    ["lambda", skipLambda, (fakes) => lambda({ functionName: "token-broker:live", client: lambdaClient(fakes) })],
-    ["httpApi", skipSigning, (fakes) => httpApi({ url: `${fakes.url}/prod`, ...AWS })],
+    ["agent", false, ({ port }, options) => agent({ port, token: GUARD, ...options })],
+    [
+        "lambda",
+        skipLambda,
+        (fakes, options) => lambda({ functionName: "token-broker:live", client: lambdaClient(fakes), ...options }),
+    ],
+    ["httpApi", skipSigning, ({ url }, options) => httpApi({ url: `${url}/prod`, ...AWS, ...options })],
 ];
 
 function setVariables(t, variables) {
@@ -134,6 +138,20 @@ for (const [name, skip, make] of TRANSPORTS) {
             });
         }
 
+        test("gives up after the timeout", async (t) => {
+            const fakes = await startFakes(t);
+            t.after(fakes.broker.hold());
+            const source = createTokenSource({ transport: make(fakes, { timeoutMs: 1 }) });
+            const message = /no answer within 0\.001 s|TimeoutError|AbortError/;
+            await assert.rejects(source.get(), { name: "UnavailableError", message });
+        });
+
+        test("has the documented timeout", async (t) => {
+            const timeout = t.mock.method(AbortSignal, "timeout");
+            await createTokenSource({ transport: make(await startFakes(t)) }).get();
+            assert.deepEqual(timeout.mock.calls[0].arguments, [name === "agent" ? 25_000 : 30_000]);
+        });
+
         test("passes the limit of the minimum on", async (t) => {
             const source = createTokenSource({ transport: make(await startFakes(t)) });
             await assert.rejects(source.get({ minTtlSeconds: 901 }), InvalidRequestError);
@@ -143,9 +161,11 @@ for (const [name, skip, make] of TRANSPORTS) {
             for (const body of ["", "<html>", "[]", '{"access_token": "token-secret']) {
                 test(`turns ${status} with ${JSON.stringify(body)} into an error`, async (t) => {
                     const fakes = await startFakes(t);
-                    fakes.broker.raw = [status, body];
-                    const source = createTokenSource({ transport: make(fakes) });
-                    await assert.rejects(source.get(), { code: "broker_unavailable" });
+                    for (const raw of [[status, body], [status, body, {}]]) {
+                        fakes.broker.raw = raw;
+                        const source = createTokenSource({ transport: make(fakes) });
+                        await assert.rejects(source.get(), { code: "broker_unavailable" });
+                    }
                 });
             }
         }
@@ -218,18 +238,22 @@ describe("agent", () => {
         await assert.rejects(source.get(), { name: "UnavailableError", message });
     });
 
-    test("that answers too late is unavailable", async (t) => {
-        const { port, broker } = await startFakes(t);
-        t.after(broker.hold());
-        const source = createTokenSource({ transport: agent({ port, token: GUARD, timeoutMs: 1 }) });
-        await assert.rejects(source.get(), { name: "UnavailableError", message: /no answer within 0.001 s/ });
-    });
+    for (const [given, retryAfter] of [[0, 0], [999_999_999, 999_999_999], [1e9, undefined], [-1, undefined]]) {
+        test(`a retry time of ${given} s is ${retryAfter ?? "ignored"}`, async (t) => {
+            const { port, broker } = await startFakes(t);
+            broker.raw = [503, JSON.stringify(fault("store_unavailable", "DynamoDB does not answer", given))];
+            const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
+            await assert.rejects(source.get(), { code: "store_unavailable", retryAfter });
+        });
+    }
 
-    test("a retry time above a billion seconds is ignored", async (t) => {
+    test("a retry time in the header needs no body", async (t) => {
         const { port, broker } = await startFakes(t);
-        broker.raw = [503, fault("store_unavailable", "DynamoDB does not answer", 1e9)];
         const source = createTokenSource({ transport: agent({ port, token: GUARD }) });
-        await assert.rejects(source.get(), { code: "store_unavailable", retryAfter: undefined });
+        broker.raw = [503, { error: "store_unavailable" }, { "retry-after": "12" }];
+        await assert.rejects(source.get(), { code: "store_unavailable", description: "", retryAfter: 12 });
+        broker.raw = [503, "busy", { "retry-after": "999999999" }];
+        await assert.rejects(source.get({ account: "emea" }), { code: "broker_unavailable", retryAfter: 999_999_999 });
     });
 
     test("a retry time in the body needs no header", async (t) => {
@@ -375,6 +399,19 @@ describe("httpApi", () => {
         await assert.rejects(source.get(), { name: "NotConfiguredError", message: /Region/ });
     });
 
+    for (const host of ["127.0.0.1", "localhost", "[::1]"]) {
+        test(`may be called by HTTP on ${host}`, { skip: skipSigning }, async (t) => {
+            const transport = httpApi({ url: `http://${host}:${await closedPort(t)}`, ...AWS });
+            await assert.rejects(createTokenSource({ transport }).get(), UnavailableError); // nothing listens there
+        });
+    }
+
+    test("is called by TLS if the URL is https", { skip: skipSigning }, async (t) => {
+        const { port } = await startFakes(t);
+        const transport = httpApi({ url: `https://127.0.0.1:${port}/prod`, ...AWS });
+        await assert.rejects(createTokenSource({ transport }).get(), { message: /failed: (EPROTO|ERR_SSL_.*)$/ });
+    });
+
     test("reports a wrong signature without the gateway's text", { skip: skipSigning }, async (t) => {
         const { url } = await startFakes(t);
         const credentials = { ...AWS.credentials, secretAccessKey: "wrong" };
@@ -386,27 +423,34 @@ describe("httpApi", () => {
         });
     });
 
-    test("is signed for the Region in the URL", { skip: skipSigning }, async (t) => {
-        // The signature is made before the connection fails; the signer sees for what.
-        let seen;
-        t.mock.method(signing.SignatureV4.prototype, "sign", async function () {
-            seen = `${await this.regionProvider()}/${this.service}`;
-            throw new Error("enough");
+    for (const [name, options, expected] of [
+        ["what the URL says", {}, "eu-central-1/execute-api"],
+        ["what the options say", { region: "eu-west-1", service: "lambda" }, "eu-west-1/lambda"],
+    ]) {
+        test(`is signed for ${name}`, { skip: skipSigning }, async (t) => {
+            // The signature is made before the connection fails; the signer sees for what.
+            let seen;
+            t.mock.method(signing.SignatureV4.prototype, "sign", async function () {
+                seen = `${await this.regionProvider()}/${this.service}`;
+                throw new Error("enough");
+            });
+            const url = "https://abc.execute-api.eu-central-1.amazonaws.com";
+            const transport = httpApi({ url, credentials: AWS.credentials, ...options });
+            await assert.rejects(createTokenSource({ transport }).get(), UnavailableError);
+            assert.equal(seen, expected);
         });
-        const url = "https://abc.execute-api.eu-central-1.amazonaws.com";
-        const transport = httpApi({ url, credentials: AWS.credentials });
-        await assert.rejects(createTokenSource({ transport }).get(), UnavailableError);
-        assert.equal(seen, "eu-central-1/execute-api");
-    });
+    }
 
-    test("finds credentials as an AWS SDK does", { skip: skipSigning }, async (t) => {
-        const { url } = await startFakes(t);
-        setVariables(t, {
-            AWS_REGION: AWS.region,
-            AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
-            AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
-            TOKEN_BROKER_URL: `${url}/prod/`,
+    for (const variable of ["AWS_REGION", "AWS_DEFAULT_REGION"]) {
+        test(`finds credentials as an AWS SDK does, and ${variable}`, { skip: skipSigning }, async (t) => {
+            const { url } = await startFakes(t);
+            setVariables(t, {
+                [variable]: AWS.region,
+                AWS_ACCESS_KEY_ID: AWS.credentials.accessKeyId,
+                AWS_SECRET_ACCESS_KEY: AWS.credentials.secretAccessKey,
+                TOKEN_BROKER_URL: `${url}/prod/`,
+            });
+            assert.equal((await createTokenSource({ transport: httpApi() }).get()).generation, 7);
         });
-        assert.equal((await createTokenSource({ transport: httpApi() }).get()).generation, 7);
-    });
+    }
 });

@@ -57,7 +57,7 @@ class Broker:
         self.knows_client = True
         self.requests: list[dict[str, Any]] = []
         self.fault: dict[str, Any] | None = None
-        self.raw: tuple[int, bytes] | None = None
+        self.raw: tuple[Any, ...] | None = None
         self.dead: set[str] = set()
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -163,6 +163,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_OPTIONS(self) -> None:
         self._route()
 
+    def do_HEAD(self) -> None:
+        self._route()
+
     def _route(self) -> None:
         assert isinstance(self.server, Server)
         self.fakes = self.server.fakes
@@ -219,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(403, {"Message": "secret"}, {"x-amzn-ErrorType": refusal})
             return
         if self.fakes.broker.raw is not None:
-            self._send(*self.fakes.broker.raw, {"X-Amz-Function-Error": "Unhandled"})
+            self._send(*(*self.fakes.broker.raw, {"X-Amz-Function-Error": "Unhandled"})[:3])
             return
         status, answer = self.fakes.broker.answer(json.loads(body))
         if status == 200:
@@ -253,7 +256,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _is_signed_by(self, secret: str, body: bytes) -> bool:
         """Computes the signature of the request as it arrived."""

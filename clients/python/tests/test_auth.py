@@ -20,36 +20,36 @@ from token_broker import Agent, NotConfigured, TokenSource, Unavailable
 pytestmark = pytest.mark.usefixtures("loopback_without_proxy")
 
 #: Sends one POST and returns the status. `body` is bytes, or an iterator that can be read once.
-Send = Callable[[TokenSource, str, Any], int]
+Send = Callable[..., int]
 
 
-def with_httpx(source: TokenSource, url: str, body: Any = b"") -> int:
-    with httpx.Client(auth=token_broker.httpx.TokenBrokerAuth(source), follow_redirects=True) as client:
+def with_httpx(source: TokenSource, url: str, body: Any = b"", **options: Any) -> int:
+    with httpx.Client(auth=token_broker.httpx.TokenBrokerAuth(source, **options), follow_redirects=True) as client:
         return client.post(url, content=body).status_code
 
 
-async def _with_async_httpx(source: TokenSource, url: str, body: Any) -> int:
+async def _with_async_httpx(source: TokenSource, url: str, body: Any, options: dict[str, Any]) -> int:
     async def chunks() -> AsyncIterator[bytes]:
         for chunk in body:
             yield chunk
 
-    auth = token_broker.httpx.TokenBrokerAuth(source)
+    auth = token_broker.httpx.TokenBrokerAuth(source, **options)
     async with httpx.AsyncClient(auth=auth, follow_redirects=True) as client:
         content = body if isinstance(body, bytes) else chunks()
         return (await client.post(url, content=content)).status_code
 
 
-def with_asyncio(source: TokenSource, url: str, body: Any = b"") -> int:
-    return asyncio.run(_with_async_httpx(source, url, body))
+def with_asyncio(source: TokenSource, url: str, body: Any = b"", **options: Any) -> int:
+    return asyncio.run(_with_async_httpx(source, url, body, options))
 
 
-def with_trio(source: TokenSource, url: str, body: Any = b"") -> int:
-    return trio.run(_with_async_httpx, source, url, body)
+def with_trio(source: TokenSource, url: str, body: Any = b"", **options: Any) -> int:
+    return trio.run(_with_async_httpx, source, url, body, options)
 
 
-def with_requests(source: TokenSource, url: str, body: Any = b"") -> int:
+def with_requests(source: TokenSource, url: str, body: Any = b"", **options: Any) -> int:
     with requests.Session() as session:
-        session.auth = token_broker.requests.TokenBrokerAuth(source)
+        session.auth = token_broker.requests.TokenBrokerAuth(source, **options)
         return session.post(url, data=body).status_code
 
 
@@ -77,6 +77,12 @@ class TestEveryClient:
             ("/items", b"body", "token-secret-default-8"),
         ]
         assert len(fakes.broker.requests) == 2
+
+    def test_uses_its_options_for_the_report_too(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
+        fakes.broker.dead.add(fakes.broker.token("emea"))
+        assert send(source, f"{fakes.url}/items", account="emea", min_ttl_seconds=90) == 200
+        asked = {"account": "emea", "min_ttl_seconds": "90"}
+        assert fakes.broker.requests == [asked, {**asked, "rejected_generation": "7"}]
 
     def test_does_not_retry_without_a_newer_generation(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
         for _ in range(3):
@@ -135,6 +141,22 @@ class TestApiUrl:
         with pytest.raises(NotConfigured, match="api_url"):
             auth(source, api_url=api_url)
 
+    @pytest.mark.parametrize(
+        "api_url, url, has_token",
+        [
+            ("https://x.example", "https://X.example:443/items", True),
+            ("http://x.example:80", "http://x.example/items", True),
+            ("https://x.example", "http://x.example:443/items", False),
+            ("https://x.example", "https://x.example:8443/items", False),
+            ("https://x.example", "https://y.example/items", False),
+        ],
+    )
+    def test_names_a_scheme_a_host_and_a_port(
+        self, source: TokenSource, api_url: str, url: str, has_token: bool
+    ) -> None:
+        auth = token_broker.requests.TokenBrokerAuth(source, api_url=api_url)
+        assert ("Authorization" in requests.Request("GET", url, auth=auth).prepare().headers) == has_token
+
     @pytest.mark.parametrize("token", ["token-secret-default-7", None])
     def test_limits_httpx_to_one_origin(self, source: TokenSource, fakes: Fakes, token: str | None) -> None:
         api_url = f"{fakes.url}/v3" if token else "http://127.0.0.1/v3"
@@ -161,7 +183,7 @@ class TestApiUrl:
 
 
 class TestHttpx:
-    @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
     def test_resends_what_has_no_effect_after_a_redirect(self, source: TokenSource, fakes: Fakes, method: str) -> None:
         auth = token_broker.httpx.TokenBrokerAuth(source)
         with httpx.Client(auth=auth, follow_redirects=True) as client:
@@ -192,12 +214,6 @@ class TestHttpx:
         fakes.broker.revoke()
         assert asyncio.run(all_at_once()) == [200] * 50
         assert len(fakes.broker.requests) == 2
-
-    def test_uses_the_account_and_min_ttl(self, source: TokenSource, fakes: Fakes) -> None:
-        auth = token_broker.httpx.TokenBrokerAuth(source, account="emea", min_ttl_seconds=90)
-        with httpx.Client(auth=auth) as client:
-            client.get(f"{fakes.url}/items")
-        assert fakes.broker.requests == [{"account": "emea", "min_ttl_seconds": "90"}]
 
     def test_without_a_source_asks_the_agent(self, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TOKEN_BROKER_PORT", str(fakes.port))

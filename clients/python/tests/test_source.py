@@ -20,6 +20,7 @@ from token_broker import (
     Agent,
     InvalidRequest,
     Token,
+    TokenBrokerError,
     TokenSource,
     Unavailable,
     UnknownAccount,
@@ -41,6 +42,11 @@ class TestCache:
         assert (token.access_token, token.account, token.generation) == ("token-secret-default-7", "default", 7)
         assert (token.requested_at, token.expires_at) == (1_000_000, 1_000_900)
         assert fakes.broker.requests == [{"account": "default", "min_ttl_seconds": "300"}]
+
+    def test_token_that_ends_too_soon_says_by_how_much(self, source: TokenSource, fakes: Fakes) -> None:
+        fakes.broker.expires_in = 20
+        with pytest.raises(TokenBrokerError, match=r"the token lasts only 20 s; 30 s were requested$"):
+            source.get(min_ttl_seconds=30)
 
     def test_token_cannot_be_changed(self, source: TokenSource) -> None:
         token = source.get()
@@ -73,11 +79,37 @@ class TestRenewal:
         fakes.broker.fault = OUTAGE
         with pytest.raises(Unavailable):
             source.report(7)
+        with pytest.raises(Unavailable):
+            source.get("emea")
         assert caplog.records == [], "only a renewal has no caller that gets the error"
         clock.advance(600)
         assert source.get().generation == 7
         settle(source)
         assert "account default is valid, but its renewal failed: upstream_unavailable" in caplog.text
+
+    def test_is_logged_without_the_text_of_another_packages_error(
+        self, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        transport = Immediate()
+        source = TokenSource(transport, clock=clock)
+        source.get()
+        source._transport = Broken()
+        clock.advance(600)
+        source.get()
+        settle(source)
+        assert caplog.messages[0].endswith("its renewal failed: ZeroDivisionError")
+
+    @pytest.mark.parametrize("byte, due_after", [(b"\x00", 600), (b"\xff", 540)])
+    def test_is_due_at_random(
+        self, fakes: Fakes, clock: Clock, monkeypatch: pytest.MonkeyPatch, byte: bytes, due_after: int
+    ) -> None:
+        monkeypatch.setattr(os, "urandom", lambda length: byte * length)
+        source = TokenSource(Agent(port=fakes.port, token=GUARD), clock=clock)
+        for seconds, calls in [(0, 1), (due_after - 1, 1), (2, 2)]:
+            clock.advance(seconds)
+            source.get()
+            settle(source)
+            assert len(fakes.broker.requests) == calls
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -156,6 +188,17 @@ class TestSingleFlight:
         assert asyncio.run(cancel_the_first()).generation == 7
         assert len(fakes.broker.requests) == 1
 
+    def test_does_not_keep_the_process_alive(self, clock: Clock) -> None:
+        seen = []
+
+        class Seen(Immediate):
+            def fetch(self, *fields: Any) -> Any:
+                seen.append(threading.current_thread().daemon)
+                return self._answer
+
+        TokenSource(Seen(), clock=clock).get()
+        assert seen == [True]
+
     def test_a_defect_of_a_transport_reaches_the_caller(self, clock: Clock) -> None:
         source = TokenSource(Broken(), clock=clock)
         for _ in range(2):
@@ -171,11 +214,12 @@ class TestSingleFlight:
 
 
 class TestWaiting:
-    def test_ends_within_a_second_of_a_thaw(self, clock: Clock) -> None:
+    @pytest.mark.parametrize("get", [TokenSource.get, lambda source: asyncio.run(source.get_async())])
+    def test_ends_within_a_second_of_a_thaw(self, clock: Clock, get: Any) -> None:
         transport = ByHand()
         source = TokenSource(transport, clock=clock)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(source.get)
+            waiting = pool.submit(get, source)
             transport.wait_for(1)
             clock.advance(20)
             with pytest.raises(Unavailable, match="no answer from the broker within 20 s"):
@@ -228,6 +272,9 @@ class TestCopies:
         response = requests.get(f"{fakes.url}/items", auth=auth, timeout=30)
         assert pickle.loads(pickle.dumps(response)).status_code == 200
 
+    def test_keep_the_clock(self, source: TokenSource) -> None:
+        assert copy.copy(source).get().requested_at == 1_000_000
+
     def test_that_are_deep_share_the_cache(self, source: TokenSource) -> None:
         assert copy.deepcopy(source).get() is source.get()
 
@@ -267,14 +314,15 @@ class TestErrors:
             source.get()
         assert caught.value.code == "broker_unavailable"
 
-    @pytest.mark.parametrize("number", ["900", "900.0", "9E2"])
+    @pytest.mark.parametrize("number", ["900", "900.0", "9E2", "604800"])
     def test_whole_numbers_are_taken_as_json_libraries_write_them(
         self, source: TokenSource, fakes: Fakes, number: str
     ) -> None:
         body = f'{{"access_token": "token-secret", "expires_in": {number}, "generation": {number}}}'
         fakes.broker.raw = (200, body.encode())
         token = source.get()
-        assert (token.expires_at, str(token.generation)) == (1_000_900, "900")
+        assert token.expires_at == 1_000_000 + token.generation == 1_000_000 + float(number)
+        assert isinstance(token.generation, int)
 
     @pytest.mark.parametrize("answer", [None, [], ["access_token"], "access_token", 7])
     def test_answers_that_are_not_a_mapping_are_refused(self, clock: Clock, answer: Any) -> None:

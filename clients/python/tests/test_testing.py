@@ -38,6 +38,7 @@ class TestFakeBroker:
         assert broker.accepts(source.get().authorization)
         assert not broker.accepts(source.get("emea").authorization)
         assert source.report(1, "emea").generation == 2
+        assert broker.accepts(source.get("emea").authorization)
 
     def test_does_not_replace_a_token_that_is_alive(self) -> None:
         broker = FakeBroker()
@@ -50,6 +51,14 @@ class TestFakeBroker:
         token = broker.source().get()
         assert broker.accepts(token.authorization)
         assert not broker.accepts(None) and not broker.accepts(token.access_token)
+
+    def test_lets_time_pass(self) -> None:
+        broker = FakeBroker()
+        source = broker.source()
+        for seconds, calls in [(0, 1), (1, 1), (899, 2)]:
+            broker.advance(seconds)
+            source.get()
+            assert len(broker.requests) == calls
 
     def test_recovers(self) -> None:
         broker = FakeBroker(expires_in=60)

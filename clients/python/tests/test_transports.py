@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import pickle
 import subprocess
@@ -113,15 +114,30 @@ class TestEveryTransport:
         with pytest.raises(InvalidRequest, match="at most 900"):
             TokenSource(transport).get(min_ttl_seconds=901)
 
+    @pytest.mark.parametrize("make", [Agent, Lambda, HttpApi])
+    def test_gives_up_after_the_timeout(
+        self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Transport]
+    ) -> None:
+        monkeypatch.setenv("TOKEN_BROKER_PORT", str(fakes.port))
+        monkeypatch.setenv("TOKEN_BROKER_TOKEN", GUARD)
+        monkeypatch.setenv("TOKEN_BROKER_FUNCTION", "token-broker:live")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        monkeypatch.setenv("TOKEN_BROKER_URL", f"{fakes.url}/prod")
+        fakes.broker.may_answer.clear()
+        with pytest.raises(Unavailable, match="imeout"):
+            TokenSource(make(timeout=0.01)).get()
+
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"access_token": "token-secret'])
     @pytest.mark.parametrize("status", [200, 404, 502])
     def test_turns_unexpected_responses_into_errors(
         self, transport: Transport, fakes: Fakes, status: int, body: bytes
     ) -> None:
-        fakes.broker.raw = (status, body)
-        with pytest.raises(Unavailable) as caught:
-            TokenSource(transport).get()
-        assert caught.value.code == "broker_unavailable"
+        raws: list[tuple[Any, ...]] = [(status, body), (status, body, {})]
+        for raw in raws:
+            fakes.broker.raw = raw
+            with pytest.raises(Unavailable) as caught:
+                TokenSource(transport).get()
+            assert caught.value.code == "broker_unavailable"
 
 
 class TestClientField:
@@ -190,6 +206,25 @@ class TestCodes:
         ):
             assert isinstance(answer, TokenBrokerError)
             assert (answer.code, answer.retry_after) == ("store_unavailable", None)
+
+    @pytest.mark.parametrize("given, expected", [(0, 0), (999_999_999, 999_999_999), (10**9, None), (-1, None)])
+    def test_has_a_time_to_wait_of_seconds(
+        self, fakes: Fakes, source: TokenSource, given: int, expected: int | None
+    ) -> None:
+        fakes.broker.raw = (503, json.dumps(error("store_unavailable", "d", given)).encode())
+        with pytest.raises(Unavailable) as caught:
+            source.get()
+        assert (caught.value.code, caught.value.retry_after) == ("store_unavailable", expected)
+
+    def test_may_have_the_time_to_wait_in_the_header_only(self, fakes: Fakes, source: TokenSource) -> None:
+        fakes.broker.raw = (503, {"error": "store_unavailable"}, {"Retry-After": "12"})
+        with pytest.raises(Unavailable) as caught:
+            source.get()
+        assert (caught.value.description, caught.value.retry_after) == ("", 12)
+        fakes.broker.raw = (503, b"busy", {"Retry-After": "999999999"})
+        with pytest.raises(Unavailable) as caught:
+            source.get("emea")
+        assert (caught.value.code, caught.value.retry_after) == ("broker_unavailable", 999_999_999)
 
 
 class TestAgent:
@@ -290,8 +325,8 @@ class TestLambda:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
         source = TokenSource(Lambda("token-broker:live"))
-        with ThreadPoolExecutor(16) as pool:
-            tokens = list(pool.map(source.get, [f"account-{number}" for number in range(16)]))
+        with ThreadPoolExecutor(4) as pool:
+            tokens = list(pool.map(source.get, [f"account-{number}" for number in range(4)]))
         assert {token.generation for token in tokens} == {7}
         assert boto3.DEFAULT_SESSION is None, "which is not thread-safe"
 
@@ -320,6 +355,22 @@ class TestLambda:
             TokenSource(Lambda()).get()
         with pytest.raises(NotConfigured, match="NoRegionError"):
             TokenSource(Lambda("token-broker:live")).get()
+
+    @pytest.mark.parametrize(
+        "variables, reason",
+        [
+            ({}, "NoCredentialsError"),
+            ({"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE"}, "PartialCredentialsError"),
+            ({"AWS_PROFILE": "unknown"}, "ProfileNotFound"),
+        ],
+    )
+    def test_says_what_is_wrong_with_the_credentials(
+        self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reason: str
+    ) -> None:
+        for name, value in {"AWS_DEFAULT_REGION": "eu-west-1", **variables}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(NotConfigured, match=f"lambda:InvokeFunction on token-broker: {reason}"):
+            TokenSource(Lambda("token-broker")).get()
 
     def test_without_boto3_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hide(monkeypatch, "boto3")
@@ -422,9 +473,25 @@ class TestHttpApi:
         with pytest.raises(Unavailable, match=r"POST 127\.0\.0\.1 failed"):
             TokenSource(HttpApi(url)).get()
 
-    def test_takes_a_session(self, fakes: Fakes, aws_keys: None) -> None:
+    def test_takes_a_session_a_region_and_a_service(self, fakes: Fakes, aws_keys: None) -> None:
         session = botocore.session.Session()
-        assert TokenSource(HttpApi(f"{fakes.url}/prod/", session=session)).get().generation == 7
+        session.set_credentials("AKIDOTHER", AWS_KEYS["AWS_SECRET_ACCESS_KEY"])
+        source = TokenSource(HttpApi(f"{fakes.url}/prod/", session=session, region="ap-south-1", service="lambda"))
+        assert source.get().generation == 7
+        key, _, *scope = fakes.broker_headers[0]["Authorization"].split(",")[0].split("/")
+        assert key.endswith("AKIDOTHER") and scope == ["ap-south-1", "lambda", "aws4_request"]
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+    def test_may_be_called_by_http_on_this_host(self, aws_keys: None, host: str) -> None:
+        with Fakes() as stopped:
+            port = stopped.port
+        with pytest.raises(Unavailable):
+            TokenSource(HttpApi(f"http://{host}:{port}")).get()
+
+    def test_uses_the_proxy_of_the_environment(self, http_api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("NO_PROXY")
+        with pytest.raises(Unavailable, match="ProxyConnectionError"):
+            TokenSource(http_api).get()
 
     def test_without_botocore_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hide(monkeypatch, "botocore")

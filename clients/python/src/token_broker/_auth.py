@@ -6,7 +6,7 @@ import logging
 from urllib.parse import urlsplit
 
 from ._cache import Token
-from ._errors import NotConfigured, TokenBrokerError
+from ._errors import TokenBrokerError
 from ._source import TokenSource
 
 _log = logging.getLogger("token_broker")
@@ -66,7 +66,7 @@ def _origin_of_api(url: str) -> tuple[str, str | None, int | None]:
         origin = "", None, None
     # A URL without a scheme has no origin, so every request would be sent without a token.
     if origin[0] not in ("http", "https") or not origin[1]:
-        raise NotConfigured("not_configured", "`api_url` must be a URL such as https://platform-api.convirza.com")
+        raise TokenBrokerError.of("not_configured", "`api_url` must be a URL such as https://platform-api.convirza.com")
     return origin
 
 

@@ -20,7 +20,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, Callable, Protocol
 
 from ._cache import ANY, CLOCK_STEP_SECONDS, Demand, Entry, Token
-from ._errors import InvalidRequest, TokenBrokerError, Unavailable
+from ._errors import InvalidRequest, TokenBrokerError
 from ._transports import Agent, _whole_number
 
 _log = logging.getLogger("token_broker")
@@ -162,7 +162,9 @@ class TokenSource:
                 return call
             while not call.outcome.done():
                 if seconds_left <= 0 or self._clock() >= gives_up_at:
-                    raise Unavailable("broker_unavailable", f"no answer from the broker within {limit} s; try again", 1)
+                    raise TokenBrokerError.of(
+                        "broker_unavailable", f"no answer from the broker within {limit} s; try again", 1
+                    )
                 seconds_left -= yield call
             outcome = call.outcome.result()
             if isinstance(outcome, Token):
@@ -238,7 +240,7 @@ class TokenSource:
         # time counts from when the call began. If the clock stepped back meanwhile, the earlier instant counts.
         token = _parse(fetch(account, demand.min_ttl, demand.rejected), account, min(call.started_at, self._clock()))
         if token is None:
-            raise Unavailable("broker_unavailable", "the response is not a token answer")
+            raise TokenBrokerError.of("broker_unavailable", "the response is not a token answer")
         return token
 
 
@@ -267,11 +269,11 @@ async def _run_async(steps: _Steps) -> Token:
 
 def _check(account: str, min_ttl: int | None) -> None:
     if not _ACCOUNT.fullmatch(account):
-        raise InvalidRequest(
+        raise TokenBrokerError.of(
             "invalid_request", "`account` must be a name of 1 to 63 lower-case letters, digits and hyphens"
         )
     if min_ttl is not None and (not isinstance(min_ttl, int) or min_ttl < 0):
-        raise InvalidRequest("invalid_request", "`min_ttl_seconds` must be a whole number")
+        raise TokenBrokerError.of("invalid_request", "`min_ttl_seconds` must be a whole number")
 
 
 def _parse(answer: object, account: str, requested_at: float) -> Token | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, NoReturn, Union
 from urllib.parse import urlencode, urlsplit
 
-from ._errors import InvalidRequest, NotConfigured, TokenBrokerError, Unavailable
+from ._errors import InvalidRequest, TokenBrokerError
 
 _Answer = Union[dict[str, object], TokenBrokerError]
 
@@ -49,9 +49,9 @@ class Agent:
     def _exchange(self, path: str) -> _Answer:
         port = self._port or _port_of_environment()
         if not (str(port).isdecimal() and 0 < int(port) < 65_536):
-            return NotConfigured("not_configured", "TOKEN_BROKER_PORT must be a port number")
+            return TokenBrokerError.of("not_configured", "TOKEN_BROKER_PORT must be a port number")
         guard = _guard_token(self._token)
-        if isinstance(guard, NotConfigured):
+        if isinstance(guard, TokenBrokerError):
             return guard
         # Not urllib: a proxy from the environment must not see a request to this host.
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=self._timeout)
@@ -63,7 +63,7 @@ class Agent:
             reason = type(error).__name__
         finally:
             connection.close()
-        return Unavailable("broker_unavailable", f"the agent on 127.0.0.1:{port} does not answer: {reason}")
+        return TokenBrokerError.of("broker_unavailable", f"the agent on 127.0.0.1:{port} does not answer: {reason}")
 
 
 class Lambda:
@@ -90,13 +90,13 @@ class Lambda:
     def _invoke(self, payload: str) -> _Answer:
         function_name = self._function_name or os.environ.get("TOKEN_BROKER_FUNCTION")
         if not function_name:
-            return NotConfigured("not_configured", "name the broker's function, or set TOKEN_BROKER_FUNCTION")
+            return TokenBrokerError.of("not_configured", "name the broker's function, or set TOKEN_BROKER_FUNCTION")
         try:
             import boto3
             from botocore.config import Config
             from botocore.exceptions import ClientError
         except ImportError:
-            return NotConfigured("not_configured", "boto3 is missing; install token-broker[lambda]")
+            return TokenBrokerError.of("not_configured", "boto3 is missing; install token-broker[lambda]")
 
         def make_client() -> Any:
             retries = {"mode": "standard", "total_max_attempts": 2}
@@ -156,7 +156,7 @@ class HttpApi:
         if not (
             url.startswith("https://") or (url.startswith("http://") and host in ("127.0.0.1", "localhost", "::1"))
         ):
-            return NotConfigured("not_configured", "give the API's https URL, or set TOKEN_BROKER_URL")
+            return TokenBrokerError.of("not_configured", "give the API's https URL, or set TOKEN_BROKER_URL")
         try:
             from botocore.auth import SigV4Auth
             from botocore.awsrequest import AWSRequest
@@ -165,7 +165,7 @@ class HttpApi:
             from botocore.session import Session
             from botocore.utils import get_environ_proxies
         except ImportError:
-            return NotConfigured("not_configured", "botocore is missing; install token-broker[http-api]")
+            return TokenBrokerError.of("not_configured", "botocore is missing; install token-broker[http-api]")
         try:
             session = self._session or self._own_session.get(Session)
             credentials = session.get_credentials()
@@ -174,9 +174,9 @@ class HttpApi:
             # botocore reads only AWS_DEFAULT_REGION.
             region = self._region or region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
             if not region:
-                return NotConfigured("not_configured", "there is no AWS Region; set AWS_REGION")
+                return TokenBrokerError.of("not_configured", "there is no AWS Region; set AWS_REGION")
             if credentials is None:
-                return NotConfigured("not_configured", "there are no AWS credentials")
+                return TokenBrokerError.of("not_configured", "there are no AWS credentials")
             request = AWSRequest("POST", url.rstrip("/") + "/token", {"Content-Type": "application/json"}, body)
             SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(request)
             http = self._http.get(
@@ -239,7 +239,7 @@ def _port_of_environment() -> str:
     return port if port and "://" not in port else "2774"
 
 
-def _guard_token(given: str | None) -> _Guard | NotConfigured:
+def _guard_token(given: str | None) -> _Guard | TokenBrokerError:
     value = given or next((os.environ[name] for name in _GUARD_VARIABLES if os.environ.get(name)), "")
     if value.startswith("file://"):
         path = value[len("file://") :]
@@ -247,12 +247,12 @@ def _guard_token(given: str | None) -> _Guard | NotConfigured:
             with open(path, encoding="ascii") as file:
                 value = file.read()
         except (OSError, ValueError):
-            return NotConfigured("not_configured", f"the guard token's file {path} cannot be read")
+            return TokenBrokerError.of("not_configured", f"the guard token's file {path} cannot be read")
     value = value.strip()  # secret stores add line ends
     if not value:
-        return NotConfigured("not_configured", f"there is no guard token; set {_GUARD_VARIABLES[0]}")
+        return TokenBrokerError.of("not_configured", f"there is no guard token; set {_GUARD_VARIABLES[0]}")
     if not re.fullmatch(r"[!-~]+", value):
-        return NotConfigured("not_configured", "the guard token has characters that cannot be sent in a header")
+        return TokenBrokerError.of("not_configured", "the guard token has characters that cannot be sent in a header")
     return _Guard(value)
 
 
@@ -278,8 +278,9 @@ def _raise_errors(answer: _Answer) -> dict[str, object]:
 def _read(status: int, headers: Any, body: bytes) -> _Answer:
     fields = _object(body)
     if status == 200:
-        return fields or Unavailable("broker_unavailable", "the response is not a token answer")
-    retry_after = _whole_seconds((fields or {}).get("retry_after")) or _whole_seconds(headers.get("Retry-After"))
+        return fields or TokenBrokerError.of("broker_unavailable", "the response is not a token answer")
+    stated = (fields or {}).get("retry_after"), headers.get("Retry-After")
+    retry_after = next((seconds for seconds in map(_whole_seconds, stated) if seconds is not None), None)
     code = (fields or {}).get("error")
     if fields and isinstance(code, str) and _CODE.fullmatch(code):
         request_id = fields.get("request_id")
@@ -294,14 +295,14 @@ def _read(status: int, headers: Any, body: bytes) -> _Answer:
 def _read_invocation(is_error: bool, payload: bytes) -> _Answer:
     fields = _object(payload)
     if not is_error:
-        return fields or Unavailable("broker_unavailable", "the response is not a token answer")
+        return fields or TokenBrokerError.of("broker_unavailable", "the response is not a token answer")
     code = str((fields or {}).get("errorType", ""))
     message = str((fields or {}).get("errorMessage", ""))
     retry_after = _RETRY_AFTER.search(message)
     message = _RETRY_AFTER.sub("", message)
     if not _CODE.fullmatch(code):
         # Lambda's own errors, such as Runtime.ExitError or a timeout, which has no type.
-        return Unavailable("broker_unavailable", f"the function failed: {code or message}")
+        return TokenBrokerError.of("broker_unavailable", f"the function failed: {code or message}")
     return TokenBrokerError.of(code, message, _whole_seconds(retry_after[1]) if retry_after else None)
 
 
@@ -311,8 +312,8 @@ def _aws_error(code: str, action: str, refused: bool = False) -> TokenBrokerErro
     if refused:
         return TokenBrokerError.of("access_denied", f"AWS refused {action}: {code}")
     if code in ("NoCredentialsError", "NoRegionError", "PartialCredentialsError", "ProfileNotFound"):
-        return NotConfigured("not_configured", f"{action}: {code}")
-    return Unavailable("broker_unavailable", f"{action} failed: {code}")
+        return TokenBrokerError.of("not_configured", f"{action}: {code}")
+    return TokenBrokerError.of("broker_unavailable", f"{action} failed: {code}")
 
 
 def _service_and_region(host: str) -> tuple[str, str | None]:

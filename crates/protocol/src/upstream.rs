@@ -374,6 +374,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_keeps_its_longest_refresh_life() {
+        let half_a_year = Duration::from_secs(180 * 86_400);
+        let before = login(granted(Some("r"), Expiry::Unknown, Expiry::In(half_a_year)));
+        let late = SENT.plus(half_a_year - Duration::from_secs(86_400));
+        for refresh_token in [NewRefreshToken::Absent, NewRefreshToken::Unusable] {
+            let silent = TokenResponse { refresh_token, ..granted(None, Expiry::Unknown, Expiry::Unknown) };
+            let after = silent.into_pair(Generation(2), late, Some(&before), Renewal::Refresh(None));
+            assert_eq!(after.longest_refresh_life(), Some(half_a_year));
+        }
+    }
+
+    #[test]
     fn one_expiry_says_nothing_about_the_other() {
         let pair = login(granted(Some("r"), Expiry::In(Duration::from_secs(5)), Expiry::Unknown));
         assert_eq!(pair.refresh_token.unwrap().expires_at, None);

@@ -1,7 +1,7 @@
 //! Grants that only a person can renew.
 
 use super::{revocations::revocation, *};
-use crate::{GrantHealth, Login, RefreshToken, Unclear};
+use crate::{GrantHealth, Login, REJECTED_SECRET_RECHECK, RefreshToken, Unclear};
 
 /// A new grant, none of whose tokens has been sent.
 fn world() -> World {
@@ -167,6 +167,23 @@ fn a_lost_token_is_sent_once_more_for_each_sign_of_a_repair() {
     assert_eq!((sent(&mut world), sent(&mut world)), (1, 0), "a new version of the secret");
     operate(&mut world, Intent::Unblock);
     assert_eq!((sent(&mut world), sent(&mut world)), (1, 0), "an operator");
+}
+
+#[test]
+fn a_lost_grant_reads_the_secret_once_in_half_a_minute() {
+    let mut world = world();
+    assert_eq!(fails(&mut world, "refresh", UpstreamReply::Unauthorized), Failure::GrantLost);
+    let mut cache = Cache::default();
+    let mut reads = |world: &mut World| {
+        world.requested.clear();
+        let mut flow = Flow::new(world.request(TOKEN), cache.clone());
+        assert_eq!(world.run(&mut flow, |_, _| Fate::Done).unwrap_err(), Failure::GrantLost);
+        cache = flow.cache().clone();
+        world.count("read secret")
+    };
+    assert_eq!((reads(&mut world), reads(&mut world)), (1, 0));
+    world.pass(REJECTED_SECRET_RECHECK);
+    assert_eq!(reads(&mut world), 1);
 }
 
 #[test]

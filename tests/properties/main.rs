@@ -7,6 +7,8 @@
 //! | [`response`] | responses of the upstream |
 //! | [`rfc3339`] | instants as text |
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod any_item;
 mod item;
 mod response;

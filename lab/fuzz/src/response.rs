@@ -1,10 +1,12 @@
 //! Responses of the upstream.
 
 use contract::rfc3339;
+use flate2::{Compression, bufread::GzEncoder};
 use protocol::{Expiry, NewRefreshToken, Timestamp};
 use serde_json::Value;
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 use token_broker::outbound::upstream::{
+    body::Body,
     oauth_error::parse_error,
     response::{TokenBody, has_field, parse_expiry, parse_tokens},
 };
@@ -17,15 +19,24 @@ const SENT_AT: Timestamp = Timestamp::from_millis(1_775_478_896_000);
 pub(crate) fn check(body: &[u8]) {
     let value = serde_json::from_slice::<Value>(body).ok();
     let field = |name: &str| value.as_ref().and_then(|value| value.get(name)).and_then(Value::as_str);
-    // Of several objects, the first with a usable token counts.
-    let single = body.split(|byte| *byte == b'{').count() == 2;
+    // Of several objects, the first with a usable token counts, also in a text.
+    let single = body.split(|byte| *byte == b'{').count() == 2 && !body.contains(&b'\\');
     let sent = |name: &str| field(name).map(str::trim).filter(|_| single);
     let is_sendable = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let _ = parse_error(body);
-    if has_field(body, ("result", "error")) {
+    let read = Body::new(body, true);
+    let _ = parse_error(&read);
+    if has_field(&read, ("result", "error")) {
         assert!(field("result").is_none_or(|result| result == "error"));
     }
-    if let TokenBody::Tokens(granted) = parse_tokens(body, &[]) {
+    let found = parse_tokens(&read, &[]);
+    if !body.starts_with(b"\x1f\x8b") && !body.starts_with(b"x") {
+        assert_eq!(parse_tokens(&Body::new(&gzip(body), true), &[]), found, "compressed");
+    }
+    if single && value.as_ref().is_some_and(Value::is_object) && body.starts_with(b"{\"") {
+        let encoded_twice = Value::from(String::from_utf8_lossy(body)).to_string();
+        assert_eq!(parse_tokens(&Body::new(encoded_twice.as_bytes(), true), &[]), found, "encoded twice");
+    }
+    if let TokenBody::Tokens(granted) = found {
         let token = granted.access_token.expose();
         assert!(is_sendable(token));
         assert!(sent("access_token").is_none_or(|sent| sent == token || !is_sendable(sent)));
@@ -50,6 +61,12 @@ pub(crate) fn check(body: &[u8]) {
             assert_eq!(again, Some(whole_seconds.min(LAST)), "{text}");
         }
     }
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    GzEncoder::new(body, Compression::fast()).read_to_end(&mut packed).expect("a buffer");
+    packed
 }
 
 fn granted_in_future(expiry: Expiry) {

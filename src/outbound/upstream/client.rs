@@ -1,6 +1,9 @@
 //! The HTTP client. Only the status of a response gets into a log.
 
-use super::retry_after::retry_after;
+use super::{
+    body::{Body, LONGEST_BODY_BYTES},
+    retry_after::retry_after,
+};
 use crate::ports::{Clock, Upstream};
 use async_trait::async_trait;
 use protocol::{Call, IssuedToken, Login, Origin, Unclear, UpstreamReply, UpstreamUrl};
@@ -12,8 +15,6 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Far above the size of any documented response. Only this much of a longer one is read.
-const LONGEST_BODY_BYTES: usize = 1024 * 1024;
 const LONGEST_CONNECT: Duration = Duration::from_secs(2);
 
 /// The client of the upstream.
@@ -174,25 +175,25 @@ pub(super) fn failed(error: &reqwest::Error) -> UpstreamReply {
 }
 
 /// The body of a response, as far as it arrives: the missing part may come after the tokens.
-pub(super) async fn read(mut response: Response) -> Zeroizing<Vec<u8>> {
+pub(super) async fn read(mut response: Response) -> Body {
     let stated = response.content_length().and_then(|length| usize::try_from(length).ok());
     // Reserved at once: growing the buffer would leave copies of the tokens in freed memory.
-    let mut body =
+    let mut bytes =
         Zeroizing::new(Vec::with_capacity(stated.unwrap_or(LONGEST_BODY_BYTES).min(LONGEST_BODY_BYTES)));
     let what = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = LONGEST_BODY_BYTES - body.len();
-                body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                let room = LONGEST_BODY_BYTES - bytes.len();
+                bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
                 if chunk.len() > room {
                     break "too long";
                 }
             }
-            Ok(None) => return body,
+            Ok(None) => return Body::new(&bytes, true),
             Err(error) if error.is_timeout() => break "timeout",
             Err(_) => break "broken off",
         }
     };
     tracing::info!(what, "unreadable response from the upstream");
-    body
+    Body::new(&bytes, false)
 }

@@ -1,8 +1,8 @@
 //! The upstream: Convirza's OAuth hosts and API, and any OAuth 2.0 token endpoint.
 
+pub mod body;
 mod client;
 mod convirza;
-mod json;
 mod oauth2;
 pub mod oauth_error;
 pub mod response;

@@ -1,6 +1,6 @@
 //! Parses the errors of OAuth 2.0 servers.
 
-use super::{json::Body, response::text};
+use super::{body::Body, response::text};
 
 /// The meaning of a refusal's `error` (RFC 6749, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,7 @@ impl OAuthError {
 }
 
 /// Parses a refusal. `None` if it has no known code.
-pub fn parse_error(body: &[u8]) -> Option<OAuthError> {
-    let body = Body::new(body);
+pub fn parse_error(body: &Body) -> Option<OAuthError> {
     let fields = body.objects().next()?;
     let field = |name| {
         let text = fields.named(name).next_back().and_then(text);
@@ -95,7 +94,7 @@ mod tests {
             ("", None),
             ("invalid_grant", None),
         ] {
-            assert_eq!(parse_error(body.as_bytes()), code, "{body}");
+            assert_eq!(parse_error(&Body::new(body.as_bytes(), true)), code, "{body}");
         }
     }
 }

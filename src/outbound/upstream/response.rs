@@ -1,6 +1,6 @@
 //! Parses the upstream's responses: tokens, and expiries in every known form.
 
-use super::json::{Body, Fields};
+use super::body::{Body, Fields};
 use crate::outbound::secret::NOT_FOR_CALLERS;
 use contract::rfc3339;
 use protocol::{Expiry, Extra, NewRefreshToken, Secret, Timestamp, TokenResponse, UpstreamReply};
@@ -27,18 +27,17 @@ pub enum TokenBody {
 }
 
 /// Parses the response of login and refresh: the documented fields, without those that the broker does not need, such
-/// as the frontend token and the user. Only the access token is required, in the body's object or one within it.
+/// as the frontend token and the user. Only the access token is required, in any object that the body holds.
 /// Unusable fields are logged and dropped; if a field is given twice, the last one counts. `answer_fields` names the
 /// fields that callers get.
-pub fn parse_tokens(body: &[u8], answer_fields: &[String]) -> TokenBody {
-    let body = Body::new(body);
+pub fn parse_tokens(body: &Body, answer_fields: &[String]) -> TokenBody {
     let found = body.objects().find_map(|fields| Some((access_token(&fields)?, fields)));
     let Some((access_token, fields)) = found else {
         let holds_none = |fields: Fields<'_>| fields.named("access_token").all(is_empty);
-        let certainly = body.is_json && body.objects().all(holds_none);
+        let certainly = body.is_whole && body.objects().all(holds_none);
         return if certainly { TokenBody::NoToken } else { TokenBody::Unreadable };
     };
-    if !body.is_json {
+    if !body.is_whole {
         tracing::warn!("the upstream's response is not valid JSON; the tokens in it are kept");
     }
     TokenBody::Tokens(TokenResponse {
@@ -69,8 +68,7 @@ pub(super) fn token_reply(body: TokenBody) -> Result<UpstreamReply, UpstreamRepl
 }
 
 /// Whether a body is an object in which a field has this text.
-pub fn has_field(body: &[u8], (name, value): (&str, &str)) -> bool {
-    let body = Body::new(body);
+pub fn has_field(body: &Body, (name, value): (&str, &str)) -> bool {
     let found = body.objects().next().and_then(|fields| text(fields.named(name).next_back()?));
     found.is_some_and(|found| found.expose() == value)
 }
@@ -88,7 +86,9 @@ fn extra(fields: &Fields<'_>, answer_fields: &[String]) -> Option<Extra> {
 /// Whether no object in a value has a field that never leaves the broker. Searches the text, since parsing it would
 /// leave copies of a token in freed memory.
 fn is_for_callers(value: &RawValue) -> bool {
-    !NOT_FOR_CALLERS.iter().any(|name| value.get().contains(&format!("\"{name}\"")))
+    // The second form is in an object that was encoded twice.
+    let forms = |name| [format!("\"{name}\""), format!("\"{name}\\\"")];
+    !NOT_FOR_CALLERS.iter().flat_map(forms).any(|name| value.get().contains(&name))
 }
 
 /// Whether a value certainly is not a token.
@@ -188,8 +188,12 @@ mod tests {
         }
     }
 
+    fn parse(body: impl AsRef<[u8]>) -> TokenBody {
+        parse_tokens(&Body::new(body.as_ref(), true), &[])
+    }
+
     fn granted(body: impl AsRef<[u8]>) -> TokenResponse {
-        match parse_tokens(body.as_ref(), &[]) {
+        match parse(body.as_ref()) {
             TokenBody::Tokens(granted) => granted,
             other => panic!("{other:?}: {}", String::from_utf8_lossy(body.as_ref())),
         }
@@ -219,7 +223,7 @@ mod tests {
             r#"{"access_token":false}"#,
             r#"{"error":"invalid_grant","error_description":"…"}"#,
         ] {
-            assert_eq!(parse_tokens(body.as_bytes(), &[]), TokenBody::NoToken, "{body}");
+            assert_eq!(parse(body), TokenBody::NoToken, "{body}");
         }
     }
 
@@ -237,7 +241,7 @@ mod tests {
             br#"{"error":"invalid_grant""#,
             b"\xff\xfe",
         ] {
-            assert_eq!(parse_tokens(body, &[]), TokenBody::Unreadable, "{}", String::from_utf8_lossy(body));
+            assert_eq!(parse(body), TokenBody::Unreadable, "{}", String::from_utf8_lossy(body));
         }
     }
 
@@ -308,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_v2_refusal_is_recognized() {
-        let is_refusal = |body: &str| has_field(body.as_bytes(), ("result", "error"));
+        let is_refusal = |body: &str| has_field(&Body::new(body.as_bytes(), true), ("result", "error"));
         for refusal in [r#"{"result":"error","err":"no such user"}"#, "\u{feff}{\"result\":\"error\"}"] {
             assert!(is_refusal(refusal), "{refusal}");
         }
@@ -321,10 +325,11 @@ mod tests {
     fn only_listed_fields_without_secrets_are_passed_on() {
         let long = "x".repeat(LONGEST_EXTRA_BYTES);
         let body = format!(
-            r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1,"session":[{{"refresh_token":"r"}}]}}"#
+            r#"{{"access_token":"a","instance_url":"https://x.example","n":1.50,"long":"{long}","other":1,"session":[{{"refresh_token":"r"}}],"body":"{{\"refresh_token\":\"r\"}}"}}"#
         );
-        let listed = ["instance_url", "n", "long", "absent", "session"].map(str::to_owned);
-        let TokenBody::Tokens(granted) = parse_tokens(body.as_bytes(), &listed) else { panic!("no tokens") };
+        let listed = ["instance_url", "n", "long", "absent", "session", "body"].map(str::to_owned);
+        let body = Body::new(body.as_bytes(), true);
+        let TokenBody::Tokens(granted) = parse_tokens(&body, &listed) else { panic!("no tokens") };
         assert_eq!(granted.extra, Extra::parse(r#"{"instance_url":"https://x.example","n":1.50}"#));
     }
 

@@ -1,7 +1,9 @@
 //! An HTTP host that returns scripted responses, and records every request.
 
+use flate2::{Compression, bufread::GzEncoder};
 use std::{
     collections::{BTreeMap, VecDeque},
+    io::Read,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -16,6 +18,8 @@ use tokio::{
 /// How the host handles a request. Without a script it never responds.
 pub(crate) enum Script {
     Respond(String),
+    /// Responds with a body that is not text.
+    RespondBytes(Vec<u8>),
     /// Sends this, and then nothing.
     Stall(String),
     /// Waits until the paused clock reaches this, lets the clock run again, and responds.
@@ -94,6 +98,16 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Str
     format!("HTTP/1.1 {status} Any\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
+/// The same with a compressed body.
+pub(crate) fn compressed(status: u16, headers: &[(&str, &str)], body: &str) -> Script {
+    let mut bytes = Vec::new();
+    GzEncoder::new(body.as_bytes(), Compression::default()).read_to_end(&mut bytes).expect("a buffer");
+    let (head, length) = (response(status, headers, ""), bytes.len());
+    let mut whole = head.replace("content-length: 0", &format!("content-length: {length}")).into_bytes();
+    whole.append(&mut bytes);
+    Script::RespondBytes(whole)
+}
+
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, client)) = listener.accept().await {
         shared.connections.send_modify(|count| *count += 1);
@@ -105,12 +119,13 @@ async fn serve(mut stream: TcpStream, client: SocketAddr, shared: Arc<Shared>) {
     while let Some(request) = receive(&mut stream, client).await {
         shared.requests.send_modify(|requests| requests.push(request));
         let script = shared.scripts.lock().unwrap().pop_front();
-        let text = match script {
-            Some(Script::Respond(text)) => text,
+        let response = match script {
+            Some(Script::Respond(text)) => text.into_bytes(),
+            Some(Script::RespondBytes(bytes)) => bytes,
             Some(Script::RespondAfter(delay, text)) => {
                 tokio::time::sleep(delay).await;
                 tokio::time::resume();
-                text
+                text.into_bytes()
             }
             Some(Script::Stall(text)) => {
                 stream.write_all(text.as_bytes()).await.expect("a client that reads");
@@ -120,7 +135,7 @@ async fn serve(mut stream: TcpStream, client: SocketAddr, shared: Arc<Shared>) {
             None => std::future::pending().await,
         };
         // The client may have hung up after the head of the response.
-        if stream.write_all(text.as_bytes()).await.is_err() {
+        if stream.write_all(&response).await.is_err() {
             return;
         }
     }

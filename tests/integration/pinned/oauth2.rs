@@ -1,7 +1,7 @@
 //! The dialect `oauth2` on a scripted host: what is sent, and what each response means.
 
 use super::{
-    host::{Host, Script, response},
+    host::{Host, Script, compressed, response},
     upstream::{send, url},
 };
 use protocol::{
@@ -180,9 +180,15 @@ mod responses {
             (200, "", unclear(), unclear()),
             (200, "any", Refused, Refused),
         ] {
-            let body = if code.is_empty() { String::new() } else { format!(r#"{{"error":"{code}"}}"#) };
-            assert_eq!(reply(login, respond(status, &body)).await, of_login, "login {status} {code}");
-            assert_eq!(reply(refresh, respond(status, &body)).await, of_refresh, "refresh {status} {code}");
+            let (json, form) = (format!(r#"{{"error":"{code}"}}"#), format!("error={code}"));
+            let packings = if code.is_empty() { ["", ""] } else { [json.as_str(), &form] };
+            for body in packings {
+                for respond in [respond, |status, body: &_| compressed(status, &[], body)] {
+                    assert_eq!(reply(login, respond(status, body)).await, of_login, "login {status} {body}");
+                    let reply = reply(refresh, respond(status, body)).await;
+                    assert_eq!(reply, of_refresh, "refresh {status} {body}");
+                }
+            }
         }
     }
 

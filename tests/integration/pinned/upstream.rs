@@ -1,6 +1,6 @@
 //! The requests to the upstream, and how each response is read.
 
-use super::host::{Host, Received, Script, response};
+use super::host::{Host, Received, Script, compressed, response};
 use protocol::{
     ApiVersion, Call, ClientAuth, Credentials, Expiry, GrantType, IssuedToken, Login, NewRefreshToken,
     Origin, Revocation, Secret, SecretVersion, Timestamp, TokenKind, TokenResponse, Unclear, UpstreamReply,
@@ -298,6 +298,39 @@ mod bodies {
                 let host = Host::start([respond(200, &[], &body)]).await;
                 assert_eq!(send(&host, &call).await, expected, "{} {blanks}", call.name());
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn are_decompressed_whatever_the_header_says() {
+        let gzip = &[("content-encoding", "gzip")][..];
+        for call in [login(v3()), refresh()] {
+            for script in
+                [compressed(200, gzip, GRANT), compressed(200, &[], GRANT), respond(200, gzip, GRANT)]
+            {
+                let host = Host::start([script]).await;
+                assert_eq!(send(&host, &call).await, granted(), "{}", call.name());
+            }
+            let host = Host::start([compressed(200, gzip, r#"{"error":"invalid_grant"}"#)]).await;
+            assert_eq!(send(&host, &call).await, UpstreamReply::Refused, "{}", call.name());
+        }
+        let host = Host::start([compressed(200, gzip, V2_ERROR)]).await;
+        assert_eq!(send(&host, &login(v2(&host))).await, UpstreamReply::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn of_forms_are_known_to_be_cut_off() {
+        let form = "access_token=new-access&expires_in=3600";
+        let cut = response(200, &[], form).replace("content-length: ", "content-length: 9");
+        for (text, expected) in
+            [(response(200, &[], form), NewRefreshToken::Absent), (cut, NewRefreshToken::Unusable)]
+        {
+            let host = Host::start([Script::Respond(text), Script::Close]).await;
+            let reply = client(&host.url(), Duration::from_millis(200)).send(&login(v3())).await;
+            let UpstreamReply::Granted(TokenResponse { refresh_token, .. }) = reply else {
+                panic!("{reply:?}")
+            };
+            assert_eq!(refresh_token, expected);
         }
     }
 

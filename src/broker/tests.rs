@@ -112,6 +112,7 @@ fn with_a_pending_revocation() -> Account {
         kind: TokenKind::Access,
         origin: Origin::default(),
         expires_at: NOW.plus(Duration::from_secs(3_600)),
+        retry: None,
     };
     Account { version: Version(1), pending_revocations: vec![revocation], ..Account::default() }
 }

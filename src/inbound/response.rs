@@ -292,6 +292,7 @@ mod tests {
             kind: TokenKind::Access,
             origin: Origin::default(),
             expires_at: Timestamp::default(),
+            retry: None,
         };
         let record = Account { pending_revocations: (0..3).map(revocation).collect(), ..Account::default() };
         let one = |name, outcome| Maintained {

@@ -2,7 +2,7 @@
 
 use crate::{
     instance::{self, PATIENT, invoke_all, start_many_with},
-    world_with,
+    items, world, world_with,
 };
 use emulators::convirza::{Endpoint, Fault, Revoke, Settings};
 use serde_json::json;
@@ -48,6 +48,37 @@ async fn renews_due_pairs_and_finishes_pending_revocations() {
     assert!(after["generation"].as_u64() > emea["generation"].as_u64());
     let observed = world.convirza.observed();
     assert_eq!((observed.refreshes, observed.logins_arrived), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paces_refused_revocations_of_long_tokens_and_keeps_few() {
+    let world = world().await;
+    let instance = instance::start(&world, &[]).await;
+    instance.invoke(json!({})).await.expect("a token");
+    let pair = items::get(&world, items::DEFAULT_ACCOUNT).await["pair"].clone();
+    world.convirza.faults().set(Endpoint::Revoke, Fault::BadRequest, None);
+    for number in 0..20 {
+        let mut item = items::get(&world, items::DEFAULT_ACCOUNT).await;
+        item["pair"] = pair.clone();
+        for name in ["access_token", "refresh_token"] {
+            item["pair"]["M"][name]["S"] = json!(format!("{name}-{number:02}-").repeat(1000));
+        }
+        items::put(&world, &item).await;
+        let report = instance.invoke(json!({"action": "revoke"})).await.expect("a report");
+        assert!(
+            report["pending_revocations"].as_u64().is_some_and(|pending| (2..=8).contains(&pending)),
+            "{report}"
+        );
+    }
+    let item = items::get(&world, items::DEFAULT_ACCOUNT).await;
+    assert!(item["pair"].is_null() && item.to_string().len() < 150_000, "withdrawn, and small");
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        let before = world.convirza.observed().faults_injected;
+        instance.invoke(json!({"action": "maintain"})).await.expect("a summary");
+        refused.push(world.convirza.observed().faults_injected - before);
+    }
+    assert_eq!(refused, [1, 0, 0], "the last pair's refresh token once more; the others pause");
 }
 
 #[tokio::test(flavor = "multi_thread")]

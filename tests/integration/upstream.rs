@@ -66,7 +66,13 @@ async fn login_refresh_and_revoke_get_their_replies() {
         assert_eq!(
             upstream
                 .send(&Call::Revoke(
-                    Revocation { token, kind, origin: Origin::default(), expires_at: SystemClock.now() },
+                    Revocation {
+                        token,
+                        kind,
+                        origin: Origin::default(),
+                        expires_at: SystemClock.now(),
+                        retry: None
+                    },
                     None
                 ))
                 .await,

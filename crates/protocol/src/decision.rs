@@ -238,10 +238,14 @@ fn decide_on_maintaining(
         Task::Renew => {
             pair_to_renew(&request.account, account, cx).map_or(Decision::Finish, |_| renew(account, cx))
         }
-        Task::Revoke if progress.tried_revocations || account.pending_revocations.is_empty() => {
-            Decision::Finish
+        Task::Revoke => {
+            let is_due = account.pending_revocations.iter().any(|revocation| revocation.is_due(cx.now));
+            if is_due && !progress.tried_revocations {
+                Decision::Revoke { withdraw: false }
+            } else {
+                Decision::Finish
+            }
         }
-        Task::Revoke => Decision::Revoke { withdraw: false },
     }
 }
 
@@ -252,6 +256,7 @@ fn decide_on_unblocking(progress: Progress, account: &Account, cx: Context<'_>) 
         || account.cooldown.is_some()
         || account.early_refresh_after.is_some()
         || account.young_deaths > 0
+        || account.pending_revocations.iter().any(|revocation| revocation.retry.is_some())
         || account.grant.as_ref().is_some_and(|grant| grant.current().lost);
     match (blocked && !progress.unblocked, account.active_lease(cx.now)) {
         (false, _) => Decision::Finish,

@@ -71,7 +71,8 @@ pub use login_limits::{Budget, Counts, LoginLimit, LoginLimits, Per};
 pub use maintenance::{FairScheduler, IdleReason, Maintenance, Urgency, maintenance};
 pub use origin::{ApiVersion, Endpoints, Origin};
 pub use pair::{
-    IssuedToken, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, Revocation, TokenKind, Verdict,
+    IssuedToken, MAX_TOKEN_BYTES, ObtainedBy, Pair, RefreshToken, Revocation, RevocationRetry, TokenKind,
+    Verdict,
 };
 pub use policy::{COMMIT_RESERVE, LOGIN_WINDOW, Policy, REJECTED_SECRET_RECHECK, STORE_RETRY, STORE_TIMEOUT};
 pub use record::{

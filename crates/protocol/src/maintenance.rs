@@ -59,7 +59,8 @@ pub fn maintenance(name: &AccountName, account: &Account, cx: Context<'_>) -> Ma
         let host = cx.limits.limiter_of_host(&pair.origin);
         return Maintenance::Due(Urgency { task: Task::Renew, failed_lately, expires_at, host });
     }
-    if let Some(first) = account.pending_revocations.first() {
+    if let Some(first) = account.pending_revocations.iter().find(|revocation| revocation.is_due(cx.now)) {
+        let failed_lately = failed_lately || first.retry.is_some();
         let (expires_at, host) = (Some(first.expires_at), cx.limits.limiter_of_host(&first.origin));
         return Maintenance::Due(Urgency { task: Task::Revoke, failed_lately, expires_at, host });
     }

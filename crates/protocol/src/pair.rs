@@ -1,6 +1,9 @@
 //! An access token with the refresh token that came with it.
 
-use crate::{Extra, Generation, Origin, Secret, SecretVersion, Timestamp};
+use crate::{
+    Context, Extra, Generation, Origin, Secret, SecretVersion, Timestamp,
+    policy::{InstantKind, lies_ahead},
+};
 use std::time::Duration;
 
 /// The longest documented life of a refresh token, six months.
@@ -47,6 +50,36 @@ pub struct Revocation {
     pub origin: Origin,
     /// When the token expires by itself. It is given up then.
     pub expires_at: Timestamp,
+    /// Set once it has failed.
+    pub retry: Option<RevocationRetry>,
+}
+
+/// When maintenance tries a revocation again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RevocationRetry {
+    /// Not before this instant.
+    pub at: Timestamp,
+    /// Failures in a row. The next pause grows with them.
+    pub failures: u32,
+}
+
+impl Revocation {
+    /// Whether maintenance tries it now, or gives it up.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let pauses = self.retry.is_some_and(|retry| lies_ahead(InstantKind::RevocationRetry, retry.at, now));
+        !pauses || self.expires_at <= now
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.retry.map_or(0, |retry| retry.failures)
+    }
+
+    /// It has failed once more.
+    pub(crate) fn failed(&mut self, cx: Context<'_>) {
+        let failures = self.failures().saturating_add(1);
+        self.retry =
+            Some(RevocationRetry { at: cx.steady.plus(cx.policy.revocation_retry(failures)), failures });
+    }
 }
 
 /// The single-use refresh token of a pair.
@@ -121,7 +154,8 @@ impl Pair {
         ];
         let revocable = self.origin.revokes();
         tokens.into_iter().filter(move |_| revocable).filter_map(|(token, kind, expires_at)| {
-            Some(Revocation { token: token?.clone(), kind, origin: self.origin.clone(), expires_at })
+            let (token, origin) = (token?.clone(), self.origin.clone());
+            Some(Revocation { token, kind, origin, expires_at, retry: None })
         })
     }
 

@@ -38,6 +38,9 @@ const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(3600);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3600 + 360);
 const FIRST_SECRET_RETRY: Duration = Duration::from_secs(6 * 3600);
 const LONGEST_SECRET_RETRY: Duration = Duration::from_secs(24 * 3600);
+/// A little less than two intervals of maintenance, so that a run is not missed by moments.
+const FIRST_REVOCATION_PAUSE: Duration = Duration::from_secs(10 * 60 - 30);
+const LONGEST_REVOCATION_PAUSE: Duration = Duration::from_secs(6 * 3600);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const FIRST_POLL: Duration = Duration::from_millis(50);
@@ -219,6 +222,14 @@ impl Policy {
         draw.stretched(doubled(FIRST_SECRET_RETRY, refusals.saturating_sub(1), LONGEST_SECRET_RETRY))
     }
 
+    /// How long maintenance does not try a revocation after this many failures in a row: the next run tries it, and then
+    /// the pauses double up to 6 h. Most failures are refusals, which last until an operator corrects something.
+    pub fn revocation_retry(&self, failures: u32) -> Duration {
+        let doublings = failures.checked_sub(2);
+        doublings
+            .map_or(Duration::ZERO, |times| doubled(FIRST_REVOCATION_PAUSE, times, LONGEST_REVOCATION_PAUSE))
+    }
+
     /// How long after its issue a pair is trusted, whatever callers report: not at all at first, then from a minute to
     /// an hour, doubled by each generation in a row that died young. A caller whose 401 has another cause, a probe that
     /// answers 401 for the same reason, or another login of the same user would otherwise cause a renewal each time.
@@ -266,6 +277,7 @@ pub(crate) enum InstantKind {
     /// A cooldown, a block, the pause before a probe or an early refresh, trust after young deaths.
     Pause,
     SecretRetry,
+    RevocationRetry,
     /// When no call of a marked refresh token can arrive any more.
     Settling,
 }
@@ -283,6 +295,7 @@ pub(crate) fn lies_too_far(kind: InstantKind, until: Timestamp, now: Timestamp) 
         InstantKind::Permit => LONGEST_PERMIT,
         InstantKind::Pause => LONGEST_PAUSE,
         InstantKind::Settling => LONGEST_SETTLING,
+        InstantKind::RevocationRetry => LONGEST_REVOCATION_PAUSE,
         InstantKind::SecretRetry => LONGEST_SECRET_RETRY + LONGEST_SECRET_RETRY / 10,
     };
     until.since(now) > longest + LONGEST_MARGIN

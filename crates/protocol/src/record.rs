@@ -166,6 +166,7 @@ impl Account {
             kind: TokenKind::Refresh,
             origin: trial.origin,
             expires_at: written_at.plus(LONGEST_REFRESH_LIFE),
+            retry: None,
         });
         let pair = pair.iter().flat_map(Pair::revocations);
         self.add_revocations(pair.chain(trial))
@@ -194,15 +195,26 @@ impl Account {
         self.pending_revocations.iter().map(|revocation| revocation.token.expose().len()).sum()
     }
 
-    /// Forgets everything that delays the next attempt to renew.
+    /// Forgets everything that delays the next attempt to renew or to revoke.
     #[must_use]
     pub(crate) fn unblocked(self) -> Self {
         let (rejected_secret, cooldown, early_refresh_after) = (None, None, None);
-        let mut grant = self.grant;
+        let (mut grant, mut pending_revocations) = (self.grant, self.pending_revocations);
         if let Some(grant) = &mut grant {
             grant.unblock();
         }
-        Self { rejected_secret, cooldown, early_refresh_after, young_deaths: 0, grant, ..self }
+        for revocation in &mut pending_revocations {
+            revocation.retry = None;
+        }
+        Self {
+            rejected_secret,
+            cooldown,
+            early_refresh_after,
+            young_deaths: 0,
+            grant,
+            pending_revocations,
+            ..self
+        }
     }
 
     /// The lease, if it is held at this instant.

@@ -11,7 +11,7 @@
 //! | `rejected_secret` | S | the version id of the secret that the upstream rejected |
 //! | `rejected_secret_refusals` | N | how often it did in a row; left out by earlier releases |
 //! | `rejected_secret_retry_at_ms` | N | a request may try it again from then on; left out by earlier releases |
-//! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms` |
+//! | `pending_revocations` | L of M | tokens that are to be revoked: `token`, `kind`, `origin`, `expires_at_ms`; `retry` of one that failed: `at_ms`, `failures` |
 //! | `pending_oauth2_revocations` | L of M | the same for OAuth 2.0 servers; 0.1.0 does not know them |
 //! | `young_deaths` | N | generations in a row that were found dead soon after their issue; left out if none |
 //! | `replaced_at_ms` | N | when an operator's refresh was last carried out |

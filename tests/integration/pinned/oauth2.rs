@@ -44,7 +44,7 @@ fn refresh(host: &Host) -> Call {
 
 fn revoke(host: &Host, kind: TokenKind) -> Call {
     let IssuedToken { token, origin } = issued(host, "old");
-    let revocation = Revocation { token, kind, origin, expires_at: Timestamp::from_millis(1) };
+    let revocation = Revocation { token, kind, origin, expires_at: Timestamp::from_millis(1), retry: None };
     Call::Revoke(revocation, Some(client(ClientAuth::Post)))
 }
 
@@ -238,7 +238,8 @@ async fn a_token_is_sent_nowhere_without_its_url_or_client() {
     let origin = Origin::OAuth2(bare);
     let token = IssuedToken { token: Secret::from("old"), origin: origin.clone() };
     let expires_at = Timestamp::from_millis(1);
-    let revocation = Revocation { token: token.token.clone(), kind: TokenKind::Access, origin, expires_at };
+    let revocation =
+        Revocation { token: token.token.clone(), kind: TokenKind::Access, origin, expires_at, retry: None };
     let client = Some(client(ClientAuth::Basic));
     for call in [Call::Revoke(revocation, client), Call::Refresh(token.clone(), None), Call::Probe(token)] {
         assert_eq!(send(&host, &call).await, UpstreamReply::NeverLeft, "{}", call.name());

@@ -67,7 +67,7 @@ pub(super) fn refresh() -> Call {
 
 pub(super) fn revoke(kind: TokenKind) -> Call {
     let expires_at = Timestamp::from_millis(1);
-    Call::Revoke(Revocation { token: Secret::from("old"), kind, origin: v3(), expires_at }, None)
+    Call::Revoke(Revocation { token: Secret::from("old"), kind, origin: v3(), expires_at, retry: None }, None)
 }
 
 pub(super) fn probe(origin: Origin) -> Call {

@@ -4,8 +4,8 @@ use super::{AT, name};
 use protocol::{
     Account, ApiVersion, Cooldown, CooldownReason, Endpoints, Extra, Fingerprint, Generation, GrantState,
     Holder, Lease, LoginLimiter, Mark, ObtainedBy, Origin, Pair, Permit, Predecessor, RefreshToken,
-    RejectedSecret, Revocation, Secret, SecretVersion, Timestamp, TokenKind, Trial, UpstreamUrl, Usage,
-    Verdict, Version,
+    RejectedSecret, Revocation, RevocationRetry, Secret, SecretVersion, Timestamp, TokenKind, Trial,
+    UpstreamUrl, Usage, Verdict, Version,
 };
 use std::time::Duration;
 
@@ -63,18 +63,21 @@ pub(super) fn full_account() -> Account {
                 kind: TokenKind::Access,
                 origin: origin(),
                 expires_at: AT,
+                retry: Some(RevocationRetry { at: AT, failures: u32::MAX }),
             },
             Revocation {
                 token: Secret::from("older"),
                 kind: TokenKind::Refresh,
                 origin: Origin::default(),
                 expires_at: AT,
+                retry: Some(RevocationRetry { at: AT, failures: u32::MAX }),
             },
             Revocation {
                 token: Secret::from("oldest"),
                 kind: TokenKind::Refresh,
                 origin: oauth2_origin(),
                 expires_at: AT,
+                retry: Some(RevocationRetry { at: AT, failures: u32::MAX }),
             },
         ],
         young_deaths: u32::MAX,

@@ -59,6 +59,7 @@ fn revocation() -> Revocation {
         kind: TokenKind::Access,
         origin: Origin::default(),
         expires_at: NOW.plus(DAY),
+        retry: None,
     }
 }
 

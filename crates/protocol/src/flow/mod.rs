@@ -166,7 +166,7 @@ impl Flow {
                 Next::RevokePending(held, read.ok(), Vec::new())
             }
             (State::Revoking { held, secret, current, failed }, Event::Replied(reply)) => {
-                self.revoked(held, secret, current, failed, &reply)
+                self.revoked(cx, held, secret, current, failed, &reply)
             }
             (State::ReadingLimiter, Event::Limiter(read)) => self.read_limiter(cx, read),
             _ => Next::unexpected(),

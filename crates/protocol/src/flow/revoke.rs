@@ -8,12 +8,12 @@ use super::{
     Flow,
     state::{Ending, Held, Next, State},
 };
-use crate::{Account, Call, Context, Credentials, Notice, Pair, Revocation, UpstreamReply};
+use crate::{Account, Call, Context, Credentials, Intent, Notice, Pair, Revocation, UpstreamReply};
 
 impl Flow {
-    /// Revokes the next pending token. Tokens that cannot be revoked now stay pending, behind those that were not
-    /// tried, so that tokens that always fail do not block others. An expired token is dropped; one of the current pair
-    /// is in use.
+    /// Revokes the next pending token, of those that failed least. Tokens that cannot be revoked now stay pending, behind
+    /// those that were not tried, so that tokens that always fail do not block others. An operator does not wait for the
+    /// end of their pauses. An expired token is dropped; one of the current pair is in use.
     pub(super) fn revoke_pending(
         &mut self,
         cx: Context<'_>,
@@ -28,13 +28,18 @@ impl Flow {
         };
         let dropped = held.account.pending_revocations.extract_if(.., given_up).count();
         self.report_dropped(dropped);
-        if cx.now > not_after || held.account.pending_revocations.is_empty() {
+        let paced = matches!(self.request.intent, Intent::Maintain(_));
+        let pending = held.account.pending_revocations.iter().enumerate();
+        let due = pending.filter(|(_, revocation)| !paced || revocation.is_due(cx.now));
+        let next = due.min_by_key(|(_, revocation)| revocation.failures()).map(|(index, _)| index);
+        let Some(next) = next.filter(|_| cx.now <= not_after) else {
             held.account.pending_revocations.append(&mut failed);
             return Next::Save(held, Ending::Revoked);
-        }
-        let current = held.account.pending_revocations.remove(0);
+        };
+        let mut current = held.account.pending_revocations.remove(next);
         let client = secret.as_ref().and_then(|secret| secret.client_at(&current.origin)).cloned();
         if client.is_none() && current.origin.needs_client() {
+            current.failed(cx);
             failed.push(current);
             return Next::RevokePending(held, secret, failed);
         }
@@ -44,12 +49,16 @@ impl Flow {
 
     pub(super) fn revoked(
         &mut self,
+        cx: Context<'_>,
         mut held: Held,
         secret: Option<Credentials>,
-        current: Revocation,
+        mut current: Revocation,
         mut failed: Vec<Revocation>,
         reply: &UpstreamReply,
     ) -> Next {
+        if !matches!(reply, UpstreamReply::Revoked | UpstreamReply::TooLate) {
+            current.failed(cx);
+        }
         if let UpstreamReply::RateLimited(_) = reply {
             // The others would be refused too. The next maintenance tries them, and then this one.
             held.account.pending_revocations.append(&mut failed);

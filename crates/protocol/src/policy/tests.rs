@@ -25,6 +25,7 @@ fn a_stored_instant_lies_no_further_ahead_than_its_kind_can() {
         (InstantKind::Lease, HOUR / 6),
         (InstantKind::Permit, Duration::from_secs(3_770)),
         (InstantKind::Pause, HOUR + HOUR / 10),
+        (InstantKind::RevocationRetry, 6 * HOUR),
         (InstantKind::SecretRetry, 24 * HOUR + 24 * HOUR / 10),
     ] {
         let ahead = |span| lies_ahead(kind, NOW.plus(span), NOW);

@@ -6,8 +6,8 @@ use crate::{
     Account, AccountName, ApiVersion, ClientAuth, Cooldown, CooldownReason, Credentials, Effect, Endpoints,
     Event, Expiry, Extra, Fingerprint, Generation, GrantState, GrantType, Holder, Intent, Lease, Login,
     LoginLimiter, Mark, Moment, NewRefreshToken, ObtainedBy, OperatorTarget, Origin, Pair, Permit, Policy,
-    Predecessor, Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, Secret, SecretError,
-    SecretVersion, StoreError, Task, Timestamp, TokenKind, TokenResponse, Trial, UpstreamFault,
+    Predecessor, Progress, Read, RefreshToken, RejectedSecret, Request, Revocation, RevocationRetry, Secret,
+    SecretError, SecretVersion, StoreError, Task, Timestamp, TokenKind, TokenResponse, Trial, UpstreamFault,
     UpstreamReply, UpstreamUrl, Usage, Verdict, Version, WriteOutcome, testing,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -319,11 +319,10 @@ fn cooldown() -> impl Strategy<Value = Cooldown> {
 
 fn revocation() -> impl Strategy<Value = Revocation> {
     let kind = prop_oneof![Just(TokenKind::Access), Just(TokenKind::Refresh)];
-    (secret(), kind, origin(), instant()).prop_map(|(token, kind, origin, expires_at)| Revocation {
-        token,
-        kind,
-        origin,
-        expires_at,
+    let retry = option::of((instant(), any::<u32>()));
+    (secret(), kind, origin(), instant(), retry).prop_map(|(token, kind, origin, expires_at, retry)| {
+        let retry = retry.map(|(at, failures)| RevocationRetry { at, failures });
+        Revocation { token, kind, origin, expires_at, retry }
     })
 }
 

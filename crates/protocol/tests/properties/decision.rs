@@ -85,6 +85,8 @@ proptest! {
                 let is_on_trial = account.grant.as_ref().is_some_and(|grant| grant.trial.is_some());
                 let has_work = withdraw && (pair.is_some() || is_on_trial) || !account.pending_revocations.is_empty();
                 prop_assert!(has_work);
+                let due = account.pending_revocations.iter().any(|revocation| revocation.is_due(now));
+                prop_assert!(due || !matches!(request.intent, Intent::Maintain(_)));
             }
             Decision::Unblock => {
                 prop_assert_eq!(request.intent, Intent::Unblock);

@@ -10,7 +10,7 @@ use super::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use protocol::{
     ApiVersion, Endpoints, Extra, Generation, ObtainedBy, Origin, Pair, RefreshToken, Revocation,
-    SecretVersion, TokenKind, Verdict, millis,
+    RevocationRetry, SecretVersion, TokenKind, Verdict, millis,
 };
 use std::time::Duration;
 
@@ -124,6 +124,9 @@ pub(super) fn from_revocation(revocation: &Revocation) -> Item {
         instant("expires_at_ms", revocation.expires_at),
     ]);
     item.extend(from_origin(&revocation.origin));
+    item.extend(revocation.retry.map(|RevocationRetry { at, failures }| {
+        map("retry", Item::from([instant("at_ms", at), number("failures", u64::from(failures))]))
+    }));
     item
 }
 
@@ -137,6 +140,14 @@ pub(super) fn to_revocation(item: &Item) -> Result<Revocation, ItemError> {
         })?,
         origin: to_origin(item)?,
         expires_at: required(item, "expires_at_ms", get_instant)?,
+        retry: optional(item, "retry", get_map)?.map(to_retry).transpose()?,
+    })
+}
+
+fn to_retry(item: &Item) -> Result<RevocationRetry, ItemError> {
+    Ok(RevocationRetry {
+        at: required(item, "at_ms", get_instant)?,
+        failures: required(item, "failures", get_small_number)?,
     })
 }
 

@@ -1,11 +1,11 @@
 //! Pending revocations.
 
 use super::*;
-use crate::MAX_PENDING_REVOCATIONS;
+use crate::{MAX_PENDING_REVOCATIONS, Maintenance, RevocationRetry, maintenance};
 
 pub(super) fn revocation(token: &str) -> Revocation {
     let (token, expires_at) = (Secret::from(token), START.plus(WEEK));
-    Revocation { token, kind: TokenKind::Access, origin: Origin::default(), expires_at }
+    Revocation { token, kind: TokenKind::Access, origin: Origin::default(), expires_at, retry: None }
 }
 
 #[test]
@@ -148,4 +148,109 @@ fn a_withdrawal_is_reported_once_when_it_is_written() {
     };
     assert_eq!(world.run(&mut flow, lost), Err(Failure::StoreUnavailable { retry_after: STORE_RETRY }));
     assert_eq!((withdrawals(&mut flow), world.account.pair.is_none()), (1, true));
+}
+
+/// The tokens that one maintenance sends, all of which get this reply two seconds later.
+fn maintained(world: &mut World, reply: &UpstreamReply) -> Vec<String> {
+    let mut sent = Vec::new();
+    let cx = Context::new(&Policy::DEFAULT, world.now, Draw(0));
+    let (version, is_due) = (world.account.version, maintenance(&AccountName::default(), &world.account, cx));
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
+    let answer = |world: &mut World, effect: &Effect| match effect {
+        Effect::Send { call: Call::Revoke(revocation, _), .. } => {
+            sent.push(revocation.token.expose().to_owned());
+            world.pass(2 * SECOND);
+            Fate::Lost(replied(reply))
+        }
+        _ => Fate::Done,
+    };
+    world.run(&mut flow, answer).unwrap();
+    let has_written = world.account.version != version;
+    assert_eq!(matches!(is_due, Maintenance::Due(_)), has_written, "only what is due takes the lease");
+    sent
+}
+
+fn paused(token: &str, at: Timestamp) -> Revocation {
+    Revocation { retry: Some(RevocationRetry { at, failures: 9 }), ..revocation(token) }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_refused_revocation_is_sent_at_growing_intervals() {
+    for reply in [UpstreamReply::Refused, UpstreamReply::UNEXPECTED, UpstreamReply::RateLimited(None)] {
+        let mut world = World::new();
+        world.account.pending_revocations = vec![revocation("refused")];
+        let mut runs = Vec::new();
+        for run in 0..100 {
+            world.now = START.plus(Duration::from_secs(300) * run);
+            if run == 50 {
+                world.account.add_revocations([revocation("withdrawn")]);
+            }
+            let sent = maintained(&mut world, &reply);
+            runs.extend(sent.iter().any(|token| token == "refused").then_some(run));
+            assert_eq!(
+                sent.contains(&"withdrawn".to_owned()),
+                [50, 51, 53, 57, 65, 81].contains(&run),
+                "{run}"
+            );
+        }
+        assert_eq!(runs, [0, 1, 3, 7, 15, 31, 62], "{reply:?}");
+    }
+    let mut world = World::new();
+    world.account.pending_revocations = vec![revocation("refused")];
+    for run in 0..5_000 {
+        world.now = START.plus(Duration::from_secs(300) * run);
+        maintained(&mut world, &UpstreamReply::Refused);
+    }
+    assert!(world.count("revoke") < 40, "at most four a day: {}", world.count("revoke"));
+    assert_eq!(world.pending(), Vec::<&str>::new(), "given up when it expires, even during a pause");
+}
+
+#[test]
+fn an_operator_tries_all_at_once_and_first_what_was_not_tried() {
+    let mut world = World::with_pair(WEEK);
+    world.account.pending_revocations = vec![paused("refused", START.plus(HOUR))];
+    let mut sent = Vec::new();
+    let mut flow = Flow::new(world.request(Intent::Revoke), Cache::default());
+    let refused = |_: &mut World, effect: &Effect| match effect {
+        Effect::Send { call: Call::Revoke(revocation, _), .. } => {
+            sent.push(revocation.token.expose().to_owned());
+            Fate::Lost(replied(&UpstreamReply::Refused))
+        }
+        _ => Fate::Done,
+    };
+    world.run(&mut flow, refused).unwrap();
+    assert_eq!(sent, ["refresh 0", "access 0", "refused"]);
+}
+
+#[test]
+fn an_unblocked_account_is_tried_at_the_next_maintenance() {
+    let mut world = World::new();
+    world.account.pending_revocations = vec![paused("refused", START.plus(HOUR))];
+    assert_eq!(maintained(&mut world, &UpstreamReply::Revoked), Vec::<String>::new());
+    let mut unblock = Flow::new(world.request(Intent::Unblock), Cache::default());
+    world.run(&mut unblock, |_, _| Fate::Done).unwrap();
+    assert_eq!(maintained(&mut world, &UpstreamReply::Revoked), ["refused"]);
+}
+
+#[test]
+fn a_pause_beyond_the_longest_delays_no_revocation() {
+    for (ahead, is_sent) in [(6 * HOUR, false), (6 * HOUR + 61 * SECOND, true), (10_000 * HOUR, true)] {
+        let mut world = World::new();
+        world.account.pending_revocations = vec![paused("t", START.plus(ahead))];
+        assert_eq!(!maintained(&mut world, &UpstreamReply::Revoked).is_empty(), is_sent, "{ahead:?}");
+    }
+}
+
+#[test]
+fn a_revocation_that_did_not_leave_in_time_has_not_failed() {
+    let mut world = World::new();
+    world.account.pending_revocations = vec![revocation("late")];
+    let mut flow = Flow::new(world.request(Intent::Maintain(Task::Revoke)), Cache::default());
+    world.run(&mut flow, answering("revoke", UpstreamReply::TooLate)).unwrap();
+    assert_eq!(
+        (world.count("revoke"), &world.account.pending_revocations[..]),
+        (1, &[revocation("late")][..])
+    );
 }

@@ -137,6 +137,7 @@ fn an_orphan_beyond_the_cap_of_pending_revocations_is_reported() {
         kind: TokenKind::Access,
         origin: Origin::default(),
         expires_at: START.plus(WEEK),
+        retry: None,
     };
     for (pending, dropped) in [(MAX_PENDING_REVOCATIONS - 2, None), (MAX_PENDING_REVOCATIONS - 1, Some(1))] {
         let mut world = World::new();

@@ -65,7 +65,7 @@ pub enum Command {
         #[command(flatten)]
         wanted: Wanted,
         /// The variable that holds the token
-        #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN")]
+        #[arg(long, value_name = "NAME", default_value = "ACCESS_TOKEN", value_parser = variable)]
         env: String,
         /// The command and its arguments
         #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -111,6 +111,11 @@ impl Wanted {
 
 fn account(name: &str) -> Result<AccountName, String> {
     AccountName::parse(name).ok_or_else(|| format!("an account is {}", AccountName::RULE))
+}
+
+fn variable(name: &str) -> Result<String, &'static str> {
+    let is_name = !name.is_empty() && !name.contains('=');
+    is_name.then(|| name.to_owned()).ok_or("the name of a variable is not empty and has no `=`")
 }
 
 impl Command {
@@ -192,6 +197,8 @@ mod tests {
             "status --raw",
             "exec",
             "exec curl",
+            "exec --env= -- curl",
+            "exec --env A=B -- curl",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -89,7 +89,13 @@ impl BaseUrl {
         if host.is_empty() {
             return Err(InvalidBaseUrl::Malformed);
         }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = match authority.port() {
+            // A number that is no port must not become the default port.
+            None if authority.as_str().len() > authority.host().len() => {
+                return Err(InvalidBaseUrl::Malformed);
+            }
+            port => port.map_or(if tls { 443 } else { 80 }, |port| port.as_u16()),
+        };
         let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| InvalidBaseUrl::Malformed)?;
         let path = uri.path().trim_end_matches('/').to_owned();
         Ok(Self { target: Target { tls, host, port, authority }, path })
@@ -108,6 +114,7 @@ mod tests {
             ("http://127.0.0.1:2774", "127.0.0.1", 2774, ""),
             ("http://localhost/x/y", "localhost", 80, "/x/y"),
             ("http://[::1]:8080", "::1", 8080, ""),
+            ("https://[2001:db8::1]", "2001:db8::1", 443, ""),
         ] {
             let base = BaseUrl::parse(text).unwrap();
             assert_eq!((base.target.host(), base.target.port, base.path.as_str()), (host, port, path));
@@ -125,6 +132,8 @@ mod tests {
             ("http://127.0.0.1.example.com", InvalidBaseUrl::Insecure),
             ("https://user:password@example.com", InvalidBaseUrl::Superfluous),
             ("https://example.com?x", InvalidBaseUrl::Superfluous),
+            ("https://example.com:70000", InvalidBaseUrl::Malformed),
+            ("https://[2001:db8::1]:70000", InvalidBaseUrl::Malformed),
         ] {
             assert_eq!(BaseUrl::parse(text), Err(error), "{text}");
         }

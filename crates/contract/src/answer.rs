@@ -1,8 +1,8 @@
 //! The token answer.
 
-use crate::{AccountName, Extra, Generation, Secret, Timestamp, named, rfc3339};
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use serde_json::value::RawValue;
+use crate::{AccountName, Extra, Generation, Secret, Timestamp, named, rfc3339, whole_number};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
+use serde_json::{Value, value::RawValue};
 
 /// The longest validity of an answer, in seconds. A longer one is a defect, and could overflow.
 pub const LONGEST_LIFETIME_SECONDS: u64 = 7 * 86_400;
@@ -65,12 +65,17 @@ impl Serialize for TokenAnswer {
 #[derive(Deserialize)]
 struct Fields {
     access_token: Option<String>,
+    #[serde(deserialize_with = "whole")]
     expires_in: u64,
     account: Option<String>,
+    #[serde(deserialize_with = "whole")]
     generation: u64,
-    #[serde(default)]
-    served_from: String,
+    served_from: Option<String>,
     extra: Option<Box<RawValue>>,
+}
+
+fn whole<'de, D: Deserializer<'de>>(number: D) -> Result<u64, D::Error> {
+    whole_number(&Value::deserialize(number)?).ok_or_else(|| D::Error::custom("not a whole number"))
 }
 
 impl TokenAnswer {
@@ -97,7 +102,10 @@ impl TokenAnswer {
             expires_at: None,
             account: account.clone(),
             generation: Generation(fields.generation),
-            served_from: ServedFrom::parse(&fields.served_from).unwrap_or(ServedFrom::Memory),
+            served_from: fields
+                .served_from
+                .and_then(|name| ServedFrom::parse(&name))
+                .unwrap_or(ServedFrom::Memory),
             extra: fields.extra.and_then(|extra| Extra::parse(extra.get())),
         })
     }
@@ -160,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_nulls_are_taken_as_libraries_write_them() {
+        for (expires_in, generation) in [("900.0", "7.0"), ("9E2", "7e0"), ("900", "7")] {
+            let json = format!(
+                r#"{{"access_token":"tell-tale","expires_in":{expires_in},"account":null,"generation":{generation},"served_from":null,"extra":null}}"#
+            );
+            let read = TokenAnswer::read(json.as_bytes(), &AccountName::default());
+            let expected = TokenAnswer { expires_at: None, served_from: ServedFrom::Memory, ..answer() };
+            assert_eq!(read, Ok(expected), "{json}");
+        }
+    }
+
+    #[test]
     fn an_empty_token_is_none() {
         let json = br#"{"access_token":"","expires_in":900,"generation":7}"#;
         assert_eq!(TokenAnswer::read(json, &AccountName::default()).unwrap().access_token, None);
@@ -173,6 +193,7 @@ mod tests {
             r#"{"access_token":"tell-tale","expires_in":"tell-tale","generation":7}"#,
             r#"{"access_token":"tell-tale","expires_in":0,"generation":7}"#,
             r#"{"access_token":"tell-tale","expires_in":-5,"generation":7}"#,
+            r#"{"access_token":"tell-tale","expires_in":900.5,"generation":7}"#,
             r#"{"access_token":"tell-tale","expires_in":604801,"generation":7}"#,
             r#"{"access_token":"tell-tale","expires_in":18446744073709551615,"generation":7}"#,
             r#"{"access_token":"tell-tale","expires_in":900}"#,

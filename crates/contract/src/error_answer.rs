@@ -1,5 +1,6 @@
 //! How an error reaches a caller: as the body of an HTTP response, or as the message of a function error.
 
+use crate::whole_number;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
 
@@ -38,7 +39,7 @@ impl ErrorAnswer {
             description: text("error_description").unwrap_or_default(),
             retry_after_seconds: body
                 .get("retry_after")
-                .and_then(|value| serde_json::from_str(value.get()).ok()),
+                .and_then(|value| whole_number(&serde_json::from_str(value.get()).ok()?)),
             request_id: text("request_id"),
         })
     }
@@ -88,6 +89,14 @@ mod tests {
     fn a_malformed_field_does_not_hide_the_code() {
         let read = ErrorAnswer::read(br#"{"error":"internal","retry_after":-1,"request_id":7}"#).unwrap();
         assert_eq!((read.code.as_str(), read.retry_after_seconds, read.request_id), ("internal", None, None));
+        for (retry_after, expected) in
+            [("12", Some(12)), ("12.0", Some(12)), ("1.2E1", Some(12)), ("null", None)]
+        {
+            let json =
+                format!(r#"{{"error":"internal","error_description":null,"retry_after":{retry_after}}}"#);
+            let read = ErrorAnswer::read(json.as_bytes()).unwrap();
+            assert_eq!((read.code.as_str(), read.retry_after_seconds), ("internal", expected), "{json}");
+        }
         for none in ["", "[]", "{}", r#"{"error":7}"#] {
             assert_eq!(ErrorAnswer::read(none.as_bytes()), None, "{none}");
         }

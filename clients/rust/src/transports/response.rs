@@ -9,10 +9,10 @@ use std::time::Duration;
 #[cfg(feature = "aws")]
 #[derive(Deserialize)]
 struct FunctionError {
-    #[serde(rename = "errorType", default)]
-    error_type: String,
-    #[serde(rename = "errorMessage", default)]
-    error_message: String,
+    #[serde(rename = "errorType")]
+    error_type: Option<String>,
+    #[serde(rename = "errorMessage")]
+    error_message: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -48,12 +48,12 @@ pub(super) fn function_error(payload: &[u8], request_id: Option<String>) -> Erro
     let Ok(error) = serde_json::from_slice::<FunctionError>(payload) else {
         return Error::Unreadable("it is a function error without JSON");
     };
-    let Some(code) = Code::parse(&error.error_type) else {
+    let (kind, message) = (error.error_type.unwrap_or_default(), error.error_message.unwrap_or_default());
+    let Some(code) = Code::parse(&kind) else {
         // Lambda's own: a type such as Runtime.ExitError, or the message of a timeout, which has no type.
-        let own = if error.error_type.is_empty() { &error.error_message } else { &error.error_type };
-        return Error::Crashed(cut(own));
+        return Error::Crashed(cut(if kind.is_empty() { &message } else { &kind }));
     };
-    refused(code, ErrorAnswer::read_message(error.error_type, &error.error_message, request_id), None)
+    refused(code, ErrorAnswer::read_message(kind, &message, request_id), None)
 }
 
 fn intercepted(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
@@ -117,6 +117,7 @@ mod tests {
                 r#"{"errorMessage":"Task timed out after 30.00 seconds"}"#,
                 "Task timed out after 30.00 seconds",
             ),
+            (r#"{"errorType":null,"errorMessage":"out of memory","trace":null}"#, "out of memory"),
         ] {
             let error = function_error(body.as_bytes(), None);
             assert_eq!(error, Error::Crashed(named.to_owned()));

@@ -91,6 +91,7 @@ impl UnauthenticatedConnections {
             number,
             unauthenticated,
             is_authenticated: AtomicBool::new(false),
+            has_proxied: AtomicBool::new(false),
             busy: Arc::new(()),
             upload_waits: Mutex::new(None),
         };
@@ -103,6 +104,7 @@ pub(crate) struct Connection {
     number: u64,
     unauthenticated: Arc<UnauthenticatedConnections>,
     is_authenticated: AtomicBool,
+    has_proxied: AtomicBool,
     busy: Arc<()>,
     /// Since when the caller owes the next part of its request's body.
     upload_waits: Mutex<Option<Instant>>,
@@ -114,6 +116,15 @@ impl Connection {
         if !self.is_authenticated.swap(true, Ordering::Relaxed) {
             self.unauthenticated.lock().oldest_first.remove(&self.number);
         }
+    }
+
+    /// A body of the API follows, which may have any bytes.
+    pub(crate) fn proxies(&self) {
+        self.has_proxied.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_proxied(&self) -> bool {
+        self.has_proxied.load(Ordering::Relaxed)
     }
 
     /// Held while a request is uploaded and answered. Meanwhile the connection is not closed at once when the agent ends.

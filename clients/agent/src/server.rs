@@ -124,13 +124,14 @@ async fn serve_connection(
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD).timer(TokioTimer::new()).header_read_timeout(LONGEST_IDLE);
     builder.half_close(true);
-    let (stream, left) = stream::split(tcp);
-    let (mut serving, mut left) = (pin!(builder.serve_connection(TokioIo::new(stream), service)), pin!(left));
+    let (stream, left) = stream::split(tcp, Arc::clone(&connection));
+    let mut serving = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
+    let mut left = pin!(left);
     let mut is_stopping = false;
     loop {
         tokio::select! {
             // The caller notices a broken connection itself.
-            _ = serving.as_mut() => return,
+            _ = serving.as_mut() => break,
             () = left.as_mut() => {
                 let _ = tokio::time::timeout(LAST_WAIT, serving.as_mut()).await;
                 return;
@@ -142,5 +143,9 @@ async fn serve_connection(
             // An incomplete request may never become complete.
             () = tokio::time::sleep(LAST_WRITE), if is_stopping => if !connection.is_busy() { return },
         }
+    }
+    drop(serving);
+    if !is_stopping {
+        let _ = tokio::time::timeout(LAST_WAIT, left).await;
     }
 }

@@ -1,15 +1,18 @@
 //! A caller's connection. A response that is not read is abandoned, a caller that leaves is noticed, and every refusal
 //! gets the contract's body.
 
-use crate::{reply, server::LAST_WAIT};
+use crate::{connections::Connection, reply, server::LAST_WAIT};
 use std::{
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Interest, duplex, join},
+    io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Interest, copy, duplex, join, sink,
+    },
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -33,7 +36,10 @@ const CLOSED: Interest = Interest::ERROR;
 /// has the rest, or does not take it.
 ///
 /// hyper does not read while it has bytes of a later request, so this future reads ahead.
-pub(crate) fn split(tcp: TcpStream) -> (impl AsyncRead + AsyncWrite + Unpin, impl Future<Output = ()>) {
+pub(crate) fn split(
+    tcp: TcpStream,
+    connection: Arc<Connection>,
+) -> (impl AsyncRead + AsyncWrite + Unpin, impl Future<Output = ()>) {
     let (mut from_caller, to_caller) = tcp.into_split();
     let (mut ahead, requests) = duplex(MOST_AHEAD);
     let mut responses = TimeoutWriter::new(to_caller);
@@ -42,7 +48,7 @@ pub(crate) fn split(tcp: TcpStream) -> (impl AsyncRead + AsyncWrite + Unpin, imp
         // After an error, the caller has left too.
         let _ = read_ahead(&mut from_caller, &mut ahead).await;
     };
-    (join(requests, Responses(Box::pin(responses))), left)
+    (join(requests, Responses { to_caller: Box::pin(responses), connection }), left)
 }
 
 async fn read_ahead(from_caller: &mut OwnedReadHalf, ahead: &mut DuplexStream) -> io::Result<()> {
@@ -53,16 +59,23 @@ async fn read_ahead(from_caller: &mut OwnedReadHalf, ahead: &mut DuplexStream) -
             return Ok(());
         }
         let mut passed_on = pin!(ahead.write_all(&part));
-        tokio::select! {
+        let passed_on = tokio::select! {
             biased;
-            result = passed_on.as_mut() => result?,
-            _ = from_caller.ready(CLOSED) => timeout(LAST_WAIT, passed_on).await??,
+            result = passed_on.as_mut() => result,
+            _ = from_caller.ready(CLOSED) => timeout(LAST_WAIT, passed_on).await?,
+        };
+        if passed_on.is_err() {
+            // hyper has ended. A caller that is still sending may not read the response before it has sent all.
+            return copy(from_caller, &mut sink()).await.map(drop);
         }
     }
 }
 
 /// The bytes that go to a caller.
-struct Responses(Pin<Box<TimeoutWriter<OwnedWriteHalf>>>);
+struct Responses {
+    to_caller: Pin<Box<TimeoutWriter<OwnedWriteHalf>>>,
+    connection: Arc<Connection>,
+}
 
 impl AsyncWrite for Responses {
     fn poll_write(
@@ -70,18 +83,20 @@ impl AsyncWrite for Responses {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Some(refusal) = with_body(bytes) else { return self.0.as_mut().poll_write(context, bytes) };
+        // After a response of the API, these may be bytes of its body.
+        let refusal = if self.connection.has_proxied() { None } else { with_body(bytes) };
+        let Some(refusal) = refusal else { return self.to_caller.as_mut().poll_write(context, bytes) };
         // The connection closes afterwards, so a part that does not fit may be lost.
-        let _length = ready!(self.0.as_mut().poll_write(context, &refusal))?;
+        let _length = ready!(self.to_caller.as_mut().poll_write(context, &refusal))?;
         Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(context)
+        self.to_caller.as_mut().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(context)
+        self.to_caller.as_mut().poll_shutdown(context)
     }
 }
 

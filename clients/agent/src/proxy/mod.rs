@@ -10,7 +10,7 @@ mod urls;
 use self::{body::Kept, urls::Urls};
 use crate::{connections::Connection, reply};
 use contract::{AccountName, CallError, ErrorCode};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -98,11 +98,14 @@ impl Proxy {
         match sent {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();
+                // A response as HTTP/1.0 would end with the connection, also if it breaks off.
+                head.version = Version::HTTP_11;
                 headers::for_caller(&mut head.headers, token.generation);
                 let urls = Urls { api, account, current: outgoing.target.path(), host: host.as_ref() };
                 if let Err(elsewhere) = urls.keep_on_agent(head.status, &mut head.headers) {
                     return failed(&Failed::Redirect(elsewhere));
                 }
+                connection.proxies();
                 // The connection is busy until the body has been sent, or dropped.
                 let body = without_silence(body).map_frame(move |frame| {
                     std::convert::identity(&busy);

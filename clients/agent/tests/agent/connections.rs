@@ -211,6 +211,20 @@ async fn a_caller_that_uploads_and_closes_its_side_is_answered() {
 }
 
 #[tokio::test]
+async fn a_caller_whose_long_upload_is_refused_learns_why() {
+    const LENGTH: usize = 32 * 1024 * 1024;
+    let world = World::start().await;
+    let mut caller = TcpStream::connect(world.agent.address).await.unwrap();
+    let head =
+        format!("POST /proxy/default/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LENGTH}\r\n\r\n");
+    caller.write_all(head.as_bytes()).await.unwrap();
+    caller.write_all(&vec![b'x'; LENGTH]).await.expect("the agent reads on");
+    let mut answer = [0; 12];
+    caller.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
 async fn a_call_interrupted_by_a_freeze_is_made_again() {
     let lambda = Server::script({
         let calls = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));

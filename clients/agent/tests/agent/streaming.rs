@@ -7,7 +7,11 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::{BodyExt, Channel};
 use std::{convert::Infallible, sync::Arc};
 use token_broker_client::http::{BoxError, empty};
-use tokio::sync::Semaphore;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::Semaphore,
+};
 
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 1024;
@@ -154,6 +158,51 @@ async fn a_response_that_breaks_off_breaks_off_for_the_caller() {
     api.cut_connections();
     assert!(body.frame().await.unwrap().is_err(), "a truncated body must not look complete");
     assert_eq!(counter.get(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_reads_like_a_refusal_is_passed_on() {
+    const TEXT: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let head_arrived = Arc::new(Semaphore::new(0));
+    let released = Arc::clone(&head_arrived);
+    let api = Server::script(move |_| {
+        let released = Arc::clone(&released);
+        async move {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+            tokio::spawn(async move {
+                let _permit = released.acquire().await;
+                sender.send_data(TEXT.into()).await.unwrap();
+            });
+            let mut response = Response::new(Body::new(body));
+            response.headers_mut().insert("content-length", TEXT.len().into());
+            Ending::Respond(response)
+        }
+    })
+    .await;
+    let broker = Broker::start().await;
+    let agent = Agent::serve(by_invoke(&broker.url(), &api.url())).await;
+    let response = agent.client().open(request(Method::GET, "/proxy/default/x", empty())).await;
+    head_arrived.add_permits(1);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), TEXT);
+}
+
+#[tokio::test]
+async fn a_response_of_an_old_server_breaks_off_too() {
+    let (broker, listener) = (Broker::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let agent = Agent::serve(by_invoke(&broker.url(), &api)).await;
+    let client = agent.client();
+    let opened =
+        tokio::spawn(async move { client.open(request(Method::GET, "/proxy/default/x", empty())).await });
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    assert!(tcp.read(&mut [0; 1024]).await.unwrap() > 0);
+    tcp.write_all(b"HTTP/1.0 200 OK\r\n\r\npart").await.unwrap();
+    let mut response = opened.await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_11);
+    assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "part");
+    tcp.set_zero_linger().unwrap();
+    drop(tcp);
+    assert!(response.body_mut().frame().await.unwrap().is_err(), "a truncated body must not look complete");
 }
 
 #[tokio::test]

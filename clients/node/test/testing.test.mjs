@@ -26,9 +26,9 @@ test("the README's tests pass", async (t) => {
 test("a fake keeps accounts apart", async () => {
     const broker = new FakeBroker();
     const source = broker.source();
+    broker.revoke("emea");
     await source.get();
     await source.get({ account: "emea" });
-    broker.revoke("emea");
     assert.ok(broker.accepts((await source.get()).authorization));
     assert.ok(!broker.accepts((await source.get({ account: "emea" })).authorization));
     assert.equal((await source.report(1, { account: "emea" })).generation, 2);

@@ -377,7 +377,10 @@ describe("lambda", { skip: skipLambda }, () => {
         const fakes = await startFakes(t);
         setVariables(t, { AWS_CONFIG_FILE: "/dev/null", AWS_SHARED_CREDENTIALS_FILE: "/dev/null" });
         const transport = lambda({ functionName: "f", client: lambdaClient(fakes, { credentials: undefined }) });
-        await assert.rejects(createTokenSource({ transport }).get(), NotConfiguredError);
+        await assert.rejects(createTokenSource({ transport }).get(), {
+            name: "NotConfiguredError",
+            message: /lambda:InvokeFunction on f: there are no AWS credentials/,
+        });
     });
 
     test("without a Region is not configured", async (t) => {
@@ -396,7 +399,8 @@ describe("httpApi", () => {
 
     test("without a Region is not configured", async () => {
         const source = createTokenSource({ transport: httpApi({ url: "https://api.example.com" }) });
-        await assert.rejects(source.get(), { name: "NotConfiguredError", message: /Region/ });
+        const message = "not_configured: there is no AWS Region; set AWS_REGION";
+        await assert.rejects(source.get(), { name: "NotConfiguredError", message });
     });
 
     for (const host of ["127.0.0.1", "localhost", "[::1]"]) {

@@ -221,6 +221,7 @@ class TestWaiting:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(get, source)
             transport.wait_for(1)
+            clock.wait_for_calls(3)  # the caller waits
             clock.advance(20)
             with pytest.raises(Unavailable, match="no answer from the broker within 20 s"):
                 waiting.result()

@@ -166,12 +166,12 @@ mod tests {
         let mut recording = Recording::default();
         recording.add(&frame(300));
         assert!(recording.again().is_none(), "the body has not ended");
-        recording.add(&frame(200));
-        let trailers = http::HeaderMap::from_iter([("x-sum".parse().unwrap(), "500".parse().unwrap())]);
+        recording.add(&frame(300));
+        let trailers = http::HeaderMap::from_iter([("x-sum".parse().unwrap(), "600".parse().unwrap())]);
         recording.add(&Frame::trailers(trailers.clone()));
         let again = recording.again().unwrap().collect().await.unwrap();
         assert_eq!(again.trailers(), Some(&trailers));
-        assert_eq!(again.to_bytes(), "x".repeat(500));
+        assert_eq!(again.to_bytes(), "x".repeat(600));
     }
 
     #[test]

@@ -4,11 +4,11 @@ use crate::support::{Answer, GUARD, World};
 use http::Request;
 use token_broker_client::http::full;
 
-async fn post(world: &World, authorization: Option<&str>, form: &str) -> Answer {
+async fn post(world: &World, header: Option<(&str, &str)>, form: &str) -> Answer {
     let mut request =
         Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
-    if let Some(authorization) = authorization {
-        request = request.header("authorization", authorization);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
     world.agent.client().send(request.body(full(form.to_owned())).unwrap()).await
 }
@@ -17,13 +17,14 @@ async fn post(world: &World, authorization: Option<&str>, form: &str) -> Answer 
 async fn the_guard_token_is_the_client_secret() {
     let world = World::start().await;
     // client:a guard token
-    let basic = Some("Basic Y2xpZW50OmEgZ3VhcmQgdG9rZW4=");
+    let basic = Some(("authorization", "Basic Y2xpZW50OmEgZ3VhcmQgdG9rZW4="));
     let in_form =
         format!("grant_type=client_credentials&client_id=x&client_secret={GUARD}&scope=y&account=emea");
     for (answer, account) in [
         (post(&world, basic, "grant_type=client_credentials").await, "default"),
         (post(&world, None, &in_form).await, "emea"),
         (post(&world, basic, &in_form).await, "emea"),
+        (post(&world, Some(("x-token-broker-token", GUARD)), &in_form).await, "emea"),
     ] {
         let token = answer.json();
         assert_eq!((answer.status.as_u16(), token["account"].as_str()), (200, Some(account)));

@@ -12,9 +12,10 @@ use tokio::{
 #[tokio::test]
 async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
     let world = World::start().await;
-    world.agent.get("/proxy/default/x").await;
-    world.api.set_mode(ApiMode::Closing);
-    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::GET] {
+        world.api.set_mode(ApiMode::Up);
+        world.agent.get("/proxy/default/x").await;
+        world.api.set_mode(ApiMode::Closing);
         let before = world.api.requests().get();
         let answer = world.agent.client().send(request(method, "/proxy/default/x", full("x"))).await;
         assert_eq!(answer.error(), (502, "upstream_unavailable".to_owned()));

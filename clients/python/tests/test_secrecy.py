@@ -18,7 +18,7 @@ from fakes import AWS_KEYS, GUARD, Clock, Fakes, error
 
 import token_broker.httpx
 import token_broker.requests
-from token_broker import Agent, HttpApi, Lambda, NotConfigured, TokenBrokerError, TokenSource, Unavailable
+from token_broker import Agent, HttpApi, Lambda, NotConfigured, Token, TokenBrokerError, TokenSource, Unavailable
 
 pytestmark = [
     pytest.mark.usefixtures("loopback_without_proxy"),
@@ -55,6 +55,10 @@ def test_text_forms_of_a_token(source: TokenSource) -> None:
     assert token.authorization == "Bearer token-secret-default-7"
     for text in (repr(token), str(token), f"{token}", f"{token!r}", f"{token}", repr([token]), repr({"t": token})):
         assert "generation=7" in text and not reveals(text)
+
+
+def test_text_form_of_a_token_leaves_extra_out() -> None:
+    assert not reveals(repr(Token("t", 7, "default", 0, 900, {"id_token": "token-secret"})))
 
 
 def test_text_forms_of_sources_transports_and_adapters(fakes: Fakes, source: TokenSource) -> None:

@@ -54,6 +54,17 @@ class TestCache:
             token.generation = 8  # type: ignore[misc]
         assert token in {token}
 
+    def test_token_that_expires_first_is_forgotten_first(
+        self, source: TokenSource, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("token_broker._source._MOST_ACCOUNTS", 2)
+        source.get("apac")
+        fakes.broker.expires_in = 600
+        source.get("emea")
+        source.get("latam")
+        source.get("apac")
+        assert [request["account"] for request in fakes.broker.requests] == ["apac", "emea", "latam"]
+
     @pytest.mark.parametrize("account", ["", "Emea", "a" * 64, "a&b", "a\n"])
     def test_an_impossible_account_is_refused_without_a_request(
         self, source: TokenSource, fakes: Fakes, account: str
@@ -213,6 +224,26 @@ class TestSingleFlight:
         assert TokenSource(Immediate(), clock=clock).get().generation == 9
 
 
+class TestFailure:
+    @pytest.mark.parametrize("seconds, requests", [(34, 1), (35, 2)])
+    def test_is_remembered_unless_the_call_took_35_seconds(self, clock: Clock, seconds: int, requests: int) -> None:
+        class Slow:
+            requests = 0
+
+            def fetch(self, *_: Any) -> Any:
+                self.requests += 1
+                clock.advance(seconds)
+                raise TokenBrokerError.of("upstream_unavailable", "the upstream does not answer", 12)
+
+        transport = Slow()
+        source = TokenSource(transport, clock=clock)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                source.get()
+            settle(source)
+        assert transport.requests == requests
+
+
 class TestWaiting:
     @pytest.mark.parametrize("get", [TokenSource.get, lambda source: asyncio.run(source.get_async())])
     def test_ends_within_a_second_of_a_thaw(self, clock: Clock, get: Any) -> None:
@@ -273,8 +304,13 @@ class TestCopies:
         response = requests.get(f"{fakes.url}/items", auth=auth, timeout=30)
         assert pickle.loads(pickle.dumps(response)).status_code == 200
 
-    def test_keep_the_clock(self, source: TokenSource) -> None:
-        assert copy.copy(source).get().requested_at == 1_000_000
+    def test_keep_the_clock_and_the_random_numbers(self, fakes: Fakes, clock: Clock) -> None:
+        source = copy.copy(TokenSource(Agent(port=fakes.port, token=GUARD), clock=clock, random=lambda: 1.0))
+        assert source.get().requested_at == 1_000_000
+        clock.advance(540)
+        source.get()
+        settle(source)
+        assert len(fakes.broker.requests) == 2
 
     def test_that_are_deep_share_the_cache(self, source: TokenSource) -> None:
         assert copy.deepcopy(source).get() is source.get()

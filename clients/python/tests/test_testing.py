@@ -52,6 +52,12 @@ class TestFakeBroker:
         assert broker.accepts(token.authorization)
         assert not broker.accepts(None) and not broker.accepts(token.access_token)
 
+    def test_answers_without_extra_unless_the_test_sets_it(self) -> None:
+        broker = FakeBroker()
+        assert "extra" not in broker.fetch("default", None, None)
+        broker.extra = {"instance_url": "https://x.example"}
+        assert broker.source().get().extra == broker.extra
+
     def test_lets_time_pass(self) -> None:
         broker = FakeBroker()
         source = broker.source()

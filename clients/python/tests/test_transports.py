@@ -127,6 +127,21 @@ class TestEveryTransport:
         with pytest.raises(Unavailable, match="imeout"):
             TokenSource(make(timeout=0.01)).get()
 
+    @pytest.mark.parametrize(
+        "given, default, text",
+        [
+            (Agent(port=1), Agent(), "Agent(port={})"),
+            (Lambda("1"), Lambda(), "Lambda('{}')"),
+            (HttpApi("1"), HttpApi(), "HttpApi('{}')"),
+        ],
+    )
+    def test_shows_the_destination_that_it_uses(
+        self, monkeypatch: pytest.MonkeyPatch, given: Transport, default: Transport, text: str
+    ) -> None:
+        for name in ("PORT", "FUNCTION", "URL"):
+            monkeypatch.setenv(f"TOKEN_BROKER_{name}", "2")
+        assert (repr(given), repr(default)) == (text.format(1), text.format(2))
+
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"access_token": "token-secret'])
     @pytest.mark.parametrize("status", [200, 404, 502])
     def test_turns_unexpected_responses_into_errors(
@@ -206,6 +221,19 @@ class TestCodes:
         ):
             assert isinstance(answer, TokenBrokerError)
             assert (answer.code, answer.retry_after) == ("store_unavailable", None)
+
+    def test_has_a_time_to_wait_only_at_the_end_of_a_message(self, fakes: Fakes, invoke: Lambda) -> None:
+        message = "the upstream said (retry_after=5) and no more"
+        fakes.broker.raw = (200, {"errorType": "upstream_unavailable", "errorMessage": message})
+        with pytest.raises(Unavailable) as caught:
+            TokenSource(invoke).get()
+        assert (caught.value.description, caught.value.retry_after) == (message, None)
+
+    def test_may_come_without_a_message(self, fakes: Fakes, invoke: Lambda) -> None:
+        fakes.broker.raw = (200, {"errorType": "internal"})
+        with pytest.raises(TokenBrokerError) as caught:
+            TokenSource(invoke).get()
+        assert (caught.value.code, caught.value.description) == ("internal", "")
 
     @pytest.mark.parametrize("given, expected", [(0, 0), (999_999_999, 999_999_999), (10**9, None), (-1, None)])
     def test_has_a_time_to_wait_of_seconds(
@@ -329,6 +357,16 @@ class TestLambda:
             tokens = list(pool.map(source.get, [f"account-{number}" for number in range(4)]))
         assert {token.generation for token in tokens} == {7}
         assert boto3.DEFAULT_SESSION is None, "which is not thread-safe"
+
+    def test_repeats_a_request_once_after_a_fault_of_aws(
+        self, fakes: Fakes, aws_keys: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", fakes.url)
+        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda seconds: None)
+        fakes.broker.raw = (500, b"{}", {})
+        with pytest.raises(Unavailable):
+            TokenSource(Lambda("token-broker:live")).get()
+        assert len(fakes.broker_headers) == 2
 
     def test_reports_a_missing_permission(self, fakes: Fakes, invoke: Lambda) -> None:
         with pytest.raises(AccessDenied, match="lambda:InvokeFunction on forbidden"):

@@ -112,6 +112,7 @@ class TestEveryClient:
         fakes.broker.fault = error("upstream_unavailable", "the upstream does not answer", 12)
         assert send(source, f"{fakes.url}/items", b"body") == 401
         assert "the report failed: upstream_unavailable" in caplog.text
+        assert [record.name for record in caplog.records] == ["token_broker"]
 
     def test_raises_if_there_is_no_token(self, send: Send, source: TokenSource, fakes: Fakes) -> None:
         fakes.broker.fault = error("login_budget_exhausted", "no login is free", 30)

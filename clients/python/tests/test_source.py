@@ -97,6 +97,7 @@ class TestRenewal:
         assert source.get().generation == 7
         settle(source)
         assert "account default is valid, but its renewal failed: upstream_unavailable" in caplog.text
+        assert [record.name for record in caplog.records] == ["token_broker"]
 
     def test_is_logged_without_the_text_of_another_packages_error(
         self, clock: Clock, caplog: pytest.LogCaptureFixture

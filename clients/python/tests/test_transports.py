@@ -291,7 +291,7 @@ class TestAgent:
         (headers,) = fakes.broker_headers
         assert headers["X-Token-Broker-Token"] == GUARD
 
-    @pytest.mark.parametrize("token", [None, "file:///does/not/exist", "two\r\nlines", "caf\u00e9"])
+    @pytest.mark.parametrize("token", [None, "file:///does/not/exist", "two\r\nlines", "two words", "caf\u00e9"])
     def test_says_what_is_wrong_with_the_guard_token(self, token: str | None) -> None:
         with pytest.raises(NotConfigured, match="guard token"):
             TokenSource(Agent(token=token)).get()

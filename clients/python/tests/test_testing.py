@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from token_broker import Agent, TokenBrokerError, TokenSource
+from token_broker import Agent, HttpApi, Lambda, TokenBrokerError, TokenSource, Transport
 from token_broker.testing import FakeBroker
 
 
@@ -25,8 +25,9 @@ def test_of_the_readme_passes(tmp_path: Path) -> None:
 
 
 class TestFakeBroker:
-    def test_answers_sources_that_it_does_not_know(self, fake_broker: FakeBroker) -> None:
-        source = TokenSource(Agent(port=1))
+    @pytest.mark.parametrize("transport", [Agent(port=1), Lambda("f"), HttpApi("https://api.example.com")])
+    def test_answers_sources_that_it_does_not_know(self, fake_broker: FakeBroker, transport: Transport) -> None:
+        source = TokenSource(transport)
         assert source.get("emea").account == "emea"
         assert fake_broker.requests == [{"account": "emea"}]
 

@@ -381,11 +381,12 @@ class TestLambda:
         [
             b'{"errorMessage": "Task timed out after 30.00 seconds"}',
             b'{"errorType": "Runtime.ExitError", "errorMessage": "exit status 1"}',
+            b'{"errorType": "timeoutError", "errorMessage": "timed out"}',
         ],
     )
     def test_reports_errors_of_the_platform(self, fakes: Fakes, invoke: Lambda, payload: bytes) -> None:
         fakes.broker.raw = (200, payload)
-        with pytest.raises(Unavailable, match=r"timed out|Runtime\.ExitError"):
+        with pytest.raises(Unavailable, match=r"timed out|Runtime\.ExitError|failed: timeoutError"):
             TokenSource(invoke).get()
 
     def test_without_credentials_or_name_is_not_configured(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_read_the_account_of_a_failure_and_its_log_field_has_it() {
+    fn the_log_text_of_a_failure_leaves_its_account_out() {
         let error = RequestError::Failed(Failure::GrantLost, Some(AccountName::default()));
         assert_eq!(error.description(), format!("account default: {}", error.log_text()));
     }

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 pub(super) const LONGEST_BODY_BYTES: usize = 1024 * 1024;
 /// Limits the work on a text that consists of braces.
 const MOST_OBJECTS: usize = 1000;
+/// Limits the memory for objects that were encoded twice, each of which reserves as much as the rest of the text.
+const MOST_ENCODED: usize = 16;
 /// A proxy may compress what the server has compressed.
 const MOST_LAYERS: usize = 2;
 
@@ -130,7 +132,7 @@ fn inflated(bytes: &[u8]) -> Option<(Zeroizing<Vec<u8>>, bool)> {
 /// The contents of the JSON strings that hold an object, which was encoded twice.
 fn encoded_objects(text: &str) -> impl Iterator<Item = Zeroizing<String>> {
     let objects = text.match_indices("\"{").filter_map(|(quote, _)| text.get(quote + 1..));
-    objects.filter(|object| object.starts_with("{\\")).take(MOST_OBJECTS).map(contents)
+    objects.filter(|object| object.starts_with("{\\")).take(MOST_ENCODED).map(contents)
 }
 
 /// A JSON string up to its closing quote, without its escapes. A parser would refuse one whose end is missing.
